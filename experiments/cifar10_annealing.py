@@ -1,0 +1,42 @@
+"""Growing the batch does what decaying the learning rate does, for four optimizers.
+
+Smith et al. (arXiv 1711.00489), section 5.1, figures 1 to 3: a Wide ResNet 16-4 on CIFAR-10, 200
+epochs, the noise divided by 5 at epochs 60, 120 and 160. Decaying the rate, growing the batch, and
+the batch once and then the rate ("hybrid") give the same curves against epochs in 78,000, 28,800
+and 34,320 updates.
+
+Claim:    for each optimizer, training loss and test accuracy against epochs coincide.
+Cost:     the plan only, for now: no network and no data set are given.
+Command:  jbatch plan experiments/cifar10_annealing.py momentum-increasing
+"""
+
+import optax
+
+from jbatch.experiment import Coupling, Experiment
+from jbatch.optimizer import SGD, Adam
+
+STEPS = {60: 1 / 5, 120: 1 / 5, 160: 1 / 5}
+OPTIMIZERS = {  # optimizer, first learning rate, momentum
+    "sgd": (SGD(weight_decay=5e-4), 0.1, 0.0),
+    "momentum": (SGD(weight_decay=5e-4), 0.1, 0.9),
+    "nesterov": (SGD(weight_decay=5e-4, nesterov=True), 0.1, 0.9),
+    "adam": (Adam(weight_decay=5e-4), 1e-3, 0.9),
+}
+MAX_BATCH_SIZES = {"decaying": 128, "hybrid": 640, "increasing": 16_000}
+
+variants = {
+    f"{name}-{schedule}": Experiment(
+        plan=Coupling(
+            schedule=optax.piecewise_constant_schedule(learning_rate, STEPS),
+            num_examples=50_000,
+            num_epochs=200,
+            batch_size=128,
+            max_batch_size=max_batch_size,
+            growth_factor=5,
+            momentum=momentum,
+        ),
+        optimizer=optimizer,
+    )
+    for name, (optimizer, learning_rate, momentum) in OPTIMIZERS.items()
+    for schedule, max_batch_size in MAX_BATCH_SIZES.items()
+}

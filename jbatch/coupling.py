@@ -1,0 +1,283 @@
+"""From a learning-rate schedule to a plan that grows the batch and keeps the noise scale.
+
+docs/theory.md derives the rule and says where it stops to hold.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from jbatch import schedule as schedules
+from jbatch.errors import Mistake
+from jbatch.plan import Plan
+from jbatch.sizes import allowed_sizes, whole
+
+# 0.02/0.1 must count as 1/5, also in float32.
+ROUNDING = 1e-5
+
+
+def couple(
+    schedule: Callable,
+    *,
+    num_examples: int,
+    num_epochs: float,
+    batch_size: int,
+    max_batch_size: int | None = None,
+    growth_factor: float | None = None,
+    batch_sizes: Sequence[int] | None = None,
+    batch_multiple: int | None = None,
+    ramp: Mapping[float, int] | None = None,
+    momentum: float = 0.0,
+    scaling: float = 1.0,
+    growth: float = 1.0,
+) -> Plan:
+    """Turn a learning-rate schedule into a plan that grows the batch where the rate would decay.
+
+    With s(e) = schedule(e) / (its running peak), how much the noise has decayed by epoch e:
+
+        B(e) = largest allowed size ≤ B0 · s(e)^(−q)
+        ε(e) = schedule(e) · (B(e)/B0)^p
+
+    Looked up at each update's first example; the batch never shrinks, and an epoch ends with its
+    last whole batch. With p = 1 and q = 1 this is the "increasing batch size" of Smith et al.
+    (arXiv 1711.00489), with `max_batch_size` at B0 the "decaying learning rate", in between the
+    "hybrid". p = 1/2 is the square-root rule for Adam-like optimizers (arXiv 2205.10287), with
+    q = 1 Seesaw (arXiv 2510.14717). ε/B^p is held exactly; the noise scale, for p = 1, but for
+    the factor 1 − B/N.
+
+    Exactly one of `growth_factor`, `batch_sizes`, `batch_multiple` and `ramp` gives the sizes.
+
+    Args:
+        schedule: an optax schedule, read as learning rate over epochs (not over updates).
+        num_examples: N, examples in the training set.
+        num_epochs: length of the run in epochs; a fraction ends within an epoch.
+        batch_size: B0, examples of the first update over all devices.
+        max_batch_size: the largest size, itself allowed; None for the largest grid size ≤ N.
+        growth_factor: sizes are B0 times the powers of this.
+        batch_sizes: the sizes, ascending from B0.
+        batch_multiple: sizes are the multiples of this from B0 on.
+        ramp: epoch → size by hand, from epoch 0 on; the rate follows by the same ε(e).
+        momentum: m, of the optimizer (β1 for Adam), in [0, 1).
+        scaling: p, the scaling rule, in (0, 1].
+        growth: q, how much of the decay becomes growth, in [0, 1/p]; 0 decays the rate only.
+
+    Returns:
+        The plan of every update.
+
+    Raises:
+        Mistake: for sizes that are impossible, and rates that are negative, not finite or all 0.
+
+    >>> import optax
+    >>> schedule = optax.piecewise_constant_schedule(0.1, {60: 0.2, 120: 0.2, 160: 0.2})
+    >>> plan = couple(schedule, num_examples=50_000, num_epochs=200, batch_size=128,
+    ...               max_batch_size=5120, growth_factor=5, momentum=0.9)
+    >>> plan.num_updates, [phase.batch_size for phase in plan.phases]
+    (29040, [128, 640, 3200, 5120])
+    """
+    num_examples = whole("num_examples", num_examples)
+    batch_size = whole("batch_size", batch_size)
+    if max_batch_size is not None:
+        max_batch_size = whole("max_batch_size", max_batch_size)
+    if not (math.isfinite(num_epochs) and num_epochs > 0):
+        raise Mistake(f"num_epochs is {num_epochs}: give a length over 0")
+    if batch_size > num_examples:
+        raise Mistake(
+            f"batch_size {batch_size:,} is over the {num_examples:,} examples of an epoch: "
+            f"give at most {num_examples:,}"
+        )
+    if not 0 <= momentum < 1:
+        raise Mistake(f"momentum is {momentum}: give a value from 0 up to, not including, 1")
+    if not 0 < scaling <= 1:
+        raise Mistake(f"scaling is {scaling}: give 1 (linear) or 0.5 (square root)")
+    if not 0 <= growth <= 1 / scaling:
+        raise Mistake(
+            f"growth is {growth}, outside 0 to 1/scaling = {1 / scaling:g}: beyond it the rate "
+            "would rise while the schedule decays"
+        )
+    ways = {
+        "growth_factor": growth_factor,
+        "batch_sizes": batch_sizes,
+        "batch_multiple": batch_multiple,
+        "ramp": ramp,
+    }
+    given = [name for name, value in ways.items() if value is not None]
+    if len(given) != 1:
+        raise Mistake(
+            f"{' and '.join(given) or 'nothing'} given to choose the batch sizes: give exactly "
+            f"one of {', '.join(ways)}, and None for the others"
+        )
+    if ramp is not None:
+        size_at = _by_hand(ramp, num_examples, batch_size, max_batch_size, growth)
+    else:
+        sizes = allowed_sizes(
+            num_examples=num_examples,
+            batch_size=batch_size,
+            max_batch_size=max_batch_size,
+            growth_factor=growth_factor,
+            batch_sizes=batch_sizes,
+            batch_multiple=batch_multiple,
+        )
+        size_at = _by_decay(sizes, growth)
+
+    end = math.ceil(num_epochs * num_examples)
+    positions, taken, rates = _walk(schedule, size_at, num_examples, end, batch_size)
+    peak = float(rates.max())
+    if peak == 0:
+        raise Mistake("the schedule is 0 at every update: nothing would be learned; give it a rate")
+    learning_rates = (rates * (taken / batch_size) ** scaling).astype(np.float32)
+    warnings = (
+        *_warn_of_size(positions, taken, num_examples),
+        *_warn_of_transient(positions, taken, num_examples, momentum),
+        *_warn_of_restart(positions, learning_rates, peak, num_examples),
+    )
+    return Plan(
+        num_examples=num_examples,
+        num_epochs=num_epochs,
+        momentum=momentum,
+        scaling=scaling,
+        positions=positions,
+        batch_sizes=taken,
+        learning_rates=learning_rates,
+        warnings=warnings,
+    )
+
+
+def _by_decay(sizes: np.ndarray, growth: float) -> Callable:
+    """(epochs, decay s) → largest allowed size ≤ B0 · s^(−q)."""
+
+    def size_at(_, decay: np.ndarray) -> np.ndarray:
+        with np.errstate(divide="ignore"):  # s = 0 takes the largest size
+            wanted = sizes[0] * decay**-growth * (1 + ROUNDING)
+        return sizes[np.searchsorted(sizes, wanted, side="right") - 1]
+
+    return size_at
+
+
+def _by_hand(
+    ramp: Mapping[float, int],
+    num_examples: int,
+    batch_size: int,
+    max_batch_size: int | None,
+    growth: float,
+) -> Callable:
+    """(epochs, decay s) → the ramp's size."""
+    starts = sorted(ramp)
+    if not starts or starts[0] != 0:
+        raise Mistake(f"ramp {dict(ramp)} does not start at epoch 0: say the first batch size")
+    sizes = np.array([whole(f"ramp at epoch {start:g}", ramp[start]) for start in starts], np.int64)
+    if sizes[0] != batch_size:
+        raise Mistake(
+            f"ramp starts with {sizes[0]:,} and batch_size is {batch_size:,}: make the two agree"
+        )
+    if np.any(np.diff(sizes) <= 0):
+        raise Mistake(f"ramp {dict(ramp)} does not ascend: a batch only grows")
+    if sizes[-1] > num_examples:
+        raise Mistake(
+            f"ramp goes to {sizes[-1]:,}, over the {num_examples:,} examples of an epoch: "
+            f"end it at {num_examples:,} or below"
+        )
+    if max_batch_size is not None or growth != 1:
+        raise Mistake(
+            "ramp says every size itself: leave max_batch_size at None and growth at 1 with it"
+        )
+
+    def size_at(epochs: np.ndarray, _) -> np.ndarray:
+        return sizes[np.searchsorted(starts, epochs, side="right") - 1]
+
+    return size_at
+
+
+def _walk(
+    schedule: Callable, size_at: Callable, num_examples: int, end: int, batch_size: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Positions, batch sizes and schedule values of every update from 0 to `end`.
+
+    The recurrence, one look-up at a time: v = schedule(x/N), peak = max(peak, v), s = v/peak (1
+    while the peak is 0), b = max(B, size for s); if x mod N + b > N, skip to the next epoch's start
+    and look up again; else the update takes [x, x+b) and B = b. Here whole blocks of look-ups are
+    made as if the batch stayed, and kept up to the first that grows it.
+    """
+    read = schedules.reader(schedule)
+    position, size, peak = 0, batch_size, 0.0
+    block = schedules.SHORT
+    updates = []  # (positions, sizes, values) of each block
+    while position < end:
+        lookups = _lookups(position, size, num_examples, block)
+        lookups = lookups[lookups < end]
+        epochs = lookups / num_examples
+        values = read(epochs, peak)
+        peaks = np.maximum(peak, np.maximum.accumulate(values))
+        decay = np.divide(values, peaks, out=np.ones_like(values), where=peaks > 0)
+        wanted = np.maximum(size, size_at(epochs, decay))
+        grows = np.flatnonzero(wanted > size)
+        stop = int(grows[0]) if len(grows) else len(lookups)
+        fits = lookups[:stop] % num_examples + size <= num_examples
+        taken = lookups[:stop][fits]
+        updates.append((taken, np.full(len(taken), size), values[:stop][fits]))
+        if len(grows):
+            position, wanted_size, peak = int(lookups[stop]), int(wanted[stop]), peaks[stop]
+            if position % num_examples + wanted_size > num_examples:
+                position = (position // num_examples + 1) * num_examples
+            else:
+                size = wanted_size
+                updates.append(([position], [size], [values[stop]]))
+                position += size
+            block = schedules.SHORT
+        else:
+            last, peak = int(lookups[-1]), peaks[-1]
+            position = last + size if fits[-1] else (last // num_examples + 1) * num_examples
+            block = schedules.LONG
+    positions, sizes, values = (np.concatenate(column) for column in zip(*updates, strict=True))
+    if len(positions) == 0:
+        raise Mistake(
+            f"no whole batch fits before position {end:,}: give a longer run or a smaller batch"
+        )
+    return positions.astype(np.int64), sizes.astype(np.int64), values.astype(np.float64)
+
+
+def _lookups(position: int, size: int, num_examples: int, count: int) -> np.ndarray:
+    """The next `count` positions looked up if the batch stays: each epoch's remainder included."""
+    index = np.arange(count)
+    epoch, place = divmod(position, num_examples)
+    left = -(-(num_examples - place) // size)  # look-ups left in this epoch
+    each = -(-num_examples // size)  # look-ups in a whole epoch
+    later, nth = np.divmod(index - left, each)
+    return np.where(
+        index < left, position + index * size, (epoch + 1 + later) * num_examples + nth * size
+    )
+
+
+def _warn_of_size(positions, sizes, num_examples):
+    over = sizes > num_examples / 10
+    if over.any():
+        first = int(np.argmax(over))
+        epoch, largest = positions[first] / num_examples, int(sizes[-1])
+        yield (
+            f"from epoch {epoch:g} the batch is over N/10 = {num_examples // 10:,} examples: at "
+            f"{largest:,} the noise scale falls short of the schedule's by B/N = "
+            f"{largest / num_examples:.0%}; max_batch_size={num_examples // 10} stays within"
+        )
+
+
+def _warn_of_transient(positions, sizes, num_examples, momentum):
+    transient = sizes / (num_examples * (1 - momentum))
+    if momentum and (transient > 1).any():
+        first = int(np.argmax(transient > 1))
+        yield (
+            f"from epoch {positions[first] / num_examples:g} momentum {momentum:g} takes "
+            f"B/(N(1−m)) = {transient[first]:.2g} epochs to follow a change (up to "
+            f"{transient[-1]:.2g}): expect a lag, or use a smaller momentum or batch"
+        )
+
+
+def _warn_of_restart(positions, learning_rates, peak, num_examples):
+    over = learning_rates > peak * (1 + ROUNDING)
+    if over.any():
+        worst = int(np.argmax(learning_rates))
+        yield (
+            f"at epoch {positions[worst] / num_examples:g} the rate is "
+            f"{learning_rates[worst]:g}, {learning_rates[worst] / peak:.3g} times the schedule's "
+            "own peak: the schedule rises again after the batch has grown; a smaller "
+            "max_batch_size bounds it"
+        )

@@ -1,0 +1,98 @@
+"""Where examples come from."""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+
+from jbatch.errors import Mistake
+
+
+class Split(NamedTuple):
+    """Images and labels of a training or a test set."""
+
+    images: np.ndarray  # (N, H, W, C) uint8
+    labels: np.ndarray  # (N,) int32, 0 ≤ label < num_classes
+
+
+class Dataset(NamedTuple):
+    """A data set in memory."""
+
+    train: Split
+    test: Split
+    num_classes: int
+
+
+@dataclass(frozen=True)
+class Digits:
+    """The 1,797 handwritten digits of scikit-learn (UCI; 8×8, values 0 to 16), in the package.
+
+    The last 297 are the test set. The file is in the order of collection, so they come from
+    writers of which the training set has seen little.
+    """
+
+    def load(self) -> Dataset:
+        """Read the set from scikit-learn's own files."""
+        from sklearn.datasets import load_digits
+
+        digits = load_digits()
+        images = digits.images.astype(np.uint8)[..., None]
+        labels = digits.target.astype(np.int32)
+        return Dataset(
+            train=Split(images[:1500], labels[:1500]),
+            test=Split(images[1500:], labels[1500:]),
+            num_classes=10,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Arrays:
+    """Any arrays in memory: uint8 images of shape (N, H, W, C) and int labels of shape (N,)."""
+
+    train_images: np.ndarray
+    train_labels: np.ndarray
+    test_images: np.ndarray
+    test_labels: np.ndarray
+    num_classes: int
+
+    def load(self) -> Dataset:
+        """The arrays as a data set; Mistake if they do not make one."""
+        return Dataset(
+            train=self._split("train", self.train_images, self.train_labels),
+            test=self._split("test", self.test_images, self.test_labels),
+            num_classes=self.num_classes,
+        )
+
+    def _split(self, name: str, images: np.ndarray, labels: np.ndarray) -> Split:
+        if images.dtype != np.uint8 or images.ndim != 4:
+            raise Mistake(
+                f"{name}_images are {images.dtype} of shape {images.shape}: give uint8 of shape "
+                "(N, H, W, C)"
+            )
+        if labels.shape != images.shape[:1] or not np.issubdtype(labels.dtype, np.integer):
+            raise Mistake(
+                f"{name}_labels are {labels.dtype} of shape {labels.shape}: give integers of shape "
+                f"({len(images)},), one for each image"
+            )
+        if len(labels) == 0 or labels.min() < 0 or labels.max() >= self.num_classes:
+            raise Mistake(
+                f"{name}_labels are not all within 0 to {self.num_classes - 1}: mend the labels or "
+                "num_classes"
+            )
+        return Split(images, labels.astype(np.int32))
+
+    @cached_property
+    def _digest(self) -> str:
+        hashed = hashlib.sha256()
+        for array in (self.train_images, self.train_labels, self.test_images, self.test_labels):
+            hashed.update(f"{array.dtype} {array.shape}".encode())
+            hashed.update(np.ascontiguousarray(array).tobytes())
+        return hashed.hexdigest()
+
+    def __repr__(self) -> str:
+        return f"Arrays(num_classes={self.num_classes}, sha256={self._digest})"
+
+
+Data = Digits | Arrays

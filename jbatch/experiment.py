@@ -1,0 +1,108 @@
+"""An experiment as values: what a file under experiments/ is made of."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal
+
+from tyro.conf import Suppress
+
+from jbatch.coupling import couple
+from jbatch.data.augment import Augment
+from jbatch.data.sources import Data
+from jbatch.models.specs import Model
+from jbatch.optimizer import SGD, Optimizer
+from jbatch.plan import Plan
+
+
+@dataclass(frozen=True)
+class Coupling:
+    """The arguments of `jbatch.couple`, which says what each means."""
+
+    schedule: Annotated[Callable, Suppress]
+    """An optax schedule over epochs; a function, which the command line leaves alone."""
+    num_examples: int
+    """N, examples in the training set."""
+    num_epochs: float
+    """Length of the run in epochs."""
+    batch_size: int
+    """B0, examples of the first update over all devices."""
+    max_batch_size: int | None = None
+    """The largest batch size; None for the largest of the grid."""
+    growth_factor: float | None = None
+    """Batch sizes are B0 times the powers of this."""
+    batch_sizes: tuple[int, ...] | None = None
+    """Batch sizes are these."""
+    batch_multiple: int | None = None
+    """Batch sizes are the multiples of this."""
+    ramp: dict[float, int] | None = None
+    """Batch sizes by hand: epoch, size, epoch, size …"""
+    momentum: float = 0.0
+    """m, of the optimizer; β1 for Adam and its kin."""
+    scaling: float = 1.0
+    """p: the rate follows the batch as B^p; 1 linear, 0.5 square root."""
+    growth: float = 1.0
+    """q: how much of the decay becomes growth, from 0 to 1/p."""
+
+    def plan(self) -> Plan:
+        """The plan of every update; Mistake if it cannot be made."""
+        return couple(**vars(self))
+
+    def decaying(self) -> "Coupling":
+        """The same schedule with the batch kept at its first size: only the rate decays."""
+        return replace(
+            self,
+            max_batch_size=None,
+            growth_factor=None,
+            batch_sizes=(self.batch_size,),
+            batch_multiple=None,
+            ramp=None,
+            growth=0.0,
+        )
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One training run. Every field but the schedule can be overridden on the command line."""
+
+    plan: Coupling
+    """Which batch size and learning rate at which epoch."""
+    model: Model | None = None
+    """The network; None where an experiment can be planned but not trained yet."""
+    data: Data | None = None
+    """The data set; None where an experiment can be planned but not trained yet."""
+    optimizer: Optimizer = SGD()
+    """The optimizer; its momentum (or β1) is the plan's."""
+    augment: Augment = Augment()
+    """Random changes to training images."""
+    label_smoothing: float = 0.0
+    """Share of the target spread evenly over the classes."""
+    micro_batch: int | None = None
+    """Most examples a device puts through one forward and backward pass; None for all it has."""
+    mapping: Literal["shard_map", "pmap"] = "shard_map"
+    """How the step is mapped over devices."""
+    seed: int = 0
+    """Of the initial parameters, the order of examples and their augmentation."""
+    log_every: float = 1.0
+    """Epochs between lines of training metrics."""
+    eval_every: float = 1.0
+    """Epochs between evaluations on the test set."""
+    save_every: float = 10.0
+    """Epochs between checkpoints; there is one at every phase change too, and at the end."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What `jbatch compare` does with a file's variants, and what it should find.
+
+    Stated before it is run: the runs named neither baseline nor control should end within `margin`
+    of the baseline in test accuracy, and the controls outside.
+    """
+
+    baseline: str
+    """The variant that the others are compared with, seed by seed."""
+    controls: tuple[str, ...] = ()
+    """Variants that should not coincide with the baseline."""
+    margin: float = 0.5
+    """Percentage points of test accuracy within which two schedules count as the same."""
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    """One run of every variant for each."""

@@ -1,0 +1,20 @@
+"""The noise scale of stochastic gradient descent."""
+
+
+def noise_scale(learning_rate, batch_size, momentum, num_examples):
+    """Size of SGD's random fluctuations, g = ε/(1−m) · (N/B − 1).
+
+    Smith et al. (arXiv 1711.00489), equations 2 and 3 (with Smith and Le, arXiv 1710.06451). For
+    B ≪ N this is εN/(B(1−m)), so a batch grown as the rate would have decayed keeps it; beyond
+    B ≈ N/10 the −1 can no longer be ignored.
+
+    Args:
+        learning_rate: ε, scalar or array.
+        batch_size: B in examples, scalar or array.
+        momentum: m in [0, 1).
+        num_examples: N, examples in the training set.
+
+    Returns:
+        The noise scale, of the arguments' broadcast shape; 0 for a full batch.
+    """
+    return learning_rate / (1.0 - momentum) * (num_examples / batch_size - 1.0)

@@ -1,0 +1,132 @@
+"""Optimizers, as values that make an optax transformation for one learning rate.
+
+The rate and the momentum are the plan's. A transformation is made anew in every traced update with
+the update's rate, so that each stands where its authors put the rate (LARS scales by it before the
+momentum, SGD after it); its state does not depend on the rate.
+"""
+
+from dataclasses import dataclass
+
+import jax
+import optax
+
+from jbatch.errors import Mistake
+
+
+@dataclass(frozen=True)
+class SGD:
+    """Stochastic gradient descent; with the plan's momentum, if that is over 0."""
+
+    nesterov: bool = False
+    """Look ahead along the momentum."""
+    weight_decay: float = 0.0
+    """L2 penalty, added to the gradient of all but norms and biases."""
+
+    def transformation(self, learning_rate, momentum: float) -> optax.GradientTransformation:
+        """The optax transformation; Mistake for Nesterov without momentum."""
+        if self.nesterov and not momentum:
+            raise Mistake("nesterov needs momentum and plan.momentum is 0: set it, as to 0.9")
+        sgd = optax.sgd(learning_rate, momentum or None, nesterov=self.nesterov)
+        return _with_l2(self.weight_decay, sgd)
+
+
+@dataclass(frozen=True)
+class Adam:
+    """Adam (Kingma and Ba, arXiv 1412.6980); β1 is the plan's momentum."""
+
+    b2: float = 0.999
+    """Decay of the second moment per update."""
+    eps: float = 1e-8
+    """Added to the root of the second moment."""
+    weight_decay: float = 0.0
+    """L2 penalty, added to the gradient of all but norms and biases."""
+
+    def transformation(self, learning_rate, momentum: float) -> optax.GradientTransformation:
+        """The optax transformation."""
+        return _with_l2(
+            self.weight_decay, optax.adam(learning_rate, b1=momentum, b2=self.b2, eps=self.eps)
+        )
+
+
+@dataclass(frozen=True)
+class AdamW:
+    """Adam with decoupled weight decay (Loshchilov and Hutter, arXiv 1711.05101)."""
+
+    b2: float = 0.999
+    """Decay of the second moment per update."""
+    eps: float = 1e-8
+    """Added to the root of the second moment."""
+    weight_decay: float = 1e-4
+    """Pull towards 0 per unit of rate, on all but norms and biases."""
+
+    def transformation(self, learning_rate, momentum: float) -> optax.GradientTransformation:
+        """The optax transformation."""
+        return optax.adamw(
+            learning_rate,
+            b1=momentum,
+            b2=self.b2,
+            eps=self.eps,
+            weight_decay=self.weight_decay,
+            mask=decayed,
+        )
+
+
+@dataclass(frozen=True)
+class LARS:
+    """Layer-wise adaptive rate scaling (You et al., arXiv 1708.03888), with momentum."""
+
+    trust_coefficient: float = 0.001
+    """Trust in a layer's own rate."""
+    weight_decay: float = 1e-4
+    """L2 penalty on all but norms and biases, which keep the plain rate."""
+    nesterov: bool = False
+    """Look ahead along the momentum."""
+
+    def transformation(self, learning_rate, momentum: float) -> optax.GradientTransformation:
+        """The optax transformation."""
+        return optax.lars(
+            learning_rate,
+            weight_decay=self.weight_decay,
+            weight_decay_mask=decayed,
+            trust_coefficient=self.trust_coefficient,
+            trust_ratio_mask=decayed,
+            momentum=momentum,
+            nesterov=self.nesterov,
+        )
+
+
+@dataclass(frozen=True)
+class LAMB:
+    """Layer-wise adaptive moments (You et al., arXiv 1904.00962); β1 is the plan's momentum."""
+
+    b2: float = 0.999
+    """Decay of the second moment per update."""
+    eps: float = 1e-6
+    """Added to the root of the second moment."""
+    weight_decay: float = 1e-4
+    """Pull towards 0 on all but norms and biases."""
+
+    def transformation(self, learning_rate, momentum: float) -> optax.GradientTransformation:
+        """The optax transformation."""
+        return optax.lamb(
+            learning_rate,
+            b1=momentum,
+            b2=self.b2,
+            eps=self.eps,
+            weight_decay=self.weight_decay,
+            mask=decayed,
+        )
+
+
+Optimizer = SGD | Adam | AdamW | LARS | LAMB
+
+
+def decayed(params):
+    """Which parameters weight decay applies to: all but norms and biases, which have one axis."""
+    return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
+
+
+def _with_l2(weight_decay: float, transformation) -> optax.GradientTransformation:
+    if not weight_decay:
+        return transformation
+    return optax.chain(optax.add_decayed_weights(weight_decay, mask=decayed), transformation)

@@ -1,0 +1,100 @@
+"""Reading an optax schedule at many epochs, fast and with its mistakes found."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jbatch.errors import Mistake
+
+# Schedules are compiled for these lengths alone: each new length would be a new compilation. The
+# short one serves plans that grow at every other look-up, the long one makes a million cheap.
+SHORT, LONG = 512, 32_768
+
+
+def reader(schedule: Callable) -> Callable[[np.ndarray, float], np.ndarray]:
+    """A function from epochs to learning rates, for a schedule of epochs.
+
+    The schedule sees float32 on the CPU, so that a plan is the same whatever device trains it. An
+    epoch is rounded towards zero: no update just before a boundary sees the rate after it (in
+    float32, the last example of ImageNet's epoch 29 would round to epoch 30).
+
+    Args:
+        schedule: an optax schedule, a traceable function of one scalar.
+
+    Returns:
+        A function of float64 epochs, shape (n,) with n at most `LONG`, and of the peak rate so far,
+        that gives float64 rates of the same shape; what is within rounding of 0 is 0. It raises
+        Mistake for a rate that is negative or not finite.
+    """
+    if not callable(schedule):
+        raise Mistake(
+            f"the schedule is {_called(schedule)}, not a function of the epoch: for a constant "
+            "rate give optax.constant_schedule(rate); transformations that watch the loss "
+            "(reduce_on_plateau) cannot be planned"
+        )
+    blocks = jax.jit(jax.vmap(lambda epoch: jnp.asarray(schedule(epoch), jnp.float32)))
+
+    def read(epochs: np.ndarray, peak: float) -> np.ndarray:
+        length = SHORT if len(epochs) <= SHORT else LONG
+        padded = np.full(length, epochs[-1])
+        padded[: len(epochs)] = epochs
+        with _on_cpu(), jax.numpy_dtype_promotion("standard"):
+            rates = _evaluate(blocks, _float32_towards_zero(padded))
+        if rates.shape != (length,):
+            raise Mistake(
+                f"the schedule gives an array of shape {rates.shape[1:]} per epoch, not one rate"
+            )
+        rates = rates[: len(epochs)]
+        # A cosine ends at 1e-9, not 0, and sometimes just below it.
+        rounding = np.finfo(np.float32).eps * max(peak, np.max(np.abs(rates), initial=0.0))
+        rates = np.where(np.abs(rates) <= rounding, 0.0, rates)
+        _refuse_bad(epochs, rates)
+        return rates
+
+    return read
+
+
+def _evaluate(blocks, epochs: np.ndarray) -> np.ndarray:
+    try:
+        return np.asarray(blocks(epochs), np.float64)
+    except jax.errors.JAXTypeError as error:
+        raise Mistake(
+            "the schedule cannot be traced by JAX, since it branches on the epoch's value: use "
+            f"jnp.where or optax.join_schedules ({type(error).__name__})"
+        ) from error
+    except TypeError as error:
+        raise Mistake(
+            f"the schedule is not a function of the epoch alone ({error}): schedules that depend "
+            "on the loss or on other values cannot be planned"
+        ) from error
+
+
+def _float32_towards_zero(epochs: np.ndarray) -> np.ndarray:
+    rounded = epochs.astype(np.float32)
+    return np.where(rounded > epochs, np.nextafter(rounded, np.float32(0)), rounded)
+
+
+def _refuse_bad(epochs: np.ndarray, rates: np.ndarray) -> None:
+    bad = ~np.isfinite(rates) | (rates < 0)
+    if bad.any():
+        first = int(np.argmax(bad))
+        raise Mistake(
+            f"the schedule gives {rates[first]:g} at epoch {epochs[first]:g}: a learning rate is "
+            "finite and at least 0; mend the schedule or shorten num_epochs"
+        )
+
+
+def _on_cpu():
+    try:
+        return jax.default_device(jax.local_devices(backend="cpu")[0])
+    except RuntimeError as error:
+        raise Mistake(
+            f"schedules are read on the CPU, which JAX was told not to use "
+            f"(JAX_PLATFORMS={jax.config.jax_platforms}): add it, as in JAX_PLATFORMS=cuda,cpu"
+        ) from error
+
+
+def _called(value) -> str:
+    return repr(value) if isinstance(value, (int, float, str, type(None))) else type(value).__name__

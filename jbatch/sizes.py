@@ -1,0 +1,103 @@
+"""Which batch sizes a plan may use."""
+
+import math
+
+import numpy as np
+
+from jbatch.errors import Mistake
+
+
+def allowed_sizes(
+    *,
+    num_examples: int,
+    batch_size: int,
+    max_batch_size: int | None,
+    growth_factor: float | None,
+    batch_sizes: tuple[int, ...] | None,
+    batch_multiple: int | None,
+) -> np.ndarray:
+    """Ascending batch sizes from `batch_size` on, of which a plan takes the largest that fits.
+
+    Exactly one of `growth_factor` (B0 times its powers), `batch_sizes` (the sizes themselves) and
+    `batch_multiple` (its multiples) is given. `max_batch_size` cuts the grid and, where it does not
+    lie on it, is itself the last size; None stands for the largest grid size that is at most
+    `num_examples`.
+
+    Returns:
+        int64 array of shape (sizes,), strictly ascending, starting with `batch_size`.
+
+    Raises:
+        Mistake: for a size that is impossible.
+    """
+    limit = num_examples if max_batch_size is None else max_batch_size
+    if limit < batch_size:
+        raise Mistake(
+            f"max_batch_size {limit:,} is under the first batch, {batch_size:,}: "
+            f"give max_batch_size >= {batch_size:,} (equal to it, the batch never grows)"
+        )
+    if limit > num_examples:
+        raise Mistake(
+            f"max_batch_size {limit:,} is over the {num_examples:,} examples of an epoch: "
+            f"give at most {num_examples:,}, or None"
+        )
+    if growth_factor is not None:
+        grid = _powers(batch_size, growth_factor, limit)
+    elif batch_sizes is not None:
+        grid = _listed(batch_sizes, batch_size, num_examples)
+    else:
+        grid = _multiples(batch_size, batch_multiple, limit)
+    grid = grid[grid <= limit]
+    if max_batch_size is not None and grid[-1] != max_batch_size:
+        grid = np.append(grid, max_batch_size)
+    return grid
+
+
+def _powers(batch_size: int, factor: float, limit: int) -> np.ndarray:
+    if not (math.isfinite(factor) and factor > 1):
+        raise Mistake(f"growth_factor {factor} does not grow the batch: give a factor over 1")
+    sizes = []
+    size = float(batch_size)
+    while size <= limit:
+        if not size.is_integer():
+            raise Mistake(
+                f"growth_factor {factor} makes a batch of {size:g} examples after {sizes[-1]:,}: "
+                "sizes are whole; list them with batch_sizes instead"
+            )
+        sizes.append(int(size))
+        size *= factor
+    return np.array(sizes, np.int64)
+
+
+def _listed(batch_sizes: tuple[int, ...], batch_size: int, num_examples: int) -> np.ndarray:
+    sizes = np.array([whole("batch_sizes", size) for size in batch_sizes], np.int64)
+    if len(sizes) == 0 or sizes[0] != batch_size:
+        raise Mistake(
+            f"batch_sizes {list(batch_sizes)} do not start with batch_size {batch_size:,}: "
+            "make the two agree"
+        )
+    if np.any(np.diff(sizes) <= 0):
+        raise Mistake(f"batch_sizes {list(batch_sizes)} do not ascend: list each once, in order")
+    if sizes[-1] > num_examples:
+        raise Mistake(
+            f"batch_sizes go to {sizes[-1]:,}, over the {num_examples:,} examples of an epoch: "
+            f"end them at {num_examples:,} or below"
+        )
+    return sizes
+
+
+def _multiples(batch_size: int, multiple: int, limit: int) -> np.ndarray:
+    multiple = whole("batch_multiple", multiple)
+    if batch_size % multiple:
+        below = batch_size // multiple * multiple
+        raise Mistake(
+            f"batch_size {batch_size:,} is not a multiple of batch_multiple {multiple:,}: the "
+            f"nearest are {below or multiple:,} and {below + multiple:,}"
+        )
+    return np.arange(batch_size, limit + 1, multiple, dtype=np.int64)
+
+
+def whole(name: str, value) -> int:
+    """`value` as a Python int of at least 1, or a Mistake that names it."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise Mistake(f"{name} is {value!r}: give a whole number of at least 1")
+    return int(value)

@@ -1,0 +1,131 @@
+"""The look-up."""
+
+import numpy as np
+import optax
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import jbatch
+from jbatch.plan_table import plan_json, plan_text
+
+
+def plan_of(batch_sizes, num_examples=1000, momentum=0.9):
+    return jbatch.couple(
+        optax.exponential_decay(0.1, 1, 0.5),
+        num_examples=num_examples,
+        num_epochs=6,
+        batch_size=batch_sizes[0],
+        batch_sizes=batch_sizes,
+        momentum=momentum,
+    )
+
+
+@given(st.sets(st.integers(7, 300), min_size=1, max_size=5), st.integers(300, 1000))
+def test_at_is_right_on_both_sides_of_every_boundary(sizes, num_examples):
+    plan = plan_of(sorted(sizes), num_examples)
+    assert sum(phase.updates for phase in plan.phases) == plan.num_updates
+    for phase in plan.phases:
+        last = phase.first_update + phase.updates - 1
+        for update in {phase.first_update, last}:
+            row = plan.at(update)
+            assert row.update == update
+            assert row.phase == phase.index
+            assert row.batch_size == phase.batch_size == plan.batch_sizes[update]
+            assert row.position == plan.positions[update]
+            assert row.epoch == row.position / num_examples
+            assert row.momentum == 0.9
+        assert plan.at(phase.first_update).epoch == phase.first_epoch
+        assert phase.learning_rate == (
+            plan.at(phase.first_update).learning_rate,
+            plan.at(last).learning_rate,
+        )
+        if phase.index:
+            before = plan.at(phase.first_update - 1)
+            assert before.phase == phase.index - 1
+            assert before.batch_size < phase.batch_size
+
+
+def test_at_refuses_what_is_outside():
+    plan = plan_of([10])
+    for update in (-1, plan.num_updates):
+        with pytest.raises(IndexError, match=f"update {update} is outside"):
+            plan.at(update)
+
+
+def test_noise_scale():
+    plan = plan_of([10])
+    # ε/(1−m) · (N/B − 1) = 0.1/0.1 · (1000/10 − 1)
+    assert plan.noise_scale(0) == pytest.approx(99, rel=1e-6)
+
+
+def test_plan_is_immutable():
+    plan = plan_of([10])
+    with pytest.raises(ValueError, match="read-only"):
+        plan.learning_rates[0] = 1
+
+
+def test_digest_is_of_the_rows():
+    assert plan_of([10, 20]).digest == plan_of([10, 20]).digest
+    digests = {plan_of([10, 20]).digest, plan_of([10]).digest, plan_of([10, 20], momentum=0).digest}
+    assert len(digests) == 3
+
+
+def test_check_names_every_size_and_the_nearest_that_divide():
+    plan = plan_of([100, 200])
+    plan.check(4, None)
+    with pytest.raises(jbatch.Mistake) as caught:
+        plan.check(16, None)
+    assert str(caught.value) == (
+        "batch 100 does not divide over 16 devices: use 96 or 112; "
+        "batch 200 does not divide over 16 devices: use 192 or 208"
+    )
+
+
+def test_check_refuses_ghost_batches_that_do_not_fit():
+    plan = plan_of([128, 200])
+    with pytest.raises(jbatch.Mistake, match="200 is not made .* use 128 or 256"):
+        plan.check(1, 128)
+
+
+def test_json_holds_the_phases():
+    plan = plan_of([10, 40])
+    values = plan_json(plan, plan_of([10]).num_updates)
+    assert values["num_updates"] == plan.num_updates == sum(p["updates"] for p in values["phases"])
+    first, second = values["phases"]
+    assert first["learning_rate"][0] == 0.1
+    assert (first["batch_size"], second["batch_size"]) == (10, 40)
+    assert second["first_epoch"] == plan.phases[1].first_epoch
+    assert first["momentum"] == 0.9
+
+
+def test_text_shows_where_the_rate_jumps():
+    plan = jbatch.couple(
+        optax.piecewise_constant_schedule(0.1, {2: 0.5, 4: 0.5}),
+        num_examples=1000,
+        num_epochs=6,
+        batch_size=10,
+        growth_factor=2,
+        max_batch_size=10,
+    )
+    lines = plan_text(plan, plan.num_updates).splitlines()
+    assert [line.split()[1:4] for line in lines if "·  " in line[:5]] == [
+        ["0", "–", "2"],
+        ["2", "–", "4"],
+        ["4", "–", "6"],
+    ]
+
+
+def test_smooth_decay_has_no_jumps_and_hundreds_of_phases_are_cut():
+    plan = jbatch.couple(
+        optax.cosine_decay_schedule(0.1, 20),
+        num_examples=100_000,
+        num_epochs=20,
+        batch_size=10,
+        batch_multiple=10,
+        max_batch_size=10_000,
+    )
+    text = plan_text(plan, 200_000)
+    assert "  ·" not in text
+    assert f"… {len(plan.phases) - 40} more" in text
+    assert np.all(np.diff([phase.batch_size for phase in plan.phases]) > 0)
