@@ -70,9 +70,9 @@ class Experiment:
     """The network; None where an experiment can be planned but not trained yet."""
     data: Data | None = None
     """The data set; None where an experiment can be planned but not trained yet."""
-    optimizer: Optimizer = SGD()
+    optimizer: Optimizer = SGD()  # noqa: RUF009 - frozen
     """The optimizer; its momentum (or β1) is the plan's."""
-    augment: Augment = Augment()
+    augment: Augment = Augment()  # noqa: RUF009
     """Random changes to training images."""
     label_smoothing: float = 0.0
     """Share of the target spread evenly over the classes."""

@@ -11,16 +11,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jbatch.errors import Mistake
+AXIS = "devices"  # the mesh axis over which every update is split
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How one pass over all devices is shared out; valid by construction through `layout`."""
+    """How one pass over all devices is shared out; D divides the size, and so does the group."""
 
     size: int  # examples in the pass, over all devices
     devices: int  # D
-    group: int  # g, or size if that is smaller
+    group: int  # g, or the whole update if that is smaller
 
     @property
     def per_device(self) -> int:
@@ -64,19 +64,11 @@ class Layout:
         return block_start + device % self.span * share + within
 
 
-def layout(size: int, devices: int, ghost_batch: int | None) -> Layout:
-    """The layout of `size` examples over `devices`; Mistake if they cannot be shared evenly."""
-    reason = why_not(size, devices, ghost_batch)
-    if reason:
-        raise Mistake(f"batch {size:,} {reason}")
-    return Layout(size, devices, _group(size, ghost_batch))
-
-
 def why_not(size: int, devices: int, ghost_batch: int | None) -> str | None:
     """Why `size` examples cannot be shared by `devices` in ghost batches, or None if they can."""
     if size % devices:
         return f"does not divide over {devices:,} devices"
-    group = _group(size, ghost_batch)
+    group = group_size(size, ghost_batch)
     # With D dividing n·g, s = D/gcd(D, n) divides g: there is nothing more to refuse.
     if size % group:
         return f"is not made of whole ghost batches of {group:,}"
@@ -96,5 +88,6 @@ def nearest_batch_sizes(
     return tuple(near for near in found if near is not None)
 
 
-def _group(size: int, ghost_batch: int | None) -> int:
-    return 1 if ghost_batch is None else min(ghost_batch, size)
+def group_size(batch_size: int, ghost_batch: int | None) -> int:
+    """Examples that share statistics in an update of `batch_size`; 1 without batch norm."""
+    return 1 if ghost_batch is None else min(ghost_batch, batch_size)

@@ -84,7 +84,7 @@ def test_check_names_every_size_and_the_nearest_that_divide():
 
 def test_check_refuses_ghost_batches_that_do_not_fit():
     plan = plan_of([128, 200])
-    with pytest.raises(jbatch.Mistake, match="200 is not made .* use 128 or 256"):
+    with pytest.raises(jbatch.Mistake, match=r"200 is not made .* use 128 or 256"):
         plan.check(1, 128)
 
 

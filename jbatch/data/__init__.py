@@ -1,0 +1,1 @@
+"""Data: sources, order, augmentation, residence on the devices."""

@@ -1,0 +1,102 @@
+"""The one place where functions written for one device are mapped over all of them."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Literal
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from jbatch.layout import AXIS
+
+Mapping = Literal["shard_map", "pmap"]
+
+
+def make_mesh(devices: Sequence[jax.Device]) -> Mesh:
+    """A mesh of one axis over `devices`, in their order."""
+    return jax.make_mesh((len(devices),), (AXIS,), devices=devices, axis_types=(AxisType.Auto,))
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """The same array on every device."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def split(mesh: Mesh) -> NamedSharding:
+    """A leading axis of one entry a device."""
+    return NamedSharding(mesh, PartitionSpec(AXIS))
+
+
+def compile_over_devices(
+    function: Callable,
+    mesh: Mesh,
+    mapping: Mapping,
+    arguments: Sequence,
+    *,
+    per_device: Sequence[bool],
+    per_device_out: Sequence[bool],
+    donate: Sequence[int] = (),
+) -> Callable:
+    """Compile `function` of one device, mapped over the mesh's axis `layout.AXIS`.
+
+    Args:
+        function: takes and returns (as a tuple) pytrees without a device axis.
+        mesh: the devices.
+        mapping: "shard_map" under jit, or "pmap"; they compute the same.
+        arguments: shapes and dtypes of the compiled function's arguments.
+        per_device: for each argument, whether it differs by device: then its leaves have a leading
+            axis of one entry a device outside; the others are the same everywhere.
+        per_device_out: the same for each result.
+        donate: arguments whose memory the results may take.
+
+    Returns:
+        The executable: it never compiles again, and refuses other shapes.
+    """
+    if mapping == "pmap":
+        return _compile_pmap(
+            function,
+            mesh,
+            arguments,
+            per_device=per_device,
+            per_device_out=per_device_out,
+            donate=donate,
+        )
+
+    def on_block(*arguments):
+        local = [
+            jax.tree.map(lambda leaf: leaf[0], argument) if differs else argument
+            for argument, differs in zip(arguments, per_device, strict=True)
+        ]
+        results = function(*local)
+        return tuple(
+            jax.tree.map(lambda leaf: leaf[None], result) if differs else result
+            for result, differs in zip(results, per_device_out, strict=True)
+        )
+
+    def specs(flags):
+        return tuple(PartitionSpec(AXIS) if differs else PartitionSpec() for differs in flags)
+
+    # With check_vma, the gradient of a replicated parameter would be summed leaf by leaf.
+    mapped = jax.shard_map(
+        on_block,
+        mesh=mesh,
+        in_specs=specs(per_device),
+        out_specs=specs(per_device_out),
+        check_vma=False,
+    )
+    return jax.jit(mapped, donate_argnums=tuple(donate)).lower(*arguments).compile()
+
+
+def _compile_pmap(function, mesh, arguments, *, per_device, per_device_out, donate):
+    # pmap wants one argument at least that differs by device.
+    index = jax.device_put(np.arange(mesh.size, dtype=np.int32), split(mesh))
+    mapped = jax.pmap(
+        lambda _, *rest: function(*rest),
+        axis_name=AXIS,
+        in_axes=(0, *(0 if differs else None for differs in per_device)),
+        out_axes=tuple(0 if differs else None for differs in per_device_out),
+        devices=list(mesh.devices.flat),
+        donate_argnums=tuple(number + 1 for number in donate),
+    )
+    return partial(mapped.lower(index, *arguments).compile(), index)

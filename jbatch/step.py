@@ -1,0 +1,194 @@
+"""One update, as pure functions written for one device of a named axis.
+
+`accumulate` puts a micro-batch through the network and adds to this device's sums, without
+communication; `apply` adds the sums of all devices in one all-reduce and takes the optimizer's
+step. Everything that is summed is a sum over examples or ghost batches, never a mean of means, so
+that the result does not depend on how the update is split.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+
+from jbatch.data.resident import Batch
+from jbatch.layout import AXIS, Layout
+from jbatch.models.specs import GhostBatchNorm, Model
+from jbatch.optimizer import Optimizer
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is trained; hashable, so that a compiled step can be found by it."""
+
+    model: Model
+    optimizer: Optimizer
+    momentum: float
+    label_smoothing: float
+    input_shape: tuple[int, ...]  # (H, W, C)
+    num_classes: int
+
+
+class Totals(NamedTuple):
+    """Sums over examples, float32 scalars."""
+
+    loss: jax.Array
+    correct: jax.Array
+    examples: jax.Array
+
+
+class State(NamedTuple):
+    """What an update changes; the same on every device. Plain nested dicts dispatch fastest."""
+
+    params: Any
+    stats: Any  # running statistics of norms
+    optimizer: Any  # optax's state
+    totals: Totals  # over the examples trained on since they were last logged
+
+
+class Sums(NamedTuple):
+    """What a device has gathered of an update so far."""
+
+    gradients: Any  # of the loss's sum, like State.params
+    stats: Any  # sums over ghost batches, like State.stats
+    loss: jax.Array  # float32 scalar, sum over examples
+    correct: jax.Array  # float32 scalar, number of right predictions
+
+
+def init(task: Task, seed: jax.Array) -> State:
+    """The state before the first update, from a uint32 seed."""
+    _, params, stats = _split(_build(task, seed))
+    with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes
+        optimizer = task.optimizer.transformation(0.0, task.momentum).init(params)
+    return State(params, stats, optimizer, no_totals())
+
+
+def no_totals() -> Totals:
+    """Totals of no example."""
+    return Totals(*(jnp.zeros((), jnp.float32) for _ in Totals._fields))
+
+
+def no_sums(state: State) -> Sums:
+    """Sums of no example."""
+    zero = jnp.zeros((), jnp.float32)
+    return Sums(*jax.tree.map(jnp.zeros_like, (state.params, state.stats)), zero, zero)
+
+
+def gather(task: Task, layout: Layout, state: State, batch: Batch) -> Sums:
+    """This device's sums over one micro-batch.
+
+    Args:
+        task: what is trained.
+        layout: how the pass is shared out.
+        state: parameters to take the gradient at.
+        batch: this device's examples, in the order of `layout.places`.
+    """
+
+    def loss_sum(params):
+        logits, stats = forward(task, params, state.stats, batch.images, layout)
+        losses = cross_entropy(logits, batch.labels, task.label_smoothing)
+        return losses.sum(), (stats, correct(logits, batch.labels).sum())
+
+    (loss, (stats, right)), gradients = jax.value_and_grad(loss_sum, has_aux=True)(state.params)
+    return Sums(gradients, stats, loss, right)
+
+
+def accumulate(task: Task, layout: Layout, state: State, sums: Sums, batch: Batch) -> Sums:
+    """`sums` with one micro-batch more."""
+    return jax.tree.map(jnp.add, sums, gather(task, layout, state, batch))
+
+
+def apply(
+    task: Task,
+    state: State,
+    sums: Sums,
+    learning_rate: jax.Array,
+    batch_size: jax.Array,
+    ghost_batches: jax.Array,
+) -> tuple[State, jax.Array]:
+    """The optimizer's step on the mean gradient of the update.
+
+    Args:
+        task: what is trained.
+        state: before the update.
+        sums: of all the update's examples on this device.
+        learning_rate: float32 scalar.
+        batch_size: float32 scalar, B over all devices.
+        ghost_batches: float32 scalar, n over all devices.
+
+    Returns:
+        The state after it, and the update's mean loss.
+    """
+    sums = jax.lax.psum(sums, AXIS)
+    gradients = jax.tree.map(lambda leaf: leaf / batch_size, sums.gradients)
+    with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes
+        optimizer = task.optimizer.transformation(learning_rate, task.momentum)
+        steps, optimizer_state = optimizer.update(gradients, state.optimizer, state.params)
+        params = optax.apply_updates(state.params, steps)
+    return State(
+        params=params,
+        stats=_running(task, state.stats, sums.stats, ghost_batches),
+        optimizer=optimizer_state,
+        totals=Totals(
+            state.totals.loss + sums.loss,
+            state.totals.correct + sums.correct,
+            state.totals.examples + batch_size,
+        ),
+    ), sums.loss / batch_size
+
+
+def _running(task: Task, stats, sums, ghost_batches):
+    """Running statistics after n ghost batches more: d^n of the old, 1 − d^n of their mean.
+
+    Decaying per ghost batch and not per update keeps the memory, in examples, as the batch grows.
+    """
+    if not isinstance(task.model.norm, GhostBatchNorm):
+        return stats
+    old = jnp.float32(task.model.norm.decay) ** ghost_batches
+    return jax.tree.map(
+        lambda running, total: old * running + (1 - old) * total / ghost_batches, stats, sums
+    )
+
+
+def forward(task: Task, params, stats, images: jax.Array, layout: Layout | None):
+    """Logits (B, classes), and the statistics that norms leave behind.
+
+    With a layout, training: the statistics are sums over this device's ghost batches. With None,
+    evaluation by the running statistics `stats`, which come back unchanged.
+    """
+    network = nnx.merge(_graph(task), nnx.State(params), nnx.State(stats))
+    logits = network(images, layout)
+    return logits, _split(network)[2]
+
+
+def cross_entropy(logits: jax.Array, labels: jax.Array, smoothing: float) -> jax.Array:
+    """Per example, (B,) float32: − Σ target · log softmax; targets (1−α)·one-hot + α/classes."""
+    log_probabilities = jax.nn.log_softmax(logits.astype(jnp.float32))
+    right = jnp.take_along_axis(log_probabilities, labels[:, None], axis=1)[:, 0]
+    if not smoothing:
+        return -right
+    return -(1 - smoothing) * right - smoothing * log_probabilities.mean(1)
+
+
+def correct(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Per example, (B,) float32: 1 where the largest logit is the label's."""
+    return (logits.argmax(1) == labels).astype(jnp.float32)
+
+
+def _build(task: Task, seed) -> nnx.Module:
+    return task.model.build(task.input_shape, task.num_classes, nnx.Rngs(jax.random.key(seed)))
+
+
+def _split(network: nnx.Module):
+    graph, params, stats = nnx.split(network, nnx.Param, nnx.BatchStat)
+    return graph, nnx.to_pure_dict(params), nnx.to_pure_dict(stats)
+
+
+@cache
+def _graph(task: Task):
+    """The network's structure, without its arrays."""
+    return nnx.split(nnx.eval_shape(lambda: _build(task, 0)), nnx.Param, nnx.BatchStat)[0]

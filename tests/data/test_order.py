@@ -1,0 +1,137 @@
+"""The order of examples, and that nothing but seed and position decides it."""
+
+import itertools
+from functools import partial
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+import jbatch
+from jbatch import compile, parallel
+from jbatch.compile import Setup, where
+from jbatch.data.augment import Augment
+from jbatch.data.order import epoch_order, example_ids
+from jbatch.data.resident import Resident
+from jbatch.layout import AXIS
+from jbatch.micro_batch import pass_layouts
+from jbatch.models import MLP
+from jbatch.optimizer import SGD
+from jbatch.step import Task
+
+N = 200
+
+
+def test_golden_ids():
+    """Pinned: a change here changes every run that anybody has."""
+    assert epoch_order(0, 0, 10).tolist() == GOLDEN[0, 0]
+    assert epoch_order(0, 1, 10).tolist() == GOLDEN[0, 1]
+    assert epoch_order(7, 0, 10).tolist() == GOLDEN[7, 0]
+    assert example_ids(0, 1_000_000_007, 5, 1_281_167).tolist() == GOLDEN["imagenet"]
+
+
+GOLDEN = {
+    (0, 0): [0, 2, 9, 1, 8, 5, 4, 3, 6, 7],
+    (0, 1): [5, 3, 7, 8, 2, 4, 1, 0, 6, 9],
+    (7, 0): [8, 4, 1, 6, 3, 2, 7, 5, 9, 0],
+    "imagenet": [1224333, 645740, 716406, 742878, 530565],
+}
+
+
+def test_each_epoch_is_a_permutation_of_its_own():
+    orders = [epoch_order(seed, epoch, 1000) for seed in (0, 1) for epoch in (0, 1, 2)]
+    for order in orders:
+        assert sorted(order) == list(range(1000))
+    for one, other in itertools.combinations(orders, 2):
+        assert np.mean(one == other) < 0.02  # 0.001 by chance
+
+
+def ids_on_devices(plan, devices, limit, mapping, permuted=False):
+    """Example ids in the order of places, as the devices index them, over the whole plan."""
+    chosen = jax.devices()[:devices]
+    mesh = parallel.make_mesh(chosen[::-1] if permuted else chosen)
+    task = Task(MLP(()), SGD(), 0.0, 0.0, (1, 1, 1), N)
+    setup = Setup(task, Augment(), N, N, mesh, mapping)
+    resident = Resident(
+        np.zeros((N, 1, 1, 1), np.uint8),
+        np.arange(N, dtype=np.int32),  # the label says which example it is
+        np.zeros(1, np.float32),
+        np.ones(1, np.float32),
+    )
+    shapes = jax.eval_shape(lambda: (resident, epoch_order(0, 0, N), np.uint32(0), where(0, 0)))
+
+    def places_and_labels(layout, resident, order, seed, at):
+        batch = compile._batch(setup, layout, resident, order, seed, at)
+        places = at[1] + layout.places(jax.lax.axis_index(AXIS)).astype(np.uint32)
+        return places, batch.labels
+
+    read = {
+        layout: parallel.compile_over_devices(
+            partial(places_and_labels, layout),
+            mesh,
+            mapping,
+            shapes,
+            per_device=(False,) * 4,
+            per_device_out=(True, True),
+        )
+        for layout in set(layouts_of(plan, devices, limit).values())
+    }
+    ids = []
+    for update in range(plan.num_updates):
+        row = plan.at(update)
+        layout = layouts_of(plan, devices, limit)[row.batch_size]
+        epoch, start = divmod(row.position, N)
+        for place in range(start, start + row.batch_size, layout.size):
+            order = epoch_order(5, epoch, N)
+            places, labels = read[layout](resident, order, np.uint32(5), where(epoch, place))
+            places, labels = np.asarray(places).ravel(), np.asarray(labels).ravel()
+            assert sorted(places) == list(range(place, place + layout.size))
+            ids += [(epoch, *pair) for pair in zip(places.tolist(), labels.tolist(), strict=True)]
+    return sorted(ids)
+
+
+def layouts_of(plan, devices, limit):
+    return pass_layouts(set(plan.batch_sizes.tolist()), devices, 8, limit)
+
+
+@pytest.fixture(scope="module")
+def plans():
+    schedule = optax.piecewise_constant_schedule(0.1, {1: 0.2, 2: 0.5})
+    return {
+        largest: jbatch.couple(
+            schedule,
+            num_examples=N,
+            num_epochs=3,
+            batch_size=8,
+            batch_sizes=[8, 40, 80],
+            max_batch_size=largest,
+        )
+        for largest in (8, 40, 80)
+    }
+
+
+@pytest.mark.parametrize(
+    ("largest", "devices", "limit", "mapping", "permuted"),
+    [
+        (8, 1, None, "shard_map", False),
+        (40, 2, None, "shard_map", False),
+        (80, 8, None, "shard_map", False),
+        (80, 8, 1, "shard_map", True),
+        (80, 4, 10, "shard_map", True),
+        (80, 8, None, "pmap", False),
+    ],
+)
+def test_every_split_and_schedule_sees_the_same_examples(
+    plans, largest, devices, limit, mapping, permuted
+):
+    plan = plans[largest]
+    ids = ids_on_devices(plan, devices, limit, mapping, permuted)
+    # The stream itself, up to each epoch's last whole batch.
+    expected = [
+        (epoch, place, int(epoch_order(5, epoch, N)[place]))
+        for row in map(plan.at, range(plan.num_updates))
+        for epoch, start in [divmod(row.position, N)]
+        for place in range(start, start + row.batch_size)
+    ]
+    assert ids == sorted(expected)

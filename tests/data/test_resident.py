@@ -1,0 +1,119 @@
+"""Resident data: standardization, augmentation by position, evaluation batches."""
+
+import jax
+import numpy as np
+import pytest
+
+from jbatch.data.augment import Augment, augment
+from jbatch.data.resident import Resident, evaluation_batch, standardization, training_batch
+from jbatch.data.sources import Arrays, Digits, Split
+from jbatch.errors import Mistake
+
+DIGITS = Digits().load()
+
+
+def test_digits_are_scikit_learns():
+    assert DIGITS.train.images.shape == (1500, 8, 8, 1)
+    assert DIGITS.test.images.shape == (297, 8, 8, 1)
+    assert DIGITS.train.images.max() == 16
+    assert np.bincount(DIGITS.test.labels).min() > 20
+
+
+def test_training_set_is_standardized_per_channel():
+    images = np.random.default_rng(0).integers(0, 200, (50, 4, 4, 3)).astype(np.uint8)
+    mean, scale = standardization(Split(images, np.zeros(50, np.int32)))
+    np.testing.assert_allclose(mean, images.mean((0, 1, 2)), rtol=1e-6)
+    np.testing.assert_allclose(1 / scale, images.std((0, 1, 2)), rtol=1e-6)
+
+
+def test_a_constant_channel_is_not_divided_by_zero():
+    _, scale = standardization(Split(np.full((5, 2, 2, 1), 7, np.uint8), np.zeros(5, np.int32)))
+    assert scale.tolist() == [1]
+
+
+@pytest.fixture
+def resident():
+    return Resident(*DIGITS.train, *standardization(DIGITS.train))
+
+
+def test_augmentation_is_keyed_by_position(resident):
+    order = np.arange(1500, dtype=np.int32)
+
+    def take(epoch, places):
+        batch = jax.jit(training_batch, static_argnums=5)(
+            resident,
+            order,
+            np.uint32(0),
+            np.uint32(epoch),
+            np.array(places, np.uint32),
+            Augment(pad=1, flip=True),
+        )
+        return np.asarray(batch.images)
+
+    whole = take(0, range(64))
+    # Alone, or in another batch, an example at its position looks the same …
+    np.testing.assert_array_equal(whole[10:20], take(0, range(10, 20)))
+    # … and otherwise in the next epoch.
+    assert not np.array_equal(whole, take(1, range(64)))
+
+
+def test_crops_and_flips_are_of_the_padded_image():
+    images = np.random.default_rng(0).integers(1, 255, (300, 3, 3, 2)).astype(np.uint8)
+    changed = augment(
+        Augment(pad=1, flip=True),
+        images,
+        np.uint32(0),
+        np.uint32(0),
+        np.arange(300, dtype=np.uint32),
+    )
+    padded = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    seen = set()
+    for before, after in zip(padded, np.asarray(changed), strict=True):
+        found = [
+            (down, right, flip)
+            for down in range(3)
+            for right in range(3)
+            for flip in (1, -1)
+            if np.array_equal(before[down : down + 3, right : right + 3][:, ::flip], after)
+        ]
+        assert len(found) == 1
+        seen.add(found[0])
+    assert len(seen) == 18  # every crop, flipped and not
+
+
+def test_no_augmentation_changes_nothing(resident):
+    images = resident.images[:5]
+    assert augment(Augment(), images, np.uint32(0), np.uint32(0), np.arange(5)) is images
+
+
+def test_evaluation_batches_hold_every_example_once(resident):
+    counted = []
+    for start in range(0, 1500, 400):
+        batch, exists = evaluation_batch(resident, np.int32(start), 400)
+        counted += (start + np.flatnonzero(exists)).tolist()
+        np.testing.assert_array_equal(
+            np.asarray(batch.labels)[np.asarray(exists)], resident.labels[start : start + 400]
+        )
+    assert counted == list(range(1500))
+
+
+IMAGES, LABELS = np.zeros((4, 2, 2, 1), np.uint8), np.array([0, 1, 2, 2])
+BAD_ARRAYS = {
+    "float images": ((IMAGES / 2, LABELS), "float64 of shape"),
+    "flat images": ((IMAGES[:, 0, 0], LABELS), r"give uint8 of shape \(N, H, W, C\)"),
+    "too few labels": ((IMAGES, LABELS[:3]), r"integers of shape \(4,\)"),
+    "a class too many": ((IMAGES, LABELS + 1), "within 0 to 2"),
+}
+
+
+@pytest.mark.parametrize(("train", "message"), BAD_ARRAYS.values(), ids=BAD_ARRAYS)
+def test_arrays_are_checked(train, message):
+    with pytest.raises(Mistake, match=message):
+        Arrays(*train, IMAGES, LABELS, num_classes=3).load()
+
+
+def test_arrays_are_told_apart_by_their_contents():
+    one = Arrays(IMAGES, LABELS, IMAGES, LABELS, num_classes=3)
+    same = Arrays(IMAGES.copy(), LABELS, IMAGES, LABELS, num_classes=3)
+    other = Arrays(IMAGES + np.uint8(1), LABELS, IMAGES, LABELS, num_classes=3)
+    assert repr(one) == repr(same) != repr(other)

@@ -1,0 +1,59 @@
+"""Small runs for the tests: a few updates of a task, however split."""
+
+import jax
+import numpy as np
+
+from jbatch import compile, parallel
+from jbatch.compile import Setup, how, where
+from jbatch.data.augment import Augment
+from jbatch.data.order import epoch_order
+from jbatch.data.resident import Resident, standardization
+from jbatch.data.sources import Digits
+from jbatch.layout import Layout, group_size
+from jbatch.models import ghost_batch
+from jbatch.step import Task
+
+DATASET = Digits().load()
+
+
+def task_of(model, optimizer, momentum=0.9, label_smoothing=0.0) -> Task:
+    return Task(model, optimizer, momentum, label_smoothing, (8, 8, 1), 10)
+
+
+def setup_of(task, devices=1, mapping="shard_map", augment=Augment(pad=1)) -> Setup:  # noqa: B008
+    mesh = parallel.make_mesh(jax.devices()[:devices])
+    return Setup(task, augment, len(DATASET.train.labels), len(DATASET.test.labels), mesh, mapping)
+
+
+def place_split(setup, split) -> Resident:
+    resident = Resident(*split, *standardization(DATASET.train))
+    return jax.device_put(resident, parallel.replicated(setup.mesh))
+
+
+def run_updates(setup, *, batch_size, passes=1, updates=20, seed=3, learning_rate=0.05):
+    """(state, losses) after `updates` updates of `batch_size`, each in `passes` passes."""
+    group = group_size(batch_size, ghost_batch(setup.task.model))
+    layout = Layout(batch_size // passes, setup.devices, group)
+    told = how(learning_rate, batch_size, batch_size // group)
+    everywhere = parallel.replicated(setup.mesh)
+    state = compile.initializer(setup)(np.uint32(seed))
+    resident = place_split(setup, DATASET.train)
+    place_seed = jax.device_put(np.uint32(seed), everywhere)
+    sums = compile.zero_sums(setup)(state) if passes > 1 else None
+    per_epoch = setup.num_train // batch_size
+    losses = []
+    for number in range(updates):
+        epoch, nth = divmod(number, per_epoch)
+        order = jax.device_put(epoch_order(seed, epoch, setup.num_train), everywhere)
+        start = nth * batch_size
+        if passes == 1:
+            update = compile.update(setup, layout)
+            state, loss = update(state, resident, order, place_seed, where(epoch, start), told)
+        else:
+            accumulate, apply = compile.accumulate(setup, layout), compile.apply(setup)
+            for part in range(passes):
+                at = where(epoch, start + part * layout.size)
+                sums, _ = accumulate(state, sums, resident, order, place_seed, at)
+            state, sums, loss = apply(state, sums, told)
+        losses.append(float(loss))
+    return state, losses

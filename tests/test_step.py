@@ -1,0 +1,242 @@
+"""The step: the result does not depend on how an update is split, and is what it should be."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from runs import DATASET, run_updates, setup_of, task_of
+
+from jbatch import compile, step
+from jbatch.data.augment import Augment
+from jbatch.data.order import epoch_order
+from jbatch.data.resident import Batch, standardization
+from jbatch.errors import Mistake
+from jbatch.layout import Layout
+from jbatch.models import MLP, GhostBatchNorm, SmallResNet
+from jbatch.optimizer import LAMB, LARS, SGD, Adam, AdamW
+
+PLAIN = task_of(MLP((32,)), SGD(weight_decay=5e-4), label_smoothing=0.1)
+# 48 in groups of 16 are 3 groups: on 2 devices each spans both, on 8 each spans all eight.
+GHOST = task_of(SmallResNet((4, 8), GhostBatchNorm(16)), SGD(nesterov=True))
+ADAM = task_of(MLP((32,), GhostBatchNorm(16)), Adam())
+
+# Any two splits add the same numbers in another order. A sum of n float32 terms of like size then
+# differs by about √n · 2⁻²⁴ of itself: 1e-6 for the some 300 (examples times partial sums in a
+# layer) that matter here. Twenty updates at these rates pass an error on without multiplying it
+# (the steps are far below 1/curvature), so 20 such errors stay under 2e-5 of the largest
+# parameter. Adam divides by the root of the second moment, which for small gradients makes
+# relative errors of the gradient absolute ones of the step: its steps are 1e-3, errors 1e-5 of
+# the largest parameter again.
+TOLERANCE = 2e-5
+SPLITS = [(2, 1, "shard_map"), (8, 1, "shard_map"), (8, 3, "shard_map"), (1, 3, "shard_map")]
+PMAP = [(8, 1, "pmap"), (8, 3, "pmap")]
+
+
+@pytest.fixture(scope="module")
+def whole():
+    """The run on one device in one pass, for each task."""
+    return {
+        task: run_updates(setup_of(task), batch_size=48, learning_rate=rate_of(task))
+        for task in (PLAIN, GHOST, ADAM)
+    }
+
+
+def rate_of(task):
+    return 1e-3 if isinstance(task.optimizer, Adam) else 0.05
+
+
+def assert_same(state, other):
+    for mine, theirs in zip(jax.tree.leaves(state), jax.tree.leaves(other), strict=True):
+        scale = float(jnp.abs(theirs).max()) or 1.0
+        np.testing.assert_allclose(mine, theirs, rtol=0, atol=TOLERANCE * scale)
+
+
+@pytest.mark.parametrize(
+    ("devices", "passes", "mapping"), SPLITS + PMAP, ids=lambda value: str(value)
+)
+@pytest.mark.parametrize("task", [PLAIN, GHOST, ADAM], ids=["plain", "ghost", "adam"])
+def test_any_split_gives_the_same_parameters(whole, task, devices, passes, mapping):
+    state, losses = run_updates(
+        setup_of(task, devices, mapping),
+        batch_size=48,
+        passes=passes,
+        learning_rate=rate_of(task),
+    )
+    expected, expected_losses = whole[task]
+    assert_same(state.params, expected.params)
+    assert_same(state.stats, expected.stats)
+    np.testing.assert_allclose(losses, expected_losses, rtol=TOLERANCE)
+    assert float(state.totals.examples) == 20 * 48
+    assert float(state.totals.correct) == pytest.approx(float(expected.totals.correct), abs=2)
+
+
+def test_an_update_is_optax_on_the_mean_gradient():
+    """Against a plain computation in the manner of any JAX tutorial, in one place."""
+    seed, size = 3, 48
+    setup = setup_of(PLAIN, augment=Augment())
+    state, [loss] = run_updates(setup, batch_size=size, updates=1, seed=seed, learning_rate=0.1)
+    before = compile.initializer(setup)(np.uint32(seed)).params
+
+    ids = epoch_order(seed, 0, 1500)[:size]
+    mean, scale = standardization(DATASET.train)
+    images = (DATASET.train.images[ids].astype(np.float32) - mean) * scale
+    targets = optax.smooth_labels(jax.nn.one_hot(DATASET.train.labels[ids], 10), 0.1)
+
+    def mean_loss(params):
+        first, head = params["layers"][0], params["head"]
+        hidden = jax.nn.relu(images.reshape(size, -1) @ first["kernel"] + first["bias"])
+        logits = hidden @ head["kernel"] + head["bias"]
+        return optax.softmax_cross_entropy(logits, targets).mean()
+
+    expected_loss, gradients = jax.value_and_grad(mean_loss)(before)
+    expected = jax.tree.map(
+        lambda p, g: p - 0.1 * (g + (5e-4 * p if p.ndim > 1 else 0.0)), before, gradients
+    )
+    assert loss == pytest.approx(float(expected_loss), rel=1e-6)
+    # One matrix product in another order: √64 · 2⁻²⁴ of gradients below 1.
+    for mine, theirs in zip(jax.tree.leaves(state.params), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("passes", [1, 3])
+def test_one_all_reduce_per_update(passes):
+    setup = setup_of(PLAIN, 8)
+    layout = Layout(48 // passes, 8, 1)
+    if passes == 1:
+        assert all_reduces(compile.update(setup, layout)) == 1
+    else:
+        assert all_reduces(compile.accumulate(setup, layout)) == 0
+        assert all_reduces(compile.apply(setup)) == 1
+
+
+def all_reduces(compiled) -> int:
+    return compiled.as_text().count(" all-reduce(")
+
+
+def test_running_statistics_decay_per_ghost_batch():
+    task = task_of(MLP((4,), GhostBatchNorm(8, decay=0.9)), SGD())
+    stats, sums = {"mean": jnp.float32(2)}, {"mean": jnp.float32(3 * 5)}
+    running = step._running(task, stats, sums, jnp.float32(3))
+    # Three ghost batches of mean 5: 0.9³ of the old 2 is left.
+    assert float(running["mean"]) == pytest.approx(0.9**3 * 2 + (1 - 0.9**3) * 5, rel=1e-6)
+
+
+def test_ghost_batch_norm_is_its_formula():
+    """Logits of a net whose norm is computed here in float64, group by group."""
+    task = task_of(MLP((8,), GhostBatchNorm(16)), SGD())
+    state = compile.initializer(setup_of(task))(np.uint32(0))
+    images = np.random.default_rng(0).normal(3, 2, (48, 8, 8, 1)).astype(np.float32)
+    logits, left = step.forward(task, state.params, state.stats, images, Layout(48, 1, 16))
+
+    first = images.reshape(48, -1).astype(np.float64) @ np.float64(
+        state.params["layers"][0]["kernel"]
+    )
+    groups = first.reshape(3, 16, 8)
+    normed = (groups - groups.mean(1, keepdims=True)) / np.sqrt(groups.var(1, keepdims=True) + 1e-5)
+    head = state.params["head"]
+    expected = np.maximum(normed.reshape(48, 8), 0) @ np.float64(head["kernel"]) + head["bias"]
+    np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(left["norms"][0]["mean"], groups.mean(1).sum(0), rtol=1e-5)
+    np.testing.assert_allclose(left["norms"][0]["var"], groups.var(1).sum(0), rtol=1e-5)
+
+
+def test_evaluation_uses_the_running_statistics():
+    task = task_of(MLP((8,), GhostBatchNorm(16)), SGD())
+    state = compile.initializer(setup_of(task))(np.uint32(0))
+    images = np.ones((2, 8, 8, 1), np.float32)
+    both, stats = step.forward(task, state.params, state.stats, images, None)
+    one, _ = step.forward(task, state.params, state.stats, images[:1], None)
+    # Products of 64 terms near 1, in another order: √64 · 2⁻²⁴, a few times over.
+    np.testing.assert_allclose(both[:1], one, rtol=0, atol=2e-6)
+    assert jax.tree.all(jax.tree.map(lambda a, b: (a == b).all(), stats, state.stats))
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "theirs"),
+    [
+        (SGD(), optax.sgd(0.1, 0.9)),
+        (SGD(nesterov=True), optax.sgd(0.1, 0.9, nesterov=True)),
+        (Adam(), optax.adam(0.1)),
+        (
+            AdamW(weight_decay=0.01),
+            optax.adamw(0.1, weight_decay=0.01, mask={"w": True, "b": False}),
+        ),
+        (
+            LARS(),
+            optax.lars(
+                0.1,
+                1e-4,
+                {"w": True, "b": False},
+                trust_ratio_mask={"w": True, "b": False},
+                momentum=0.9,
+            ),
+        ),
+        (LAMB(), optax.lamb(0.1, weight_decay=1e-4, mask={"w": True, "b": False})),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_optimizers_are_optaxs_with_norms_and_biases_left_out_of_decay(optimizer, theirs):
+    params = {"w": jnp.full((2, 2), 0.5), "b": jnp.full((2,), 0.5)}
+    gradients = jax.tree.map(lambda leaf: 0.1 * leaf, params)
+    with jax.numpy_dtype_promotion("standard"):
+        mine = optimizer.transformation(jnp.float32(0.1), 0.9)
+        state, expected_state = optimizer.transformation(0.0, 0.9).init(params), theirs.init(params)
+        for _ in range(3):
+            steps, state = mine.update(gradients, state, params)
+            expected, expected_state = theirs.update(gradients, expected_state, params)
+            for a, b in zip(jax.tree.leaves(steps), jax.tree.leaves(expected), strict=True):
+                np.testing.assert_allclose(a, b, rtol=1e-6)
+
+
+def test_weight_decay_is_l2_for_sgd_and_adam():
+    params = {"w": jnp.ones((2, 2)), "b": jnp.ones((2,))}
+    zero = jax.tree.map(jnp.zeros_like, params)
+    with jax.numpy_dtype_promotion("standard"):
+        sgd = SGD(weight_decay=0.5).transformation(0.1, 0.0)
+        steps, _ = sgd.update(zero, sgd.init(params), params)
+        assert float(steps["w"][0, 0]) == pytest.approx(-0.05)
+        assert float(steps["b"][0]) == 0
+        adam = Adam(weight_decay=0.5).transformation(0.1, 0.9)
+        steps, _ = adam.update(zero, adam.init(params), params)
+        assert float(steps["w"][0, 0]) == pytest.approx(-0.1, rel=1e-4)  # a whole step: L2
+        assert float(steps["b"][0]) == 0
+
+
+def test_nesterov_without_momentum_is_refused():
+    with pytest.raises(Mistake, match=r"plan\.momentum is 0"):
+        SGD(nesterov=True).transformation(0.1, 0.0)
+
+
+def test_label_smoothing_is_optaxs():
+    logits = jax.random.normal(jax.random.key(0), (5, 10))
+    labels = jnp.arange(5)
+    targets = optax.smooth_labels(jax.nn.one_hot(labels, 10), 0.1)
+    expected = optax.softmax_cross_entropy(logits, targets)
+    np.testing.assert_allclose(step.cross_entropy(logits, labels, 0.1), expected, rtol=1e-5)
+
+
+def test_gradients_by_finite_differences():
+    task = task_of(SmallResNet((4, 8), GhostBatchNorm(4)), SGD(), label_smoothing=0.1)
+    state = compile.initializer(setup_of(task))(np.uint32(0))
+    rng = np.random.default_rng(0)
+    batch = Batch(
+        rng.normal(size=(8, 8, 8, 1)).astype(np.float32), rng.integers(0, 10, 8).astype(np.int32)
+    )
+    gather = jax.jit(partial(step.gather, task, Layout(8, 1, 4)))
+    gradients = gather(state, batch).gradients
+    # Along the gradient itself, where the slope is its length and rounding matters least.
+    length = float(optax.tree.norm(gradients))
+
+    def loss_at(distance):
+        params = jax.tree.map(
+            lambda p, g: p + jnp.float32(distance / length) * g, state.params, gradients
+        )
+        return float(gather(state._replace(params=params), batch).loss)
+
+    # Central differences: the error falls as h² but for the kinks of ReLU, the rounding of a loss
+    # near 20 (2e-6) over 2h is 1e-4 of a slope of some 10.
+    h = 1e-3
+    assert (loss_at(h) - loss_at(-h)) / (2 * h) == pytest.approx(length, rel=5e-3)
