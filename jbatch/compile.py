@@ -34,6 +34,11 @@ class Setup:
         """D."""
         return self.mesh.size
 
+    @property
+    def evaluation_size(self) -> int:
+        """Examples a device takes in one pass of an evaluation."""
+        return min(256, -(-self.num_test // self.devices))
+
 
 # What the host says of an update or a pass, as two small arrays: each is one transfer.
 def where(epoch: int, place: int) -> np.ndarray:
@@ -71,7 +76,8 @@ def _apply(setup: Setup, state, sums, how):
     return state, jax.tree.map(jnp.zeros_like, sums), loss
 
 
-def _evaluate(setup: Setup, size: int, params, stats, resident, start):
+def _evaluate(setup: Setup, params, stats, resident, start):
+    size = setup.evaluation_size
     mine = start + jax.lax.axis_index(AXIS) * size
     batch, exists = evaluation_batch(resident, mine, size)
     logits, _ = step.forward(setup.task, params, stats, batch.images, None)
@@ -148,12 +154,12 @@ def apply(setup: Setup):
 
 
 @cache
-def evaluate(setup: Setup, size: int):
-    """(params, stats, resident, start) → (totals,): `size` examples a device from `start` on."""
+def evaluate(setup: Setup):
+    """(params, stats, resident, start) → (totals,): of one pass from `start` on."""
     state = _state(setup)
     start = jax.ShapeDtypeStruct((), np.int32)
     return parallel.compile_over_devices(
-        partial(_evaluate, setup, size),
+        partial(_evaluate, setup),
         setup.mesh,
         setup.mapping,
         (state.params, state.stats, _resident(setup, setup.num_test), start),

@@ -1,6 +1,7 @@
 """The plan: the immutable table update → (position, batch size, learning rate, momentum)."""
 
 import hashlib
+import math
 from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -65,8 +66,21 @@ class Plan:
 
     @property
     def end(self) -> int:
-        """The position after the last update."""
-        return int(self.positions[-1] + self.batch_sizes[-1])
+        """The position when the run is over, the last epoch's remainder passed."""
+        return max(
+            int(self.positions[-1] + self.batch_sizes[-1]),
+            math.ceil(self.num_epochs * self.num_examples),
+        )
+
+    def position(self, updates: int) -> int:
+        """The position after so many updates, where the next one starts, or `end`."""
+        return int(self.positions[updates]) if updates < self.num_updates else self.end
+
+    def crossings(self, epochs: float) -> frozenset[int]:
+        """After how many updates the position has passed a multiple of `epochs`, or the end."""
+        positions = np.append(self.positions, self.end)
+        passed = np.floor(positions / (epochs * self.num_examples))
+        return frozenset((np.flatnonzero(np.diff(passed)) + 1).tolist()) | {self.num_updates}
 
     def at(self, update: int) -> Row:
         """The row of one update, 0 ≤ update < num_updates; IndexError outside."""

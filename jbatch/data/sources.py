@@ -1,8 +1,6 @@
 """Where examples come from."""
 
-import hashlib
 from dataclasses import dataclass
-from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -82,17 +80,6 @@ class Arrays:
                 "num_classes"
             )
         return Split(images, labels.astype(np.int32))
-
-    @cached_property
-    def _digest(self) -> str:
-        hashed = hashlib.sha256()
-        for array in (self.train_images, self.train_labels, self.test_images, self.test_labels):
-            hashed.update(f"{array.dtype} {array.shape}".encode())
-            hashed.update(np.ascontiguousarray(array).tobytes())
-        return hashed.hexdigest()
-
-    def __repr__(self) -> str:
-        return f"Arrays(num_classes={self.num_classes}, sha256={self._digest})"
 
 
 Data = Digits | Arrays

@@ -1,0 +1,61 @@
+"""Saving and restoring a run's state, through Orbax."""
+
+import hashlib
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from jbatch.errors import Mistake
+from jbatch.step import State
+
+
+class Checkpoints:
+    """The checkpoints of one run: written in the background, the last two kept."""
+
+    def __init__(self, directory: Path):
+        import orbax.checkpoint as ocp
+
+        self._ocp = ocp
+        self._manager = ocp.CheckpointManager(
+            directory.absolute(),
+            options=ocp.CheckpointManagerOptions(
+                max_to_keep=2, create=True, cleanup_tmp_directories=True
+            ),
+        )
+
+    @property
+    def latest(self) -> int | None:
+        """The number of updates of the newest whole checkpoint."""
+        return self._manager.latest_step()
+
+    def save(self, update: int, state: State) -> None:
+        """Copy the state off the devices, then write it in the background."""
+        self._manager.save(update, args=self._ocp.args.StandardSave(state))
+
+    def restore(self, update: int, like: State) -> State:
+        """The state after `update` updates, in the shapes and on the devices of `like`."""
+        target = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), like
+        )
+        try:
+            return self._manager.restore(update, args=self._ocp.args.StandardRestore(target))
+        except (ValueError, KeyError, OSError) as error:
+            raise Mistake(
+                f"the checkpoint of update {update} under {self._manager.directory} cannot be "
+                f"read ({error}): remove it to go on from the one before"
+            ) from error
+
+    def close(self) -> None:
+        """Wait for what is being written."""
+        self._manager.close()
+
+
+def parameters_digest(params) -> str:
+    """SHA-256 of the exact bytes of all parameters, by their names."""
+    hashed = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        array = np.ascontiguousarray(leaf)
+        hashed.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}".encode())
+        hashed.update(array.tobytes())
+    return hashed.hexdigest()

@@ -1,0 +1,109 @@
+"""Reading a verb's arguments: positional names first, then its options and experiment fields."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import tyro
+
+from jbatch.errors import Mistake
+from jbatch.experiment import Experiment
+from jbatch.experiment_file import ExperimentFile, load_experiment_file
+from jbatch.run_directory import Origin, read_origin
+
+CONFIG = (tyro.conf.AvoidSubcommands, tyro.conf.FlagCreatePairsOff)
+Options = TypeVar("Options")
+
+
+def leading(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """(names before the first option, the rest)."""
+    count = next(
+        (index for index, text in enumerate(arguments) if text.startswith("-")), len(arguments)
+    )
+    return list(arguments[:count]), list(arguments[count:])
+
+
+def read_options(options: type[Options], arguments: Sequence[str], usage: str) -> Options:
+    """The options of a verb that takes no experiment fields; exits with 2 on a mistake."""
+    return tyro.cli(options, args=arguments, prog=usage, description=options.__doc__, config=CONFIG)
+
+
+def split_options(
+    options: type[Options], arguments: Sequence[str]
+) -> tuple[Options, tuple[str, ...]]:
+    """A verb's own options, and what is left for the experiment's fields."""
+    known, overrides = tyro.cli(
+        options, args=arguments, return_unknown_args=True, add_help=False, config=CONFIG
+    )
+    return known, tuple(overrides)
+
+
+def override(experiment: Experiment, overrides: Sequence[str], usage: str) -> Experiment:
+    """The experiment with fields changed as the command line says; exits with 2 on a mistake."""
+    return tyro.cli(Experiment, args=overrides, default=experiment, prog=usage, config=CONFIG)
+
+
+def wants_help(arguments: Sequence[str]) -> bool:
+    """Whether -h or --help is among the arguments."""
+    return "-h" in arguments or "--help" in arguments
+
+
+def print_help(options: type, usage: str, experiment: Experiment | None) -> None:
+    """A verb's help: its options, and with an experiment its fields and their values."""
+    if experiment is None:
+        read_options(options, ["--help"], usage)
+    both = dataclasses.make_dataclass(
+        "Both",
+        [
+            ("options", Annotated[options, tyro.conf.arg(name="")]),
+            ("experiment", Annotated[Experiment, tyro.conf.arg(name="")]),
+        ],
+    )
+    tyro.cli(
+        both,
+        args=["--help"],
+        default=both(options(), experiment),
+        prog=usage,
+        description=options.__doc__,
+        config=CONFIG,
+    )
+
+
+def file_and_variant(
+    options: type[Options], arguments: Sequence[str], usage: str
+) -> tuple[ExperimentFile, str, Options, tuple[str, ...], Experiment]:
+    """Read `FILE VARIANT [options] [fields]`: file, variant, options, overrides, experiment."""
+    names, rest = leading(arguments)
+    if not names and wants_help(rest):
+        print_help(options, usage, None)
+    if not names:
+        raise Mistake(f"give an experiment file first: {usage} (--help says more)")
+    file = load_experiment_file(Path(names[0]))
+    if len(names) != 2:
+        said = f"{len(names) - 1} variants given" if len(names) > 2 else "no variant given"
+        raise Mistake(f"{said}: name one of {file.path}'s: {', '.join(file.variants)}")
+    variant = file.variant(names[1])
+    usage = f"{usage.partition(' FILE')[0]} {names[0]} {names[1]}"
+    if wants_help(rest):
+        print_help(options, usage, variant)
+    known, overrides = split_options(options, rest)
+    return file, names[1], known, overrides, override(variant, overrides, usage)
+
+
+def run_directory(arguments: Sequence[str], usage: str, options: type[Options]):
+    """Read `DIR [options]`: directory and options."""
+    names, rest = leading(arguments)
+    if wants_help(rest):
+        print_help(options, usage, None)
+    if len(names) != 1:
+        raise Mistake(f"give one directory first, not {len(names)}: {usage} (--help says more)")
+    return Path(names[0]), read_options(options, rest, usage)
+
+
+def remake(directory: Path) -> tuple[Origin, ExperimentFile, Experiment]:
+    """The experiment of a run directory, made from what the directory holds."""
+    origin = read_origin(directory)
+    file = load_experiment_file(origin.file)
+    variant = file.variant(origin.variant)
+    return origin, file, override(variant, origin.overrides, f"jbatch: {directory}/run.json")

@@ -1,0 +1,66 @@
+"""Driving the compiled functions: the passes of an update, and not too many in flight."""
+
+from collections import deque
+from typing import Protocol
+
+import jax
+
+from jbatch import compile
+from jbatch.ahead import Ahead
+from jbatch.compile import Setup, how, where
+from jbatch.plan import Row
+from jbatch.step import State
+
+# Dispatch is asynchronous, and this many calls may wait: enough to hide the host's work, few enough
+# to bound memory. JAX 0.10.2 hangs on simulated CPU devices with over 32 that hold a collective.
+MOST_IN_FLIGHT = 16
+
+
+class InFlight:
+    """Waits, at each call, for the one `MOST_IN_FLIGHT` back."""
+
+    def __init__(self):
+        self._results: deque[jax.Array] = deque()
+
+    def add(self, result: jax.Array) -> None:
+        """Count a call in by one of its results, which no later call may take as donated."""
+        self._results.append(result)
+        if len(self._results) > MOST_IN_FLIGHT:
+            self._results.popleft().block_until_ready()
+
+
+class Feed(Protocol):
+    """Where a step reads its examples from."""
+
+    def epoch(self, epoch: int) -> tuple:
+        """Arguments of the compiled step for an epoch."""
+
+
+class Driver:
+    """Takes updates, one a call."""
+
+    def __init__(self, setup: Setup, ahead: Ahead, feed: Feed):
+        self._setup, self._ahead, self._feed = setup, ahead, feed
+        self._in_flight = InFlight()
+        self._batch_size, self._program = None, None
+        self._sums = None
+
+    def update(self, state: State, row: Row) -> State:
+        """The state after the update that `row` plans; `state` is donated to it."""
+        if row.batch_size != self._batch_size:
+            self._batch_size, self._program = row.batch_size, self._ahead.program(row.batch_size)
+        layout, update, accumulate, apply = self._program
+        epoch, place = divmod(row.position, self._setup.num_train)
+        source = self._feed.epoch(epoch)
+        told = how(row.learning_rate, row.batch_size, row.batch_size // layout.group)
+        if update is not None:
+            state, loss = update(state, *source, where(epoch, place), told)
+        else:
+            if self._sums is None:
+                self._sums = compile.zero_sums(self._setup)(state)
+            for start in range(place, place + row.batch_size, layout.size):
+                self._sums, gathered = accumulate(state, self._sums, *source, where(epoch, start))
+                self._in_flight.add(gathered)
+            state, self._sums, loss = apply(state, self._sums, told)
+        self._in_flight.add(loss)
+        return state

@@ -1,0 +1,40 @@
+"""Evaluation: every example once, on any number of devices."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from jbatch.compile import Setup
+from jbatch.data.resident import Resident
+from jbatch.drive import InFlight
+from jbatch.step import State
+
+
+class Evaluation(NamedTuple):
+    """Means over a data set."""
+
+    loss: float
+    accuracy: float
+    num_examples: int
+
+
+def evaluate(compiled: Callable, setup: Setup, state: State, test: Resident) -> Evaluation:
+    """Loss (without label smoothing) and accuracy on a test set, by the running statistics.
+
+    The last pass is filled up; what is filled in has no weight, so each example counts once.
+
+    Args:
+        compiled: `compile.evaluate(setup)`.
+        setup: what it was compiled for.
+        state: of which parameters and running statistics are evaluated.
+        test: the test set.
+    """
+    in_flight, parts = InFlight(), []
+    for start in range(0, setup.num_test, setup.evaluation_size * setup.devices):
+        (totals,) = compiled(state.params, state.stats, test, np.int32(start))
+        in_flight.add(totals.loss)
+        parts.append(totals)
+    loss, correct, examples = np.sum(jax.device_get(parts), axis=0, dtype=np.float64)
+    return Evaluation(float(loss / examples), float(correct / examples), int(examples))

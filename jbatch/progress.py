@@ -1,0 +1,127 @@
+"""What a person sees while a run goes on: a live bar on a terminal, plain lines elsewhere."""
+
+import sys
+import time
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from jbatch.plan import Plan
+
+
+class Lines:
+    """Plain lines on stderr: at log points, but not more often than asked."""
+
+    def __init__(self, seconds_between: float = 5.0):
+        self._seconds_between = seconds_between
+        self._last = 0.0
+        self._plan: Plan | None = None
+
+    def begin(self, label: str, plan: Plan, update: int) -> None:
+        """Start with a run that has taken `update` updates."""
+        self._plan, self._label = plan, label
+        self._last, self._begun, self._from = (
+            time.monotonic(),
+            time.monotonic(),
+            plan.position(update),
+        )
+        if update:
+            self._print(f"goes on at update {update:,}")
+
+    def say(self, text: str) -> None:
+        """Print a line."""
+        self._print(text)
+
+    def advance(self, update: int) -> None:
+        """After each update; cheap."""
+
+    def logged(self, line: dict) -> None:
+        """After each line of training metrics."""
+        now = time.monotonic()
+        if now - self._last < self._seconds_between:
+            return
+        self._last = now
+        done = line["examples"] - self._from
+        left = (self._plan.end - line["examples"]) * (now - self._begun) / max(done, 1)
+        self._print(f"{_position(self._plan, line)}  {_speed(line)}  {_duration(left)} left")
+
+    def end(self) -> None:
+        """The run is over, or stopped."""
+
+    def _print(self, text: str) -> None:
+        print(f"{self._label}: {text}", file=sys.stderr, flush=True)
+
+
+class Bar:
+    """A live bar on stderr."""
+
+    def __init__(self):
+        self._progress: Progress | None = None
+        self._next = 0.0
+
+    def begin(self, label: str, plan: Plan, update: int) -> None:
+        """Start with a run that has taken `update` updates."""
+        self._plan, self._speed = plan, ""
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[where]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            transient=True,
+        )
+        self._task = self._progress.add_task(
+            label, total=plan.end, completed=plan.position(update), where="compiling"
+        )
+        self._progress.start()
+
+    def say(self, text: str) -> None:
+        """Print a line above the bar."""
+        self._progress.console.print(text, highlight=False)
+
+    def advance(self, update: int) -> None:
+        """After each update; looks at the clock and, a few times a second, draws."""
+        now = time.monotonic()
+        if now < self._next:
+            return
+        self._next = now + 0.2
+        row = self._plan.at(update)
+        where = (
+            f"phase {row.phase + 1}/{len(self._plan.phases)}  batch {row.batch_size:,}  "
+            f"rate {row.learning_rate:.3g}  {self._speed}"
+        )
+        self._progress.update(self._task, completed=row.position, where=where)
+
+    def logged(self, line: dict) -> None:
+        """After each line of training metrics."""
+        self._speed = f"loss {line['loss']:.4g}  {_speed(line)}"
+
+    def end(self) -> None:
+        """The run is over, or stopped."""
+        self._progress.stop()
+
+
+def progress(seconds_between: float = 5.0) -> Lines | Bar:
+    """The kind that fits stderr."""
+    return Bar() if sys.stderr.isatty() else Lines(seconds_between)
+
+
+def _position(plan: Plan, line: dict) -> str:
+    phase = plan.at(line["update"] - 1).phase
+    return (
+        f"epoch {line['epoch']:.1f}/{plan.num_epochs:g}  phase {phase + 1}/{len(plan.phases)}  "
+        f"batch {line['batch_size']:,}  rate {line['learning_rate']:.3g}  loss {line['loss']:.4g}"
+    )
+
+
+def _speed(line: dict) -> str:
+    updates, examples = line["updates_per_second"], line["examples_per_second"]
+    return f"{updates:,.0f} updates/s  {examples:,.0f} examples/s"
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}"

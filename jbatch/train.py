@@ -1,0 +1,363 @@
+"""Training a run, from its plan to its last checkpoint."""
+
+import dataclasses
+import math
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jbatch import compile, parallel
+from jbatch.ahead import Ahead
+from jbatch.checkpoint import Checkpoints, parameters_digest
+from jbatch.compile import Setup
+from jbatch.data.feed import ResidentFeed
+from jbatch.data.resident import Resident, standardization
+from jbatch.data.sources import Dataset, Split
+from jbatch.drive import Driver
+from jbatch.errors import Mistake
+from jbatch.evaluate import Evaluation, evaluate
+from jbatch.experiment import Experiment
+from jbatch.metrics import MetricsLog
+from jbatch.micro_batch import pass_layouts
+from jbatch.models import ghost_batch
+from jbatch.plan import Plan
+from jbatch.progress import Bar, Lines
+from jbatch.run_directory import Origin, claim
+from jbatch.step import State, Task, no_totals
+from jbatch.stop import Interrupted, StopRequest, stop_on_signals
+
+
+class Diverged(Mistake):
+    """The loss is not a number any more, or infinite."""
+
+
+@dataclasses.dataclass
+class Run:
+    """A run under way: what does not change, and where it stands."""
+
+    plan: Plan
+    setup: Setup
+    driver: Driver
+    ahead: Ahead
+    test: Resident
+    metrics: MetricsLog
+    checkpoints: Checkpoints
+    progress: Lines | Bar
+    stop: StopRequest
+    evaluations: frozenset[int]  # after how many updates
+    saves: frozenset[int]
+    logs: frozenset[int]
+    begun: float  # time.perf_counter
+
+    state: State
+    update: int  # updates taken
+    evaluated: int | None  # at which update, last
+    saved: int | None
+    logged: int
+    clock: float = 0.0  # seconds of training since the last log point
+    spent: dict[str, float] = dataclasses.field(default_factory=dict)  # seconds, beside training
+
+
+def fit(
+    experiment: Experiment,
+    directory: Path,
+    *,
+    origin: Origin | None = None,
+    devices: Sequence[jax.Device] | None = None,
+    progress: Lines | Bar | None = None,
+    label: str = "train",
+) -> Run:
+    """Train to the end of the plan, from the newest checkpoint in `directory` if there is one.
+
+    Args:
+        experiment: what to train.
+        directory: the run's own; made if it does not exist.
+        origin: where the experiment was read from, kept for `eval` and `report`.
+        devices: to train on; None for all of JAX's.
+        progress: what a person sees meanwhile.
+        label: the run's name in it.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        Mistake: for what cannot be trained, before anything is written.
+        Diverged: when the loss is not finite; the last checkpoint is from before.
+        Interrupted: on SIGTERM or Ctrl-C, after saving.
+    """
+    with open_run(
+        experiment, directory, origin=origin, devices=devices, progress=progress, label=label
+    ) as run:
+        run_until(run, run.plan.num_updates)
+    return run
+
+
+def run_until(run: Run, last: int) -> None:
+    """Train until `last` updates are taken.
+
+    Each turn does, in this order: evaluate, save, next, update, log.
+    """
+    plan, driver, progress, stop = run.plan, run.driver, run.progress, run.stop
+    mark = time.perf_counter()
+    while True:
+        update = run.update
+        # 1. Evaluate.
+        if update in run.evaluations and run.evaluated != update:
+            run.clock += time.perf_counter() - mark
+            _evaluate(run)
+            mark = time.perf_counter()
+        # 2. Save.
+        if (update in run.saves or stop) and run.saved != update:
+            run.clock += time.perf_counter() - mark
+            _save(run)
+            mark = time.perf_counter()
+        if stop:
+            raise Interrupted(
+                f"{stop.signal.name} at update {update:,} of {plan.num_updates:,}: saved; the same "
+                "command goes on from here"
+            )
+        # 3. Next.
+        if update >= last:
+            jax.block_until_ready(run.state)
+            run.clock += time.perf_counter() - mark
+            return
+        row = plan.at(update)
+        # 4. Update.
+        run.state = driver.update(run.state, row)
+        run.update = update + 1
+        progress.advance(update)
+        # 5. Log.
+        if run.update in run.logs:
+            jax.block_until_ready(run.state)
+            run.clock += time.perf_counter() - mark
+            _log(run)
+            mark = time.perf_counter()
+
+
+@contextmanager
+def open_run(
+    experiment: Experiment,
+    directory: Path,
+    *,
+    origin: Origin | None = None,
+    devices: Sequence[jax.Device] | None = None,
+    progress: Lines | Bar | None = None,
+    label: str = "train",
+) -> Iterator[Run]:
+    """A run ready to go on from where it stands; see `fit`."""
+    begun = time.perf_counter()
+    devices = jax.devices() if devices is None else devices
+    plan = experiment.plan.plan()
+    for field in ("log_every", "eval_every", "save_every"):
+        if not getattr(experiment, field) > 0:
+            raise Mistake(f"{field} is {getattr(experiment, field)}: give a length over 0 epochs")
+    setup, dataset = make_setup(experiment, plan, devices)
+    layouts = pass_layouts(
+        [phase.batch_size for phase in plan.phases],
+        len(devices),
+        ghost_batch(experiment.model),
+        experiment.micro_batch,
+    )
+    claim(directory, experiment, plan, origin)
+
+    ahead = Ahead(setup, layouts)
+    checkpoints = Checkpoints(directory / "checkpoints")
+    everywhere = parallel.replicated(setup.mesh)
+    update, state = restored(checkpoints, setup, experiment.seed)
+    metrics = MetricsLog(directory, update)
+    progress = Lines(math.inf) if progress is None else progress
+    feed = ResidentFeed(place(dataset.train, dataset, everywhere), experiment.seed, everywhere)
+    progress.begin(label, plan, update)
+    for warning in plan.warnings:
+        progress.say(f"warning: {warning}")
+    try:
+        with stop_on_signals() as stop:
+            yield Run(
+                plan=plan,
+                setup=setup,
+                driver=Driver(setup, ahead, feed),
+                ahead=ahead,
+                test=place(dataset.test, dataset, everywhere),
+                metrics=metrics,
+                checkpoints=checkpoints,
+                progress=progress,
+                stop=stop,
+                evaluations=plan.crossings(experiment.eval_every) | {0},
+                saves=plan.crossings(experiment.save_every)
+                | {phase.first_update for phase in plan.phases[1:]},
+                logs=plan.crossings(experiment.log_every),
+                begun=begun - metrics.seconds_before,
+                state=state,
+                update=update,
+                evaluated=update or None,
+                saved=update or None,
+                logged=update,
+            )
+    finally:
+        progress.end()
+        ahead.close()
+        metrics.close()
+        checkpoints.close()
+
+
+def make_setup(
+    experiment: Experiment, plan: Plan, devices: Sequence[jax.Device]
+) -> tuple[Setup, Dataset]:
+    """All that decides the compiled functions, and the data; Mistake if they do not fit."""
+    missing = [name for name in ("model", "data") if getattr(experiment, name) is None]
+    if missing:
+        raise Mistake(
+            f"this experiment has no {' and no '.join(missing)} yet: it can be planned (jbatch "
+            "plan), not trained; give Experiment(model=…, data=…) in its file"
+        )
+    plan.check(len(devices), ghost_batch(experiment.model))
+    dataset = experiment.data.load()
+    count = len(dataset.train.labels)
+    if count != plan.num_examples:
+        raise Mistake(
+            f"the training set has {count:,} examples and the plan is for {plan.num_examples:,}: "
+            f"set plan.num_examples to {count}"
+        )
+    if not 0 <= experiment.label_smoothing < 1:
+        raise Mistake(
+            f"label_smoothing is {experiment.label_smoothing}: give a share from 0 up to 1"
+        )
+    # Made once here, for what is wrong with it to be found before anything is written.
+    experiment.optimizer.transformation(0.0, plan.momentum)
+    task = Task(
+        model=experiment.model,
+        optimizer=experiment.optimizer,
+        momentum=plan.momentum,
+        label_smoothing=experiment.label_smoothing,
+        input_shape=dataset.train.images.shape[1:],
+        num_classes=dataset.num_classes,
+    )
+    setup = Setup(
+        task=task,
+        augment=experiment.augment,
+        num_train=count,
+        num_test=len(dataset.test.labels),
+        mesh=parallel.make_mesh(devices),
+        mapping=experiment.mapping,
+    )
+    return setup, dataset
+
+
+def place(split: Split, dataset: Dataset, sharding: jax.sharding.Sharding) -> Resident:
+    """A split on the devices, standardized by the training set."""
+    return jax.device_put(Resident(*split, *standardization(dataset.train)), sharding)
+
+
+def restored(checkpoints: Checkpoints, setup: Setup, seed: int) -> tuple[int, State]:
+    """(updates taken, state) of the newest checkpoint, or of the start."""
+    state = compile.initializer(setup)(np.uint32(seed))
+    update = checkpoints.latest
+    return (0, state) if update is None else (update, checkpoints.restore(update, state))
+
+
+def _evaluate(run: Run) -> None:
+    compiled = run.ahead.evaluate()
+    with _spend(run, "evaluation"):
+        found = evaluate(compiled, run.setup, run.state, run.test)
+    _refuse_diverged(run, found.loss)
+    run.metrics.write(
+        {
+            "kind": "eval",
+            **_standing(run),
+            "loss": found.loss,
+            "accuracy": found.accuracy,
+            "num_examples": found.num_examples,
+        }
+    )
+    run.evaluated = run.update
+
+
+def _save(run: Run) -> None:
+    with _spend(run, "saving"):
+        # What is not finite must never become the last good checkpoint.
+        if not _all_finite(run.state):
+            _refuse_diverged(run, math.nan)
+        run.checkpoints.save(run.update, run.state)
+    run.saved = run.update
+
+
+def _log(run: Run) -> None:
+    with _spend(run, "logging"):
+        totals = jax.device_get(run.state.totals)
+        _refuse_diverged(run, totals.loss)
+        zero = jax.device_put(no_totals(), parallel.replicated(run.setup.mesh))
+        run.state = run.state._replace(totals=zero)
+        row = run.plan.at(run.update - 1)
+        line = {
+            "kind": "train",
+            **_standing(run),
+            "phase": row.phase,
+            "batch_size": row.batch_size,
+            "learning_rate": row.learning_rate,
+            "noise_scale": run.plan.noise_scale(row.update),
+            "loss": float(totals.loss / totals.examples),
+            "accuracy": float(totals.correct / totals.examples),
+            "updates_per_second": (run.update - run.logged) / run.clock,
+            "examples_per_second": float(totals.examples) / run.clock,
+        }
+        run.metrics.write(line)
+        run.progress.logged(line)
+    run.logged, run.clock = run.update, 0.0
+
+
+def _standing(run: Run) -> dict:
+    examples = run.plan.position(run.update)
+    return {
+        "update": run.update,
+        "examples": examples,
+        "epoch": examples / run.plan.num_examples,
+        "seconds": time.perf_counter() - run.begun,
+    }
+
+
+@contextmanager
+def _spend(run: Run, what: str) -> Iterator[None]:
+    start = time.perf_counter()
+    try:
+        yield
+    finally:
+        run.spent[what] = run.spent.get(what, 0.0) + time.perf_counter() - start
+
+
+@jax.jit
+def _all_finite(state: State) -> jax.Array:
+    leaves = [leaf for leaf in jax.tree.leaves(state) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    return jnp.stack([jnp.isfinite(leaf).all() for leaf in leaves]).all()
+
+
+def _refuse_diverged(run: Run, loss: float) -> None:
+    if math.isfinite(loss):
+        return
+    row = run.plan.at(max(run.update - 1, 0))
+    good = run.checkpoints.latest
+    kept = "no checkpoint was saved before" if good is None else f"update {good:,} is kept"
+    raise Diverged(
+        f"the loss is not finite between updates {run.logged:,} and {run.update:,} (epoch "
+        f"{row.epoch:.2f}, batch {row.batch_size:,}, rate {row.learning_rate:g}): {kept}; lower "
+        "the rate, or warm it up"
+    )
+
+
+def evaluate_newest(experiment: Experiment, directory: Path) -> tuple[int, Evaluation, str]:
+    """(updates taken, evaluation, digest of the parameters) of a run's newest checkpoint."""
+    checkpoints = Checkpoints(directory / "checkpoints")
+    try:
+        if checkpoints.latest is None:
+            raise Mistake(f"{directory} has no checkpoint yet: train it first")
+        setup, dataset = make_setup(experiment, experiment.plan.plan(), jax.devices())
+        update, state = restored(checkpoints, setup, experiment.seed)
+        test = place(dataset.test, dataset, parallel.replicated(setup.mesh))
+        found = evaluate(compile.evaluate(setup), setup, state, test)
+        return update, found, parameters_digest(state.params)
+    finally:
+        checkpoints.close()
