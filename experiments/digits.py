@@ -1,8 +1,52 @@
+"""The paper's claim in a minute: growing the batch does what decaying the learning rate does.
+
+Smith et al. (arXiv 1711.00489), in small: a perceptron on scikit-learn's handwritten digits (1,500
+to train on, 297 to test), shifted at random by up to one pixel, for 50 epochs. The noise scale is
+divided by 3 at epochs 15, 30 and 40: by decaying the rate, by growing the batch once and then
+decaying the rate ("hybrid"), or by growing the batch to 128 (N/10 is 150) and decaying the rate by
+what is left. A control keeps rate and batch.
+
+Claim:    after the same number of epochs, the three schedules agree in test accuracy to within 1.5
+          points (95% interval of the differences paired by seed), in 4,650, 2,480 and 2,080
+          updates; the control ends lower by more than that. One test example is 0.34 points.
+Cost:     under a minute for all four over five seeds on two CPU cores.
+Command:  jbatch compare experiments/digits.py
+"""
+
 import optax
-from jbatch.experiment import *
-from jbatch.models import MLP
-from jbatch.data.sources import Digits
+
 from jbatch.data.augment import Augment
+from jbatch.data.sources import Digits
+from jbatch.experiment import Comparison, Coupling, Experiment
+from jbatch.models import MLP
 from jbatch.optimizer import SGD
-def ex(mx, sched=optax.piecewise_constant_schedule(0.05,{15:1/3,30:1/3,40:1/3}), **k): return Experiment(plan=Coupling(schedule=sched,num_examples=1500,num_epochs=50,batch_size=16,max_batch_size=mx,growth_factor=3,momentum=k.get("m",0.9)),model=MLP((64,)),data=Digits(),augment=Augment(pad=1),optimizer=SGD(weight_decay=k.get("wd",0.)),save_every=25)
-variants={"decaying":ex(16),"hybrid":ex(48),"increasing":ex(128),"constant":ex(16,optax.constant_schedule(.05))}
+
+DECAY = optax.piecewise_constant_schedule(0.08, {15: 1 / 3, 30: 1 / 3, 40: 1 / 3})
+SETTINGS = {  # schedule, largest batch size
+    "decaying": (DECAY, 16),
+    "hybrid": (DECAY, 48),
+    "increasing": (DECAY, 128),
+    "constant": (optax.constant_schedule(0.08), 16),
+}
+
+variants = {
+    name: Experiment(
+        plan=Coupling(
+            schedule=schedule,
+            num_examples=1500,
+            num_epochs=50,
+            batch_size=16,
+            max_batch_size=max_batch_size,
+            growth_factor=3,
+            momentum=0.9,
+        ),
+        model=MLP(hidden=(128,)),
+        data=Digits(),
+        optimizer=SGD(),
+        augment=Augment(pad=1),
+        save_every=25,
+    )
+    for name, (schedule, max_batch_size) in SETTINGS.items()
+}
+
+comparison = Comparison(baseline="decaying", controls=("constant",), margin=1.5)

@@ -11,11 +11,15 @@ checkpoints/    the last two states
 import dataclasses
 import hashlib
 import json
+import os
+import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from jbatch.errors import Mistake
@@ -61,7 +65,22 @@ def claim(directory: Path, experiment: Experiment, plan: Plan, origin: Origin | 
         directory / "plan.txt", plan_text(plan, experiment.plan.decaying().plan().num_updates)
     )
     # Last, since it is what makes the directory a run's.
-    write_whole(directory / "run.json", json.dumps({"origin": source, **identity}, indent=2) + "\n")
+    values = {"origin": source, **identity, "environment": environment()}
+    write_whole(directory / "run.json", json.dumps(values, indent=2) + "\n")
+
+
+def environment() -> dict:
+    """Hardware and versions that a run was made with."""
+    device = jax.devices()[0]
+    return {
+        "devices": f"{jax.device_count()} × {device.device_kind}",
+        "cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
+        "machine": platform.machine(),
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("jbatch", "jax", "flax", "optax")},
+    }
 
 
 def read_run(directory: Path) -> dict:

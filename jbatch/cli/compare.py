@@ -1,0 +1,95 @@
+"""`jbatch compare`."""
+
+import dataclasses
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jbatch.cli.arguments import leading, override, print_help, split_options, wants_help
+from jbatch.cli.compile_cache import use_compile_cache
+from jbatch.cli.report import in_order, read_record
+from jbatch.cli.train import default_directory
+from jbatch.errors import Mistake
+from jbatch.experiment import Comparison
+from jbatch.experiment_file import load_experiment_file
+from jbatch.run_directory import Origin
+
+USAGE = "jbatch compare FILE [VARIANT …]"
+
+
+@dataclass(frozen=True)
+class Options:
+    """Train several variants of an experiment over several seeds; one table and one report.
+
+    Without VARIANT, all of the file. Runs that are finished are not trained again, and the same
+    command goes on where it stopped. FILE VARIANT --help lists the experiment's fields; a field
+    given here changes in every variant.
+
+    For example: jbatch compare experiments/digits.py decaying increasing --seeds 0 1 2
+    """
+
+    seeds: tuple[int, ...] | None = None
+    """One run of every variant for each; None for the file's own."""
+    out: Path | None = None
+    """Directory of the report and the runs; None for runs/FILE."""
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Train what is missing, then print the table and write the report."""
+    names, rest = leading(arguments)
+    if not names:
+        if wants_help(rest):
+            print_help(Options, USAGE, None)
+        raise Mistake(f"give an experiment file first: {USAGE} (--help says more)")
+    file = load_experiment_file(Path(names[0]))
+    chosen = names[1:] or list(file.variants)
+    if wants_help(rest):
+        print_help(Options, f"jbatch compare {' '.join(names)}", file.variant(chosen[0]))
+    options, overrides = split_options(Options, rest)
+    experiments = {
+        name: override(file.variant(name), overrides, f"jbatch compare {file.path} {name}")
+        for name in chosen
+    }
+    comparison = file.comparison or Comparison(baseline=chosen[0])
+    if comparison.baseline not in chosen:
+        comparison = dataclasses.replace(comparison, baseline=chosen[0])
+    seeds = comparison.seeds if options.seeds is None else options.seeds
+    if not seeds or len(set(seeds)) != len(seeds):
+        raise Mistake(f"--seeds {' '.join(map(str, seeds))}: give each seed once, at least one")
+
+    from jbatch.progress import progress
+    from jbatch.report.page import write_report
+    from jbatch.report.records import find, summarize
+    from jbatch.report.text import comparison_text
+    from jbatch.train import fit
+
+    use_compile_cache()
+    out = options.out or Path("runs") / file.path.stem
+    records, begun = [], time.perf_counter()
+    for number, (name, seed) in enumerate((name, seed) for seed in seeds for name in chosen):
+        experiment = dataclasses.replace(experiments[name], seed=seed)
+        origin = Origin(file.path, name, (*overrides, "--seed", str(seed)))
+        directory = out / default_directory(origin, seed).relative_to(f"runs/{file.path.stem}")
+        of = f"run {number + 1} of {len(seeds) * len(chosen)}"
+        fit(
+            experiment,
+            directory,
+            origin=origin,
+            progress=progress(seconds_between=30),
+            label=f"{name} seed {seed}, {of}",
+        )
+        _, record = read_record(directory)
+        records.append(record)
+        accuracy = record.evaluations[-1]["accuracy"]
+        print(
+            f"{of}: {name} seed {seed}: {record.plan.num_updates:,} updates, test accuracy "
+            f"{accuracy:.2%}, {record.lines[-1]['seconds']:.1f} s",
+            file=sys.stderr,
+        )
+    records = in_order(file, records)
+    summaries = summarize(records)
+    print(comparison_text(summaries, find(summaries, comparison)))
+    page = write_report(out, out.absolute().name, file.docstring, records, comparison)
+    print(f"\n{time.perf_counter() - begun:.0f} s in all. Report: {page}")

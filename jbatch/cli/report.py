@@ -1,0 +1,65 @@
+"""`jbatch report`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+
+from jbatch.cli.arguments import remake, run_directory
+from jbatch.errors import Mistake
+from jbatch.experiment import Comparison
+from jbatch.experiment_file import ExperimentFile
+from jbatch.metrics import read_metrics
+from jbatch.report.records import Record
+from jbatch.run_directory import read_run
+
+USAGE = "jbatch report DIR"
+
+
+@dataclass(frozen=True)
+class Options:
+    """Write the report of a run, or of all runs below a directory, from their metrics alone.
+
+    Runs under way are shown as far as they are.
+
+    For example: jbatch report runs/digits
+    """
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Write the report."""
+    from jbatch.report.page import write_report
+
+    jax.config.update("jax_platforms", "cpu")  # plans are made again, on no device
+    directory, _ = run_directory(arguments, USAGE, Options)
+    found = sorted(path.parent for path in directory.glob("**/run.json"))
+    if not found:
+        raise Mistake(f"{directory} holds no run: give a run directory, or one with runs below it")
+    files, records = zip(*map(read_record, found), strict=True)
+    records = in_order(files[0], records)
+    comparison = files[0].comparison or Comparison(baseline=records[0].variant)
+    title = directory.absolute().name
+    if len(records) == 1:
+        title = f"{records[0].variant}, seed {records[0].seed}"
+    print(write_report(directory, title, files[0].docstring, records, comparison))
+
+
+def read_record(directory: Path) -> tuple[ExperimentFile, Record]:
+    """A run's experiment file, and the run read back."""
+    origin, file, experiment = remake(directory)
+    record = Record(
+        directory=directory,
+        variant=origin.variant,
+        seed=experiment.seed,
+        plan=experiment.plan.plan(),
+        lines=read_metrics(directory / "metrics.jsonl"),
+        environment=read_run(directory)["environment"],
+    )
+    return file, record
+
+
+def in_order(file: ExperimentFile, records: Sequence[Record]) -> list[Record]:
+    """Records in the order of the file's variants, then of seeds."""
+    names = list(file.variants)
+    return sorted(records, key=lambda record: (names.index(record.variant), record.seed))

@@ -1,0 +1,154 @@
+"""The figures of a report: what the paper's figures show."""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
+
+from jbatch.noise import noise_scale
+from jbatch.plan import Plan
+from jbatch.report.records import Record
+
+# Okabe and Ito's colours, which colour-blind readers tell apart; the dashes serve print.
+STYLES = [
+    {"color": "#0072B2", "linestyle": "-"},
+    {"color": "#E69F00", "linestyle": "--"},
+    {"color": "#009E73", "linestyle": "-."},
+    {"color": "#CC79A7", "linestyle": ":"},
+    {"color": "#D55E00", "linestyle": (0, (5, 1))},
+    {"color": "#56B4E9", "linestyle": (0, (3, 1, 1, 1))},
+    {"color": "#000000", "linestyle": (0, (1, 3))},
+]
+LOOK = {
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "lines.linewidth": 1.8,
+    "legend.frameon": False,
+    "svg.hashsalt": "jbatch",
+    "svg.fonttype": "none",
+}
+MOST_POINTS = 2000  # of a line: more cannot be seen
+
+Runs = Mapping[str, Sequence[Record]]  # variant → its runs
+
+
+def figures(records: Sequence[Record]) -> dict[str, tuple[str, Figure]]:
+    """name → (caption, figure) of all figures."""
+    runs: dict[str, list[Record]] = {}
+    for record in records:
+        if record.training:
+            runs.setdefault(record.variant, []).append(record)
+    if not runs:
+        return {}
+    plans = {variant: found[0].plan for variant, found in runs.items()}
+    band = "the band is the standard deviation over seeds"
+    drawings = {
+        "batch_size": (
+            "Batch size against epochs, as planned.",
+            lambda axes: _planned(axes, plans, _batch_size, "batch size"),
+        ),
+        "learning_rate": (
+            "Learning rate against epochs, as planned.",
+            lambda axes: _planned(axes, plans, _learning_rate, "learning rate"),
+        ),
+        "training_loss_epochs": (
+            f"Training loss against epochs; {band}.",
+            lambda axes: _measured(axes, runs, "train", "loss", "epoch", 1),
+        ),
+        "training_loss_updates": (
+            f"Training loss against parameter updates; {band}.",
+            lambda axes: _measured(axes, runs, "train", "loss", "update", 1),
+        ),
+        "test_accuracy": (
+            f"Test accuracy against epochs; {band}.",
+            lambda axes: _measured(axes, runs, "eval", "accuracy", "epoch", 100),
+        ),
+        "noise_scale": (
+            "Noise scale ε/(1−m) · (N/B − 1) against epochs, as planned. Coupled schedules lie on "
+            "one another, but for the factor 1 − B/N.",
+            lambda axes: _planned(axes, plans, _noise_scale, "noise scale"),
+        ),
+    }
+    with plt.rc_context(LOOK):
+        return {name: (caption, _draw(draw)) for name, (caption, draw) in drawings.items()}
+
+
+def _draw(draw) -> Figure:
+    figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
+    draw(axes)
+    if axes.get_yscale() == "log":
+        low, high = axes.get_ylim()
+        steps = (1, 2, 5) if high / low < 1000 else (1,)
+        axes.yaxis.set_major_locator(LogLocator(subs=steps))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.legend()
+    return figure
+
+
+def _planned(axes: Axes, plans: Mapping[str, Plan], quantity, name: str) -> None:
+    """A quantity of the plan, held until the next update."""
+    for (variant, plan), style in zip(plans.items(), _styles(), strict=False):
+        values = quantity(plan)
+        changes = np.flatnonzero(np.diff(values)) + 1
+        at = np.unique(np.concatenate([[0], changes, [len(values) - 1]]))
+        if len(at) > MOST_POINTS:
+            at = at[np.linspace(0, len(at) - 1, MOST_POINTS).astype(int)]
+        epochs = np.append(plan.positions[at], plan.end) / plan.num_examples
+        shown = np.append(values[at], values[-1])
+        axes.plot(epochs, shown, drawstyle="steps-post", label=variant, **style)
+    axes.set(xlabel="epoch", ylabel=name, yscale="log")
+
+
+def _batch_size(plan: Plan):
+    return plan.batch_sizes.astype(float)
+
+
+def _learning_rate(plan: Plan):
+    return np.where(plan.learning_rates > 0, plan.learning_rates, np.nan)
+
+
+def _noise_scale(plan: Plan):
+    return noise_scale(_learning_rate(plan), plan.batch_sizes, plan.momentum, plan.num_examples)
+
+
+def _measured(axes: Axes, runs: Runs, kind: str, name: str, against: str, factor: float) -> None:
+    """A metric's mean over seeds, and a band of its standard deviation."""
+    for (variant, found), style in zip(runs.items(), _styles(), strict=False):
+        lines = [run.training if kind == "train" else run.evaluations for run in found]
+        shared = min(len(run) for run in lines)  # of runs under way, what all have
+        x = np.array([line[against] for line in lines[0][:shared]])
+        y = factor * np.array([[line[name] for line in run[:shared]] for run in lines])
+        mean = y.mean(0)
+        axes.plot(x, mean, label=variant, **style)
+        if len(found) > 1:
+            deviation = y.std(0, ddof=1)
+            low = np.maximum(mean - deviation, mean / 10) if kind == "train" else mean - deviation
+            axes.fill_between(
+                x, low, mean + deviation, color=style["color"], alpha=0.15, linewidth=0
+            )
+    if kind == "train":
+        axes.set(xlabel=_AXES[against], ylabel="training loss", yscale="log")
+        return
+    axes.set(xlabel=_AXES[against], ylabel="test accuracy (%)")
+    # The climb from chance would press what differs into the upper edge.
+    last = [np.array([line["accuracy"] for line in runs[v][0].evaluations]) for v in runs]
+    lowest = 100 * min(np.quantile(values, 0.1) for values in last)
+    axes.set_ylim(bottom=max(0, lowest - 5))
+
+
+_AXES = {"epoch": "epoch", "update": "parameter updates"}
+
+
+def _styles():
+    return STYLES * 10

@@ -1,0 +1,72 @@
+"""The report page: one file that holds all it shows, and the figures as PNG beside it."""
+
+from base64 import b64encode
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from jbatch.experiment import Comparison
+from jbatch.report.records import Record, find, summarize
+from jbatch.report.text import HEADER, comparison_rows, conclusion, finding_text
+from jbatch.run_directory import write_whole
+
+
+def write_report(
+    directory: Path,
+    title: str,
+    docstring: str,
+    records: Sequence[Record],
+    comparison: Comparison | None,
+) -> Path:
+    """Write report.html and the figures' PNG files into `directory`; the page's path."""
+    import matplotlib.pyplot as plt
+
+    from jbatch.report.figures import figures
+
+    shown = []
+    for name, (caption, figure) in figures(records).items():
+        svg = BytesIO()
+        figure.savefig(svg, format="svg", metadata={"Date": None})
+        figure.savefig(directory / f"{name}.png", dpi=150)
+        shown.append({"caption": caption, "svg": b64encode(svg.getvalue()).decode()})
+        plt.close(figure)
+    summaries = summarize(records)
+    findings = find(summaries, comparison) if comparison else []
+    outcomes = {finding.as_claimed for finding in findings}
+    plans = {record.variant: record.directory / "plan.txt" for record in records}
+    made = dict.fromkeys(
+        ", ".join(f"{name} {value}" for name, value in record.environment.items())
+        for record in records
+    )
+    page = _template().render(
+        title=title,
+        docstring=docstring,
+        header=HEADER,
+        rows=comparison_rows(summaries),
+        seeds=", ".join(str(seed) for seed in sorted({record.seed for record in records})),
+        findings=[finding_text(finding) for finding in findings],
+        conclusion=conclusion(findings),
+        mood="fails" if False in outcomes else "holds" if outcomes == {True} else "",
+        unfinished=", ".join(
+            f"{record.variant} seed {record.seed}" for record in records if not record.finished
+        ),
+        figures=shown,
+        plans=[(variant, path.read_text()) for variant, path in plans.items()],
+        environment="; ".join(made),
+    )
+    path = directory / "report.html"
+    write_whole(path, page)
+    return path
+
+
+def _template():
+    environment = Environment(
+        loader=PackageLoader("jbatch.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("page.html.jinja")

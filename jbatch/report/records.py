@@ -1,0 +1,156 @@
+"""Runs read back from their directories, and what a comparison of them says."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy import stats
+
+from jbatch.experiment import Comparison
+from jbatch.plan import Plan
+
+
+@dataclass(frozen=True)
+class Record:
+    """One run, as its directory tells it."""
+
+    directory: Path
+    variant: str
+    seed: int
+    plan: Plan
+    lines: Sequence[Mapping]  # of metrics.jsonl
+    environment: Mapping
+
+    @property
+    def training(self) -> list[Mapping]:
+        """The lines of training."""
+        return [line for line in self.lines if line["kind"] == "train"]
+
+    @property
+    def evaluations(self) -> list[Mapping]:
+        """The lines of evaluation."""
+        return [line for line in self.lines if line["kind"] == "eval"]
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run has come to the end of its plan."""
+        return bool(self.evaluations) and self.evaluations[-1]["update"] == self.plan.num_updates
+
+    @property
+    def training_seconds(self) -> float:
+        """Seconds of training alone: no compilation, evaluation or saving."""
+        before, seconds = 0, 0.0
+        for line in self.training:
+            seconds += (line["update"] - before) / line["updates_per_second"]
+            before = line["update"]
+        return seconds
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The runs of one variant over its seeds."""
+
+    variant: str
+    plan: Plan
+    seeds: tuple[int, ...]
+    training_loss: np.ndarray  # (seeds,), mean over the last log interval
+    test_accuracy: np.ndarray  # (seeds,), percent
+    seconds: np.ndarray  # (seeds,), wall time
+    updates_per_second: np.ndarray  # (seeds,), training alone
+    examples_per_second: np.ndarray  # (seeds,)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What the seeds say of one variant against the baseline."""
+
+    variant: str
+    baseline: str
+    control: bool
+    differences: np.ndarray  # (seeds,), percentage points of test accuracy
+    mean: float
+    interval: tuple[float, float] | None  # 95%, of the mean difference; None from one seed
+    margin: float
+
+    @property
+    def verdict(self) -> str:
+        """same: the interval is within the margin; different: outside of it; else undecided."""
+        if self.interval is None:
+            return "undecided"
+        low, high = self.interval
+        if -self.margin <= low and high <= self.margin:
+            return "same"
+        if high < -self.margin or low > self.margin:
+            return "different"
+        return "undecided"
+
+    @property
+    def as_claimed(self) -> bool | None:
+        """Whether the verdict is the claim's; None if undecided."""
+        if self.verdict == "undecided":
+            return None
+        return (self.verdict == "different") == self.control
+
+
+def summarize(records: Sequence[Record]) -> list[Summary]:
+    """A summary of each variant's finished runs, in the order of the records."""
+    summaries = []
+    for variant in dict.fromkeys(record.variant for record in records):
+        runs = [record for record in records if record.variant == variant and record.finished]
+        if not runs:
+            continue
+        training = np.array([run.training_seconds for run in runs])
+        updates = runs[0].plan.num_updates
+        summaries.append(
+            Summary(
+                variant=variant,
+                plan=runs[0].plan,
+                seeds=tuple(run.seed for run in runs),
+                training_loss=np.array([run.training[-1]["loss"] for run in runs]),
+                test_accuracy=np.array([100 * run.evaluations[-1]["accuracy"] for run in runs]),
+                seconds=np.array([run.lines[-1]["seconds"] for run in runs]),
+                updates_per_second=updates / training,
+                examples_per_second=runs[0].plan.batch_sizes.sum() / training,
+            )
+        )
+    return summaries
+
+
+def find(summaries: Sequence[Summary], comparison: Comparison) -> list[Finding]:
+    """Differences in final test accuracy from the baseline, paired by seed.
+
+    The interval is Student's t over the seeds' differences.
+    """
+    by_name = {summary.variant: summary for summary in summaries}
+    baseline = by_name.pop(comparison.baseline, None)
+    if baseline is None:
+        return []
+    findings = []
+    for name, summary in by_name.items():
+        paired = [seed for seed in summary.seeds if seed in baseline.seeds]
+        if not paired:
+            continue
+        differences = np.array(
+            [
+                summary.test_accuracy[summary.seeds.index(seed)]
+                - baseline.test_accuracy[baseline.seeds.index(seed)]
+                for seed in paired
+            ]
+        )
+        mean, interval = float(differences.mean()), None
+        if len(paired) > 1:
+            half = stats.t.ppf(0.975, len(paired) - 1) * stats.sem(differences)
+            interval = (mean - float(half), mean + float(half))
+        findings.append(
+            Finding(
+                variant=name,
+                baseline=comparison.baseline,
+                control=name in comparison.controls,
+                differences=differences,
+                mean=mean,
+                interval=interval,
+                margin=comparison.margin,
+            )
+        )
+    return findings

@@ -1,0 +1,92 @@
+"""A comparison as text."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from jbatch.report.records import Finding, Summary
+from jbatch.tables import text_table
+
+HEADER = (
+    "schedule",
+    "batches",
+    "updates",
+    "training loss",
+    "test accuracy %",
+    "wall time s",
+    "updates/s",
+    "examples/s",
+)
+
+
+def comparison_rows(summaries: Sequence[Summary]) -> list[tuple[str, ...]]:
+    """The cells of `HEADER` for each variant: means over seeds, ± standard deviations."""
+    return [
+        (
+            summary.variant,
+            batches(summary),
+            f"{summary.plan.num_updates:,}",
+            _mean(summary.training_loss, "{:.4f}"),
+            _mean(summary.test_accuracy, "{:.2f}"),
+            f"{summary.seconds.mean():.1f}",
+            f"{summary.updates_per_second.mean():,.0f}",
+            f"{summary.examples_per_second.mean():,.0f}",
+        )
+        for summary in summaries
+    ]
+
+
+def comparison_text(summaries: Sequence[Summary], findings: Sequence[Finding]) -> str:
+    """The table, and what it says."""
+    seeds = sorted({seed for summary in summaries for seed in summary.seeds})
+    return "\n".join(
+        (
+            text_table(HEADER, comparison_rows(summaries)),
+            "",
+            f"Means over {len(seeds)} seed{'s' * (len(seeds) > 1)}, ± standard deviation. Training "
+            "loss: of the last epoch logged.",
+            "Wall time: of one run, with evaluation, saving and waiting for compilation; updates/s "
+            "and examples/s: of training alone.",
+            *(["", *map(finding_text, findings), conclusion(findings)] if findings else []),
+        )
+    )
+
+
+def batches(summary: Summary) -> str:
+    """The batch sizes in short."""
+    sizes = [f"{phase.batch_size:,}" for phase in summary.plan.phases]
+    return " → ".join(sizes if len(sizes) <= 5 else [*sizes[:2], "…", sizes[-1]])
+
+
+def finding_text(finding: Finding) -> str:
+    """One finding in a line."""
+    interval = "no interval from one seed"
+    if finding.interval is not None:
+        interval = "95% interval {} to {}".format(*map(_signed, finding.interval))
+    claim = "outside" if finding.control else "within"
+    outcome = {True: "as claimed", False: "NOT as claimed", None: "undecided"}[finding.as_claimed]
+    return (
+        f"{finding.variant} − {finding.baseline}: {_signed(finding.mean)} points of test accuracy "
+        f"({interval}), claimed {claim} ±{finding.margin:g}: {outcome}"
+    )
+
+
+def conclusion(findings: Sequence[Finding]) -> str:
+    """What all findings together say of the claim."""
+    outcomes = [finding.as_claimed for finding in findings]
+    if False in outcomes:
+        failed = ", ".join(f.variant for f in findings if f.as_claimed is False)
+        return f"The claim does not hold here: {failed}."
+    if None in outcomes:
+        unclear = ", ".join(f.variant for f in findings if f.as_claimed is None)
+        return f"Undecided at this number of seeds: {unclear}."
+    return "The claim holds here."
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.2f}".replace("-", "−")
+
+
+def _mean(values: np.ndarray, form: str) -> str:
+    mean = form.format(values.mean())
+    return mean if len(values) == 1 else f"{mean} ± {form.format(values.std(ddof=1))}"
