@@ -9,18 +9,19 @@ from jbatch.errors import Mistake
 class MetricsLog:
     """Appends lines to metrics.jsonl and events for TensorBoard."""
 
-    def __init__(self, directory: Path, update: int):
-        """Open both, cut back to what was logged up to `update`."""
+    def __init__(self, directory: Path, update: int | None):
+        """Open both, cut back to what was logged up to `update`; None for a run from the start."""
         from tensorboardX import SummaryWriter
 
         path = directory / "metrics.jsonl"
-        kept = [line for line in read_metrics(path) if line["update"] <= update]
+        last = -1 if update is None else update
+        kept = [line for line in read_metrics(path) if line["update"] <= last]
         temporary = path.with_suffix(".tmp")
         temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
         temporary.replace(path)
         self.seconds_before = kept[-1]["seconds"] if kept else 0.0
         self._file = path.open("a")
-        self._events = SummaryWriter(str(directory / "tensorboard"), purge_step=update + 1)
+        self._events = SummaryWriter(str(directory / "tensorboard"), purge_step=last + 1)
 
     def write(self, line: dict) -> None:
         """Append one line; its numbers become events at its update."""

@@ -169,7 +169,7 @@ def open_run(
     checkpoints = Checkpoints(directory / "checkpoints")
     everywhere = parallel.replicated(setup.mesh)
     update, state = restored(checkpoints, setup, experiment.seed)
-    metrics = MetricsLog(directory, update)
+    metrics = MetricsLog(directory, checkpoints.latest)
     progress = Lines(math.inf) if progress is None else progress
     feed = ResidentFeed(place(dataset.train, dataset, everywhere), experiment.seed, everywhere)
     progress.begin(label, plan, update)

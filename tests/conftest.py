@@ -1,13 +1,21 @@
 """Eight simulated devices and strict promotion, set before JAX starts."""
 
 import os
+import tempfile
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
 os.environ["JAX_NUMPY_DTYPE_PROMOTION"] = "strict"
+# Shared with the processes that tests start, and not with the person's own.
+os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="jbatch-tests-")
+
+import atexit
+import shutil
 
 import pytest
 from hypothesis import settings
+
+atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
 # Two cores shared with a compiler: a slow example is no failing one. Derandomized, so that a
 # change and not chance turns the suite red.

@@ -1,0 +1,1 @@
+"""Benchmarks: each runs alone (`python -m benchmarks.NAME`), prints a table and writes JSON."""

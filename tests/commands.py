@@ -1,0 +1,49 @@
+"""jbatch commands as a person runs them, in processes of their own."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+
+from jbatch.checkpoint import Checkpoints, parameters_digest
+from jbatch.cli.arguments import remake
+from jbatch.train import make_setup, restored
+
+TINY = Path(__file__).parent / "tiny.py"
+
+
+def start(*arguments, devices=1) -> subprocess.Popen:
+    """`jbatch …` under way."""
+    environment = os.environ | {
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        "PYTHONWARNINGS": "error::RuntimeWarning",
+    }
+    return subprocess.Popen(
+        [sys.executable, "-m", "jbatch", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+
+
+def run(*arguments, devices=1) -> str:
+    """What a command prints; it must succeed."""
+    process = start(*arguments, devices=devices)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    return out
+
+
+def newest(directory: Path) -> tuple[int, str]:
+    """(updates taken, digest of the parameters) of a run's newest checkpoint."""
+    _, _, experiment = remake(directory)
+    setup, _ = make_setup(experiment, experiment.plan.plan(), jax.devices()[:1])
+    checkpoints = Checkpoints(directory / "checkpoints")
+    try:
+        update, state = restored(checkpoints, setup, experiment.seed)
+    finally:
+        checkpoints.close()
+    return update, parameters_digest(state.params)

@@ -1,0 +1,79 @@
+"""Runs that die, and go on as if they had not: real processes, real signals."""
+
+import random
+import signal
+import time
+
+import pytest
+from commands import TINY, newest, run, start
+
+from jbatch.metrics import read_metrics
+
+# A second or two of updates, with a checkpoint every tenth of one.
+LONG = ("--plan.num-epochs", 200, "--plan.batch-size", 20, "--plan.batch-sizes", 20, 60, 120)
+LONG += ("--plan.max-batch-size", 120, "--model.norm.ghost-batch", 20, "--save-every", 7)
+TIMED = ("seconds", "updates_per_second", "examples_per_second")
+
+
+def logged(directory) -> list[dict]:
+    lines = read_metrics(directory / "metrics.jsonl")
+    return [{name: v for name, v in line.items() if name not in TIMED} for line in lines]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("undisturbed") / "run"
+    run("train", TINY, "growing", "--run-dir", directory, *LONG)
+    return directory
+
+
+def under_way(directory, seconds, process):
+    """Wait until training goes on, and then so long; False if it ended meanwhile."""
+    before = len(logged(directory)) if (directory / "metrics.jsonl").exists() else 0
+    while process.poll() is None:
+        if (directory / "metrics.jsonl").exists() and len(logged(directory)) > before:
+            break
+        time.sleep(0.01)
+    time.sleep(seconds)
+    return process.poll() is None
+
+
+def kill_and_resume(directory, undisturbed, moments):
+    command = ("train", TINY, "growing", "--run-dir", directory, *LONG)
+    killed = 0
+    for moment in moments:
+        process = start(*command)
+        killed += under_way(directory, moment, process)
+        process.kill()
+        process.communicate()
+    assert killed, "every run ended before it could be killed"
+    run(*command)
+    assert newest(directory) == newest(undisturbed)
+    assert logged(directory) == logged(undisturbed)
+
+
+def test_a_killed_run_ends_with_the_same_parameters(undisturbed, tmp_path):
+    kill_and_resume(tmp_path / "run", undisturbed, [0.2])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_a_run_killed_at_random_moments_ends_with_the_same_parameters(undisturbed, tmp_path, seed):
+    moments = [random.Random(seed).uniform(0, 0.6) for _ in range(4)]
+    kill_and_resume(tmp_path / "run", undisturbed, moments)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_run_asked_to_stop_saves_and_exits_with_75(undisturbed, tmp_path, number):
+    command = ("train", TINY, "growing", "--run-dir", tmp_path / "run", *LONG)
+    process = start(*command)
+    assert under_way(tmp_path / "run", 0.1, process)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 75, err
+    assert out == ""
+    assert f"{number.name} at update" in err
+    assert "Traceback" not in err
+    assert f"at update {newest(tmp_path / 'run')[0]:,} of" in err
+    run(*command)
+    assert newest(tmp_path / "run") == newest(undisturbed)

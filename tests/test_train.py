@@ -1,0 +1,224 @@
+"""A run from end to end, in this process."""
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+from jbatch import compile
+from jbatch.checkpoint import Checkpoints, parameters_digest
+from jbatch.data.order import epoch_order
+from jbatch.data.resident import Resident, standardization
+from jbatch.data.sources import Arrays, Digits
+from jbatch.errors import Mistake
+from jbatch.evaluate import evaluate
+from jbatch.experiment_file import load_experiment_file
+from jbatch.metrics import read_metrics
+from jbatch.models import MLP
+from jbatch.train import Diverged, evaluate_newest, fit, make_setup, open_run, run_until
+
+TINY = load_experiment_file(Path(__file__).parent / "tiny.py")
+GROWING = TINY.variant("growing")
+
+
+def metrics(directory) -> list[dict]:
+    return read_metrics(directory / "metrics.jsonl")
+
+
+def without_times(lines) -> list[dict]:
+    timed = {"seconds", "updates_per_second", "examples_per_second"}
+    return [{name: v for name, v in line.items() if name not in timed} for line in lines]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("run") / "undisturbed"
+    return fit(GROWING, directory, devices=jax.devices()[:1]), directory
+
+
+def test_a_run_learns_and_logs_every_epoch(undisturbed):
+    run, directory = undisturbed
+    lines = metrics(directory)
+    training = [line for line in lines if line["kind"] == "train"]
+    evaluations = [line for line in lines if line["kind"] == "eval"]
+    assert [line["epoch"] for line in training] == [1, 2, 3, 4]
+    assert [line["epoch"] for line in evaluations] == [0, 1, 2, 3, 4]
+    assert [line["batch_size"] for line in training] == [40, 40, 120, 120]
+    assert [line["update"] for line in training] == [37, 74, 86, 98]
+    assert training[0].keys() >= {
+        "update",
+        "examples",
+        "epoch",
+        "batch_size",
+        "learning_rate",
+        "noise_scale",
+        "loss",
+        "accuracy",
+        "updates_per_second",
+        "examples_per_second",
+    }
+    assert training[-1]["noise_scale"] == run.plan.noise_scale(97)
+    assert evaluations[0]["accuracy"] < 0.3
+    assert 0.80 < evaluations[-1]["accuracy"] < 0.97  # what this little net reaches
+    assert all(line["num_examples"] == 297 for line in evaluations)
+
+
+def test_tensorboard_events_hold_the_same(undisturbed):
+    _, directory = undisturbed
+    [events] = (directory / "tensorboard").iterdir()
+    contents = events.read_bytes()
+    for tag in (b"train/loss", b"train/batch_size", b"eval/accuracy"):
+        assert tag in contents
+
+
+def test_training_loss_is_the_mean_over_the_interval(undisturbed):
+    """The first line again, from the step's own losses."""
+    run, directory = undisturbed
+    line = metrics(directory)[1]
+    setup, dataset = make_setup(GROWING, run.plan, jax.devices()[:1])
+    state = compile.initializer(setup)(np.uint32(0))
+    train = Resident(*dataset.train, *standardization(dataset.train))
+    with open_run(GROWING, directory.parent / "again", devices=jax.devices()[:1]) as again:
+        program = again.ahead.program(40)
+    losses = []
+    for update in range(37):
+        at = compile.where(0, run.plan.at(update).position)
+        told = compile.how(run.plan.at(update).learning_rate, 40, 1)
+        state, loss = program.update(state, train, epoch_order(0, 0, 1500), np.uint32(0), at, told)
+        losses.append(float(loss))
+    assert line["loss"] == pytest.approx(np.mean(losses), rel=1e-6)
+
+
+def test_running_again_trains_nothing_more(undisturbed):
+    run, directory = undisturbed
+    before = metrics(directory)
+    again = fit(GROWING, directory, devices=jax.devices()[:1])
+    assert metrics(directory) == before
+    assert parameters_digest(again.state.params) == parameters_digest(run.state.params)
+
+
+@pytest.mark.parametrize("stopped_at", [20, 74, 75, 90])
+def test_resumed_is_undisturbed_bit_for_bit(undisturbed, tmp_path, stopped_at):
+    """Left without saving at some update, as a kill leaves it: the last checkpoint is older."""
+    whole, directory = undisturbed
+    with open_run(GROWING, tmp_path / "run", devices=jax.devices()[:1]) as run:
+        run_until(run, stopped_at)
+    resumed = fit(GROWING, tmp_path / "run", devices=jax.devices()[:1])
+    assert parameters_digest(resumed.state.params) == parameters_digest(whole.state.params)
+    assert without_times(metrics(tmp_path / "run")) == without_times(metrics(directory))
+
+
+def test_micro_batches_and_devices_give_the_same_run(undisturbed, tmp_path):
+    """Eight devices, 5 examples each at a time, ghost batches over all of them."""
+    _, directory = undisturbed
+    experiment = dataclasses.replace(GROWING, micro_batch=5)
+    fit(experiment, tmp_path / "run", devices=jax.devices())
+    for mine, theirs in zip(metrics(tmp_path / "run"), metrics(directory), strict=True):
+        # 98 updates of rounding, in a net that is still moving fast; see test_step's tolerance.
+        assert mine["loss"] == pytest.approx(theirs["loss"], rel=1e-3)
+        assert mine["update"] == theirs["update"]
+
+
+def test_a_seed_more_compiles_nothing(undisturbed, tmp_path):
+    cached = (compile.update, compile.evaluate, compile.initializer)
+    before = [function.cache_info().misses for function in cached]
+    fit(dataclasses.replace(GROWING, seed=1), tmp_path / "run", devices=jax.devices()[:1])
+    assert [function.cache_info().misses for function in cached] == before
+
+
+def test_evaluate_newest_is_the_runs_own_last_evaluation(undisturbed):
+    run, directory = undisturbed
+    update, found, digest = evaluate_newest(GROWING, directory)
+    last = metrics(directory)[-1]
+    assert (update, found.num_examples) == (98, 297)
+    assert found.accuracy == last["accuracy"]
+    # On eight devices here, on one there.
+    assert found.loss == pytest.approx(last["loss"], rel=1e-6)
+    assert digest == parameters_digest(run.state.params)
+
+
+@pytest.mark.parametrize("devices", [1, 3, 8])
+def test_evaluation_counts_each_example_once(devices):
+    """Sets that do not divide: right and wrong are counted against a plain computation."""
+    dataset = Digits().load()
+    count = 1001 if devices == 1 else 700
+    data = Arrays(*dataset.train, *(part[:count] for part in dataset.train), num_classes=10)
+    experiment = dataclasses.replace(
+        GROWING,
+        data=data,
+        model=MLP((8,)),
+        plan=dataclasses.replace(GROWING.plan, batch_size=24, batch_sizes=(24, 120)),
+    )
+    setup, loaded = make_setup(experiment, experiment.plan.plan(), jax.devices()[:devices])
+    state = compile.initializer(setup)(np.uint32(0))
+    test = Resident(*loaded.test, *standardization(loaded.train))
+    found = evaluate(compile.evaluate(setup), setup, state, test)
+
+    images = (loaded.test.images.astype(np.float32) - test.mean) * test.scale
+    logits, _ = compile.step.forward(setup.task, state.params, state.stats, images, None)
+    expected = float((np.asarray(logits).argmax(1) == loaded.test.labels).mean())
+    assert found.num_examples == count
+    assert found.accuracy == pytest.approx(expected, abs=1e-9)
+
+
+def diverging(save_every):
+    """Two good epochs, then a rate that blows up."""
+    plan = dataclasses.replace(
+        GROWING.plan,
+        schedule=optax.join_schedules(
+            [optax.constant_schedule(0.05), optax.constant_schedule(1e30)], [2]
+        ),
+        max_batch_size=40,
+    )
+    return dataclasses.replace(GROWING, plan=plan, save_every=save_every)
+
+
+@pytest.mark.parametrize("save_every", [1, 0.1])
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(tmp_path, save_every):
+    with pytest.raises(Diverged, match=r"the loss is not finite between updates .* rate 1e\+30"):
+        fit(diverging(save_every), tmp_path / "run", devices=jax.devices()[:1])
+    checkpoints = Checkpoints(tmp_path / "run" / "checkpoints")
+    # From the second epoch's end, or a tenth of one after it while all was finite yet.
+    assert 74 <= checkpoints.latest <= 76
+    setup, _ = make_setup(GROWING, GROWING.plan.plan(), jax.devices()[:1])
+    state = checkpoints.restore(checkpoints.latest, compile.initializer(setup)(np.uint32(0)))
+    checkpoints.close()
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state))
+    for line in metrics(tmp_path / "run"):
+        assert math.isfinite(line["loss"])
+
+
+def test_metrics_are_cut_back_to_the_checkpoint(tmp_path):
+    directory = tmp_path / "run"
+    with open_run(GROWING, directory, devices=jax.devices()[:1]) as run:
+        run_until(run, 40)
+    # As if it had been killed later, while a line was being written.
+    with (directory / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps({"kind": "train", "update": 60, "loss": 1, "seconds": 5}) + "\n")
+        file.write('{"kind": "train", "upd')
+    with open_run(GROWING, directory, devices=jax.devices()[:1]) as run:
+        assert run.update == 37
+    assert [line["update"] for line in metrics(directory)] == [0, 37, 37]
+
+
+def test_what_cannot_be_trained_writes_nothing(tmp_path):
+    wrong = {
+        "num_examples": dataclasses.replace(
+            GROWING, plan=dataclasses.replace(GROWING.plan, num_examples=1400)
+        ),
+        "devices": dataclasses.replace(
+            GROWING,
+            plan=dataclasses.replace(GROWING.plan, batch_size=42, batch_sizes=(42, 126)),
+        ),
+        "label_smoothing": dataclasses.replace(GROWING, label_smoothing=1.0),
+        "micro_batch": dataclasses.replace(GROWING, micro_batch=1),
+    }
+    for experiment in wrong.values():
+        with pytest.raises(Mistake):
+            fit(experiment, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
