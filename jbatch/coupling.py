@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from jbatch import schedule as schedules
-from jbatch.errors import Mistake
+from jbatch.errors import Mistake, positive, share, whole
 from jbatch.plan import Plan
-from jbatch.sizes import allowed_sizes, whole
+from jbatch.sizes import allowed_sizes
 
 # 0.02/0.1 must count as 1/5, also in float32.
 ROUNDING = 1e-5
@@ -79,15 +79,13 @@ def couple(
     batch_size = whole("batch_size", batch_size)
     if max_batch_size is not None:
         max_batch_size = whole("max_batch_size", max_batch_size)
-    if not (math.isfinite(num_epochs) and num_epochs > 0):
-        raise Mistake(f"num_epochs is {num_epochs}: give a length over 0")
+    positive("num_epochs", num_epochs, of="a length")
     if batch_size > num_examples:
         raise Mistake(
             f"batch_size {batch_size:,} is over the {num_examples:,} examples of an epoch: "
             f"give at most {num_examples:,}"
         )
-    if not 0 <= momentum < 1:
-        raise Mistake(f"momentum is {momentum}: give a value from 0 up to, not including, 1")
+    share("momentum", momentum)
     if not 0 < scaling <= 1:
         raise Mistake(f"scaling is {scaling}: give 1 (linear) or 0.5 (square root)")
     if not 0 <= growth <= 1 / scaling:

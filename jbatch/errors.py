@@ -1,4 +1,7 @@
-"""The one exception for a person's mistake."""
+"""The one exception for a person's mistake, and the checks that many values share."""
+
+import math
+import operator
 
 
 class Mistake(ValueError):
@@ -7,3 +10,32 @@ class Mistake(ValueError):
     The message names the value, the limit and the fix, on its own: the command line prints it
     without a traceback and exits with code 2.
     """
+
+
+def whole(name: str, value, least: int = 1) -> int:
+    """`value` as a Python int of at least `least`, or a Mistake that names it."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or isinstance(value, bool) or number < least:
+        raise Mistake(f"{name} is {value!r}: give a whole number of at least {least}")
+    return number
+
+
+def share(name: str, value: float) -> None:
+    """See that `value` is from 0 up to, not including, 1, or a Mistake that names it."""
+    if not 0 <= value < 1:
+        raise Mistake(f"{name} is {value}: give a value from 0 up to, not including, 1")
+
+
+def positive(name: str, value: float, of: str = "a value") -> None:
+    """See that `value` is over 0 and finite, or a Mistake that names it."""
+    if not 0 < value < math.inf:
+        raise Mistake(f"{name} is {value}: give {of} over 0")
+
+
+def not_negative(name: str, value: float) -> None:
+    """See that `value` is at least 0 and finite, or a Mistake that names it."""
+    if not 0 <= value < math.inf:
+        raise Mistake(f"{name} is {value}: give at least 0")

@@ -9,6 +9,7 @@ from tyro.conf import Suppress
 from jbatch.coupling import couple
 from jbatch.data.augment import Augment
 from jbatch.data.sources import Data
+from jbatch.errors import positive, share, whole
 from jbatch.models.specs import Model
 from jbatch.optimizer import SGD, Optimizer
 from jbatch.plan import Plan
@@ -89,6 +90,14 @@ class Experiment:
     save_every: float = 10.0
     """Epochs between checkpoints; there is one at every phase change too, and at the end."""
 
+    def __post_init__(self):
+        share("label_smoothing", self.label_smoothing)
+        if self.micro_batch is not None:
+            whole("micro_batch", self.micro_batch)
+        whole("seed", self.seed, least=0)
+        for name in ("log_every", "eval_every", "save_every"):
+            positive(name, getattr(self, name), of="a number of epochs")
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -106,3 +115,6 @@ class Comparison:
     """Percentage points of test accuracy within which two schedules count as the same."""
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     """One run of every variant for each."""
+
+    def __post_init__(self):
+        positive("margin", self.margin)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import jax
 import optax
 
-from jbatch.errors import Mistake
+from jbatch.errors import Mistake, not_negative, positive, share
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,9 @@ class SGD:
     """Look ahead along the momentum."""
     weight_decay: float = 0.0
     """L2 penalty, added to the gradient of all but norms and biases."""
+
+    def __post_init__(self):
+        not_negative("weight_decay", self.weight_decay)
 
     def transformation(self, learning_rate, momentum: float) -> optax.GradientTransformation:
         """The optax transformation; Mistake for Nesterov without momentum."""
@@ -41,6 +44,9 @@ class Adam:
     weight_decay: float = 0.0
     """L2 penalty, added to the gradient of all but norms and biases."""
 
+    def __post_init__(self):
+        _check_adam(self)
+
     def transformation(self, learning_rate, momentum: float) -> optax.GradientTransformation:
         """The optax transformation."""
         return _with_l2(
@@ -58,6 +64,9 @@ class AdamW:
     """Added to the root of the second moment."""
     weight_decay: float = 1e-4
     """Pull towards 0 per unit of rate, on all but norms and biases."""
+
+    def __post_init__(self):
+        _check_adam(self)
 
     def transformation(self, learning_rate, momentum: float) -> optax.GradientTransformation:
         """The optax transformation."""
@@ -81,6 +90,10 @@ class LARS:
     """L2 penalty on all but norms and biases, which keep the plain rate."""
     nesterov: bool = False
     """Look ahead along the momentum."""
+
+    def __post_init__(self):
+        positive("trust_coefficient", self.trust_coefficient)
+        not_negative("weight_decay", self.weight_decay)
 
     def transformation(self, learning_rate, momentum: float) -> optax.GradientTransformation:
         """The optax transformation."""
@@ -106,6 +119,9 @@ class LAMB:
     weight_decay: float = 1e-4
     """Pull towards 0 on all but norms and biases."""
 
+    def __post_init__(self):
+        _check_adam(self)
+
     def transformation(self, learning_rate, momentum: float) -> optax.GradientTransformation:
         """The optax transformation."""
         return optax.lamb(
@@ -130,3 +146,9 @@ def _with_l2(weight_decay: float, transformation) -> optax.GradientTransformatio
     if not weight_decay:
         return transformation
     return optax.chain(optax.add_decayed_weights(weight_decay, mask=decayed), transformation)
+
+
+def _check_adam(optimizer: Adam | AdamW | LAMB) -> None:
+    share("b2", optimizer.b2)
+    positive("eps", optimizer.eps)
+    not_negative("weight_decay", optimizer.weight_decay)

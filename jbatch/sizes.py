@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from jbatch.errors import Mistake
+from jbatch.errors import Mistake, whole
 
 
 def allowed_sizes(
@@ -94,10 +94,3 @@ def _multiples(batch_size: int, multiple: int, limit: int) -> np.ndarray:
             f"nearest are {below or multiple:,} and {below + multiple:,}"
         )
     return np.arange(batch_size, limit + 1, multiple, dtype=np.int64)
-
-
-def whole(name: str, value) -> int:
-    """`value` as a Python int of at least 1, or a Mistake that names it."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise Mistake(f"{name} is {value!r}: give a whole number of at least 1")
-    return int(value)

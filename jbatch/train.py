@@ -153,9 +153,6 @@ def open_run(
     begun = time.perf_counter()
     devices = jax.devices() if devices is None else devices
     plan = experiment.plan.plan()
-    for field in ("log_every", "eval_every", "save_every"):
-        if not getattr(experiment, field) > 0:
-            raise Mistake(f"{field} is {getattr(experiment, field)}: give a length over 0 epochs")
     setup, dataset = make_setup(experiment, plan, devices)
     layouts = pass_layouts(
         [phase.batch_size for phase in plan.phases],
@@ -222,10 +219,6 @@ def make_setup(
         raise Mistake(
             f"the training set has {count:,} examples and the plan is for {plan.num_examples:,}: "
             f"set plan.num_examples to {count}"
-        )
-    if not 0 <= experiment.label_smoothing < 1:
-        raise Mistake(
-            f"label_smoothing is {experiment.label_smoothing}: give a share from 0 up to 1"
         )
     # Made once here, for what is wrong with it to be found before anything is written.
     experiment.optimizer.transformation(0.0, plan.momentum)

@@ -215,7 +215,6 @@ def test_what_cannot_be_trained_writes_nothing(tmp_path):
             GROWING,
             plan=dataclasses.replace(GROWING.plan, batch_size=42, batch_sizes=(42, 126)),
         ),
-        "label_smoothing": dataclasses.replace(GROWING, label_smoothing=1.0),
         "micro_batch": dataclasses.replace(GROWING, micro_batch=1),
     }
     for experiment in wrong.values():

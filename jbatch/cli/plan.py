@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import jax
 
 from jbatch.cli.arguments import file_and_variant
+from jbatch.errors import whole
 from jbatch.models import ghost_batch
 from jbatch.plan_table import plan_json, plan_text
 
@@ -36,7 +37,9 @@ def run(arguments: Sequence[str]) -> None:
     _, _, options, _, experiment = file_and_variant(Options, arguments, USAGE)
     plan = experiment.plan.plan()
     if options.devices is not None:
-        plan.check(options.devices, experiment.model and ghost_batch(experiment.model))
+        plan.check(
+            whole("devices", options.devices), experiment.model and ghost_batch(experiment.model)
+        )
     decaying = experiment.plan.decaying().plan().num_updates
     if options.json:
         print(json.dumps(plan_json(plan, decaying), indent=2))

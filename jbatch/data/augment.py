@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from jbatch.errors import whole
+
 
 @dataclass(frozen=True)
 class Augment:
@@ -11,6 +13,9 @@ class Augment:
     """Pad with zeros by this many pixels on each side, then crop back to size at random."""
     flip: bool = False
     """Mirror left and right, half of the time."""
+
+    def __post_init__(self):
+        whole("pad", self.pad, least=0)
 
 
 def augment(augment: Augment, images, seed, epoch, places):

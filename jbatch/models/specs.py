@@ -5,7 +5,7 @@
 
 from dataclasses import dataclass
 
-from jbatch.errors import Mistake
+from jbatch.errors import Mistake, positive, share, whole
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,11 @@ class GhostBatchNorm:
     eps: float = 1e-5
     """Added to the variance."""
 
+    def __post_init__(self):
+        whole("ghost_batch", self.ghost_batch)
+        share("decay", self.decay)
+        positive("eps", self.eps)
+
 
 Norm = NoNorm | GhostBatchNorm
 
@@ -36,6 +41,10 @@ class MLP:
     """Width of each hidden layer."""
     norm: Norm = NoNorm()
     """Before each ReLU."""
+
+    def __post_init__(self):
+        for width in self.hidden:
+            whole("hidden", width)
 
     def build(self, input_shape: tuple[int, ...], num_classes: int, rngs):
         """The network; parameters drawn from `rngs`."""
@@ -56,6 +65,12 @@ class SmallResNet:
     norm: Norm = GhostBatchNorm()
     """Before each ReLU."""
 
+    def __post_init__(self):
+        if not self.widths:
+            raise Mistake("widths is empty: give the channels of one block at least")
+        for width in self.widths:
+            whole("widths", width)
+
     def build(self, input_shape: tuple[int, ...], num_classes: int, rngs):
         """The network; parameters drawn from `rngs`."""
         from jbatch.models.small_resnet import SmallResNetNetwork
@@ -68,8 +83,4 @@ Model = MLP | SmallResNet
 
 def ghost_batch(model: Model) -> int | None:
     """g of the model's batch norm; None if it has none."""
-    if not isinstance(model.norm, GhostBatchNorm):
-        return None
-    if model.norm.ghost_batch < 1:
-        raise Mistake(f"ghost_batch is {model.norm.ghost_batch}: give at least 1")
-    return model.norm.ghost_batch
+    return model.norm.ghost_batch if isinstance(model.norm, GhostBatchNorm) else None

@@ -1,0 +1,75 @@
+"""What a comparison says of its seeds."""
+
+import numpy as np
+import optax
+import pytest
+from scipy import stats
+
+import jbatch
+from jbatch.experiment import Comparison
+from jbatch.report.records import Summary, find
+from jbatch.report.text import conclusion, finding_text
+
+PLAN = jbatch.couple(
+    optax.constant_schedule(0.1), num_examples=100, num_epochs=1, batch_size=10, batch_sizes=[10]
+)
+
+
+def summary(variant, accuracy, seeds=None):
+    accuracy = np.array(accuracy, float)
+    seeds = tuple(range(len(accuracy))) if seeds is None else seeds
+    one = np.ones(len(accuracy))
+    return Summary(variant, PLAN, seeds, one, accuracy, one, one, one)
+
+
+COMPARISON = Comparison(baseline="decaying", controls=("constant",), margin=1.0)
+BASE = [90.0, 92.0, 91.0, 93.0, 92.0]
+
+
+@pytest.mark.parametrize(
+    ("variant", "shifts", "verdict", "as_claimed"),
+    [
+        ("increasing", [0.1, -0.1, 0.2, 0.0, -0.2], "same", True),
+        ("increasing", [-5, -5.1, -4.9, -5, -5.2], "different", False),
+        ("increasing", [3, -3, 2, -2, 0], "undecided", None),
+        ("constant", [-5, -5.1, -4.9, -5, -5.2], "different", True),
+        ("constant", [0.1, -0.1, 0.2, 0.0, -0.2], "same", False),
+    ],
+)
+def test_verdicts(variant, shifts, verdict, as_claimed):
+    runs = [summary("decaying", BASE), summary(variant, np.add(BASE, shifts))]
+    [finding] = find(runs, COMPARISON)
+    assert finding.verdict == verdict
+    assert finding.as_claimed is as_claimed
+
+
+def test_interval_is_students_t_of_the_paired_differences():
+    shifts = np.array([0.5, -0.3, 0.1, 0.4, 0.2])
+    [finding] = find([summary("decaying", BASE), summary("x", BASE + shifts)], COMPARISON)
+    expected = stats.ttest_1samp(shifts, 0).confidence_interval(0.95)
+    assert finding.interval == pytest.approx((expected.low, expected.high))
+    assert finding_text(finding) == (
+        "x − decaying: +0.18 points of test accuracy (95% interval −0.22 to +0.58), claimed within "
+        "±1: as claimed"
+    )
+
+
+def test_seeds_are_paired_by_number():
+    runs = [summary("decaying", [90, 80], (0, 7)), summary("x", [80.5, 99], (7, 3))]
+    [finding] = find(runs, COMPARISON)
+    assert finding.differences.tolist() == [0.5]
+    assert finding.verdict == "undecided"  # one pair has no interval
+
+
+def test_conclusions():
+    good, bad, unclear = (
+        find([summary("decaying", BASE), summary(name, np.add(BASE, shifts))], COMPARISON)[0]
+        for name, shifts in (
+            ("good", [0.1, -0.1, 0, 0, 0]),
+            ("bad", [-5, -5.1, -5, -5, -5]),
+            ("unclear", [3, -3, 2, -2, 0]),
+        )
+    )
+    assert conclusion([good]) == "The claim holds here."
+    assert conclusion([good, unclear]) == "Undecided at this number of seeds: unclear."
+    assert conclusion([bad, unclear]) == "The claim does not hold here: bad."

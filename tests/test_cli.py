@@ -1,0 +1,347 @@
+"""The command line: what it prints, what it refuses, and that a mistake costs nothing."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from jbatch.cli import main
+
+TINY = Path(__file__).parent / "tiny.py"
+EXPERIMENTS = Path(__file__).parent.parent / "experiments"
+
+
+@pytest.fixture
+def jbatch(capsys):
+    """Run a command: (exit code, stdout, stderr)."""
+
+    def run(*arguments):
+        try:
+            code = main([str(argument) for argument in arguments])
+        except SystemExit as exit:  # tyro's own
+            code = exit.code
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+# In these tests jax has eight devices: 40 and 120 divide by them.
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("cli") / "run"
+    assert main(["train", str(TINY), "growing", "--run-dir", str(directory)]) == 0
+    return directory
+
+
+def test_plan_prints_the_table(jbatch):
+    code, out, _ = jbatch("plan", EXPERIMENTS / "cifar10_effective_lr.py", "increasing-batch")
+    assert code == 0
+    assert "29,040 updates; with the batch kept at 128 and the rate decayed, 78,000: 62.8%" in out
+    assert "Warning: from epoch 160 the batch is over N/10" in out
+
+
+def test_plan_json_and_overrides(jbatch):
+    code, out, _ = jbatch(
+        *("plan", EXPERIMENTS / "cifar10_annealing.py", "sgd-increasing", "--json"),
+        *("--plan.max-batch-size", 640),
+    )
+    values = json.loads(out)
+    assert code == 0
+    assert values["num_updates"] == 34_320
+    assert values["decaying_updates"] == 78_000
+    assert [phase["batch_size"] for phase in values["phases"]] == [128, 640]
+    assert values["phases"][1]["learning_rate"] == [0.1, 0.004]
+    assert values["phases"][1]["momentum"] == 0
+    assert values["phases"][1]["first_epoch"] == 60
+
+
+def test_a_ramp_on_the_command_line(jbatch):
+    code, out, _ = jbatch(
+        *("plan", EXPERIMENTS / "digits.py", "increasing", "--json"),
+        *("--plan.growth-factor", "None", "--plan.max-batch-size", "None"),
+        *("--plan.ramp", 0, 16, 10, 60),
+    )
+    assert code == 0
+    assert [p["batch_size"] for p in json.loads(out)["phases"]] == [16, 60]
+
+
+def test_plan_with_devices_that_can_share_it(jbatch):
+    code, out, _ = jbatch("plan", TINY, "growing", "--devices", 8)
+    assert code == 0
+    assert "growing" not in out
+
+
+def test_train_says_what_came_out(trained, jbatch):
+    code, out, _ = jbatch("train", TINY, "growing", "--run-dir", trained)
+    assert code == 0
+    assert re.match(r"98 updates: test loss 0\.\d+, accuracy \d\d\.\d\d% on 297 examples", out)
+    assert {path.name for path in trained.iterdir()} == {
+        *("experiment.py", "run.json", "plan.txt", "metrics.jsonl", "tensorboard", "checkpoints")
+    }
+    assert (trained / "experiment.py").read_text() == TINY.read_text()
+
+
+def test_eval_prints_json(trained, jbatch):
+    code, out, _ = jbatch("eval", trained, "--json")
+    values = json.loads(out)
+    last = json.loads((trained / "metrics.jsonl").read_text().splitlines()[-1])
+    assert code == 0
+    assert values.keys() >= {"update", "loss", "accuracy", "num_examples", "parameters_digest"}
+    assert (values["update"], values["num_examples"]) == (98, 297)
+    assert (values["loss"], values["accuracy"]) == (last["loss"], last["accuracy"])
+    assert re.fullmatch("[0-9a-f]{64}", values["parameters_digest"])
+
+
+def test_report_of_a_run_is_one_file_that_needs_no_other(trained, jbatch):
+    code, out, _ = jbatch("report", trained)
+    page = (trained / "report.html").read_text()
+    assert code == 0
+    assert out.strip() == str(trained / "report.html")
+    assert "growing, seed 0" in page
+    assert page.count("data:image/svg+xml;base64,") == 6
+    assert not re.search(r"(src|href)=\"(?!data:)", page)
+    for name in ("batch_size", "learning_rate", "test_accuracy", "noise_scale"):
+        assert (trained / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    for name in ("*.png", "report.html"):
+        for path in trained.glob(name):
+            path.unlink()
+
+
+def test_compare_trains_what_is_missing_and_reports(tmp_path, jbatch):
+    out_dir = tmp_path / "out"
+    code, out, err = jbatch("compare", TINY, "--out", out_dir)
+    assert code == 0
+    rows = [line.split() for line in out.splitlines() if re.match(r"(decaying|growing) ", line)]
+    assert [row[0] for row in rows[:2]] == ["decaying", "growing"]
+    assert "40 → 120" in out
+    assert "growing − decaying: " in out
+    assert "4 of 4: growing seed 1: 98 updates" in err
+    page = (out_dir / "report.html").read_text()
+    assert "growing − decaying: " in page
+    assert "<td>40 → 120</td>" in page
+    before = {path: path.stat().st_mtime_ns for path in out_dir.rglob("checkpoints/*")}
+    code, again, _ = jbatch("compare", TINY, "--out", out_dir)
+    assert again.split("in all")[0].rsplit("\n", 1)[0] == out.split("in all")[0].rsplit("\n", 1)[0]
+    assert before == {path: path.stat().st_mtime_ns for path in out_dir.rglob("checkpoints/*")}
+
+
+@pytest.mark.parametrize("verb", ["plan", "train", "compare", "eval", "report"])
+def test_help_has_an_example(verb, jbatch):
+    code, out, _ = jbatch(verb, "--help")
+    assert code == 0
+    assert f"For example: jbatch {verb} " in out
+    assert f"usage: jbatch {verb} " in out
+
+
+def test_help_with_a_variant_lists_its_fields(jbatch):
+    code, out, _ = jbatch("train", TINY, "growing", "--help")
+    assert code == 0
+    assert "--plan.max-batch-size" in out
+    assert "(default: 120)" in out
+    assert "--run-dir" in out
+    assert "schedule" not in re.findall(r"--plan\.(\S+)", out)
+
+
+def test_usage(jbatch):
+    code, out, _ = jbatch("--help")
+    assert code == 0
+    assert "compare  train several variants" in out
+    assert jbatch()[0] == 2
+    assert jbatch("--version")[1].startswith("jbatch 0.")
+
+
+EXPERIMENT = """
+import dataclasses, runpy, optax
+import jax.numpy as jnp
+growing = runpy.run_path({tiny!r})["variants"]["growing"]
+variants = {{"it": dataclasses.replace(growing, plan=dataclasses.replace(growing.plan, {change}))}}
+"""
+
+# name → (arguments, what the message says); PATH stands for a file written with the third entry
+MISTAKES = {
+    "no such verb": (["trian", TINY, "growing"], "no verb 'trian'; did you mean train?"),
+    "no such file": (["plan", "nowhere.py", "it"], "no experiment file nowhere.py"),
+    "no file": (["train"], "give an experiment file first"),
+    "options first": (["train", "--seed", 1], "give an experiment file first"),
+    "no variant": (["plan", TINY], "no variant given: name one of .*: decaying, growing"),
+    "no such variant": (["train", TINY, "groing"], "no variant 'groing': it has decaying, growing"),
+    "two variants": (["train", TINY, "decaying", "growing"], "2 variants given"),
+    "no such field": (
+        ["plan", TINY, "growing", "--plan.max-batch", 5],
+        r"(?s)Unrecognized.*--plan\.max-batch.*--plan\.max-batch-size",
+    ),
+    "not a number": (["train", TINY, "growing", "--seed", "one"], "invalid literal for int"),
+    "no such choice": (["train", TINY, "growing", "--mapping", "vmap"], "vmap"),
+    "max under first": (
+        ["plan", TINY, "growing", "--plan.max-batch-size", 20],
+        "max_batch_size 20 is under the first batch, 40: give max_batch_size >= 40",
+    ),
+    "devices cannot divide": (
+        ["plan", TINY, "growing", "--devices", 3],
+        "batch 40 does not divide over 3 devices: use 39 or 120",
+    ),
+    "no devices": (["plan", TINY, "growing", "--devices", 0], "devices is 0: give a whole number"),
+    "real devices cannot divide": (
+        *(["train", TINY, "growing", "--plan.batch-sizes", 20, 60, "--plan.batch-size", 20],),
+        "batch 20 does not divide over 8 devices: use 16 or 24",
+    ),
+    "ghost batch does not fit": (
+        ["train", TINY, "growing", "--model.norm.ghost-batch", 32],
+        "batch 40 is not made of whole ghost batches of 32: use 32 or 64",
+    ),
+    "ghost batch of none": (
+        ["train", TINY, "growing", "--model.norm.ghost-batch", 0],
+        "ghost_batch is 0: give a whole number of at least 1",
+    ),
+    "two ways of growing": (
+        ["plan", TINY, "growing", "--plan.growth-factor", 2],
+        "growth_factor and batch_sizes given .* give exactly one",
+    ),
+    "Nesterov without momentum": (
+        ["train", TINY, "growing", "--optimizer.nesterov", "--plan.momentum", 0],
+        r"nesterov needs momentum and plan\.momentum is 0",
+    ),
+    "another N": (
+        ["train", TINY, "growing", "--plan.num-examples", 1000],
+        "training set has 1,500 examples and the plan is for 1,000",
+    ),
+    "micro-batch too small": (
+        ["train", TINY, "growing", "--micro-batch", 2],
+        "micro_batch 2 is under 5",
+    ),
+    "micro-batch of none": (
+        ["train", TINY, "growing", "--micro-batch", 0],
+        "micro_batch is 0: give a whole number of at least 1",
+    ),
+    "never logs": (["train", TINY, "growing", "--log-every", 0], "log_every is 0"),
+    "smoothing of all": (
+        ["train", TINY, "growing", "--label-smoothing", 1],
+        "label_smoothing is 1",
+    ),
+    "negative padding": (["train", TINY, "growing", "--augment.pad", -1], "pad is -1"),
+    "negative seed": (["train", TINY, "growing", "--seed", -1], "seed is -1"),
+    "no width": (["train", TINY, "growing", "--model.hidden", 0], "hidden is 0"),
+    "only a plan": (
+        ["train", EXPERIMENTS / "cifar10_annealing.py", "sgd-decaying"],
+        "has no model and no data yet: it can be planned",
+    ),
+    "eval of nothing": (["eval", "."], "is no run directory: it has no run.json"),
+    "eval without a directory": (["eval"], "give one directory first, not 0"),
+    "report of nothing": (["report", "."], "holds no run"),
+    "seeds twice": (["compare", TINY, "--seeds", 1, 1], "--seeds 1 1: give each seed once"),
+    "compare unknown variant": (["compare", TINY, "other"], "no variant 'other'"),
+    "syntax": (["plan", "PATH", "it"], "does not load: SyntaxError", "variants = {"),
+    "no variants": (["plan", "PATH", "it"], "has no `variants`", "x = 1"),
+    "not an experiment": (
+        ["plan", "PATH", "it"],
+        "variant 'it' is a int, not a jbatch Experiment",
+        "variants = {'it': 1}",
+    ),
+    "negative schedule": (
+        ["train", "PATH", "it"],
+        r"the schedule gives -0\.\d+ at epoch 2",
+        EXPERIMENT.format(tiny=str(TINY), change="schedule=optax.linear_schedule(0.1, -0.1, 4)"),
+    ),
+    "nan schedule": (
+        ["plan", "PATH", "it"],
+        "the schedule gives nan at epoch 1",
+        EXPERIMENT.format(
+            tiny=str(TINY), change="schedule=lambda e: jnp.where(e < 1, 0.1, jnp.nan)"
+        ),
+    ),
+    "zero schedule": (
+        ["plan", "PATH", "it"],
+        "the schedule is 0 at every update",
+        EXPERIMENT.format(tiny=str(TINY), change="schedule=optax.constant_schedule(0.0)"),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_gets_one_message_and_exit_code_2(case, jbatch, tmp_path, monkeypatch):
+    arguments, message, *source = case
+    monkeypatch.chdir(tmp_path)
+    if source:
+        (tmp_path / "it.py").write_text(source[0])
+        arguments = [tmp_path / "it.py" if a == "PATH" else a for a in arguments]
+    code, out, err = jbatch(*arguments)
+    assert code == 2
+    assert out == ""
+    assert re.search(message, re.sub(r"\s*│?\n│?\s*", " ", err) if "╭" in err else err)
+    assert "Traceback" not in err
+    assert {path.name for path in tmp_path.iterdir()} <= {"it.py"}
+
+
+# What is done to a finished run's directory → (verb, message)
+DAMAGES = {
+    "another experiment": (
+        lambda run: None,
+        ["train", TINY, "growing", "--plan.num-epochs", 5, "--run-dir"],
+        r"holds another run: plan\.num_epochs is 4 there and 5\.0 here",
+    ),
+    "another variant": (
+        lambda run: None,
+        ["train", TINY, "decaying", "--run-dir"],
+        "plan.max_batch_size is 120 there and 40 here",
+    ),
+    "corrupt run.json": (
+        lambda run: (run / "run.json").write_text('{"origin": '),
+        ["train", TINY, "growing", "--run-dir"],
+        "run.json is damaged",
+    ),
+    "run.json of something else": (
+        lambda run: (run / "run.json").write_text("[]"),
+        ["eval"],
+        "run.json is damaged",
+    ),
+    "no experiment file": (
+        lambda run: (run / "experiment.py").unlink(),
+        ["eval"],
+        "has no experiment.py",
+    ),
+    "damaged metrics": (
+        lambda run: (run / "metrics.jsonl").write_text("{}}\n{}\n"),
+        ["report"],
+        "metrics.jsonl line 1 is damaged",
+    ),
+    "no checkpoint": (
+        lambda run: [path.rename(run / path.name) for path in (run / "checkpoints").iterdir()],
+        ["eval"],
+        "has no checkpoint yet: train it first",
+    ),
+    "not a run directory": (
+        lambda run: (run / "run.json").unlink(),
+        ["train", TINY, "growing", "--run-dir"],
+        "exists and is no run directory",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_or_foreign_run_directory_is_refused_and_left(case, trained, jbatch, tmp_path):
+    damage, arguments, message = case
+    directory = shutil.copytree(trained, tmp_path / "run")
+    damage(directory)
+    before = {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+    code, _, err = jbatch(*arguments, directory)
+    assert code == 2
+    assert re.search(message, err)
+    assert "Traceback" not in err
+    after = {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+    assert after == before
+
+
+def test_plan_imports_nothing_that_only_training_needs():
+    script = (
+        "import sys; from jbatch.cli import main; "
+        f"main(['plan', {str(EXPERIMENTS / 'digits.py')!r}, 'increasing']); "
+        "print([m for m in ('flax.nnx', 'flax.linen', 'orbax', 'tensorflow_datasets', 'sklearn', "
+        "'matplotlib', 'tensorboardX', 'scipy.stats') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "[]", done.stderr
