@@ -3,8 +3,16 @@
 import sys
 import time
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
 
 from jbatch.plan import Plan
 
@@ -53,33 +61,32 @@ class Lines:
 
 
 class Bar:
-    """A live bar on stderr."""
+    """A live bar on stderr, and a line below it that says where the run is."""
 
     def __init__(self):
-        self._progress: Progress | None = None
-        self._next = 0.0
+        self._next = 0.0  # time.monotonic() from which on to draw again
+        self._logged = ""
 
     def begin(self, label: str, plan: Plan, update: int) -> None:
         """Start with a run that has taken `update` updates."""
-        self._plan, self._speed = plan, ""
-        self._progress = Progress(
+        self._plan = plan
+        self._bar = Progress(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.fields[where]}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
+            BarColumn(bar_width=None),
+            TaskProgressColumn(),
             TimeRemainingColumn(),
-            console=Console(stderr=True),
-            transient=True,
+            TextColumn("left"),
         )
-        self._task = self._progress.add_task(
-            label, total=plan.end, completed=plan.position(update), where="compiling"
+        self._bar.add_task(label, total=plan.end, completed=plan.position(update))
+        self._where = Text("compiling")
+        self._live = Live(
+            Group(self._bar, self._where), console=Console(stderr=True), transient=True
         )
-        self._progress.start()
+        self._live.start()
 
     def say(self, text: str) -> None:
         """Print a line above the bar."""
-        self._progress.console.print(text, highlight=False)
+        self._live.console.print(text, highlight=False, markup=False)
 
     def advance(self, update: int) -> None:
         """After each update; looks at the clock and, a few times a second, draws."""
@@ -88,19 +95,19 @@ class Bar:
             return
         self._next = now + 0.2
         row = self._plan.at(update)
-        where = (
+        self._where.plain = (
             f"phase {row.phase + 1}/{len(self._plan.phases)}  batch {row.batch_size:,}  "
-            f"rate {row.learning_rate:.3g}  {self._speed}"
+            f"rate {row.learning_rate:.3g}  {self._logged}"
         )
-        self._progress.update(self._task, completed=row.position, where=where)
+        self._bar.update(self._bar.task_ids[0], completed=row.position)
 
     def logged(self, line: dict) -> None:
         """After each line of training metrics."""
-        self._speed = f"loss {line['loss']:.4g}  {_speed(line)}"
+        self._logged = f"loss {line['loss']:.4g}  {_speed(line)}"
 
     def end(self) -> None:
         """The run is over, or stopped."""
-        self._progress.stop()
+        self._live.stop()
 
 
 def progress(seconds_between: float = 5.0) -> Lines | Bar:

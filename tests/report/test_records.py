@@ -49,7 +49,7 @@ def test_interval_is_students_t_of_the_paired_differences():
     expected = stats.ttest_1samp(shifts, 0).confidence_interval(0.95)
     assert finding.interval == pytest.approx((expected.low, expected.high))
     assert finding_text(finding) == (
-        "x − decaying: +0.18 points of test accuracy (95% interval −0.22 to +0.58), claimed within "
+        "x − decaying: +0.18 points of test accuracy (95% interval −0.21 to +0.57), claimed within "
         "±1: as claimed"
     )
 
