@@ -260,8 +260,9 @@ def _warn_of_size(positions, sizes, num_examples):
 
 def _warn_of_transient(positions, sizes, num_examples, momentum):
     transient = sizes / (num_examples * (1 - momentum))
-    if momentum and (transient > 1).any():
-        first = int(np.argmax(transient > 1))
+    long = transient > 1 + ROUNDING
+    if momentum and long.any():
+        first = int(np.argmax(long))
         yield (
             f"from epoch {positions[first] / num_examples:g} momentum {momentum:g} takes "
             f"B/(N(1−m)) = {transient[first]:.2g} epochs to follow a change (up to "
