@@ -1,6 +1,6 @@
 """How long `couple` takes, for plans of up to ten million updates.
 
-    python -m benchmarks.plan_building --json plan_building.json
+python -m benchmarks.plan_building --json plan_building.json
 """
 
 import dataclasses

@@ -20,8 +20,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from itertools import cycle
+from itertools import cycle, product
 from pathlib import Path
+from typing import Literal
 
 import jax
 import numpy as np
@@ -29,10 +30,9 @@ import optax
 import tyro
 
 from jbatch import compile, parallel, step
-from jbatch.compile import how, where
+from jbatch.compile import how
 from jbatch.data.augment import Augment
-from jbatch.data.order import epoch_order
-from jbatch.data.resident import Batch
+from jbatch.data.resident import Batch, ResidentFeed
 from jbatch.data.sources import Arrays
 from jbatch.experiment import Coupling, Experiment
 from jbatch.layout import Layout, group_size
@@ -58,6 +58,8 @@ class Options:
     """Write the figures here."""
     sizes: tuple[int, ...] = (32, 64, 128, 256, 512, 1024, 2048, 4096)
     """Batch sizes."""
+    mappings: tuple[Literal["shard_map", "pmap"], ...] = ("shard_map",)
+    """How the step is mapped over devices; a row for each."""
     windows: int = 9
     """Windows of each loop."""
     quick: bool = False
@@ -74,10 +76,9 @@ def main(options: Options) -> list[dict]:
     data = Arrays(images, labels, images[:256], labels[:256], num_classes=10)
     rows = []
     for name, model in NETWORKS.items():
-        for size in options.sizes:
-            rows.append(
-                {"network": name, "batch_size": size, **measure(model, data, size, options)}
-            )
+        for size, mapping in product(options.sizes, options.mappings):
+            row = {"network": name, "mapping": mapping, "batch_size": size}
+            rows.append(row | measure(model, data, size, mapping, options))
             print(_line(rows[-1]), flush=True)
     print("\n" + _table(rows))
     if options.json:
@@ -86,13 +87,13 @@ def main(options: Options) -> list[dict]:
     return rows
 
 
-def measure(model, data: Arrays, size: int, options: Options) -> dict:
-    """Updates per second of each loop and ratios to the bare one, for one network and size."""
+def measure(model, data: Arrays, size: int, mapping: str, options: Options) -> dict:
+    """Updates per second of each loop and ratios to the bare one, for one row of the table."""
     experiment = Experiment(
         plan=Coupling(
             schedule=optax.constant_schedule(1e-3),
             num_examples=NUM_EXAMPLES,
-            num_epochs=100,
+            num_epochs=2e6 * size / NUM_EXAMPLES,  # more updates than any window will take
             batch_size=size,
             batch_sizes=(size,),
             momentum=0.9,
@@ -101,7 +102,8 @@ def measure(model, data: Arrays, size: int, options: Options) -> dict:
         data=data,
         optimizer=SGD(weight_decay=5e-4),
         augment=Augment(pad=2),
-        eval_every=1000,
+        mapping=mapping,
+        eval_every=2e6,
     )
     with tempfile.TemporaryDirectory() as directory, loops(experiment, Path(directory)) as runs:
         count = calibrated(runs["bare"], 0.1 if options.quick else 0.5)
@@ -135,19 +137,17 @@ def loops(experiment: Experiment, directory: Path) -> Iterator[dict[str, Callabl
     size = experiment.plan.batch_size
     layout = Layout(size, setup.devices, group_size(size, ghost_batch(experiment.model)))
     everywhere = parallel.replicated(setup.mesh)
-    resident = place(dataset.train, dataset, everywhere)
-    order = jax.device_put(epoch_order(0, 0, setup.num_train), everywhere)
-    seed = jax.device_put(np.uint32(0), everywhere)
+    feed = ResidentFeed(place(dataset.train, dataset, everywhere), 0, everywhere)
     told = how(1e-3, size, size // layout.group)
     states = {name: compile.initializer(setup)(np.uint32(0)) for name in ("bare", "prebuilt")}
     update, ready = compile.update(setup, layout), on_ready_batches(setup, layout)
-    starts = cycle([where(0, at) for at in range(0, setup.num_train - size + 1, size)])
+    inputs = cycle([feed.arguments(at, layout) for at in range(0, NUM_EXAMPLES - size + 1, size)])
     batches = cycle(ready_batches(setup, layout))
 
     def bare(count: int) -> None:
         state = states["bare"]
         for _ in range(count):
-            state, _loss = update(state, resident, order, seed, next(starts), told)
+            state, _loss = update(state, told, *next(inputs))
         states["bare"] = jax.block_until_ready(state)
 
     def prebuilt(count: int) -> None:
@@ -207,7 +207,7 @@ def calibrated(loop: Callable[[int], None], seconds: float) -> int:
 
 def _line(row: dict) -> str:
     return (
-        f"{row['network']}, batch {row['batch_size']:,}: trainer/bare "
+        f"{row['network']}, {row['mapping']}, batch {row['batch_size']:,}: trainer/bare "
         f"{row['trainer_over_bare']:.3f}"
     )
 
@@ -215,6 +215,7 @@ def _line(row: dict) -> str:
 def _table(rows: list[dict]) -> str:
     header = (
         "network",
+        "mapping",
         "batch",
         "trainer updates/s",
         "examples/s",
@@ -229,6 +230,7 @@ def _table(rows: list[dict]) -> str:
         [
             (
                 row["network"],
+                row["mapping"],
                 f"{row['batch_size']:,}",
                 f"{row['trainer_updates_per_second']:,.1f}",
                 f"{row['examples_per_second']:,.0f}",

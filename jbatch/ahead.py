@@ -8,45 +8,40 @@ from typing import NamedTuple
 from jbatch import compile
 from jbatch.compile import Setup
 from jbatch.layout import Layout
+from jbatch.micro_batch import Passes
 
 
 class Program(NamedTuple):
     """The compiled functions of a batch size."""
 
-    layout: Layout  # of one pass
-    update: Callable | None  # where one pass makes an update
-    accumulate: Callable | None  # where several do
-    apply: Callable | None
+    group: int  # examples that share batch-norm statistics
+    passes: tuple[tuple[Layout, Callable], ...]  # with what each calls: update or accumulate
+    apply: Callable | None  # None where the only pass is the whole update
 
 
 class Ahead:
-    """Compiles in the order of first use, one at a time, and keeps account of it."""
+    """Compiles in the order of first use, one at a time."""
 
-    def __init__(self, setup: Setup, layouts: Mapping[int, Layout]):
-        self.waited = 0.0  # seconds in which the run stood still for a compilation
+    def __init__(self, setup: Setup, passes: Mapping[int, Passes]):
         self._seconds: list[float] = []
         self._pool = ThreadPoolExecutor(1, "compile")
         # A run evaluates first of all.
         self._evaluate = self._pool.submit(self._timed, compile.evaluate, setup)
         self._programs: dict[int, Future[Program]] = {
-            size: self._pool.submit(self._timed, _program, setup, size, layouts[size])
-            for size in layouts
+            size: self._pool.submit(self._timed, _program, setup, passes[size]) for size in passes
         }
 
+    def ready(self, batch_size: int) -> bool:
+        """Whether the functions of a batch size are compiled."""
+        return self._programs[batch_size].done()
+
     def program(self, batch_size: int) -> Program:
-        """The functions of a batch size; waits for them if they are not done."""
-        return self._result(self._programs[batch_size])
+        """The functions of a batch size; waits for them if they are not compiled yet."""
+        return self._programs[batch_size].result()
 
     def evaluate(self) -> Callable:
-        """`compile.evaluate`'s function; waits for it if it is not done."""
-        return self._result(self._evaluate)
-
-    def _result(self, future: Future):
-        start = time.perf_counter()
-        try:
-            return future.result()
-        finally:
-            self.waited += time.perf_counter() - start
+        """`compile.evaluate`'s function; waits for it if it is not compiled yet."""
+        return self._evaluate.result()
 
     @property
     def seconds(self) -> float:
@@ -54,8 +49,8 @@ class Ahead:
         return sum(self._seconds)
 
     def close(self) -> None:
-        """Drop what has not been compiled yet."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        """Drop what has not been begun."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _timed(self, function: Callable, *arguments):
         start = time.perf_counter()
@@ -65,7 +60,8 @@ class Ahead:
             self._seconds.append(time.perf_counter() - start)
 
 
-def _program(setup: Setup, batch_size: int, layout: Layout) -> Program:
-    if layout.size == batch_size:
-        return Program(layout, compile.update(setup, layout), None, None)
-    return Program(layout, None, compile.accumulate(setup, layout), compile.apply(setup))
+def _program(setup: Setup, passes: Passes) -> Program:
+    group = passes.layouts[0].group
+    make = compile.update if passes.fused else compile.accumulate
+    calls = tuple((layout, make(setup, layout)) for layout in passes.layouts)
+    return Program(group, calls, None if passes.fused else compile.apply(setup))

@@ -11,18 +11,23 @@ from jbatch.step import State
 
 
 class Checkpoints:
-    """The checkpoints of one run: written in the background, the last two kept."""
+    """The checkpoints of one run: written in the background, the last two kept.
 
-    def __init__(self, directory: Path):
+    Args:
+        directory: where they are.
+        read_only: leave the directory as it is, since a trainer may be writing to it.
+    """
+
+    def __init__(self, directory: Path, read_only: bool = False):
         import orbax.checkpoint as ocp
 
-        self._ocp = ocp
-        self._manager = ocp.CheckpointManager(
-            directory.absolute(),
-            options=ocp.CheckpointManagerOptions(
-                max_to_keep=2, create=True, cleanup_tmp_directories=True
-            ),
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=2, create=True, cleanup_tmp_directories=True
         )
+        if read_only:
+            options = ocp.CheckpointManagerOptions(read_only=True, create=False)
+        self._ocp = ocp
+        self._manager = ocp.CheckpointManager(directory.absolute(), options=options)
 
     @property
     def latest(self) -> int | None:
@@ -33,6 +38,10 @@ class Checkpoints:
         """Copy the state off the devices, then write it in the background."""
         self._manager.save(update, args=self._ocp.args.StandardSave(state))
 
+    def wait(self) -> None:
+        """Return when all that was saved is on disk."""
+        self._manager.wait_until_finished()
+
     def restore(self, update: int, like: State) -> State:
         """The state after `update` updates, in the shapes and on the devices of `like`."""
         target = jax.tree.map(
@@ -41,9 +50,10 @@ class Checkpoints:
         try:
             return self._manager.restore(update, args=self._ocp.args.StandardRestore(target))
         except (ValueError, KeyError, OSError) as error:
+            reason = str(error).split(" [tensorstore_spec", 1)[0]  # pages of JSON follow
             raise Mistake(
                 f"the checkpoint of update {update} under {self._manager.directory} cannot be "
-                f"read ({error}): remove it to go on from the one before"
+                f"read ({reason}): remove it to go on from the one before"
             ) from error
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""The compiled functions of a run, made ahead of their phase in the background."""
+"""The compiled functions of a run: each is made once in a process, and found again by its setup."""
 
 from dataclasses import dataclass
 from functools import cache, partial
@@ -9,8 +9,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jbatch import parallel, step
-from jbatch.data.augment import Augment
-from jbatch.data.resident import Resident, evaluation_batch, training_batch
+from jbatch.data.resident import ResidentInputs, evaluation_batch, resident_shapes
 from jbatch.layout import AXIS, Layout
 from jbatch.step import State, Sums, Task, Totals
 
@@ -23,8 +22,7 @@ class Setup:
     """
 
     task: Task
-    augment: Augment
-    num_train: int
+    inputs: ResidentInputs
     num_test: int
     mesh: Mesh
     mapping: parallel.Mapping
@@ -40,33 +38,22 @@ class Setup:
         return min(256, -(-self.num_test // self.devices))
 
 
-# What the host says of an update or a pass, as two small arrays: each is one transfer.
-def where(epoch: int, place: int) -> np.ndarray:
-    """(2,) uint32: epoch, and place in it of the pass's first example."""
-    return np.array((epoch, place), np.uint32)
-
-
 def how(learning_rate: float, batch_size: int, ghost_batches: int) -> np.ndarray:
-    """(3,) float32: rate, B and number of ghost batches of the update."""
+    """What `apply` is told of an update, in one transfer: (3,) float32: rate, B, ghost batches."""
     return np.array((learning_rate, batch_size, ghost_batches), np.float32)
 
 
 # ---- functions of one device ----------------------------------------------------------------
 
 
-def _batch(setup: Setup, layout: Layout, resident, order, seed, where):
-    places = where[1] + layout.places(jax.lax.axis_index(AXIS)).astype(jnp.uint32)
-    return training_batch(resident, order, seed, where[0], places, setup.augment)
-
-
-def _update(setup: Setup, layout: Layout, state, resident, order, seed, where, how):
-    batch = _batch(setup, layout, resident, order, seed, where)
+def _update(setup: Setup, layout: Layout, state, how, *inputs):
+    batch = setup.inputs.batch(layout, *inputs)
     sums = step.gather(setup.task, layout, state, batch)
     return step.apply(setup.task, state, sums, *how)
 
 
-def _accumulate(setup: Setup, layout: Layout, state, sums, resident, order, seed, where):
-    batch = _batch(setup, layout, resident, order, seed, where)
+def _accumulate(setup: Setup, layout: Layout, state, sums, *inputs):
+    batch = setup.inputs.batch(layout, *inputs)
     sums = step.accumulate(setup.task, layout, state, sums, batch)
     return sums, sums.loss
 
@@ -113,13 +100,13 @@ def zero_sums(setup: Setup):
 
 @cache
 def update(setup: Setup, layout: Layout):
-    """(state, resident, order, seed, where, how) → (state, loss): an update in one pass."""
+    """(state, how, *inputs) → (state, loss): an update in one pass."""
     return parallel.compile_over_devices(
         partial(_update, setup, layout),
         setup.mesh,
         setup.mapping,
-        (_state(setup), *_source(setup), _WHERE, _HOW),
-        per_device=(False,) * 6,
+        (_state(setup), _HOW, *setup.inputs.shapes()),
+        per_device=(False, False, *setup.inputs.per_device),
         per_device_out=(False, False),
         donate=(0,),
     )
@@ -127,13 +114,13 @@ def update(setup: Setup, layout: Layout):
 
 @cache
 def accumulate(setup: Setup, layout: Layout):
-    """(state, sums, resident, order, seed, where) → (sums, loss): one pass of several."""
+    """(state, sums, *inputs) → (sums, loss of each device): one pass of several."""
     return parallel.compile_over_devices(
         partial(_accumulate, setup, layout),
         setup.mesh,
         setup.mapping,
-        (_state(setup), _sums(setup), *_source(setup), _WHERE),
-        per_device=(False, True, False, False, False, False),
+        (_state(setup), _sums(setup), *setup.inputs.shapes()),
+        per_device=(False, True, *setup.inputs.per_device),
         per_device_out=(True, True),
         donate=(1,),
     )
@@ -157,18 +144,17 @@ def apply(setup: Setup):
 def evaluate(setup: Setup):
     """(params, stats, resident, start) → (totals,): of one pass from `start` on."""
     state = _state(setup)
-    start = jax.ShapeDtypeStruct((), np.int32)
+    test = resident_shapes(setup.num_test, setup.task.input_shape)
     return parallel.compile_over_devices(
         partial(_evaluate, setup),
         setup.mesh,
         setup.mapping,
-        (state.params, state.stats, _resident(setup, setup.num_test), start),
+        (state.params, state.stats, test, jax.ShapeDtypeStruct((), np.int32)),
         per_device=(False,) * 4,
         per_device_out=(False,),
     )
 
 
-_WHERE = jax.ShapeDtypeStruct((2,), np.uint32)
 _HOW = jax.ShapeDtypeStruct((3,), np.float32)
 
 
@@ -178,18 +164,3 @@ def _state(setup: Setup) -> State:
 
 def _sums(setup: Setup) -> Sums:
     return jax.eval_shape(zero_sums(setup), _state(setup))
-
-
-def _resident(setup: Setup, num_examples: int) -> Resident:
-    shape = setup.task.input_shape
-    return Resident(
-        images=jax.ShapeDtypeStruct((num_examples, *shape), np.uint8),
-        labels=jax.ShapeDtypeStruct((num_examples,), np.int32),
-        mean=jax.ShapeDtypeStruct(shape[-1:], np.float32),
-        scale=jax.ShapeDtypeStruct(shape[-1:], np.float32),
-    )
-
-
-def _source(setup: Setup):
-    order = jax.ShapeDtypeStruct((setup.num_train,), np.int32)
-    return _resident(setup, setup.num_train), order, jax.ShapeDtypeStruct((), np.uint32)

@@ -254,7 +254,8 @@ def _warn_of_size(positions, sizes, num_examples):
         yield (
             f"from epoch {epoch:g} the batch is over N/10 = {num_examples // 10:,} examples: at "
             f"{largest:,} the noise scale falls short of the schedule's by B/N = "
-            f"{largest / num_examples:.0%}; max_batch_size={num_examples // 10} stays within"
+            f"{largest / num_examples:.0%}"
+            + (f"; max_batch_size={num_examples // 10} stays within" if not over[0] else "")
         )
 
 

@@ -7,7 +7,8 @@ import jax
 
 from jbatch import compile
 from jbatch.ahead import Ahead
-from jbatch.compile import Setup, how, where
+from jbatch.compile import Setup, how
+from jbatch.layout import Layout
 from jbatch.plan import Row
 from jbatch.step import State
 
@@ -30,10 +31,10 @@ class InFlight:
 
 
 class Feed(Protocol):
-    """Where a step reads its examples from."""
+    """Where a compiled step gets its examples from."""
 
-    def epoch(self, epoch: int) -> tuple:
-        """Arguments of the compiled step for an epoch."""
+    def arguments(self, position: int, layout: Layout) -> tuple:
+        """What the step reads the pass from `position` on from: the shapes of `Setup.inputs`."""
 
 
 class Driver:
@@ -49,18 +50,20 @@ class Driver:
         """The state after the update that `row` plans; `state` is donated to it."""
         if row.batch_size != self._batch_size:
             self._batch_size, self._program = row.batch_size, self._ahead.program(row.batch_size)
-        layout, update, accumulate, apply = self._program
-        epoch, place = divmod(row.position, self._setup.num_train)
-        source = self._feed.epoch(epoch)
-        told = how(row.learning_rate, row.batch_size, row.batch_size // layout.group)
-        if update is not None:
-            state, loss = update(state, *source, where(epoch, place), told)
+        group, passes, apply = self._program
+        told = how(row.learning_rate, row.batch_size, row.batch_size // group)
+        if apply is None:
+            [(layout, update)] = passes
+            state, loss = update(state, told, *self._feed.arguments(row.position, layout))
         else:
             if self._sums is None:
                 self._sums = compile.zero_sums(self._setup)(state)
-            for start in range(place, place + row.batch_size, layout.size):
-                self._sums, gathered = accumulate(state, self._sums, *source, where(epoch, start))
+            position = row.position
+            for layout, accumulate in passes:
+                source = self._feed.arguments(position, layout)
+                self._sums, gathered = accumulate(state, self._sums, *source)
                 self._in_flight.add(gathered)
+                position += layout.size
             state, self._sums, loss = apply(state, self._sums, told)
         self._in_flight.add(loss)
         return state

@@ -12,14 +12,16 @@ class Mistake(ValueError):
     """
 
 
-def whole(name: str, value, least: int = 1) -> int:
-    """`value` as a Python int of at least `least`, or a Mistake that names it."""
+def whole(name: str, value, least: int = 1, most: int | None = None) -> int:
+    """`value` as a Python int from `least` to `most`, or a Mistake that names it."""
     try:
         number = operator.index(value)
     except TypeError:
         number = None
     if number is None or isinstance(value, bool) or number < least:
         raise Mistake(f"{name} is {value!r}: give a whole number of at least {least}")
+    if most is not None and number > most:
+        raise Mistake(f"{name} is {value!r}: give a whole number of at most {most}")
     return number
 
 

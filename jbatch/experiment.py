@@ -94,7 +94,7 @@ class Experiment:
         share("label_smoothing", self.label_smoothing)
         if self.micro_batch is not None:
             whole("micro_batch", self.micro_batch)
-        whole("seed", self.seed, least=0)
+        whole("seed", self.seed, least=0, most=2**32 - 1)
         for name in ("log_every", "eval_every", "save_every"):
             positive(name, getattr(self, name), of="a number of epochs")
 

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from jbatch.errors import Mistake
+from jbatch.files import write_whole
 
 
 class MetricsLog:
@@ -16,9 +17,7 @@ class MetricsLog:
         path = directory / "metrics.jsonl"
         last = -1 if update is None else update
         kept = [line for line in read_metrics(path) if line["update"] <= last]
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
-        temporary.replace(path)
+        write_whole(path, "".join(json.dumps(line) + "\n" for line in kept))
         self.seconds_before = kept[-1]["seconds"] if kept else 0.0
         self._file = path.open("a")
         self._events = SummaryWriter(str(directory / "tensorboard"), purge_step=last + 1)
@@ -51,8 +50,9 @@ def read_metrics(path: Path) -> list[dict]:
     lines = []
     for number, text in enumerate(whole, 1):
         try:
-            lines.append(json.loads(text))
-        except json.JSONDecodeError as error:
+            line = json.loads(text)
+            lines.append(line | {"update": int(line["update"]), "kind": str(line["kind"])})
+        except (ValueError, KeyError, TypeError) as error:
             raise Mistake(
                 f"{path} line {number} is damaged ({error}): restore the file or remove the run"
             ) from error

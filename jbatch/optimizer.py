@@ -27,8 +27,7 @@ class SGD:
 
     def transformation(self, learning_rate, momentum: float) -> optax.GradientTransformation:
         """The optax transformation; Mistake for Nesterov without momentum."""
-        if self.nesterov and not momentum:
-            raise Mistake("nesterov needs momentum and plan.momentum is 0: set it, as to 0.9")
+        _check_nesterov(self.nesterov, momentum)
         sgd = optax.sgd(learning_rate, momentum or None, nesterov=self.nesterov)
         return _with_l2(self.weight_decay, sgd)
 
@@ -96,7 +95,8 @@ class LARS:
         not_negative("weight_decay", self.weight_decay)
 
     def transformation(self, learning_rate, momentum: float) -> optax.GradientTransformation:
-        """The optax transformation."""
+        """The optax transformation; Mistake for Nesterov without momentum."""
+        _check_nesterov(self.nesterov, momentum)
         return optax.lars(
             learning_rate,
             weight_decay=self.weight_decay,
@@ -146,6 +146,11 @@ def _with_l2(weight_decay: float, transformation) -> optax.GradientTransformatio
     if not weight_decay:
         return transformation
     return optax.chain(optax.add_decayed_weights(weight_decay, mask=decayed), transformation)
+
+
+def _check_nesterov(nesterov: bool, momentum: float) -> None:
+    if nesterov and not momentum:
+        raise Mistake("nesterov needs momentum and plan.momentum is 0: set it, as to 0.9")
 
 
 def _check_adam(optimizer: Adam | AdamW | LAMB) -> None:

@@ -14,7 +14,7 @@ Mapping = Literal["shard_map", "pmap"]
 
 
 def make_mesh(devices: Sequence[jax.Device]) -> Mesh:
-    """A mesh of one axis over `devices`, in their order."""
+    """A mesh of one axis over `devices`, in an order that suits what connects them."""
     return jax.make_mesh((len(devices),), (AXIS,), devices=devices, axis_types=(AxisType.Auto,))
 
 

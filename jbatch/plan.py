@@ -42,8 +42,8 @@ class Phase(NamedTuple):
 class Plan:
     """Every update of a training run, as `couple` makes it.
 
-    `at` is the only look-up: trainer, loader, logs and printed table all go through it, or through
-    `phases` and `learning_rate`, which are made of the same three arrays.
+    The three arrays are the one truth: trainer, loader, logs and printed table look them up through
+    `at`, and `phases`, `crossings` and `learning_rate` are made of them.
     """
 
     num_examples: int  # N, examples in the training set

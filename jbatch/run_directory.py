@@ -24,6 +24,7 @@ import numpy as np
 
 from jbatch.errors import Mistake
 from jbatch.experiment import Experiment
+from jbatch.files import write_whole
 from jbatch.plan import Plan
 from jbatch.plan_table import plan_text
 
@@ -47,7 +48,7 @@ def claim(directory: Path, experiment: Experiment, plan: Plan, origin: Origin | 
     if (directory / "run.json").exists():
         _refuse_other(directory, read_run(directory), identity)
         return
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+    if directory.exists() and not _unclaimed(directory):
         raise Mistake(
             f"{directory} exists and is no run directory (it has no run.json): give another"
         )
@@ -67,6 +68,27 @@ def claim(directory: Path, experiment: Experiment, plan: Plan, origin: Origin | 
     # Last, since it is what makes the directory a run's.
     values = {"origin": source, **identity, "environment": environment()}
     write_whole(directory / "run.json", json.dumps(values, indent=2) + "\n")
+
+
+def _unclaimed(directory: Path) -> bool:
+    """Whether it is empty but for what a claim that was cut short leaves behind."""
+    ours = {"experiment.py", "plan.txt"}
+    return directory.is_dir() and all(
+        path.name.removesuffix(".tmp") in ours | {"run.json"} for path in directory.iterdir()
+    )
+
+
+def other_environment(directory: Path) -> list[str]:
+    """What differs between the machine that a run was begun on and this one, if it matters."""
+    there, here = read_run(directory)["environment"], environment()
+    differs = [
+        f"{name} {there.get(name)} there, {here[name]} here"
+        for name in ("devices", "cores", "jax")
+        if there.get(name) != here[name]
+    ]
+    if not differs:
+        return []
+    return [f"begun elsewhere ({'; '.join(differs)}): parameters agree to float rounding only"]
 
 
 def environment() -> dict:
@@ -92,7 +114,7 @@ def read_run(directory: Path) -> dict:
         )
     try:
         values = json.loads(path.read_text())
-        complete = {"origin", "plan_digest", "experiment"} <= values.keys()
+        complete = {"origin", "plan_digest", "experiment", "environment"} <= values.keys()
     except (json.JSONDecodeError, UnicodeDecodeError, AttributeError) as error:
         raise Mistake(
             f"{path} is damaged ({error}): restore it, or start in another run directory"
@@ -112,13 +134,6 @@ def read_origin(directory: Path) -> Origin:
             "`jbatch train` and `jbatch compare` can be read again"
         )
     return Origin(file, origin["variant"], tuple(origin["overrides"]))
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file so that a reader finds all of it or none."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text)
-    temporary.replace(path)
 
 
 def describe(value: Any) -> Any:

@@ -4,7 +4,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import jax
@@ -15,19 +15,18 @@ from jbatch import compile, parallel
 from jbatch.ahead import Ahead
 from jbatch.checkpoint import Checkpoints, parameters_digest
 from jbatch.compile import Setup
-from jbatch.data.feed import ResidentFeed
-from jbatch.data.resident import Resident, standardization
+from jbatch.data.resident import Resident, ResidentFeed, ResidentInputs, standardization
 from jbatch.data.sources import Dataset, Split
 from jbatch.drive import Driver
 from jbatch.errors import Mistake
 from jbatch.evaluate import Evaluation, evaluate
 from jbatch.experiment import Experiment
 from jbatch.metrics import MetricsLog
-from jbatch.micro_batch import pass_layouts
+from jbatch.micro_batch import cut
 from jbatch.models import ghost_batch
 from jbatch.plan import Plan
 from jbatch.progress import Bar, Lines
-from jbatch.run_directory import Origin, claim
+from jbatch.run_directory import Origin, claim, other_environment
 from jbatch.step import State, Task, no_totals
 from jbatch.stop import Interrupted, StopRequest, stop_on_signals
 
@@ -59,7 +58,8 @@ class Run:
     evaluated: int | None  # at which update, last
     saved: int | None
     logged: int
-    clock: float = 0.0  # seconds of training since the last log point
+    clock: float = 0.0  # seconds of training since the last log point …
+    resumed: float = 0.0  # … up to this time.perf_counter, since when it goes on
     spent: dict[str, float] = dataclasses.field(default_factory=dict)  # seconds, beside training
 
 
@@ -102,41 +102,40 @@ def run_until(run: Run, last: int) -> None:
 
     Each turn does, in this order: evaluate, save, next, update, log.
     """
-    plan, driver, progress, stop = run.plan, run.driver, run.progress, run.stop
-    mark = time.perf_counter()
+    run.resumed = time.perf_counter()
+    phase = None
     while True:
-        update = run.update
+        update, asked_to_stop = run.update, run.stop.signal
         # 1. Evaluate.
         if update in run.evaluations and run.evaluated != update:
-            run.clock += time.perf_counter() - mark
             _evaluate(run)
-            mark = time.perf_counter()
         # 2. Save.
-        if (update in run.saves or stop) and run.saved != update:
-            run.clock += time.perf_counter() - mark
+        if (update in run.saves or asked_to_stop) and run.saved != update:
             _save(run)
-            mark = time.perf_counter()
-        if stop:
+        if asked_to_stop:
+            run.checkpoints.wait()
             raise Interrupted(
-                f"{stop.signal.name} at update {update:,} of {plan.num_updates:,}: saved; the same "
-                "command goes on from here"
+                f"{asked_to_stop.name} at update {update:,} of {run.plan.num_updates:,}: saved; "
+                "the same command goes on from here"
             )
         # 3. Next.
         if update >= last:
             jax.block_until_ready(run.state)
-            run.clock += time.perf_counter() - mark
+            run.clock += time.perf_counter() - run.resumed
             return
-        row = plan.at(update)
+        row = run.plan.at(update)
+        if row.phase != phase:
+            phase = row.phase
+            if not run.ahead.ready(row.batch_size):
+                with _paused(run, "compilation"):
+                    run.ahead.program(row.batch_size)
         # 4. Update.
-        run.state = driver.update(run.state, row)
+        run.state = run.driver.update(run.state, row)
         run.update = update + 1
-        progress.advance(update)
+        run.progress.advance(update)
         # 5. Log.
         if run.update in run.logs:
-            jax.block_until_ready(run.state)
-            run.clock += time.perf_counter() - mark
             _log(run)
-            mark = time.perf_counter()
 
 
 @contextmanager
@@ -154,7 +153,8 @@ def open_run(
     devices = jax.devices() if devices is None else devices
     plan = experiment.plan.plan()
     setup, dataset = make_setup(experiment, plan, devices)
-    layouts = pass_layouts(
+    plan.check(len(devices), ghost_batch(experiment.model))
+    passes = cut(
         [phase.batch_size for phase in plan.phases],
         len(devices),
         ghost_batch(experiment.model),
@@ -162,44 +162,40 @@ def open_run(
     )
     claim(directory, experiment, plan, origin)
 
-    ahead = Ahead(setup, layouts)
-    checkpoints = Checkpoints(directory / "checkpoints")
-    everywhere = parallel.replicated(setup.mesh)
-    update, state = restored(checkpoints, setup, experiment.seed)
-    metrics = MetricsLog(directory, checkpoints.latest)
-    progress = Lines(math.inf) if progress is None else progress
-    feed = ResidentFeed(place(dataset.train, dataset, everywhere), experiment.seed, everywhere)
-    progress.begin(label, plan, update)
-    for warning in plan.warnings:
-        progress.say(f"warning: {warning}")
-    try:
-        with stop_on_signals() as stop:
-            yield Run(
-                plan=plan,
-                setup=setup,
-                driver=Driver(setup, ahead, feed),
-                ahead=ahead,
-                test=place(dataset.test, dataset, everywhere),
-                metrics=metrics,
-                checkpoints=checkpoints,
-                progress=progress,
-                stop=stop,
-                evaluations=plan.crossings(experiment.eval_every) | {0},
-                saves=plan.crossings(experiment.save_every)
-                | {phase.first_update for phase in plan.phases[1:]},
-                logs=plan.crossings(experiment.log_every),
-                begun=begun - metrics.seconds_before,
-                state=state,
-                update=update,
-                evaluated=update or None,
-                saved=update or None,
-                logged=update,
-            )
-    finally:
-        progress.end()
-        ahead.close()
-        metrics.close()
-        checkpoints.close()
+    with ExitStack() as stack:
+        ahead = stack.enter_context(closing(Ahead(setup, passes)))
+        everywhere = parallel.replicated(setup.mesh)
+        checkpoints = stack.enter_context(closing(Checkpoints(directory / "checkpoints")))
+        update, state = restored(checkpoints, setup, experiment.seed)
+        metrics = stack.enter_context(closing(MetricsLog(directory, checkpoints.latest)))
+        progress = Lines(math.inf) if progress is None else progress
+        progress.begin(label, plan, update)
+        stack.callback(progress.end)
+        for warning in (*plan.warnings, *other_environment(directory)):
+            progress.say(f"warning: {warning}")
+        train = place(dataset.train, dataset, everywhere)
+        feed = ResidentFeed(train, experiment.seed, everywhere)
+        yield Run(
+            plan=plan,
+            setup=setup,
+            driver=Driver(setup, ahead, feed),
+            ahead=ahead,
+            test=place(dataset.test, dataset, everywhere),
+            metrics=metrics,
+            checkpoints=checkpoints,
+            progress=progress,
+            stop=stack.enter_context(stop_on_signals()),
+            evaluations=plan.crossings(experiment.eval_every) | {0},
+            saves=plan.crossings(experiment.save_every)
+            | {phase.first_update for phase in plan.phases[1:]},
+            logs=plan.crossings(experiment.log_every),
+            begun=begun - metrics.seconds_before,
+            state=state,
+            update=update,
+            evaluated=update or None,
+            saved=update or None,
+            logged=update,
+        )
 
 
 def make_setup(
@@ -212,7 +208,6 @@ def make_setup(
             f"this experiment has no {' and no '.join(missing)} yet: it can be planned (jbatch "
             "plan), not trained; give Experiment(model=…, data=…) in its file"
         )
-    plan.check(len(devices), ghost_batch(experiment.model))
     dataset = experiment.data.load()
     count = len(dataset.train.labels)
     if count != plan.num_examples:
@@ -232,8 +227,7 @@ def make_setup(
     )
     setup = Setup(
         task=task,
-        augment=experiment.augment,
-        num_train=count,
+        inputs=ResidentInputs(count, task.input_shape, experiment.augment),
         num_test=len(dataset.test.labels),
         mesh=parallel.make_mesh(devices),
         mapping=experiment.mapping,
@@ -254,72 +248,71 @@ def restored(checkpoints: Checkpoints, setup: Setup, seed: int) -> tuple[int, St
 
 
 def _evaluate(run: Run) -> None:
-    compiled = run.ahead.evaluate()
-    with _spend(run, "evaluation"):
+    with _paused(run, "compilation"):
+        compiled = run.ahead.evaluate()
+    with _paused(run, "evaluation"):
         found = evaluate(compiled, run.setup, run.state, run.test)
     _refuse_diverged(run, found.loss)
-    run.metrics.write(
-        {
-            "kind": "eval",
-            **_standing(run),
-            "loss": found.loss,
-            "accuracy": found.accuracy,
-            "num_examples": found.num_examples,
-        }
-    )
+    run.metrics.write({"kind": "eval", **_standing(run), **found._asdict()})
     run.evaluated = run.update
 
 
 def _save(run: Run) -> None:
-    with _spend(run, "saving"):
+    with _paused(run, "saving"):
         # What is not finite must never become the last good checkpoint.
-        if not _all_finite(run.state):
+        if not jax.device_get(_all_finite(run.state)):
             _refuse_diverged(run, math.nan)
         run.checkpoints.save(run.update, run.state)
     run.saved = run.update
 
 
 def _log(run: Run) -> None:
-    with _spend(run, "logging"):
+    with _paused(run, "logging"):
         totals = jax.device_get(run.state.totals)
         _refuse_diverged(run, totals.loss)
         zero = jax.device_put(no_totals(), parallel.replicated(run.setup.mesh))
         run.state = run.state._replace(totals=zero)
-        row = run.plan.at(run.update - 1)
+        since = run.plan.batch_sizes[run.logged : run.update]  # all of them timed by the clock
         line = {
             "kind": "train",
             **_standing(run),
-            "phase": row.phase,
-            "batch_size": row.batch_size,
-            "learning_rate": row.learning_rate,
-            "noise_scale": run.plan.noise_scale(row.update),
             "loss": float(totals.loss / totals.examples),
             "accuracy": float(totals.correct / totals.examples),
-            "updates_per_second": (run.update - run.logged) / run.clock,
-            "examples_per_second": float(totals.examples) / run.clock,
+            "updates_per_second": len(since) / run.clock,
+            "examples_per_second": float(since.sum()) / run.clock,
         }
         run.metrics.write(line)
         run.progress.logged(line)
-    run.logged, run.clock = run.update, 0.0
+        run.logged, run.clock = run.update, 0.0
 
 
 def _standing(run: Run) -> dict:
+    """Where the run stands: position, and the row of the update that it took last."""
     examples = run.plan.position(run.update)
+    row = run.plan.at(max(run.update - 1, 0))
     return {
         "update": run.update,
         "examples": examples,
         "epoch": examples / run.plan.num_examples,
         "seconds": time.perf_counter() - run.begun,
+        "phase": row.phase,
+        "batch_size": row.batch_size,
+        "learning_rate": row.learning_rate,
+        "noise_scale": run.plan.noise_scale(row.update),
     }
 
 
 @contextmanager
-def _spend(run: Run, what: str) -> Iterator[None]:
+def _paused(run: Run, what: str) -> Iterator[None]:
+    """Stop the clock of training, when the updates under way are done, and account for the time."""
+    jax.block_until_ready(run.state)
     start = time.perf_counter()
+    run.clock += start - run.resumed
     try:
         yield
     finally:
-        run.spent[what] = run.spent.get(what, 0.0) + time.perf_counter() - start
+        run.resumed = time.perf_counter()
+        run.spent[what] = run.spent.get(what, 0.0) + run.resumed - start
 
 
 @jax.jit
@@ -343,14 +336,13 @@ def _refuse_diverged(run: Run, loss: float) -> None:
 
 def evaluate_newest(experiment: Experiment, directory: Path) -> tuple[int, Evaluation, str]:
     """(updates taken, evaluation, digest of the parameters) of a run's newest checkpoint."""
-    checkpoints = Checkpoints(directory / "checkpoints")
-    try:
+    if not (directory / "checkpoints").is_dir():
+        raise Mistake(f"{directory} has no checkpoint yet: train it first")
+    with closing(Checkpoints(directory / "checkpoints", read_only=True)) as checkpoints:
         if checkpoints.latest is None:
             raise Mistake(f"{directory} has no checkpoint yet: train it first")
         setup, dataset = make_setup(experiment, experiment.plan.plan(), jax.devices())
         update, state = restored(checkpoints, setup, experiment.seed)
-        test = place(dataset.test, dataset, parallel.replicated(setup.mesh))
-        found = evaluate(compile.evaluate(setup), setup, state, test)
-        return update, found, parameters_digest(state.params)
-    finally:
-        checkpoints.close()
+    test = place(dataset.test, dataset, parallel.replicated(setup.mesh))
+    found = evaluate(compile.evaluate(setup), setup, state, test)
+    return update, found, parameters_digest(state.params)

@@ -5,8 +5,8 @@ import signal
 import time
 
 import pytest
-from commands import TINY, newest, run, start
 
+from commands import TINY, newest, run, start
 from jbatch.metrics import read_metrics
 
 # A second or two of updates, with a checkpoint every tenth of one.
@@ -38,10 +38,16 @@ def under_way(directory, seconds, process):
     return process.poll() is None
 
 
-def kill_and_resume(directory, undisturbed, moments):
+def kill_and_resume(directory, undisturbed, starting, training):
+    """Kill so many seconds after a process's start, then after training goes on; finish."""
     command = ("train", TINY, "growing", "--run-dir", directory, *LONG)
     killed = 0
-    for moment in moments:
+    for moment in starting:
+        process = start(*command)
+        time.sleep(moment)
+        process.kill()
+        process.communicate()
+    for moment in training:
         process = start(*command)
         killed += under_way(directory, moment, process)
         process.kill()
@@ -53,14 +59,16 @@ def kill_and_resume(directory, undisturbed, moments):
 
 
 def test_a_killed_run_ends_with_the_same_parameters(undisturbed, tmp_path):
-    kill_and_resume(tmp_path / "run", undisturbed, [0.2])
+    draw = random.Random(17).uniform
+    kill_and_resume(tmp_path / "run", undisturbed, [draw(1, 2.5)], [draw(0, 0.5)])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_a_run_killed_at_random_moments_ends_with_the_same_parameters(undisturbed, tmp_path, seed):
-    moments = [random.Random(seed).uniform(0, 0.6) for _ in range(4)]
-    kill_and_resume(tmp_path / "run", undisturbed, moments)
+    draw = random.Random(seed).uniform
+    starting, training = [draw(0.5, 3) for _ in range(4)], [draw(0, 0.6) for _ in range(4)]
+    kill_and_resume(tmp_path / "run", undisturbed, starting, training)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -6,38 +6,55 @@ from hypothesis import strategies as st
 
 from jbatch.errors import Mistake
 from jbatch.layout import group_size
-from jbatch.micro_batch import MOST_SHAPES, pass_layouts
+from jbatch.micro_batch import MOST_SHAPES, cut
+
+
+def sizes_of(made):
+    return {size: [layout.size for layout in passes.layouts] for size, passes in made.items()}
 
 
 def test_whole_batches_without_a_limit():
-    made = pass_layouts([128, 640], 8, 128, None)
-    assert {size: layout.size for size, layout in made.items()} == {128: 128, 640: 640}
+    made = cut([128, 640], 8, 128, None)
+    assert sizes_of(made) == {128: [128], 640: [640]}
+    assert all(passes.fused for passes in made.values())
 
 
 def test_a_limit_cuts_into_whole_ghost_batches():
-    made = pass_layouts([128, 640, 3200], 1, 128, 400)
-    assert {size: layout.size for size, layout in made.items()} == {128: 128, 640: 128, 3200: 128}
-    made = pass_layouts([128, 640, 3200], 1, None, 400)
-    assert {size: layout.size for size, layout in made.items()} == {128: 128, 640: 320, 3200: 400}
+    made = cut([128, 640, 3200], 1, 128, 400)
+    assert sizes_of(made) == {128: [128], 640: [128] * 5, 3200: [128] * 25}
+    made = cut([128, 640, 3200], 1, None, 400)
+    assert sizes_of(made) == {128: [128], 640: [320] * 2, 3200: [400] * 8}
+    assert [passes.fused for passes in made.values()] == [True, False, False]
 
 
 def test_a_limit_under_a_ghost_batch_is_refused():
     with pytest.raises(Mistake, match="micro_batch 8 is under 16"):
-        pass_layouts([128], 8, 128, 8)
+        cut([128], 8, 128, 8)
 
 
-def test_hundreds_of_sizes_share_eight_shapes():
-    sizes = range(128, 65_537, 128)
-    made = pass_layouts(sizes, 8, 32, None)
-    assert len(set(made.values())) <= MOST_SHAPES
-    assert made[65_536].size == 128 * 2**7
-    assert made[128 * 3].size == 128
+def test_hundreds_of_sizes_are_composed_of_eight_shapes():
+    made = cut(range(128, 65_537, 128), 8, 32, None)
+    assert len(shapes_of(made)) == MOST_SHAPES
+    assert sizes_of(made)[128 * 7] == [512, 256, 128]
+    assert sizes_of(made)[65_152] == [128 * 2**7] * 3 + [128 * 2**k for k in (6, 5, 4, 3, 2, 0)]
+    assert max(len(passes.layouts) for passes in made.values()) == 10
+    assert not any(passes.fused for passes in made.values())
 
 
-def test_sizes_without_a_common_part_are_refused():
-    # Under the ghost batch a size is one group; over it, a number of them.
-    with pytest.raises(Mistake, match="share no micro-batch"):
-        pass_layouts([7, *range(16, 16 * 12, 16)], 1, 16, None)
+def test_sizes_under_the_ghost_batch_keep_their_own_shapes():
+    made = cut([4, 8, *range(16, 16 * 12, 16)], 1, 16, None)
+    assert len(shapes_of(made)) <= MOST_SHAPES
+    assert sizes_of(made)[4] == [4]
+    assert sizes_of(made)[176] == [128, 32, 16]
+
+
+def test_too_many_sizes_under_the_ghost_batch_are_refused():
+    with pytest.raises(Mistake, match="9 of the plan's batch sizes are under the ghost batch"):
+        cut([*range(1, 10), 16], 1, 16, None)
+
+
+def shapes_of(made):
+    return {layout for passes in made.values() for layout in passes.layouts}
 
 
 @given(
@@ -48,11 +65,12 @@ def test_sizes_without_a_common_part_are_refused():
 )
 def test_passes_make_up_their_update(factors, devices, ghost, limit):
     sizes = [factor * devices * (ghost or 1) for factor in factors]
-    made = pass_layouts(sizes, devices, ghost, limit)
-    assert len(set(made.values())) <= MOST_SHAPES
-    for size, layout in made.items():
-        assert size % layout.size == 0
-        assert layout.size % layout.group == 0
-        assert layout.group == group_size(size, ghost)
-        assert layout.size % devices == 0
-        assert limit is None or layout.per_device <= limit
+    made = cut(sizes, devices, ghost, limit)
+    assert len(shapes_of(made)) <= MOST_SHAPES
+    for size, passes in made.items():
+        assert sum(layout.size for layout in passes.layouts) == size
+        for layout in passes.layouts:
+            assert layout.size % layout.group == 0
+            assert layout.group == group_size(size, ghost)
+            assert layout.size % devices == 0
+            assert limit is None or layout.per_device <= limit

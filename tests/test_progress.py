@@ -3,7 +3,7 @@
 import optax
 
 import jbatch
-from jbatch.progress import Lines
+from jbatch.progress import Bar, Lines
 
 PLAN = jbatch.couple(
     optax.constant_schedule(0.1), num_examples=100, num_epochs=4, batch_size=10, batch_sizes=[10]
@@ -28,6 +28,19 @@ def test_lines_say_phase_batch_rate_speed_and_time_left(capsys):
         "increasing: epoch 2.0/4  phase 1/1  batch 10  rate 0.1  loss 0.5  1,234 updates/s  "
         "12,345 examples/s  0:00:00 left\n"
     )
+
+
+def test_bar_says_phase_batch_rate_and_speed(capsys):
+    bar = Bar()
+    bar.begin("increasing", PLAN, 0)
+    bar.say("warning: look out")
+    bar.logged(LINE)
+    bar.advance(20)
+    assert bar._where.plain == (
+        "phase 1/1  batch 10  rate 0.1  loss 0.5  1,234 updates/s  12,345 examples/s"
+    )
+    bar.end()
+    assert "warning: look out" in capsys.readouterr().err
 
 
 def test_lines_are_not_more_often_than_asked(capsys):

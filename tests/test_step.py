@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from runs import DATASET, run_updates, setup_of, task_of
 
 from jbatch import compile, step
 from jbatch.data.augment import Augment
@@ -17,6 +16,7 @@ from jbatch.errors import Mistake
 from jbatch.layout import Layout
 from jbatch.models import MLP, GhostBatchNorm, SmallResNet
 from jbatch.optimizer import LAMB, LARS, SGD, Adam, AdamW
+from small_runs import DATASET, run_updates, setup_of, task_of
 
 PLAIN = task_of(MLP((32,)), SGD(weight_decay=5e-4), label_smoothing=0.1)
 # 48 in groups of 16 are 3 groups: on 2 devices each spans both, on 8 each spans all eight.
@@ -71,6 +71,16 @@ def test_any_split_gives_the_same_parameters(whole, task, devices, passes, mappi
     np.testing.assert_allclose(losses, expected_losses, rtol=TOLERANCE)
     assert float(state.totals.examples) == 20 * 48
     assert float(state.totals.correct) == pytest.approx(float(expected.totals.correct), abs=2)
+
+
+@pytest.mark.parametrize("mapping", ["shard_map", "pmap"])
+def test_ghost_batches_that_span_blocks_of_devices(mapping):
+    """64 in groups of 16 on 8 devices: four blocks of two devices, each with a group of its own."""
+    assert Layout(64, 8, 16).blocks == ((0, 1), (2, 3), (4, 5), (6, 7))
+    expected, _ = run_updates(setup_of(GHOST), batch_size=64)
+    state, _ = run_updates(setup_of(GHOST, 8, mapping), batch_size=64)
+    assert_same(state.params, expected.params)
+    assert_same(state.stats, expected.stats)
 
 
 def test_an_update_is_optax_on_the_mean_gradient():
@@ -154,37 +164,31 @@ def test_evaluation_uses_the_running_statistics():
     assert jax.tree.all(jax.tree.map(lambda a, b: (a == b).all(), stats, state.stats))
 
 
-@pytest.mark.parametrize(
-    ("optimizer", "theirs"),
-    [
-        (SGD(), optax.sgd(0.1, 0.9)),
-        (SGD(nesterov=True), optax.sgd(0.1, 0.9, nesterov=True)),
-        (Adam(), optax.adam(0.1)),
-        (
-            AdamW(weight_decay=0.01),
-            optax.adamw(0.1, weight_decay=0.01, mask={"w": True, "b": False}),
-        ),
-        (
-            LARS(),
-            optax.lars(
-                0.1,
-                1e-4,
-                {"w": True, "b": False},
-                trust_ratio_mask={"w": True, "b": False},
-                momentum=0.9,
-            ),
-        ),
-        (LAMB(), optax.lamb(0.1, weight_decay=1e-4, mask={"w": True, "b": False})),
-    ],
-    ids=lambda value: type(value).__name__,
-)
+MASK = {"w": True, "b": False}
+OPTIMIZERS = {  # ours, and optax's for a rate or a schedule
+    "sgd": (SGD(), lambda rate: optax.sgd(rate, 0.9)),
+    "nesterov": (SGD(nesterov=True), lambda rate: optax.sgd(rate, 0.9, nesterov=True)),
+    "adam": (Adam(), optax.adam),
+    "adamw": (AdamW(weight_decay=0.01), lambda r: optax.adamw(r, weight_decay=0.01, mask=MASK)),
+    "lars": (
+        LARS(),
+        lambda rate: optax.lars(rate, 1e-4, MASK, trust_ratio_mask=MASK, momentum=0.9),
+    ),
+    "lamb": (LAMB(), lambda rate: optax.lamb(rate, weight_decay=1e-4, mask=MASK)),
+}
+
+
+@pytest.mark.parametrize(("optimizer", "theirs"), OPTIMIZERS.values(), ids=OPTIMIZERS)
 def test_optimizers_are_optaxs_with_norms_and_biases_left_out_of_decay(optimizer, theirs):
+    """Made anew with each update's rate, as in the step; optax's own follows a schedule."""
     params = {"w": jnp.full((2, 2), 0.5), "b": jnp.full((2,), 0.5)}
     gradients = jax.tree.map(lambda leaf: 0.1 * leaf, params)
+    schedule = optax.piecewise_constant_schedule(0.1, {1: 0.5, 3: 3.0})
     with jax.numpy_dtype_promotion("standard"):
-        mine = optimizer.transformation(jnp.float32(0.1), 0.9)
+        theirs = theirs(schedule)
         state, expected_state = optimizer.transformation(0.0, 0.9).init(params), theirs.init(params)
-        for _ in range(3):
+        for update in range(5):
+            mine = optimizer.transformation(schedule(update), 0.9)
             steps, state = mine.update(gradients, state, params)
             expected, expected_state = theirs.update(gradients, expected_state, params)
             for a, b in zip(jax.tree.leaves(steps), jax.tree.leaves(expected), strict=True):
@@ -206,8 +210,9 @@ def test_weight_decay_is_l2_for_sgd_and_adam():
 
 
 def test_nesterov_without_momentum_is_refused():
-    with pytest.raises(Mistake, match=r"plan\.momentum is 0"):
-        SGD(nesterov=True).transformation(0.1, 0.0)
+    for optimizer in (SGD(nesterov=True), LARS(nesterov=True)):
+        with pytest.raises(Mistake, match=r"plan\.momentum is 0"):
+            optimizer.transformation(0.1, 0.0)
 
 
 def test_label_smoothing_is_optaxs():

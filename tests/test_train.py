@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import time
 from pathlib import Path
 
 import jax
@@ -10,17 +11,17 @@ import numpy as np
 import optax
 import pytest
 
-from jbatch import compile
+from jbatch import compile, parallel
 from jbatch.checkpoint import Checkpoints, parameters_digest
-from jbatch.data.order import epoch_order
-from jbatch.data.resident import Resident, standardization
+from jbatch.data.resident import Resident, ResidentFeed, standardization
 from jbatch.data.sources import Arrays, Digits
 from jbatch.errors import Mistake
 from jbatch.evaluate import evaluate
 from jbatch.experiment_file import load_experiment_file
+from jbatch.layout import Layout
 from jbatch.metrics import read_metrics
 from jbatch.models import MLP
-from jbatch.train import Diverged, evaluate_newest, fit, make_setup, open_run, run_until
+from jbatch.train import Diverged, evaluate_newest, fit, make_setup, open_run, place, run_until
 
 TINY = load_experiment_file(Path(__file__).parent / "tiny.py")
 GROWING = TINY.variant("growing")
@@ -82,14 +83,13 @@ def test_training_loss_is_the_mean_over_the_interval(undisturbed):
     line = metrics(directory)[1]
     setup, dataset = make_setup(GROWING, run.plan, jax.devices()[:1])
     state = compile.initializer(setup)(np.uint32(0))
-    train = Resident(*dataset.train, *standardization(dataset.train))
-    with open_run(GROWING, directory.parent / "again", devices=jax.devices()[:1]) as again:
-        program = again.ahead.program(40)
-    losses = []
-    for update in range(37):
-        at = compile.where(0, run.plan.at(update).position)
-        told = compile.how(run.plan.at(update).learning_rate, 40, 1)
-        state, loss = program.update(state, train, epoch_order(0, 0, 1500), np.uint32(0), at, told)
+    everywhere = parallel.replicated(setup.mesh)
+    feed = ResidentFeed(place(dataset.train, dataset, everywhere), 0, everywhere)
+    layout = Layout(40, 1, 40)
+    update, losses = compile.update(setup, layout), []
+    for row in map(run.plan.at, range(37)):
+        told = compile.how(row.learning_rate, 40, 1)
+        state, loss = update(state, told, *feed.arguments(row.position, layout))
         losses.append(float(loss))
     assert line["loss"] == pytest.approx(np.mean(losses), rel=1e-6)
 
@@ -113,6 +113,48 @@ def test_resumed_is_undisturbed_bit_for_bit(undisturbed, tmp_path, stopped_at):
     assert without_times(metrics(tmp_path / "run")) == without_times(metrics(directory))
 
 
+def test_a_run_goes_on_with_other_devices(undisturbed, tmp_path, capsys):
+    _, directory = undisturbed
+    with open_run(GROWING, tmp_path / "run", devices=jax.devices()[:1]) as run:
+        run_until(run, 75)
+    fit(GROWING, tmp_path / "run", devices=jax.devices())
+    for mine, theirs in zip(metrics(tmp_path / "run"), metrics(directory), strict=True):
+        assert mine["loss"] == pytest.approx(theirs["loss"], rel=1e-3)  # as below
+
+
+def test_the_real_experiment_shrunk(tmp_path):
+    """experiments/digits.py for 16 of its 50 epochs, to a window of accuracy."""
+    file = load_experiment_file(Path(__file__).parent.parent / "experiments" / "digits.py")
+    experiment = file.variant("increasing")
+    experiment = dataclasses.replace(
+        experiment, plan=dataclasses.replace(experiment.plan, num_epochs=16)
+    )
+    fit(experiment, tmp_path / "run", devices=jax.devices()[:1])
+    # Five seeds gave 0.90 to 0.95.
+    assert 0.86 < metrics(tmp_path / "run")[-1]["accuracy"] < 0.98
+
+
+def test_speeds_are_of_training_alone(tmp_path, monkeypatch):
+    """A compilation that the run waits for, and a slow evaluation, are in no updates/s."""
+    slow = compile.update
+
+    def slower(*arguments):
+        time.sleep(1)
+        return slow(*arguments)
+
+    monkeypatch.setattr(compile, "update", slower)
+    run = fit(dataclasses.replace(GROWING, seed=9), tmp_path / "run", devices=jax.devices()[:1])
+    total = time.perf_counter() - run.begun
+    training = [line for line in metrics(tmp_path / "run") if line["kind"] == "train"]
+    updates = np.diff([0, *(line["update"] for line in training)])
+    seconds = sum(updates / [line["updates_per_second"] for line in training])
+    assert run.spent["compilation"] > 0.5
+    assert seconds + sum(run.spent.values()) < total
+    examples = sum(updates * [line["batch_size"] for line in training])
+    rates = [line["examples_per_second"] / line["updates_per_second"] for line in training]
+    assert sum(updates * rates) == pytest.approx(examples)
+
+
 def test_micro_batches_and_devices_give_the_same_run(undisturbed, tmp_path):
     """Eight devices, 5 examples each at a time, ghost batches over all of them."""
     _, directory = undisturbed
@@ -124,7 +166,8 @@ def test_micro_batches_and_devices_give_the_same_run(undisturbed, tmp_path):
         assert mine["update"] == theirs["update"]
 
 
-def test_a_seed_more_compiles_nothing(undisturbed, tmp_path):
+def test_a_seed_more_compiles_nothing(tmp_path):
+    fit(GROWING, tmp_path / "first", devices=jax.devices()[:1])
     cached = (compile.update, compile.evaluate, compile.initializer)
     before = [function.cache_info().misses for function in cached]
     fit(dataclasses.replace(GROWING, seed=1), tmp_path / "run", devices=jax.devices()[:1])

@@ -1,6 +1,7 @@
 """The command line: `jbatch <verb> …`."""
 
 import difflib
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -51,6 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Mistake as mistake:
         print(f"jbatch: {mistake}", file=sys.stderr)
         return MISTAKE
+    except KeyboardInterrupt:  # before there was anything to save
+        print("jbatch: interrupted", file=sys.stderr)
+        return 128 + signal.SIGINT
     except BrokenPipeError:  # the reader of our output has seen enough
         sys.stderr.close()
         return FINISHED

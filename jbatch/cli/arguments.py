@@ -80,6 +80,8 @@ def file_and_variant(
     if not names:
         raise Mistake(f"give an experiment file first: {usage} (--help says more)")
     file = load_experiment_file(Path(names[0]))
+    if len(names) == 1 and wants_help(rest):
+        names.append(next(iter(file.variants)))
     if len(names) != 2:
         said = f"{len(names) - 1} variants given" if len(names) > 2 else "no variant given"
         raise Mistake(f"{said}: name one of {file.path}'s: {', '.join(file.variants)}")

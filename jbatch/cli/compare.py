@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jbatch.cli.arguments import leading, override, print_help, split_options, wants_help
-from jbatch.cli.compile_cache import use_compile_cache
+from jbatch.cli.libraries import prepare_libraries
 from jbatch.cli.report import in_order, read_record
-from jbatch.cli.train import default_directory
+from jbatch.cli.train import run_directory
 from jbatch.errors import Mistake
 from jbatch.experiment import Comparison
 from jbatch.experiment_file import load_experiment_file
@@ -52,10 +52,12 @@ def run(arguments: Sequence[str]) -> None:
         name: override(file.variant(name), overrides, f"jbatch compare {file.path} {name}")
         for name in chosen
     }
-    comparison = file.comparison or Comparison(baseline=chosen[0])
-    if comparison.baseline not in chosen:
-        comparison = dataclasses.replace(comparison, baseline=chosen[0])
-    seeds = comparison.seeds if options.seeds is None else options.seeds
+    if len(set(chosen)) != len(chosen):
+        raise Mistake(f"{' '.join(chosen)}: name each variant once")
+    if any(experiments[name].seed != file.variant(name).seed for name in chosen):
+        raise Mistake("--seed is for one run: give --seeds, as in --seeds 3")
+    stated = file.comparison or Comparison(baseline=chosen[0])
+    seeds = stated.seeds if options.seeds is None else options.seeds
     if not seeds or len(set(seeds)) != len(seeds):
         raise Mistake(f"--seeds {' '.join(map(str, seeds))}: give each seed once, at least one")
 
@@ -65,13 +67,13 @@ def run(arguments: Sequence[str]) -> None:
     from jbatch.report.text import comparison_text
     from jbatch.train import fit
 
-    use_compile_cache()
+    prepare_libraries()
     out = options.out or Path("runs") / file.path.stem
     records, begun = [], time.perf_counter()
     for number, (name, seed) in enumerate((name, seed) for seed in seeds for name in chosen):
         experiment = dataclasses.replace(experiments[name], seed=seed)
         origin = Origin(file.path, name, (*overrides, "--seed", str(seed)))
-        directory = out / default_directory(origin, seed).relative_to(f"runs/{file.path.stem}")
+        directory = run_directory(out, name, seed)
         of = f"run {number + 1} of {len(seeds) * len(chosen)}"
         fit(
             experiment,
@@ -90,6 +92,6 @@ def run(arguments: Sequence[str]) -> None:
         )
     records = in_order(file, records)
     summaries = summarize(records)
-    print(comparison_text(summaries, find(summaries, comparison)))
-    page = write_report(out, out.absolute().name, file.docstring, records, comparison)
+    print(comparison_text(summaries, find(summaries, file.comparison)))
+    page = write_report(out, out.absolute().name, file.docstring, records, file.comparison)
     print(f"\n{time.perf_counter() - begun:.0f} s in all. Report: {page}")

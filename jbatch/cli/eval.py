@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jbatch.cli.arguments import remake, run_directory
-from jbatch.cli.compile_cache import use_compile_cache
+from jbatch.cli.libraries import prepare_libraries
 
 USAGE = "jbatch eval DIR"
 
@@ -28,7 +28,7 @@ def run(arguments: Sequence[str]) -> None:
 
     from jbatch.train import evaluate_newest
 
-    use_compile_cache()
+    prepare_libraries()
     update, found, digest = evaluate_newest(experiment, directory)
     values = {"update": update, **found._asdict(), "parameters_digest": digest}
     if options.json:

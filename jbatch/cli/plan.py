@@ -9,6 +9,7 @@ import jax
 
 from jbatch.cli.arguments import file_and_variant
 from jbatch.errors import whole
+from jbatch.micro_batch import cut
 from jbatch.models import ghost_batch
 from jbatch.plan_table import plan_json, plan_text
 
@@ -37,9 +38,10 @@ def run(arguments: Sequence[str]) -> None:
     _, _, options, _, experiment = file_and_variant(Options, arguments, USAGE)
     plan = experiment.plan.plan()
     if options.devices is not None:
-        plan.check(
-            whole("devices", options.devices), experiment.model and ghost_batch(experiment.model)
-        )
+        devices = whole("devices", options.devices)
+        group = experiment.model and ghost_batch(experiment.model)
+        plan.check(devices, group)
+        cut({phase.batch_size for phase in plan.phases}, devices, group, experiment.micro_batch)
     decaying = experiment.plan.decaying().plan().num_updates
     if options.json:
         print(json.dumps(plan_json(plan, decaying), indent=2))

@@ -8,7 +8,6 @@ import jax
 
 from jbatch.cli.arguments import remake, run_directory
 from jbatch.errors import Mistake
-from jbatch.experiment import Comparison
 from jbatch.experiment_file import ExperimentFile
 from jbatch.metrics import read_metrics
 from jbatch.report.records import Record
@@ -37,12 +36,16 @@ def run(arguments: Sequence[str]) -> None:
     if not found:
         raise Mistake(f"{directory} holds no run: give a run directory, or one with runs below it")
     files, records = zip(*map(read_record, found), strict=True)
+    if len({file.path.read_text() for file in files}) > 1:
+        raise Mistake(
+            f"{directory} holds runs of several experiment files, which make no one report: give "
+            f"a directory of one of them, as {found[0].parent}"
+        )
     records = in_order(files[0], records)
-    comparison = files[0].comparison or Comparison(baseline=records[0].variant)
     title = directory.absolute().name
     if len(records) == 1:
         title = f"{records[0].variant}, seed {records[0].seed}"
-    print(write_report(directory, title, files[0].docstring, records, comparison))
+    print(write_report(directory, title, files[0].docstring, records, files[0].comparison))
 
 
 def read_record(directory: Path) -> tuple[ExperimentFile, Record]:
@@ -51,7 +54,7 @@ def read_record(directory: Path) -> tuple[ExperimentFile, Record]:
     record = Record(
         directory=directory,
         variant=origin.variant,
-        seed=experiment.seed,
+        experiment=experiment,
         plan=experiment.plan.plan(),
         lines=read_metrics(directory / "metrics.jsonl"),
         environment=read_run(directory)["environment"],

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jbatch.cli.arguments import file_and_variant
-from jbatch.cli.compile_cache import use_compile_cache
+from jbatch.cli.libraries import prepare_libraries
 from jbatch.run_directory import Origin
 
 USAGE = "jbatch train FILE VARIANT"
@@ -24,21 +24,23 @@ class Options:
     """The run's directory; None for runs/FILE/VARIANT/seed-SEED."""
 
 
-def default_directory(origin: Origin, seed: int) -> Path:
-    """Where a run goes that is not told otherwise."""
-    return Path("runs") / origin.file.stem / origin.variant / f"seed-{seed}"
+def run_directory(out: Path, variant: str, seed: int) -> Path:
+    """Where a run goes among others of its experiment."""
+    return out / variant / f"seed-{seed}"
 
 
 def run(arguments: Sequence[str]) -> None:
     """Train."""
     file, variant, options, overrides, experiment = file_and_variant(Options, arguments, USAGE)
     origin = Origin(file.path, variant, overrides)
-    directory = options.run_dir or default_directory(origin, experiment.seed)
+    directory = options.run_dir or run_directory(
+        Path("runs") / file.path.stem, variant, experiment.seed
+    )
 
     from jbatch.progress import progress
     from jbatch.report.account import account
     from jbatch.train import fit
 
-    use_compile_cache()
+    prepare_libraries()
     run = fit(experiment, directory, origin=origin, progress=progress(), label=variant)
     print(account(run, directory))

@@ -1,5 +1,7 @@
 """Sets small enough to live on every device, as uint8, indexed and augmented there."""
 
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import jax
@@ -7,7 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jbatch.data.augment import Augment, augment
+from jbatch.data.order import epoch_order
 from jbatch.data.sources import Split
+from jbatch.layout import AXIS, Layout
 
 
 class Resident(NamedTuple):
@@ -69,6 +73,61 @@ def evaluation_batch(resident: Resident, start: jax.Array, size: int) -> tuple[B
     within = jnp.minimum(index, count - 1)
     batch = Batch(_standardized(resident.images[within], resident), resident.labels[within])
     return batch, index < count
+
+
+@dataclass(frozen=True)
+class ResidentInputs:
+    """The part of a compiled step that takes its examples from resident data; hashable."""
+
+    num_examples: int
+    input_shape: tuple[int, ...]  # (H, W, C)
+    augment: Augment
+
+    per_device = (False, False, False, False)  # none of the arguments differs by device
+
+    def shapes(self) -> tuple:
+        """Shapes and dtypes of the arguments that `ResidentFeed` gives."""
+        return (
+            resident_shapes(self.num_examples, self.input_shape),
+            jax.ShapeDtypeStruct((self.num_examples,), np.int32),
+            jax.ShapeDtypeStruct((), np.uint32),
+            jax.ShapeDtypeStruct((2,), np.uint32),
+        )
+
+    def batch(self, layout: Layout, resident: Resident, order, seed, where) -> Batch:
+        """This device's examples of a pass, in the order of `layout.places`."""
+        epoch, first = where
+        places = first + layout.places(jax.lax.axis_index(AXIS)).astype(jnp.uint32)
+        return training_batch(resident, order, seed, epoch, places, self.augment)
+
+
+class ResidentFeed:
+    """Gives the compiled step its arguments: data, the epoch's order, seed and where to read."""
+
+    def __init__(self, resident: Resident, seed: int, sharding: jax.sharding.Sharding):
+        self._count = resident.labels.shape[0]
+        self._resident = resident
+        self._seed = jax.device_put(np.uint32(seed), sharding)
+        self._order = lru_cache(1)(
+            lambda epoch: jax.device_put(epoch_order(seed, epoch, self._count), sharding)
+        )
+
+    def arguments(self, position: int, layout: Layout) -> tuple:
+        """Of the pass from `position` on, all of one epoch, in the shapes of `ResidentInputs`."""
+        del layout  # the devices compute which places are theirs
+        epoch, place = divmod(position, self._count)
+        where = np.array((epoch, place), np.uint32)  # one transfer
+        return self._resident, self._order(epoch), self._seed, where
+
+
+def resident_shapes(num_examples: int, input_shape: tuple[int, ...]) -> Resident:
+    """Shapes and dtypes of a split on the devices."""
+    return Resident(
+        images=jax.ShapeDtypeStruct((num_examples, *input_shape), np.uint8),
+        labels=jax.ShapeDtypeStruct((num_examples,), np.int32),
+        mean=jax.ShapeDtypeStruct(input_shape[-1:], np.float32),
+        scale=jax.ShapeDtypeStruct(input_shape[-1:], np.float32),
+    )
 
 
 def _standardized(images: jax.Array, resident: Resident) -> jax.Array:

@@ -59,11 +59,14 @@ class Arrays:
 
     def load(self) -> Dataset:
         """The arrays as a data set; Mistake if they do not make one."""
-        return Dataset(
-            train=self._split("train", self.train_images, self.train_labels),
-            test=self._split("test", self.test_images, self.test_labels),
-            num_classes=self.num_classes,
-        )
+        train = self._split("train", self.train_images, self.train_labels)
+        test = self._split("test", self.test_images, self.test_labels)
+        if train.images.shape[1:] != test.images.shape[1:]:
+            raise Mistake(
+                f"train_images are of shape {train.images.shape[1:]} each and test_images of "
+                f"{test.images.shape[1:]}: give the same (H, W, C)"
+            )
+        return Dataset(train, test, self.num_classes)
 
     def _split(self, name: str, images: np.ndarray, labels: np.ndarray) -> Split:
         if images.dtype != np.uint8 or images.ndim != 4:

@@ -10,12 +10,13 @@ def account(run: Run, directory: Path) -> str:
     """What came out, and where the time went."""
     lines = read_metrics(directory / "metrics.jsonl")
     evaluation = [line for line in lines if line["kind"] == "eval"][-1]
-    spent = ", ".join(f"{what} {seconds:.1f} s" for what, seconds in run.spent.items())
+    spent = {"waiting for compilation": run.spent.get("compilation", 0.0)}
+    spent |= {what: seconds for what, seconds in run.spent.items() if what != "compilation"}
+    account = ", ".join(f"{what} {seconds:.1f} s" for what, seconds in spent.items())
     return (
         f"{run.update:,} updates: test loss {evaluation['loss']:.4f}, accuracy "
         f"{evaluation['accuracy']:.2%} on {evaluation['num_examples']:,} examples\n"
-        f"{lines[-1]['seconds']:.1f} s in all; this time waited {run.ahead.waited:.1f} s for "
-        f"compilation ({run.ahead.seconds:.1f} s compiled in the background)"
-        f"{', ' + spent if spent else ''}\n"
+        f"{lines[-1]['seconds']:.1f} s in all. This time beside training: {account} "
+        f"({run.ahead.seconds:.1f} s compiled in the background)\n"
         f"in {directory}"
     )

@@ -74,13 +74,18 @@ def figures(records: Sequence[Record]) -> dict[str, tuple[str, Figure]]:
             lambda axes: _measured(axes, runs, "eval", "accuracy", "epoch", 100),
         ),
         "noise_scale": (
-            "Noise scale ε/(1−m) · (N/B − 1) against epochs, as planned. Coupled schedules lie on "
-            "one another, but for the factor 1 − B/N.",
+            f"Noise scale ε/(1−m) · (N/B − 1) against epochs, as planned. {_held(plans)}",
             lambda axes: _planned(axes, plans, _noise_scale, "noise scale"),
         ),
     }
     with plt.rc_context(LOOK):
         return {name: (caption, _draw(draw)) for name, (caption, draw) in drawings.items()}
+
+
+def _held(plans: Mapping[str, Plan]) -> str:
+    if all(plan.scaling == 1 for plan in plans.values()):
+        return "Coupled schedules lie on one another, but for the factor 1 − B/N."
+    return "It is not held by plans with scaling p other than 1: they hold ε/B^p."
 
 
 def _draw(draw) -> Figure:

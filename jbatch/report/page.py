@@ -8,9 +8,10 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from jbatch.experiment import Comparison
+from jbatch.files import write_whole
+from jbatch.plan_table import plan_text
 from jbatch.report.records import Record, find, summarize
 from jbatch.report.text import HEADER, comparison_rows, conclusion, finding_text
-from jbatch.run_directory import write_whole
 
 
 def write_report(
@@ -25,6 +26,7 @@ def write_report(
 
     from jbatch.report.figures import figures
 
+    summaries = summarize(records)  # refuses what cannot be shown together
     shown = []
     for name, (caption, figure) in figures(records).items():
         svg = BytesIO()
@@ -32,10 +34,9 @@ def write_report(
         figure.savefig(directory / f"{name}.png", dpi=150)
         shown.append({"caption": caption, "svg": b64encode(svg.getvalue()).decode()})
         plt.close(figure)
-    summaries = summarize(records)
-    findings = find(summaries, comparison) if comparison else []
+    findings = find(summaries, comparison)
     outcomes = {finding.as_claimed for finding in findings}
-    plans = {record.variant: record.directory / "plan.txt" for record in records}
+    plans = {record.variant: record for record in records}
     made = dict.fromkeys(
         ", ".join(f"{name} {value}" for name, value in record.environment.items())
         for record in records
@@ -53,7 +54,10 @@ def write_report(
             f"{record.variant} seed {record.seed}" for record in records if not record.finished
         ),
         figures=shown,
-        plans=[(variant, path.read_text()) for variant, path in plans.items()],
+        plans=[
+            (variant, plan_text(record.plan, record.experiment.plan.decaying().plan().num_updates))
+            for variant, record in plans.items()
+        ],
         environment="; ".join(made),
     )
     path = directory / "report.html"

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from jbatch.experiment import Comparison
+from jbatch.errors import Mistake
+from jbatch.experiment import Comparison, Experiment
 from jbatch.plan import Plan
 
 
@@ -17,10 +18,15 @@ class Record:
 
     directory: Path
     variant: str
-    seed: int
+    experiment: Experiment
     plan: Plan
     lines: Sequence[Mapping]  # of metrics.jsonl
     environment: Mapping
+
+    @property
+    def seed(self) -> int:
+        """Of the run."""
+        return self.experiment.seed
 
     @property
     def training(self) -> list[Mapping]:
@@ -94,12 +100,21 @@ class Finding:
 
 
 def summarize(records: Sequence[Record]) -> list[Summary]:
-    """A summary of each variant's finished runs, in the order of the records."""
+    """A summary of each variant's finished runs, in the order of the records.
+
+    Raises:
+        Mistake: if runs of one variant have different plans.
+    """
     summaries = []
     for variant in dict.fromkeys(record.variant for record in records):
         runs = [record for record in records if record.variant == variant and record.finished]
         if not runs:
             continue
+        if len({run.plan.digest for run in runs}) > 1:
+            raise Mistake(
+                f"the runs of {variant} under {', '.join(str(run.directory) for run in runs)} have "
+                "different plans: report them one by one"
+            )
         training = np.array([run.training_seconds for run in runs])
         updates = runs[0].plan.num_updates
         summaries.append(
@@ -117,15 +132,16 @@ def summarize(records: Sequence[Record]) -> list[Summary]:
     return summaries
 
 
-def find(summaries: Sequence[Summary], comparison: Comparison) -> list[Finding]:
+def find(summaries: Sequence[Summary], comparison: Comparison | None) -> list[Finding]:
     """Differences in final test accuracy from the baseline, paired by seed.
 
-    The interval is Student's t over the seeds' differences.
+    The interval is Student's t over the seeds' differences. There is nothing to find where the
+    experiment states no comparison, or its baseline was not run.
     """
     by_name = {summary.variant: summary for summary in summaries}
-    baseline = by_name.pop(comparison.baseline, None)
-    if baseline is None:
+    if comparison is None or comparison.baseline not in by_name:
         return []
+    baseline = by_name.pop(comparison.baseline)
     findings = []
     for name, summary in by_name.items():
         paired = [seed for seed in summary.seeds if seed in baseline.seeds]

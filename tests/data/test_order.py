@@ -1,24 +1,21 @@
 """The order of examples, and that nothing but seed and position decides it."""
 
 import itertools
-from functools import partial
+from functools import cache
 
 import jax
 import numpy as np
 import optax
 import pytest
+from jax.sharding import Mesh
 
 import jbatch
-from jbatch import compile, parallel
-from jbatch.compile import Setup, where
+from jbatch import parallel
 from jbatch.data.augment import Augment
 from jbatch.data.order import epoch_order, example_ids
-from jbatch.data.resident import Resident
+from jbatch.data.resident import Resident, ResidentFeed, ResidentInputs
 from jbatch.layout import AXIS
-from jbatch.micro_batch import pass_layouts
-from jbatch.models import MLP
-from jbatch.optimizer import SGD
-from jbatch.step import Task
+from jbatch.micro_batch import cut
 
 N = 200
 
@@ -50,49 +47,43 @@ def test_each_epoch_is_a_permutation_of_its_own():
 def ids_on_devices(plan, devices, limit, mapping, permuted=False):
     """Example ids in the order of places, as the devices index them, over the whole plan."""
     chosen = jax.devices()[:devices]
-    mesh = parallel.make_mesh(chosen[::-1] if permuted else chosen)
-    task = Task(MLP(()), SGD(), 0.0, 0.0, (1, 1, 1), N)
-    setup = Setup(task, Augment(), N, N, mesh, mapping)
+    mesh = Mesh(np.array(chosen[::-1] if permuted else chosen), (AXIS,))
+    inputs = ResidentInputs(N, (1, 1, 1), Augment())
     resident = Resident(
         np.zeros((N, 1, 1, 1), np.uint8),
         np.arange(N, dtype=np.int32),  # the label says which example it is
         np.zeros(1, np.float32),
         np.ones(1, np.float32),
     )
-    shapes = jax.eval_shape(lambda: (resident, epoch_order(0, 0, N), np.uint32(0), where(0, 0)))
+    feed = ResidentFeed(resident, 5, parallel.replicated(mesh))
+    passes = cut(set(plan.batch_sizes.tolist()), devices, 8, limit)
 
-    def places_and_labels(layout, resident, order, seed, at):
-        batch = compile._batch(setup, layout, resident, order, seed, at)
-        places = at[1] + layout.places(jax.lax.axis_index(AXIS)).astype(np.uint32)
-        return places, batch.labels
+    @cache
+    def reader(layout):
+        def labels_and_places(*arguments):
+            return inputs.batch(layout, *arguments).labels, layout.places(jax.lax.axis_index(AXIS))
 
-    read = {
-        layout: parallel.compile_over_devices(
-            partial(places_and_labels, layout),
+        return parallel.compile_over_devices(
+            labels_and_places,
             mesh,
             mapping,
-            shapes,
-            per_device=(False,) * 4,
+            inputs.shapes(),
+            per_device=inputs.per_device,
             per_device_out=(True, True),
         )
-        for layout in set(layouts_of(plan, devices, limit).values())
-    }
+
     ids = []
     for update in range(plan.num_updates):
         row = plan.at(update)
-        layout = layouts_of(plan, devices, limit)[row.batch_size]
-        epoch, start = divmod(row.position, N)
-        for place in range(start, start + row.batch_size, layout.size):
-            order = epoch_order(5, epoch, N)
-            places, labels = read[layout](resident, order, np.uint32(5), where(epoch, place))
-            places, labels = np.asarray(places).ravel(), np.asarray(labels).ravel()
-            assert sorted(places) == list(range(place, place + layout.size))
-            ids += [(epoch, *pair) for pair in zip(places.tolist(), labels.tolist(), strict=True)]
+        position = row.position
+        for layout in passes[row.batch_size].layouts:
+            labels, places = reader(layout)(*feed.arguments(position, layout))
+            labels, places = np.asarray(labels).ravel(), np.asarray(places).ravel()
+            assert sorted(places) == list(range(layout.size))
+            ids += zip((position + places).tolist(), labels.tolist(), strict=True)
+            position += layout.size
+        assert position == row.position + row.batch_size
     return sorted(ids)
-
-
-def layouts_of(plan, devices, limit):
-    return pass_layouts(set(plan.batch_sizes.tolist()), devices, 8, limit)
 
 
 @pytest.fixture(scope="module")
@@ -129,9 +120,8 @@ def test_every_split_and_schedule_sees_the_same_examples(
     ids = ids_on_devices(plan, devices, limit, mapping, permuted)
     # The stream itself, up to each epoch's last whole batch.
     expected = [
-        (epoch, place, int(epoch_order(5, epoch, N)[place]))
+        (position, int(epoch_order(5, position // N, N)[position % N]))
         for row in map(plan.at, range(plan.num_updates))
-        for epoch, start in [divmod(row.position, N)]
-        for place in range(start, start + row.batch_size)
+        for position in range(row.position, row.position + row.batch_size)
     ]
-    assert ids == sorted(expected)
+    assert ids == expected

@@ -106,6 +106,11 @@ BAD_ARRAYS = {
 }
 
 
+def test_train_and_test_images_have_one_shape():
+    with pytest.raises(Mistake, match=r"shape \(2, 2, 1\) each and test_images of \(1, 2, 1\)"):
+        Arrays(IMAGES, LABELS, IMAGES[:, :1], LABELS, num_classes=3).load()
+
+
 @pytest.mark.parametrize(("train", "message"), BAD_ARRAYS.values(), ids=BAD_ARRAYS)
 def test_arrays_are_checked(train, message):
     with pytest.raises(Mistake, match=message):

@@ -4,10 +4,9 @@ import jax
 import numpy as np
 
 from jbatch import compile, parallel
-from jbatch.compile import Setup, how, where
+from jbatch.compile import Setup, how
 from jbatch.data.augment import Augment
-from jbatch.data.order import epoch_order
-from jbatch.data.resident import Resident, standardization
+from jbatch.data.resident import Resident, ResidentFeed, ResidentInputs, standardization
 from jbatch.data.sources import Digits
 from jbatch.layout import Layout, group_size
 from jbatch.models import ghost_batch
@@ -22,7 +21,8 @@ def task_of(model, optimizer, momentum=0.9, label_smoothing=0.0) -> Task:
 
 def setup_of(task, devices=1, mapping="shard_map", augment=Augment(pad=1)) -> Setup:  # noqa: B008
     mesh = parallel.make_mesh(jax.devices()[:devices])
-    return Setup(task, augment, len(DATASET.train.labels), len(DATASET.test.labels), mesh, mapping)
+    inputs = ResidentInputs(len(DATASET.train.labels), task.input_shape, augment)
+    return Setup(task, inputs, len(DATASET.test.labels), mesh, mapping)
 
 
 def place_split(setup, split) -> Resident:
@@ -35,25 +35,23 @@ def run_updates(setup, *, batch_size, passes=1, updates=20, seed=3, learning_rat
     group = group_size(batch_size, ghost_batch(setup.task.model))
     layout = Layout(batch_size // passes, setup.devices, group)
     told = how(learning_rate, batch_size, batch_size // group)
-    everywhere = parallel.replicated(setup.mesh)
     state = compile.initializer(setup)(np.uint32(seed))
-    resident = place_split(setup, DATASET.train)
-    place_seed = jax.device_put(np.uint32(seed), everywhere)
+    train = place_split(setup, DATASET.train)
+    feed = ResidentFeed(train, seed, parallel.replicated(setup.mesh))
     sums = compile.zero_sums(setup)(state) if passes > 1 else None
-    per_epoch = setup.num_train // batch_size
+    per_epoch = len(DATASET.train.labels) // batch_size
     losses = []
     for number in range(updates):
         epoch, nth = divmod(number, per_epoch)
-        order = jax.device_put(epoch_order(seed, epoch, setup.num_train), everywhere)
-        start = nth * batch_size
+        position = epoch * len(DATASET.train.labels) + nth * batch_size
         if passes == 1:
             update = compile.update(setup, layout)
-            state, loss = update(state, resident, order, place_seed, where(epoch, start), told)
+            state, loss = update(state, told, *feed.arguments(position, layout))
         else:
             accumulate, apply = compile.accumulate(setup, layout), compile.apply(setup)
             for part in range(passes):
-                at = where(epoch, start + part * layout.size)
-                sums, _ = accumulate(state, sums, resident, order, place_seed, at)
+                arguments = feed.arguments(position + part * layout.size, layout)
+                sums, _ = accumulate(state, sums, *arguments)
             state, sums, loss = apply(state, sums, told)
         losses.append(float(loss))
     return state, losses

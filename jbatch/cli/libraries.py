@@ -1,13 +1,15 @@
-"""JAX's persistent compilation cache."""
+"""What the libraries below are told once, before a command trains or evaluates."""
 
+import logging
 import os
 from pathlib import Path
 
 import jax
 
 
-def use_compile_cache() -> None:
-    """Keep compiled functions between commands, unless JAX was told where already."""
+def prepare_libraries() -> None:
+    """Keep compiled functions between commands, and Orbax's notes on its own set-up to itself."""
+    logging.getLogger("absl").setLevel(logging.ERROR)
     if jax.config.jax_compilation_cache_dir is None:
         home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         jax.config.update("jax_compilation_cache_dir", str(home / "jbatch" / "xla"))
