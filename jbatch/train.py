@@ -129,8 +129,9 @@ def run_until(run: Run, last: int) -> None:
             if not run.ahead.ready(row.batch_size):
                 with _paused(run, "compilation"):
                     run.ahead.program(row.batch_size)
-        # 4. Update.
-        run.state = run.driver.update(run.state, row)
+        # 4. Update. Nothing of it may come back to the host unasked.
+        with jax.transfer_guard_device_to_host("disallow"):
+            run.state = run.driver.update(run.state, row)
         run.update = update + 1
         run.progress.advance(update)
         # 5. Log.
