@@ -1,0 +1,58 @@
+"""What the README and the docs say is so."""
+
+import re
+from pathlib import Path
+
+from jbatch.cli import main
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def test_the_tree_names_every_file():
+    tree = README[README.index("## The tree") : README.index("| to change |")]
+    files = [*ROOT.glob("jbatch/**/*.py"), *ROOT.glob("benchmarks/*.py"), *ROOT.glob("docs/*.md")]
+    verbs = {path.stem for path in ROOT.glob("jbatch/cli/*.py")} - {"arguments", "libraries"}
+    missing = [
+        path.name
+        for path in files
+        if path.name not in tree and not path.name.startswith("__") and path.stem not in verbs
+    ]
+    assert missing == []
+    named = set(re.findall(r"[a-z_0-9]+\.(?:py|md|jinja)", tree))
+    here = {
+        path.name
+        for folder in ("jbatch", "benchmarks", "tests", "docs")
+        for path in (ROOT / folder).rglob("*")
+    }
+    assert {name for name in named if name not in here and name != "html.jinja"} == set()
+
+
+def test_links_lead_somewhere():
+    for document in (ROOT / "README.md", *ROOT.glob("docs/*.md")):
+        for link in re.findall(r"\]\((?!http)([^)#]+)", document.read_text()):
+            assert (document.parent / link).exists(), f"{document.name}: {link}"
+
+
+def test_the_printed_plan_is_what_is_printed(capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    command, shown = re.search(r"\$ jbatch (plan .*)\n((?:.*\n)*?)```", README).groups()
+    assert main(command.split()) == 0
+    assert capsys.readouterr().out == shown
+
+
+def test_the_example_of_a_loop_of_ones_own_runs():
+    [example] = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    values = {}
+    exec(example, values)
+    assert values["row"].update == values["plan"].num_updates - 1
+
+
+def test_updates_of_the_readmes_first_table_are_the_plans():
+    golden = (ROOT / "experiments" / "golden" / "digits.txt").read_text()
+    counted = re.findall(r"^([\d,]+) updates;", golden, re.MULTILINE)
+    table = README[: README.index("## Start")]
+    shown = re.findall(
+        r"^\| (?:decaying|hybrid|increasing|control).*? \| .*? \| ([\d,]+) \|", table, re.M
+    )
+    assert shown == counted
