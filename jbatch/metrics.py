@@ -19,6 +19,8 @@ class MetricsLog:
         kept = [line for line in read_metrics(path) if line["update"] <= last]
         write_whole(path, "".join(json.dumps(line) + "\n" for line in kept))
         self.seconds_before = kept[-1]["seconds"] if kept else 0.0
+        evaluated = [line["update"] for line in kept if line["kind"] == "eval"]
+        self.evaluated = evaluated[-1] if evaluated else None  # at which update, last
         self._file = path.open("a")
         self._events = SummaryWriter(str(directory / "tensorboard"), purge_step=last + 1)
 

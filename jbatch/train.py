@@ -193,7 +193,7 @@ def open_run(
             begun=begun - metrics.seconds_before,
             state=state,
             update=update,
-            evaluated=update or None,
+            evaluated=metrics.evaluated,
             saved=update or None,
             logged=update,
         )

@@ -249,6 +249,14 @@ def test_metrics_are_cut_back_to_the_checkpoint(tmp_path):
     assert [line["update"] for line in metrics(directory)] == [0, 37, 37]
 
 
+def test_an_evaluation_that_is_missing_is_made_again(tmp_path):
+    fit(GROWING, tmp_path / "run", devices=jax.devices()[:1])
+    (tmp_path / "run" / "metrics.jsonl").unlink()
+    fit(GROWING, tmp_path / "run", devices=jax.devices()[:1])
+    [line] = metrics(tmp_path / "run")
+    assert (line["kind"], line["update"]) == ("eval", 98)
+
+
 def test_what_cannot_be_trained_writes_nothing(tmp_path):
     wrong = {
         "num_examples": dataclasses.replace(

@@ -41,7 +41,8 @@ class Record:
     @property
     def finished(self) -> bool:
         """Whether the run has come to the end of its plan."""
-        return bool(self.evaluations) and self.evaluations[-1]["update"] == self.plan.num_updates
+        last = [lines[-1]["update"] for lines in (self.training, self.evaluations) if lines]
+        return last == [self.plan.num_updates] * 2
 
     @property
     def training_seconds(self) -> float:
