@@ -60,14 +60,14 @@ def kill_and_resume(directory, undisturbed, starting, training):
 
 def test_a_killed_run_ends_with_the_same_parameters(undisturbed, tmp_path):
     draw = random.Random(17).uniform
-    kill_and_resume(tmp_path / "run", undisturbed, [draw(1, 2.5)], [draw(0, 0.5)])
+    kill_and_resume(tmp_path / "run", undisturbed, [draw(0.3, 2)], [draw(0, 0.5)])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_a_run_killed_at_random_moments_ends_with_the_same_parameters(undisturbed, tmp_path, seed):
     draw = random.Random(seed).uniform
-    starting, training = [draw(0.5, 3) for _ in range(4)], [draw(0, 0.6) for _ in range(4)]
+    starting, training = [draw(0.3, 2) for _ in range(4)], [draw(0, 0.6) for _ in range(4)]
     kill_and_resume(tmp_path / "run", undisturbed, starting, training)
 
 
