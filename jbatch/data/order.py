@@ -15,9 +15,3 @@ def epoch_order(seed: int, epoch: int, num_examples: int) -> np.ndarray:
     """
     keys = np.random.Philox(key=[seed, epoch]).random_raw(num_examples)
     return np.argsort(keys, kind="stable").astype(np.int32)
-
-
-def example_ids(seed: int, position: int, count: int, num_examples: int) -> np.ndarray:
-    """Indices of the `count` examples from `position` on, all of one epoch; int32 (count,)."""
-    epoch, place = divmod(position, num_examples)
-    return epoch_order(seed, epoch, num_examples)[place : place + count]
