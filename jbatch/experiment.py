@@ -9,7 +9,7 @@ from tyro.conf import Suppress
 from jbatch.coupling import couple
 from jbatch.data.augment import Augment
 from jbatch.data.sources import Data
-from jbatch.errors import positive, share, whole
+from jbatch.errors import Mistake, positive, share, whole
 from jbatch.models.specs import Model
 from jbatch.optimizer import SGD, Optimizer
 from jbatch.plan import Plan
@@ -91,6 +91,18 @@ class Experiment:
     """Epochs between checkpoints; there is one at every phase change too, and at the end."""
 
     def __post_init__(self):
+        kinds = {
+            "plan": Coupling,
+            "model": Model | None,
+            "data": Data | None,
+            "optimizer": Optimizer,
+            "augment": Augment,
+        }
+        for name, kind in kinds.items():
+            if not isinstance(getattr(self, name), kind):
+                raise Mistake(
+                    f"{name} is {getattr(self, name)!r}: give a {getattr(kind, '__name__', kind)}"
+                )
         share("label_smoothing", self.label_smoothing)
         if self.micro_batch is not None:
             whole("micro_batch", self.micro_batch)

@@ -282,6 +282,11 @@ MISTAKES = {
         "variant 'it' is a int, not a jbatch Experiment",
         "variants = {'it': 1}",
     ),
+    "a field of another kind": (
+        ["plan", "PATH", "it"],
+        "does not load: Mistake: plan is 'x': give a Coupling",
+        "from jbatch.experiment import Experiment\nvariants = {'it': Experiment(plan='x')}",
+    ),
     "negative schedule": (
         ["train", "PATH", "it"],
         r"the schedule gives -0\.\d+ at epoch 2",
