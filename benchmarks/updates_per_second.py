@@ -36,7 +36,7 @@ from jbatch.data.resident import Batch, ResidentFeed
 from jbatch.data.sources import Arrays
 from jbatch.experiment import Coupling, Experiment
 from jbatch.layout import Layout, group_size
-from jbatch.models import MLP, GhostBatchNorm, SmallResNet, ghost_batch
+from jbatch.models import MLP, CifarResNet, GhostBatchNorm, ghost_batch
 from jbatch.optimizer import SGD
 from jbatch.run_directory import environment
 from jbatch.tables import text_table
@@ -45,7 +45,7 @@ from jbatch.train import make_setup, open_run, place, run_until
 NUM_EXAMPLES, SHAPE = 50_000, (28, 28, 1)
 NETWORKS = {
     "MLP 784-512-512-10": MLP(hidden=(512, 512)),
-    "SmallResNet 8-16-32": SmallResNet((8, 16, 32), GhostBatchNorm(ghost_batch=32)),
+    "ResNet-8 8-16-32": CifarResNet(1, (8, 16, 32), GhostBatchNorm(ghost_batch=32)),
 }
 LOOPS = ("trainer", "bare", "prebuilt")
 
@@ -137,7 +137,9 @@ def loops(experiment: Experiment, directory: Path) -> Iterator[dict[str, Callabl
     size = experiment.plan.batch_size
     layout = Layout(size, setup.devices, group_size(size, ghost_batch(experiment.model)))
     everywhere = parallel.replicated(setup.mesh)
-    feed = ResidentFeed(place(dataset.train, dataset, everywhere), 0, everywhere)
+    feed = ResidentFeed(
+        place(dataset.train, dataset, experiment.normalize, everywhere), 0, everywhere
+    )
     told = how(1e-3, size, size // layout.group)
     states = {name: compile.initializer(setup)(np.uint32(0)) for name in ("bare", "prebuilt")}
     update, ready = compile.update(setup, layout), on_ready_batches(setup, layout)
@@ -187,7 +189,11 @@ def ready_batches(setup, layout: Layout) -> list[Batch]:
     keys = jax.random.split(jax.random.key(0), 4)
     shape = (layout.devices, layout.per_device)
     batches = [
-        Batch(jax.random.normal(key, (*shape, *SHAPE)), jax.random.randint(key, shape, 0, 10))
+        Batch(
+            jax.random.normal(key, (*shape, *SHAPE)),
+            jax.random.randint(key, shape, 0, 10),
+            jax.random.split(key, shape),
+        )
         for key in keys
     ]
     return jax.device_put(batches, parallel.split(setup.mesh))

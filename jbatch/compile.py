@@ -66,8 +66,8 @@ def _apply(setup: Setup, state, sums, how):
 def _evaluate(setup: Setup, params, stats, resident, start):
     size = setup.evaluation_size
     mine = start + jax.lax.axis_index(AXIS) * size
-    batch, exists = evaluation_batch(resident, mine, size)
-    logits, _ = step.forward(setup.task, params, stats, batch.images, None)
+    batch, exists = evaluation_batch(resident, mine, size, setup.inputs.normalize)
+    (logits,), _ = step.forward(setup.task, params, stats, batch.images, None)
     weight = exists.astype(jnp.float32)
     totals = Totals(
         loss=(step.cross_entropy(logits, batch.labels, 0.0) * weight).sum(),

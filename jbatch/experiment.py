@@ -8,6 +8,7 @@ from tyro.conf import Suppress
 
 from jbatch.coupling import couple
 from jbatch.data.augment import Augment
+from jbatch.data.normalize import Normalize, Standardize
 from jbatch.data.sources import Data
 from jbatch.errors import Mistake, positive, share, whole
 from jbatch.models.specs import Model
@@ -75,8 +76,12 @@ class Experiment:
     """The optimizer; its momentum (or β1) is the plan's."""
     augment: Augment = Augment()  # noqa: RUF009
     """Random changes to training images."""
+    normalize: Normalize = Standardize()  # noqa: RUF009
+    """What the network sees of an image's values."""
     label_smoothing: float = 0.0
     """Share of the target spread evenly over the classes."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """That the network computes in; parameters, norm statistics and the loss are float32."""
     micro_batch: int | None = None
     """Most examples a device puts through one forward and backward pass; None for all it has."""
     mapping: Literal["shard_map", "pmap"] = "shard_map"
@@ -97,6 +102,7 @@ class Experiment:
             "data": Data | None,
             "optimizer": Optimizer,
             "augment": Augment,
+            "normalize": Normalize,
         }
         for name, kind in kinds.items():
             if not isinstance(getattr(self, name), kind):

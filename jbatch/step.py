@@ -17,8 +17,12 @@ from flax import nnx
 
 from jbatch.data.resident import Batch
 from jbatch.layout import AXIS, Layout
+from jbatch.models.build import build
+from jbatch.models.norm import Pass
 from jbatch.models.specs import GhostBatchNorm, Model
 from jbatch.optimizer import Optimizer
+
+HEAD_WEIGHTS = (1.0, 0.4)  # of the losses of the head and the auxiliary one (Szegedy et al.)
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,7 @@ class Task:
     optimizer: Optimizer
     momentum: float
     label_smoothing: float
+    dtype: str  # that the network computes in; parameters, statistics and sums are float32
     input_shape: tuple[int, ...]  # (H, W, C)
     num_classes: int
 
@@ -89,9 +94,13 @@ def gather(task: Task, layout: Layout, state: State, batch: Batch) -> Sums:
     """
 
     def loss_sum(params):
-        logits, stats = forward(task, params, state.stats, batch.images, layout)
-        losses = cross_entropy(logits, batch.labels, task.label_smoothing)
-        return losses.sum(), (stats, correct(logits, batch.labels).sum())
+        training = Pass(layout, batch.keys)
+        heads, stats = forward(task, params, state.stats, batch.images, training)
+        losses = sum(
+            weight * cross_entropy(logits, batch.labels, task.label_smoothing)
+            for weight, logits in zip(HEAD_WEIGHTS, heads, strict=False)
+        )
+        return losses.sum(), (stats, correct(heads[0], batch.labels).sum())
 
     (loss, (stats, right)), gradients = jax.value_and_grad(loss_sum, has_aux=True)(state.params)
     return Sums(gradients, stats, loss, right)
@@ -154,15 +163,16 @@ def _running(task: Task, stats, sums, ghost_batches):
     )
 
 
-def forward(task: Task, params, stats, images: jax.Array, layout: Layout | None):
-    """Logits (B, classes), and the statistics that norms leave behind.
+def forward(task: Task, params, stats, images: jax.Array, training: Pass | None):
+    """Logits (B, classes) of each head, and the statistics that norms leave behind.
 
-    With a layout, training: the statistics are sums over this device's ghost batches. With None,
-    evaluation by the running statistics `stats`, which come back unchanged.
+    In training the statistics are sums over this device's ghost batches, and there may be an
+    auxiliary head after the first. With None, evaluation by the running statistics `stats`, which
+    come back unchanged.
     """
-    network = nnx.merge(_graph(task), nnx.State(params), nnx.State(stats))
-    logits = network(images, layout)
-    return logits, _split(network)[2]
+    network = nnx.merge(graph(task), nnx.State(params), nnx.State(stats))
+    heads = network(images.astype(task.dtype), training)
+    return heads if isinstance(heads, tuple) else (heads,), _split(network)[2]
 
 
 def cross_entropy(logits: jax.Array, labels: jax.Array, smoothing: float) -> jax.Array:
@@ -180,7 +190,8 @@ def correct(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
 
 def _build(task: Task, seed) -> nnx.Module:
-    return task.model.build(task.input_shape, task.num_classes, nnx.Rngs(jax.random.key(seed)))
+    rngs = nnx.Rngs(jax.random.key(seed))
+    return build(task.model, task.input_shape, task.num_classes, rngs)
 
 
 def _split(network: nnx.Module):
@@ -189,6 +200,6 @@ def _split(network: nnx.Module):
 
 
 @cache
-def _graph(task: Task):
-    """The network's structure, without its arrays."""
+def graph(task: Task):
+    """The network's structure, without its arrays; Mistake if the network cannot be made."""
     return nnx.split(nnx.eval_shape(lambda: _build(task, 0)), nnx.Param, nnx.BatchStat)[0]

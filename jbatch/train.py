@@ -11,11 +11,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jbatch import compile, parallel
+from jbatch import compile, parallel, step
 from jbatch.ahead import Ahead
 from jbatch.checkpoint import Checkpoints, parameters_digest
 from jbatch.compile import Setup
-from jbatch.data.resident import Resident, ResidentFeed, ResidentInputs, standardization
+from jbatch.data.normalize import Normalize, affine
+from jbatch.data.resident import Resident, ResidentFeed, ResidentInputs
 from jbatch.data.sources import Dataset, Split
 from jbatch.drive import Driver
 from jbatch.errors import Mistake
@@ -174,14 +175,14 @@ def open_run(
         stack.callback(progress.end)
         for warning in (*plan.warnings, *other_environment(directory)):
             progress.say(f"warning: {warning}")
-        train = place(dataset.train, dataset, everywhere)
+        train = place(dataset.train, dataset, experiment.normalize, everywhere)
         feed = ResidentFeed(train, experiment.seed, everywhere)
         yield Run(
             plan=plan,
             setup=setup,
             driver=Driver(setup, ahead, feed),
             ahead=ahead,
-            test=place(dataset.test, dataset, everywhere),
+            test=place(dataset.test, dataset, experiment.normalize, everywhere),
             metrics=metrics,
             checkpoints=checkpoints,
             progress=progress,
@@ -223,12 +224,14 @@ def make_setup(
         optimizer=experiment.optimizer,
         momentum=plan.momentum,
         label_smoothing=experiment.label_smoothing,
+        dtype=experiment.dtype,
         input_shape=dataset.train.images.shape[1:],
         num_classes=dataset.num_classes,
     )
+    step.graph(task)  # for images too small for the network, or a norm that does not fit it
     setup = Setup(
         task=task,
-        inputs=ResidentInputs(count, task.input_shape, experiment.augment),
+        inputs=ResidentInputs(count, task.input_shape, experiment.augment, experiment.normalize),
         num_test=len(dataset.test.labels),
         mesh=parallel.make_mesh(devices),
         mapping=experiment.mapping,
@@ -236,9 +239,11 @@ def make_setup(
     return setup, dataset
 
 
-def place(split: Split, dataset: Dataset, sharding: jax.sharding.Sharding) -> Resident:
-    """A split on the devices, standardized by the training set."""
-    return jax.device_put(Resident(*split, *standardization(dataset.train)), sharding)
+def place(
+    split: Split, dataset: Dataset, normalize: Normalize, sharding: jax.sharding.Sharding
+) -> Resident:
+    """A split on the devices, with what normalizes it by the training set."""
+    return jax.device_put(Resident(*split, *affine(normalize, dataset.train.images)), sharding)
 
 
 def restored(checkpoints: Checkpoints, setup: Setup, seed: int) -> tuple[int, State]:
@@ -344,6 +349,7 @@ def evaluate_newest(experiment: Experiment, directory: Path) -> tuple[int, Evalu
             raise Mistake(f"{directory} has no checkpoint yet: train it first")
         setup, dataset = make_setup(experiment, experiment.plan.plan(), jax.devices())
         update, state = restored(checkpoints, setup, experiment.seed)
-    test = place(dataset.test, dataset, parallel.replicated(setup.mesh))
+    everywhere = parallel.replicated(setup.mesh)
+    test = place(dataset.test, dataset, experiment.normalize, everywhere)
     found = evaluate(compile.evaluate(setup), setup, state, test)
     return update, found, parameters_digest(state.params)

@@ -6,7 +6,8 @@ import numpy as np
 from jbatch import compile, parallel
 from jbatch.compile import Setup, how
 from jbatch.data.augment import Augment
-from jbatch.data.resident import Resident, ResidentFeed, ResidentInputs, standardization
+from jbatch.data.normalize import Standardize, affine
+from jbatch.data.resident import Resident, ResidentFeed, ResidentInputs
 from jbatch.data.sources import Digits
 from jbatch.layout import Layout, group_size
 from jbatch.models import ghost_batch
@@ -15,18 +16,18 @@ from jbatch.step import Task
 DATASET = Digits().load()
 
 
-def task_of(model, optimizer, momentum=0.9, label_smoothing=0.0) -> Task:
-    return Task(model, optimizer, momentum, label_smoothing, (8, 8, 1), 10)
+def task_of(model, optimizer, momentum=0.9, label_smoothing=0.0, dtype="float32") -> Task:
+    return Task(model, optimizer, momentum, label_smoothing, dtype, (8, 8, 1), 10)
 
 
 def setup_of(task, devices=1, mapping="shard_map", augment=Augment(pad=1)) -> Setup:  # noqa: B008
     mesh = parallel.make_mesh(jax.devices()[:devices])
-    inputs = ResidentInputs(len(DATASET.train.labels), task.input_shape, augment)
+    inputs = ResidentInputs(len(DATASET.train.labels), task.input_shape, augment, Standardize())
     return Setup(task, inputs, len(DATASET.test.labels), mesh, mapping)
 
 
 def place_split(setup, split) -> Resident:
-    resident = Resident(*split, *standardization(DATASET.train))
+    resident = Resident(*split, *affine(Standardize(), DATASET.train.images))
     return jax.device_put(resident, parallel.replicated(setup.mesh))
 
 

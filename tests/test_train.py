@@ -11,9 +11,9 @@ import numpy as np
 import optax
 import pytest
 
-from jbatch import compile, parallel
+from jbatch import compile, parallel, step
 from jbatch.checkpoint import Checkpoints, parameters_digest
-from jbatch.data.resident import Resident, ResidentFeed, standardization
+from jbatch.data.resident import ResidentFeed
 from jbatch.data.sources import Arrays, Digits
 from jbatch.errors import Mistake
 from jbatch.evaluate import evaluate
@@ -84,7 +84,7 @@ def test_training_loss_is_the_mean_over_the_interval(undisturbed):
     setup, dataset = make_setup(GROWING, run.plan, jax.devices()[:1])
     state = compile.initializer(setup)(np.uint32(0))
     everywhere = parallel.replicated(setup.mesh)
-    feed = ResidentFeed(place(dataset.train, dataset, everywhere), 0, everywhere)
+    feed = ResidentFeed(place(dataset.train, dataset, GROWING.normalize, everywhere), 0, everywhere)
     layout = Layout(40, 1, 40)
     update, losses = compile.update(setup, layout), []
     for row in map(run.plan.at, range(37)):
@@ -199,11 +199,11 @@ def test_evaluation_counts_each_example_once(devices):
     )
     setup, loaded = make_setup(experiment, experiment.plan.plan(), jax.devices()[:devices])
     state = compile.initializer(setup)(np.uint32(0))
-    test = Resident(*loaded.test, *standardization(loaded.train))
+    test = place(loaded.test, loaded, experiment.normalize, parallel.replicated(setup.mesh))
     found = evaluate(compile.evaluate(setup), setup, state, test)
 
-    images = (loaded.test.images.astype(np.float32) - test.mean) * test.scale
-    logits, _ = compile.step.forward(setup.task, state.params, state.stats, images, None)
+    images = (loaded.test.images.astype(np.float32) - test.shift) * test.factor
+    (logits,), _ = step.forward(setup.task, state.params, state.stats, images, None)
     expected = float((np.asarray(logits).argmax(1) == loaded.test.labels).mean())
     assert found.num_examples == count
     assert found.accuracy == pytest.approx(expected, abs=1e-9)

@@ -18,15 +18,27 @@ class Augment:
         whole("pad", self.pad, least=0)
 
 
-def augment(augment: Augment, images, seed, epoch, places):
-    """Change each image by a random key of its position alone.
+def example_keys(seed, epoch, places):
+    """A random key of each example, by its position alone: (B,).
+
+    Args:
+        seed: uint32 scalar.
+        epoch: uint32 scalar.
+        places: (B,) uint32, within the epoch.
+    """
+    import jax
+
+    epoch_key = jax.random.fold_in(jax.random.key(seed), epoch)
+    return jax.vmap(lambda place: jax.random.fold_in(epoch_key, place))(places)
+
+
+def augment(augment: Augment, images, keys):
+    """Change each image by its key.
 
     Args:
         augment: which changes.
         images: (B, H, W, C), any dtype.
-        seed: uint32 scalar.
-        epoch: uint32 scalar.
-        places: (B,) uint32, within the epoch.
+        keys: (B,), of `example_keys`.
 
     Returns:
         Images of the same shape and dtype.
@@ -37,11 +49,10 @@ def augment(augment: Augment, images, seed, epoch, places):
     if not (augment.pad or augment.flip):
         return images
     pad = augment.pad
-    epoch_key = jax.random.fold_in(jax.random.key(seed), epoch)
     padded = jnp.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
 
-    def change(image, place):
-        down, right, mirror = jax.random.bits(jax.random.fold_in(epoch_key, place), (3,))
+    def change(image, key):
+        down, right, mirror = jax.random.bits(key, (3,))
         choices = jnp.uint32(2 * pad + 1)
         start = (down % choices, right % choices, jnp.uint32(0))
         image = jax.lax.dynamic_slice(image, start, images.shape[1:])
@@ -49,4 +60,4 @@ def augment(augment: Augment, images, seed, epoch, places):
             image = jnp.where(mirror % jnp.uint32(2) == 1, image[:, ::-1], image)
         return image
 
-    return jax.vmap(change)(padded, places)
+    return jax.vmap(change)(padded, keys)

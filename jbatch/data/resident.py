@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jbatch.data.augment import Augment, augment
+from jbatch.data.augment import Augment, augment, example_keys
+from jbatch.data.normalize import Normalize, normalized
 from jbatch.data.order import epoch_order
-from jbatch.data.sources import Split
 from jbatch.layout import AXIS, Layout
 
 
@@ -19,28 +19,16 @@ class Resident(NamedTuple):
 
     images: jax.Array  # (N, H, W, C) uint8
     labels: jax.Array  # (N,) int32
-    mean: jax.Array  # (C,) float32, of the training set
-    scale: jax.Array  # (C,) float32, 1 over its standard deviation
+    shift: jax.Array  # (C,) float32, of `normalize.affine`
+    factor: jax.Array  # (C,) float32
 
 
 class Batch(NamedTuple):
     """What a network sees."""
 
-    images: jax.Array  # (B, H, W, C) float32, standardized per channel
+    images: jax.Array  # (B, H, W, C) float32, normalized
     labels: jax.Array  # (B,) int32
-
-
-def standardization(train: Split) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and 1/deviation per channel of a training set, float32 (C,) each."""
-    counts = [  # of each value: exact, and without a float copy of the set
-        np.bincount(train.images[..., channel].ravel(), minlength=256)
-        for channel in range(train.images.shape[-1])
-    ]
-    weights = np.stack(counts) / counts[0].sum()  # (C, 256)
-    values = np.arange(256)
-    mean = weights @ values
-    deviation = np.sqrt((weights * (values - mean[:, None]) ** 2).sum(1))
-    return mean.astype(np.float32), (1 / np.where(deviation > 0, deviation, 1)).astype(np.float32)
+    keys: jax.Array | None  # (B,) a random key of each example; None in evaluation
 
 
 def training_batch(
@@ -50,6 +38,7 @@ def training_batch(
     epoch: jax.Array,
     places: jax.Array,
     augmentation: Augment,
+    normalization: Normalize,
 ) -> Batch:
     """The examples at `places` of an epoch.
 
@@ -60,19 +49,24 @@ def training_batch(
         epoch: uint32 scalar.
         places: (B,) uint32, within the epoch.
         augmentation: how the images change.
+        normalization: what the network then sees of them.
     """
     index = order[places]
-    images = augment(augmentation, resident.images[index], seed, epoch, places)
-    return Batch(_standardized(images, resident), resident.labels[index])
+    keys = example_keys(seed, epoch, places)
+    images = augment(augmentation, resident.images[index], keys)
+    images = normalized(normalization, images, resident.shift, resident.factor)
+    return Batch(images, resident.labels[index], keys)
 
 
-def evaluation_batch(resident: Resident, start: jax.Array, size: int) -> tuple[Batch, jax.Array]:
+def evaluation_batch(
+    resident: Resident, start: jax.Array, size: int, normalization: Normalize
+) -> tuple[Batch, jax.Array]:
     """`size` examples from `start` on, and which of them exist: (batch, (size,) bool)."""
     index = start + jnp.arange(size, dtype=jnp.int32)
     count = resident.labels.shape[0]
     within = jnp.minimum(index, count - 1)
-    batch = Batch(_standardized(resident.images[within], resident), resident.labels[within])
-    return batch, index < count
+    images = normalized(normalization, resident.images[within], resident.shift, resident.factor)
+    return Batch(images, resident.labels[within], None), index < count
 
 
 @dataclass(frozen=True)
@@ -82,6 +76,7 @@ class ResidentInputs:
     num_examples: int
     input_shape: tuple[int, ...]  # (H, W, C)
     augment: Augment
+    normalize: Normalize
 
     per_device = (False, False, False, False)  # none of the arguments differs by device
 
@@ -98,7 +93,7 @@ class ResidentInputs:
         """This device's examples of a pass, in the order of `layout.places`."""
         epoch, first = where
         places = first + layout.places(jax.lax.axis_index(AXIS)).astype(jnp.uint32)
-        return training_batch(resident, order, seed, epoch, places, self.augment)
+        return training_batch(resident, order, seed, epoch, places, self.augment, self.normalize)
 
 
 class ResidentFeed:
@@ -125,10 +120,6 @@ def resident_shapes(num_examples: int, input_shape: tuple[int, ...]) -> Resident
     return Resident(
         images=jax.ShapeDtypeStruct((num_examples, *input_shape), np.uint8),
         labels=jax.ShapeDtypeStruct((num_examples,), np.int32),
-        mean=jax.ShapeDtypeStruct(input_shape[-1:], np.float32),
-        scale=jax.ShapeDtypeStruct(input_shape[-1:], np.float32),
+        shift=jax.ShapeDtypeStruct(input_shape[-1:], np.float32),
+        factor=jax.ShapeDtypeStruct(input_shape[-1:], np.float32),
     )
-
-
-def _standardized(images: jax.Array, resident: Resident) -> jax.Array:
-    return (images.astype(jnp.float32) - resident.mean) * resident.scale

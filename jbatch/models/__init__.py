@@ -1,5 +1,41 @@
 """Networks."""
 
-from jbatch.models.specs import MLP, GhostBatchNorm, Model, NoNorm, Norm, SmallResNet, ghost_batch
+from jbatch.models.specs import (
+    MLP,
+    CifarResNet,
+    GhostBatchNorm,
+    GroupNorm,
+    InceptionResNetV2,
+    KeskarC1,
+    KeskarC2,
+    LayerNorm,
+    LocalResponseNorm,
+    Model,
+    NoNorm,
+    Norm,
+    ResNet50,
+    SmallCNN,
+    WeightNorm,
+    WideResNet,
+    ghost_batch,
+)
 
-__all__ = ["MLP", "GhostBatchNorm", "Model", "NoNorm", "Norm", "SmallResNet", "ghost_batch"]
+__all__ = [
+    "MLP",
+    "CifarResNet",
+    "GhostBatchNorm",
+    "GroupNorm",
+    "InceptionResNetV2",
+    "KeskarC1",
+    "KeskarC2",
+    "LayerNorm",
+    "LocalResponseNorm",
+    "Model",
+    "NoNorm",
+    "Norm",
+    "ResNet50",
+    "SmallCNN",
+    "WeightNorm",
+    "WideResNet",
+    "ghost_batch",
+]

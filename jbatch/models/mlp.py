@@ -6,9 +6,9 @@ import math
 import jax
 from flax import nnx
 
-from jbatch.layout import Layout
-from jbatch.models.norm import norm_layer
-from jbatch.models.specs import MLP, NoNorm
+from jbatch.models.layers import LinearNorm, flat, head
+from jbatch.models.norm import Pass
+from jbatch.models.specs import MLP
 
 
 class MLPNetwork(nnx.Module):
@@ -16,19 +16,15 @@ class MLPNetwork(nnx.Module):
 
     def __init__(self, mlp: MLP, input_shape: tuple[int, ...], num_classes: int, rngs: nnx.Rngs):
         widths = (math.prod(input_shape), *mlp.hidden)
-        # A bias before a norm has a gradient of pure rounding, which Adam makes a full step.
-        use_bias = isinstance(mlp.norm, NoNorm)
-        he = nnx.initializers.he_normal()
         self.layers = nnx.List(
-            nnx.Linear(fan_in, fan_out, use_bias=use_bias, kernel_init=he, rngs=rngs)
+            LinearNorm(mlp.norm, fan_in, fan_out, rngs)
             for fan_in, fan_out in itertools.pairwise(widths)
         )
-        self.norms = nnx.List(norm_layer(mlp.norm, width) for width in mlp.hidden)
-        self.head = nnx.Linear(widths[-1], num_classes, rngs=rngs)
+        self.head = head(widths[-1], num_classes, rngs)
 
-    def __call__(self, images: jax.Array, layout: Layout | None) -> jax.Array:
+    def __call__(self, images: jax.Array, training: Pass | None) -> jax.Array:
         """Logits (B, classes) of images (B, H, W, C)."""
-        x = images.reshape(images.shape[0], -1)
-        for layer, norm in zip(self.layers, self.norms, strict=True):
-            x = nnx.relu(norm(layer(x), layout))
+        x = flat(images)
+        for layer in self.layers:
+            x = nnx.relu(layer(x, training))
         return self.head(x)

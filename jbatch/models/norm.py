@@ -1,31 +1,84 @@
-"""Normalization layers."""
+"""Normalization layers: each is called with (x, training) and gives an array like x.
+
+Statistics and parameters are float32, whatever the network computes in.
+"""
+
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from jbatch.errors import Mistake
 from jbatch.layout import AXIS, Layout
-from jbatch.models.specs import GhostBatchNorm, NoNorm, Norm
+from jbatch.models.specs import (
+    GhostBatchNorm,
+    GroupNorm,
+    LayerNorm,
+    LocalResponseNorm,
+    NoNorm,
+    Norm,
+    WeightNorm,
+)
 
 
-def norm_layer(norm: Norm, channels: int):
-    """The layer that a norm value stands for: (x, layout) → x."""
+class Pass(NamedTuple):
+    """What layers are told of a training pass; where there is none, they evaluate."""
+
+    layout: Layout  # how the pass is shared out
+    keys: jax.Array  # (per_device,) a random key of each example, by its position
+
+
+def norm_layer(norm: Norm, channels: int, scale: float = 1.0) -> nnx.Module:
+    """The layer that a norm value stands for.
+
+    Args:
+        norm: the value.
+        channels: of what it normalizes.
+        scale: the initial scale, of the norms that have one.
+
+    Raises:
+        Mistake: if the groups of a group norm do not divide the channels.
+    """
     match norm:
-        case NoNorm():
+        case NoNorm() | WeightNorm():  # the latter is in the weights: `layers.Weighted`
             return IdentityLayer()
         case GhostBatchNorm():
-            return GhostBatchNormLayer(norm, channels)
+            return GhostBatchNormLayer(norm, channels, scale)
+        case GroupNorm():
+            if channels % norm.groups:
+                raise Mistake(
+                    f"{norm.groups} groups do not divide a layer of {channels} channels: give "
+                    "--model.norm.groups a number that divides every layer's"
+                )
+            return GroupNormLayer(norm.groups, norm.eps, channels, scale)
+        case LayerNorm():
+            return GroupNormLayer(1, norm.eps, channels, scale)
+        case LocalResponseNorm():
+            return LocalResponseNormLayer(norm)
 
 
 class IdentityLayer(nnx.Module):
     """No normalization."""
 
-    def __call__(self, x: jax.Array, layout: Layout | None) -> jax.Array:
+    def __call__(self, x: jax.Array, training: Pass | None) -> jax.Array:
         """`x` as it is."""
         return x
 
 
-class GhostBatchNormLayer(nnx.Module):
+class Affine(nnx.Module):
+    """Scale and bias per channel, after normalization."""
+
+    def __init__(self, channels: int, scale: float):
+        self.scale = nnx.Param(jnp.full((channels,), scale, jnp.float32))
+        self.bias = nnx.Param(jnp.zeros((channels,), jnp.float32))
+
+    def normalized(self, x, mean, var, eps: float):
+        """(x − mean)/√(var + ε) · scale + bias, float32."""
+        return (x - mean) * (jax.lax.rsqrt(var + eps) * self.scale[...]) + self.bias[...]
+
+
+class GhostBatchNormLayer(Affine):
     """Batch norm over the ghost batches of a layout (Hoffer et al., arXiv 1705.08741).
 
     In training the running statistics are not read: the layer leaves in their place the sums of its
@@ -33,31 +86,70 @@ class GhostBatchNormLayer(nnx.Module):
     `step.apply` folds those into the running ones, once per update, however it was split.
     """
 
-    def __init__(self, norm: GhostBatchNorm, channels: int):
+    def __init__(self, norm: GhostBatchNorm, channels: int, scale: float):
+        super().__init__(channels, scale)
         self.eps = norm.eps
-        self.scale = nnx.Param(jnp.ones((channels,), jnp.float32))
-        self.bias = nnx.Param(jnp.zeros((channels,), jnp.float32))
         self.mean = nnx.BatchStat(jnp.zeros((channels,), jnp.float32))
         self.var = nnx.BatchStat(jnp.ones((channels,), jnp.float32))
 
-    def __call__(self, x: jax.Array, layout: Layout | None) -> jax.Array:
+    def __call__(self, x: jax.Array, training: Pass | None) -> jax.Array:
         """Normalize over all axes but the last.
 
         Args:
-            x: (per_device, ..., channels), ghost batch by ghost batch as in `layout.places`.
-            layout: how this pass is shared out; None to use the running statistics.
+            x: (per_device, ..., channels), ghost batch by ghost batch as in `Layout.places`.
+            training: None to use the running statistics.
         """
-        if layout is None:
-            return self._normalized(x, self.mean[...], self.var[...])
+        given, x = x, x.astype(jnp.float32)
+        if training is None:
+            y = self.normalized(x, self.mean[...], self.var[...], self.eps)
+            return y.astype(given.dtype)
+        layout = training.layout
         groups = x.reshape(layout.groups_per_device, -1, x.shape[-1])  # (G, g/s · pixels, C)
         mean = _over_block(groups.mean(1), layout)  # (G, C)
         var = _over_block(jnp.square(groups - mean[:, None]).mean(1), layout)
         self.mean[...] = mean.sum(0) / layout.span
         self.var[...] = var.sum(0) / layout.span
-        return self._normalized(groups, mean[:, None], var[:, None]).reshape(x.shape)
+        y = self.normalized(groups, mean[:, None], var[:, None], self.eps)
+        return y.reshape(given.shape).astype(given.dtype)
 
-    def _normalized(self, x, mean, var):
-        return (x - mean) * (jax.lax.rsqrt(var + self.eps) * self.scale[...]) + self.bias[...]
+
+class GroupNormLayer(Affine):
+    """Over the pixels and each group of channels of an example (Wu and He, arXiv 1803.08494)."""
+
+    def __init__(self, groups: int, eps: float, channels: int, scale: float):
+        super().__init__(channels, scale)
+        self.groups, self.eps = groups, eps
+
+    def __call__(self, x: jax.Array, training: Pass | None) -> jax.Array:
+        """Normalize x (B, ..., channels)."""
+        share = x.shape[-1] // self.groups
+        grouped = x.astype(jnp.float32).reshape(x.shape[0], -1, self.groups, share)
+        mean = grouped.mean((1, 3), keepdims=True)
+        var = jnp.square(grouped - mean).mean((1, 3), keepdims=True)
+        centred = ((grouped - mean) * jax.lax.rsqrt(var + self.eps)).reshape(x.shape)
+        return (centred * self.scale[...] + self.bias[...]).astype(x.dtype)
+
+
+class LocalResponseNormLayer(nnx.Module):
+    """x / (k + α Σ x²)^β over neighbouring channels (Krizhevsky et al., 2012, section 3.3)."""
+
+    def __init__(self, norm: LocalResponseNorm):
+        self.norm = norm
+
+    def __call__(self, x: jax.Array, training: Pass | None) -> jax.Array:
+        """Normalize x (..., channels)."""
+        norm = self.norm
+        before = norm.size // 2
+        squares = jnp.square(x.astype(jnp.float32))
+        sums = jax.lax.reduce_window(
+            squares,
+            0.0,
+            jax.lax.add,
+            window_dimensions=(*(1,) * (x.ndim - 1), norm.size),
+            window_strides=(1,) * x.ndim,
+            padding=[*[(0, 0)] * (x.ndim - 1), (before, norm.size - 1 - before)],
+        )
+        return (x.astype(jnp.float32) / (norm.k + norm.alpha * sums) ** norm.beta).astype(x.dtype)
 
 
 def _over_block(share: jax.Array, layout: Layout) -> jax.Array:

@@ -1,11 +1,13 @@
-"""Networks as values: what an experiment chooses, without importing flax.
+"""Networks and norms as values: what an experiment chooses, without importing flax.
 
-`build` makes the flax.nnx module, in the file of the network's own name.
+`models/build.py` makes the flax.nnx modules that they stand for.
 """
 
 from dataclasses import dataclass
 
-from jbatch.errors import Mistake, positive, share, whole
+from jbatch.errors import Mistake, not_negative, positive, share, whole
+
+# ---- norms ----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -30,12 +32,67 @@ class GhostBatchNorm:
         positive("eps", self.eps)
 
 
-Norm = NoNorm | GhostBatchNorm
+@dataclass(frozen=True)
+class GroupNorm:
+    """Over pixels and groups of channels of one example (Wu and He, arXiv 1803.08494)."""
+
+    groups: int = 32
+    """Groups of channels; they must divide every layer's."""
+    eps: float = 1e-5
+    """Added to the variance."""
+
+    def __post_init__(self):
+        whole("groups", self.groups)
+        positive("eps", self.eps)
+
+
+@dataclass(frozen=True)
+class LayerNorm:
+    """Over pixels and channels of one example (Ba et al., arXiv 1607.06450)."""
+
+    eps: float = 1e-5
+    """Added to the variance."""
+
+    def __post_init__(self):
+        positive("eps", self.eps)
+
+
+@dataclass(frozen=True)
+class WeightNorm:
+    """Each unit's weights as length times direction (Salimans and Kingma, arXiv 1602.07868)."""
+
+
+@dataclass(frozen=True)
+class LocalResponseNorm:
+    """x / (k + α Σ x²)^β over neighbouring channels (Krizhevsky et al., 2012, section 3.3)."""
+
+    size: int = 5
+    """n, channels in the sum: the channel's own and its neighbours on both sides."""
+    k: float = 2.0
+    """Added to the sum."""
+    alpha: float = 1e-4
+    """Of the sum."""
+    beta: float = 0.75
+    """The power."""
+
+    def __post_init__(self):
+        whole("size", self.size)
+        positive("k", self.k)
+        not_negative("alpha", self.alpha)
+        positive("beta", self.beta)
+
+
+Norm = NoNorm | GhostBatchNorm | GroupNorm | LayerNorm | WeightNorm | LocalResponseNorm
+
+# ---- networks -------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class MLP:
-    """Fully connected layers with ReLU."""
+    """Fully connected layers with ReLU.
+
+    `MLP((512,) * 5, GhostBatchNorm())` is F1 of Keskar et al. (arXiv 1609.04836).
+    """
 
     hidden: tuple[int, ...] = (64,)
     """Width of each hidden layer."""
@@ -46,41 +103,137 @@ class MLP:
         for width in self.hidden:
             whole("hidden", width)
 
-    def build(self, input_shape: tuple[int, ...], num_classes: int, rngs):
-        """The network; parameters drawn from `rngs`."""
-        from jbatch.models.mlp import MLPNetwork
-
-        return MLPNetwork(self, input_shape, num_classes, rngs)
-
 
 @dataclass(frozen=True)
-class SmallResNet:
-    """A stem, one residual block per width (each but the first halves the image), a mean, a head.
-
-    The basic block of He et al. (arXiv 1512.03385), small enough for a CPU.
-    """
+class SmallCNN:
+    """3×3 convolutions that each halve the image, and a linear head on what is left of it."""
 
     widths: tuple[int, ...] = (16, 32, 64)
-    """Channels of each block."""
+    """Channels of each convolution."""
     norm: Norm = GhostBatchNorm()
     """Before each ReLU."""
 
     def __post_init__(self):
-        if not self.widths:
-            raise Mistake("widths is empty: give the channels of one block at least")
-        for width in self.widths:
-            whole("widths", width)
-
-    def build(self, input_shape: tuple[int, ...], num_classes: int, rngs):
-        """The network; parameters drawn from `rngs`."""
-        from jbatch.models.small_resnet import SmallResNetNetwork
-
-        return SmallResNetNetwork(self, input_shape, num_classes, rngs)
+        _check_widths(self.widths)
 
 
-Model = MLP | SmallResNet
+@dataclass(frozen=True)
+class CifarResNet:
+    """The residual network for small images (He et al., arXiv 1512.03385, section 4.2).
+
+    With three widths and n blocks each it is ResNet-(6n + 2): 7 blocks are ResNet-44.
+    """
+
+    blocks: int = 7
+    """Residual blocks of each width."""
+    widths: tuple[int, ...] = (16, 32, 64)
+    """Channels; each but the first halves the image."""
+    norm: Norm = GhostBatchNorm()
+    """After each convolution."""
+
+    def __post_init__(self):
+        whole("blocks", self.blocks)
+        _check_widths(self.widths)
+        if list(self.widths) != sorted(self.widths):
+            raise Mistake(
+                f"widths {self.widths}: give none under the one before, for the shortcuts add "
+                "channels and take none away"
+            )
+
+
+@dataclass(frozen=True)
+class WideResNet:
+    """A wide residual network d-k (Zagoruyko and Komodakis, arXiv 1605.07146)."""
+
+    depth: int = 16
+    """d, 6n + 4 for n blocks of each width."""
+    widen: int = 4
+    """k: the groups have 16k, 32k and 64k channels."""
+    norm: Norm = GhostBatchNorm()
+    """Before each convolution."""
+
+    def __post_init__(self):
+        whole("depth", self.depth, least=10)
+        if self.depth % 6 != 4:
+            raise Mistake(f"depth {self.depth} is not 6n + 4: give one as 10, 16, 22 or 28")
+        whole("widen", self.widen)
+
+
+@dataclass(frozen=True)
+class ResNet50:
+    """ResNet-50 (He et al., arXiv 1512.03385) as Goyal et al. train it (arXiv 1706.02677).
+
+    The stride is on the 3×3 convolution, and the last scale of each block starts at 0.
+    """
+
+    norm: Norm = GhostBatchNorm(32)
+    """After each convolution."""
+
+
+@dataclass(frozen=True)
+class InceptionResNetV2:
+    """Inception-ResNet-V2 (Szegedy et al., arXiv 1602.07261), for images of 75×75 or more.
+
+    The network of its authors' code, of 55.8 million parameters, on which results rest; the paper's
+    text draws another stem.
+    """
+
+    norm: Norm = GhostBatchNorm(32, decay=0.9997, eps=1e-3)
+    """After each convolution but those that end a residual branch."""
+    dropout: float = 0.2
+    """Share of features dropped before the head, in training."""
+    auxiliary_head: bool = False
+    """A second head after the 17×17 blocks in training; its loss counts 0.4."""
+
+    def __post_init__(self):
+        share("dropout", self.dropout)
+
+
+@dataclass(frozen=True)
+class KeskarC1:
+    """C1 of Keskar et al. (arXiv 1609.04836), after AlexNet; C3 with 100 classes.
+
+    Two 5×5 convolutions of 64 channels, each with a pool; dense layers of 384 and 192.
+    """
+
+    norm: Norm = GhostBatchNorm()
+    """Before each ReLU."""
+    dropout: float = 0.5
+    """Share of the dense layers' features dropped in training."""
+
+    def __post_init__(self):
+        share("dropout", self.dropout)
+
+
+@dataclass(frozen=True)
+class KeskarC2:
+    """C2 of Keskar et al. (arXiv 1609.04836), after VGG; C4 with 100 classes.
+
+    Stacks of 2, 2, 3, 3 and 3 convolutions of 64 to 512 channels, each with a pool; a dense layer
+    of 512.
+    """
+
+    norm: Norm = GhostBatchNorm()
+    """Before each ReLU."""
+    dropout: float = 0.5
+    """Share of the dense layer's features dropped in training."""
+
+    def __post_init__(self):
+        share("dropout", self.dropout)
+
+
+Model = (
+    MLP | SmallCNN | CifarResNet | WideResNet | ResNet50 | InceptionResNetV2 | KeskarC1 | KeskarC2
+)
 
 
 def ghost_batch(model: Model) -> int | None:
     """g of the model's batch norm; None if it has none."""
     return model.norm.ghost_batch if isinstance(model.norm, GhostBatchNorm) else None
+
+
+def _check_widths(widths: tuple[int, ...]) -> None:
+    if not widths:
+        raise Mistake("widths is empty: give the channels of one layer at least")
+    for width in widths:
+        whole("widths", width)

@@ -1,12 +1,13 @@
-"""Resident data: standardization, augmentation by position, evaluation batches."""
+"""Resident data: augmentation by position, evaluation batches."""
 
 import jax
 import numpy as np
 import pytest
 
-from jbatch.data.augment import Augment, augment
-from jbatch.data.resident import Resident, evaluation_batch, standardization, training_batch
-from jbatch.data.sources import Arrays, Digits, Split
+from jbatch.data.augment import Augment, augment, example_keys
+from jbatch.data.normalize import Standardize, affine
+from jbatch.data.resident import Resident, evaluation_batch, training_batch
+from jbatch.data.sources import Arrays, Digits
 from jbatch.errors import Mistake
 
 DIGITS = Digits().load()
@@ -19,34 +20,23 @@ def test_digits_are_scikit_learns():
     assert np.bincount(DIGITS.test.labels).min() > 20
 
 
-def test_training_set_is_standardized_per_channel():
-    images = np.random.default_rng(0).integers(0, 200, (50, 4, 4, 3)).astype(np.uint8)
-    mean, scale = standardization(Split(images, np.zeros(50, np.int32)))
-    np.testing.assert_allclose(mean, images.mean((0, 1, 2)), rtol=1e-6)
-    np.testing.assert_allclose(1 / scale, images.std((0, 1, 2)), rtol=1e-6)
-
-
-def test_a_constant_channel_is_not_divided_by_zero():
-    _, scale = standardization(Split(np.full((5, 2, 2, 1), 7, np.uint8), np.zeros(5, np.int32)))
-    assert scale.tolist() == [1]
-
-
 @pytest.fixture
 def resident():
-    return Resident(*DIGITS.train, *standardization(DIGITS.train))
+    return Resident(*DIGITS.train, *affine(Standardize(), DIGITS.train.images))
 
 
 def test_augmentation_is_keyed_by_position(resident):
     order = np.arange(1500, dtype=np.int32)
 
     def take(epoch, places):
-        batch = jax.jit(training_batch, static_argnums=5)(
+        batch = jax.jit(training_batch, static_argnums=(5, 6))(
             resident,
             order,
             np.uint32(0),
             np.uint32(epoch),
             np.array(places, np.uint32),
             Augment(pad=1, flip=True),
+            Standardize(),
         )
         return np.asarray(batch.images)
 
@@ -59,13 +49,8 @@ def test_augmentation_is_keyed_by_position(resident):
 
 def test_crops_and_flips_are_of_the_padded_image():
     images = np.random.default_rng(0).integers(1, 255, (300, 3, 3, 2)).astype(np.uint8)
-    changed = augment(
-        Augment(pad=1, flip=True),
-        images,
-        np.uint32(0),
-        np.uint32(0),
-        np.arange(300, dtype=np.uint32),
-    )
+    keys = example_keys(np.uint32(0), np.uint32(0), np.arange(300, dtype=np.uint32))
+    changed = augment(Augment(pad=1, flip=True), images, keys)
     padded = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)))
     seen = set()
     for before, after in zip(padded, np.asarray(changed), strict=True):
@@ -83,13 +68,13 @@ def test_crops_and_flips_are_of_the_padded_image():
 
 def test_no_augmentation_changes_nothing(resident):
     images = resident.images[:5]
-    assert augment(Augment(), images, np.uint32(0), np.uint32(0), np.arange(5)) is images
+    assert augment(Augment(), images, None) is images
 
 
 def test_evaluation_batches_hold_every_example_once(resident):
     counted = []
     for start in range(0, 1500, 400):
-        batch, exists = evaluation_batch(resident, np.int32(start), 400)
+        batch, exists = evaluation_batch(resident, np.int32(start), 400, Standardize())
         counted += (start + np.flatnonzero(exists)).tolist()
         np.testing.assert_array_equal(
             np.asarray(batch.labels)[np.asarray(exists)], resident.labels[start : start + 400]

@@ -1,0 +1,50 @@
+"""From a network's value to its flax.nnx module."""
+
+from flax import nnx
+
+from jbatch.models.cifar_resnet import CifarResNetNetwork
+from jbatch.models.inception_resnet_v2 import InceptionResNetV2Network
+from jbatch.models.keskar import KeskarC1Network, KeskarC2Network
+from jbatch.models.mlp import MLPNetwork
+from jbatch.models.resnet50 import ResNet50Network
+from jbatch.models.small_cnn import SmallCNNNetwork
+from jbatch.models.specs import (
+    MLP,
+    CifarResNet,
+    InceptionResNetV2,
+    KeskarC1,
+    KeskarC2,
+    Model,
+    ResNet50,
+    SmallCNN,
+    WideResNet,
+)
+from jbatch.models.wide_resnet import WideResNetNetwork
+
+NETWORKS = {
+    MLP: MLPNetwork,
+    SmallCNN: SmallCNNNetwork,
+    CifarResNet: CifarResNetNetwork,
+    WideResNet: WideResNetNetwork,
+    ResNet50: ResNet50Network,
+    InceptionResNetV2: InceptionResNetV2Network,
+    KeskarC1: KeskarC1Network,
+    KeskarC2: KeskarC2Network,
+}
+
+
+def build(
+    model: Model, input_shape: tuple[int, ...], num_classes: int, rngs: nnx.Rngs
+) -> nnx.Module:
+    """The network, called with (images, training); parameters drawn from `rngs`.
+
+    Args:
+        model: the value.
+        input_shape: (H, W, C) of an image.
+        num_classes: logits.
+        rngs: of the initial parameters.
+
+    Raises:
+        Mistake: if the images are too small for it, or its norm does not fit its channels.
+    """
+    return NETWORKS[type(model)](model, input_shape, num_classes, rngs)

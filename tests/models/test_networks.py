@@ -1,0 +1,227 @@
+"""Every network: its published size, its gradient, and that any norm and dtype go through it."""
+
+import math
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+from jbatch import compile, step
+from jbatch.data.resident import Batch
+from jbatch.errors import Mistake
+from jbatch.layout import Layout
+from jbatch.models import (
+    MLP,
+    CifarResNet,
+    GhostBatchNorm,
+    GroupNorm,
+    InceptionResNetV2,
+    KeskarC1,
+    KeskarC2,
+    LayerNorm,
+    LocalResponseNorm,
+    NoNorm,
+    ResNet50,
+    SmallCNN,
+    WeightNorm,
+    WideResNet,
+)
+from jbatch.models.build import build
+from jbatch.models.norm import Pass
+from jbatch.models.resnet50 import BottleneckBlock
+from jbatch.optimizer import SGD
+from jbatch.step import Task
+
+CIFAR, IMAGENET = ((32, 32, 3), 10), ((224, 224, 3), 1000)
+PUBLISHED = [  # parameters
+    (WideResNet(16, 4), CIFAR, 2_748_890),  # 2.75 M (Smith et al.; Zagoruyko and Komodakis)
+    (WideResNet(28, 10), CIFAR, 36_479_194),  # 36.5 M
+    (WideResNet(40, 4), CIFAR, 8_949_210),  # 8.9 M
+    (ResNet50(), IMAGENET, 25_557_032),  # 25.56 M
+    (InceptionResNetV2(), ((299, 299, 3), 1000), 55_843_464),  # 55.8 M
+    (CifarResNet(7), CIFAR, 658_586),  # ResNet-44: 0.66 M
+    (CifarResNet(3), CIFAR, 269_722),  # ResNet-20: 0.27 M
+    # No figure is published: layer by layer, weights and two per channel of each norm.
+    (
+        MLP((512,) * 5, GhostBatchNorm()),  # F1
+        ((28, 28, 1), 10),
+        784 * 512 + 4 * 512 * 512 + 5 * 2 * 512 + 512 * 10 + 10,
+    ),
+    (
+        KeskarC1(),
+        CIFAR,
+        25 * 64 * (3 + 64) + 64 * 384 + 384 * 192 + 2 * (64 + 64 + 384 + 192) + 192 * 10 + 10,
+    ),
+    (
+        KeskarC2(),  # C4
+        ((32, 32, 3), 100),
+        9 * (3 * 64 + 64 * 64 + 64 * 128 + 128**2 + 128 * 256 + 2 * 256**2 + 256 * 512 + 5 * 512**2)
+        + 2 * (2 * 64 + 2 * 128 + 3 * 256 + 6 * 512)
+        + (512 * 512 + 2 * 512)
+        + (512 * 100 + 100),
+    ),
+    (SmallCNN(), ((28, 28, 1), 10), 33_658),
+]
+
+
+@pytest.mark.parametrize(("model", "of", "count"), PUBLISHED, ids=lambda value: str(value)[:24])
+def test_parameter_counts(model, of, count):
+    network = nnx.eval_shape(lambda: build(model, *of, nnx.Rngs(0)))
+    params = nnx.state(network, nnx.Param)
+    assert sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params)) == count
+    assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype("float32")}
+
+
+def test_resnet50_blocks_begin_as_their_shortcuts():
+    block = BottleneckBlock(GhostBatchNorm(4), 16, 4, 1, nnx.Rngs(0))
+    x = jnp.abs(batch_of(task_of(ResNet50(), (6, 6, 16))).images)  # as ReLU leaves it
+    np.testing.assert_array_equal(block(x, Pass(Layout(8, 1, 4), None)), x)
+    network = nnx.eval_shape(lambda: build(ResNet50(), (64, 64, 3), 10, nnx.Rngs(0)))
+    strides = [block.conv.conv.stride for block in network.blocks]
+    assert strides == [1] * 3 + [2, 1, 1, 1] + [2] + [1] * 5 + [2, 1, 1]  # on the 3×3
+    assert all(block.reduce.conv.stride == 1 for block in network.blocks)
+
+
+def task_of(model, input_shape, dtype="float32", label_smoothing=0.0):
+    return Task(model, SGD(), 0.9, label_smoothing, dtype, input_shape, 10)
+
+
+def batch_of(task, size=8):
+    rng = np.random.default_rng(0)
+    return Batch(
+        rng.normal(size=(size, *task.input_shape)).astype(np.float32),
+        rng.integers(0, 10, size).astype(np.int32),
+        jax.random.split(jax.random.key(1), size),
+    )
+
+
+NORMS = [
+    NoNorm(),
+    GhostBatchNorm(4),
+    GroupNorm(2),
+    LayerNorm(),
+    WeightNorm(),
+    LocalResponseNorm(),
+]
+SMALL = [
+    (MLP((16, 16)), (6, 6, 2)),
+    (SmallCNN((4, 8)), (9, 9, 2)),
+    (CifarResNet(1, (4, 8)), (8, 8, 2)),
+    (KeskarC1(), (21, 23, 1)),
+    (WideResNet(10, 1), (8, 8, 2)),
+]
+CHECKED = [
+    *[(type(model)(**vars(model) | {"norm": GhostBatchNorm(4)}), shape) for model, shape in SMALL],
+    *[(CifarResNet(1, (4, 8), norm), (8, 8, 2)) for norm in NORMS],
+]
+
+
+@pytest.mark.parametrize(("model", "shape"), CHECKED, ids=lambda value: str(value)[:60])
+def test_gradients_by_finite_differences(model, shape):
+    """Along the gradient itself, where the slope is its length and rounding matters least."""
+    task = task_of(model, shape, label_smoothing=0.1)
+    state = jax.jit(partial(step.init, task))(np.uint32(0))
+    gather = jax.jit(partial(step.gather, task, Layout(8, 1, 4)))
+    batch = batch_of(task)
+    gradients = gather(state, batch).gradients
+    length = float(optax.tree.norm(gradients))
+
+    def loss_at(distance):
+        params = jax.tree.map(
+            lambda p, g: p + jnp.float32(distance / length) * g, state.params, gradients
+        )
+        return float(gather(state._replace(params=params), batch).loss)
+
+    # Central differences: the error falls as h² but for the kinks of ReLU. A loss near 20 is
+    # rounded by 2e-6, which is 1e-4 of the 0.02 that it changes by.
+    h = 0.01 / length
+    assert (loss_at(h) - loss_at(-h)) / (2 * h) == pytest.approx(length, rel=5e-3)
+
+
+@pytest.mark.parametrize("norm", NORMS, ids=repr)
+def test_bfloat16_is_float32_to_its_precision(norm):
+    model, shape = CifarResNet(1, (4, 8), norm), (8, 8, 2)
+    wide, narrow = task_of(model, shape), task_of(model, shape, "bfloat16")
+    state = jax.jit(partial(step.init, wide))(np.uint32(0))
+    layout, batch = Layout(8, 1, 4), batch_of(wide)
+    expected = jax.jit(partial(step.gather, wide, layout))(state, batch)
+    found = jax.jit(partial(step.gather, narrow, layout))(state, batch)
+    assert {leaf.dtype for leaf in jax.tree.leaves(found)} == {jnp.dtype("float32")}
+    # bfloat16 has 8 bits: each of some ten operations rounds by up to 2⁻⁹, 2% of a value in all.
+    assert float(found.loss) == pytest.approx(float(expected.loss), rel=2e-2)
+    assert float(found.loss) != float(expected.loss)
+    difference = optax.tree.norm(optax.tree.sub(found.gradients, expected.gradients))
+    # A value within 2% of the spread around 0 may round to the other side of its ReLU. That is a
+    # share f = 2%/√(2π)·2 = 1.6% of the units, whose gradients are then wrong altogether: √f = 13%
+    # of the length for a layer, and 22% for the three layers here.
+    assert float(difference) < 0.22 * float(optax.tree.norm(expected.gradients))
+
+
+def test_an_auxiliary_head_counts_in_training_only():
+    model = InceptionResNetV2(auxiliary_head=True)
+    task = task_of(model, (75, 75, 3))
+    state = jax.eval_shape(partial(step.init, task), np.uint32(0))
+    images = jax.ShapeDtypeStruct((2, 75, 75, 3), np.float32)
+    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 2))
+
+    def heads(training):
+        forward = partial(step.forward, task, training=training)
+        return jax.eval_shape(forward, state.params, state.stats, images)[0]
+
+    assert [head.shape for head in heads(None)] == [(2, 10)]
+
+    def trained(params, stats, images, keys):
+        return step.forward(task, params, stats, images, Pass(Layout(2, 1, 2), keys))
+
+    (main, auxiliary), _ = jax.eval_shape(trained, state.params, state.stats, images, keys)
+    assert main.shape == auxiliary.shape == (2, 10)
+
+
+@pytest.mark.parametrize(
+    ("model", "shape", "message"),
+    [
+        (InceptionResNetV2(), (74, 299, 3), "74×299 pixels are too small.* 75×75 or more"),
+        (KeskarC1(), (20, 20, 1), "20×20 pixels are too small"),
+        (KeskarC2(), (31, 32, 3), "31×32 pixels are too small.* 32×32"),
+        (CifarResNet(norm=GroupNorm()), (32, 32, 3), "32 groups do not divide a layer of 16"),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_what_does_not_fit_is_refused(model, shape, message):
+    with pytest.raises(Mistake, match=message):
+        step.graph(task_of(model, shape))
+
+
+def test_the_smallest_images_fit():
+    for model, shape in ((InceptionResNetV2(), (75, 75, 3)), (KeskarC1(), (21, 21, 1))):
+        step.graph(task_of(model, shape))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("model", "shape"), [(ResNet50(), (64, 64, 3)), (InceptionResNetV2(), (75, 75, 3))], ids=repr
+)
+def test_the_large_networks_train(model, shape):
+    """A few updates on one batch bring its loss down."""
+    task = task_of(model, shape)
+    state = jax.jit(partial(step.init, task))(np.uint32(0))
+    batch = batch_of(task)
+    mapped = compile.parallel.compile_over_devices(
+        lambda state, batch: step.apply(
+            task, state, step.gather(task, Layout(8, 1, 8), state, batch), 0.02, 8.0, 1.0
+        ),
+        compile.parallel.make_mesh(jax.devices()[:1]),
+        "shard_map",
+        jax.eval_shape(lambda: (state, batch)),
+        per_device=(False, False),
+        per_device_out=(False, False),
+    )
+    losses = []
+    for _ in range(6):
+        state, loss = mapped(state, batch)
+        losses.append(float(loss))
+    assert losses[-1] < 0.8 * losses[0]

@@ -1,0 +1,143 @@
+"""Each norm against its formula in NumPy float64."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from jbatch.errors import Mistake
+from jbatch.layout import Layout
+from jbatch.models import (
+    GhostBatchNorm,
+    GroupNorm,
+    LayerNorm,
+    LocalResponseNorm,
+    NoNorm,
+    WeightNorm,
+)
+from jbatch.models.layers import Conv, Dropout, Linear
+from jbatch.models.norm import Pass, norm_layer
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(1, 3, (12, 5, 4, 8)).astype(np.float32)
+X64 = X.astype(np.float64)
+SCALE, BIAS = RNG.normal(1, 0.2, 8).astype(np.float32), RNG.normal(0, 0.2, 8).astype(np.float32)
+# Float32 means of some hundred terms, then a division and two products: a few units of 2⁻²⁴ of
+# values up to 10.
+TOLERANCE = 1e-5
+
+
+def affine_layer(norm):
+    layer = norm_layer(norm, 8)
+    layer.scale[...], layer.bias[...] = jnp.array(SCALE), jnp.array(BIAS)
+    return layer
+
+
+def centred(x, axes, eps=1e-5):
+    return (x - x.mean(axes, keepdims=True)) / np.sqrt(x.var(axes, keepdims=True) + eps)
+
+
+def layout(size, group, devices=1):
+    return Pass(Layout(size, devices, group), None)
+
+
+@pytest.mark.parametrize("group", [12, 4, 1])
+def test_ghost_batch_norm(group):
+    layer = affine_layer(GhostBatchNorm(group))
+    found = layer(X, layout(12, group))
+    groups = X64.reshape(12 // group, -1, 8)
+    expected = centred(groups, (1,)).reshape(X.shape) * SCALE + BIAS
+    np.testing.assert_allclose(found, expected, rtol=0, atol=TOLERANCE)
+    # What it leaves are the sums over ghost batches of their statistics.
+    np.testing.assert_allclose(layer.mean[...], groups.mean(1).sum(0), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(layer.var[...], groups.var(1).sum(0), rtol=1e-5)
+
+
+def test_ghost_batch_norm_evaluates_by_its_running_statistics():
+    layer = affine_layer(GhostBatchNorm())
+    layer.mean[...], layer.var[...] = jnp.array(BIAS), jnp.square(jnp.array(SCALE))
+    expected = (X64 - BIAS) / np.sqrt(SCALE.astype(np.float64) ** 2 + 1e-5) * SCALE + BIAS
+    np.testing.assert_allclose(layer(X, None), expected, rtol=0, atol=2 * TOLERANCE)
+
+
+@pytest.mark.parametrize("groups", [1, 2, 8])
+def test_group_norm(groups):
+    found = affine_layer(GroupNorm(groups))(X, None)
+    expected = centred(X64.reshape(12, 20, groups, -1), (1, 3)).reshape(X.shape) * SCALE + BIAS
+    np.testing.assert_allclose(found, expected, rtol=0, atol=TOLERANCE)
+
+
+def test_layer_norm():
+    expected = centred(X64, (1, 2, 3)) * SCALE + BIAS
+    np.testing.assert_allclose(affine_layer(LayerNorm())(X, None), expected, atol=TOLERANCE)
+    dense = X[:, 0, 0]  # after a fully connected layer
+    expected = centred(dense.astype(np.float64), (1,)) * SCALE + BIAS
+    np.testing.assert_allclose(affine_layer(LayerNorm())(dense, None), expected, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("size", [5, 3, 2])
+def test_local_response_norm(size):
+    norm = LocalResponseNorm(size, k=1.5, alpha=0.02, beta=0.6)
+    expected = np.empty_like(X64)
+    for channel in range(8):
+        first = max(0, channel - size // 2)
+        last = min(8, channel - size // 2 + size)
+        sums = (X64[..., first:last] ** 2).sum(-1)
+        expected[..., channel] = X64[..., channel] / (1.5 + 0.02 * sums) ** 0.6
+    np.testing.assert_allclose(norm_layer(norm, 8)(X, None), expected, rtol=0, atol=TOLERANCE)
+
+
+def test_no_norm_is_the_identity():
+    assert norm_layer(NoNorm(), 8)(X, None) is X
+
+
+def test_weight_norm_is_length_times_direction():
+    layer = Linear(WeightNorm(), 6, 8, rngs=nnx.Rngs(0))
+    kernel = np.asarray(layer.kernel[...], np.float64)
+    np.testing.assert_allclose(layer.weights(jnp.float32), kernel, rtol=1e-6)  # at the start
+    layer.gain[...] = jnp.array(SCALE)
+    layer.kernel[...] = layer.kernel[...] * 3  # its length does not count
+    expected = SCALE * kernel / np.linalg.norm(kernel, axis=0)
+    np.testing.assert_allclose(layer.weights(jnp.float32), expected, rtol=0, atol=1e-6)
+    conv = Conv(WeightNorm(), 3, 8, 3, rngs=nnx.Rngs(0))
+    assert conv.gain[...].shape == (8,)
+
+
+def test_a_bias_only_where_no_norm_takes_it_away():
+    def biased(norm):
+        return Conv(norm, 3, 8, 3, rngs=nnx.Rngs(0)).bias is not None
+
+    assert all(map(biased, (NoNorm(), WeightNorm(), LocalResponseNorm())))
+    assert not any(map(biased, (GhostBatchNorm(), GroupNorm(8), LayerNorm())))
+
+
+def test_groups_must_divide_the_channels():
+    with pytest.raises(Mistake, match="32 groups do not divide a layer of 48 channels"):
+        norm_layer(GroupNorm(), 48)
+
+
+@pytest.mark.parametrize(
+    "norm", [GhostBatchNorm(4), GroupNorm(2), LayerNorm(), LocalResponseNorm()], ids=repr
+)
+def test_statistics_are_float32_whatever_is_computed_in(norm):
+    """A mean far above the spread, where bfloat16 statistics would be nothing but rounding."""
+    far = (1000 + X).astype(jnp.bfloat16)
+    layer = norm_layer(norm, 8)
+    found = layer(far, layout(12, 4))
+    assert found.dtype == jnp.bfloat16
+    expected = norm_layer(norm, 8)(far.astype(jnp.float32), layout(12, 4))
+    np.testing.assert_array_equal(found, expected.astype(jnp.bfloat16))
+
+
+def test_dropout_is_keyed_by_example():
+    keys = jax.random.split(jax.random.key(0), 12)
+    dropout = Dropout(0.25)
+    x = np.ones((12, 4000), np.float32)
+    found = np.asarray(dropout(x, Pass(None, keys)))
+    assert set(np.unique(found)) == {0, np.float32(1 / 0.75)}
+    # Of 48,000 draws the share dropped has a deviation of 0.002.
+    assert (found == 0).mean() == pytest.approx(0.25, abs=0.01)
+    np.testing.assert_array_equal(dropout(x[3:5], Pass(None, keys[3:5])), found[3:5])
+    assert not np.array_equal(Dropout(0.25, 1)(x, Pass(None, keys)), found)
+    assert dropout(x, None) is x
