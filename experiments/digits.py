@@ -18,7 +18,7 @@ import optax
 
 from jbatch.data.augment import Augment
 from jbatch.data.sources import Digits
-from jbatch.experiment import Comparison, Coupling, Experiment
+from jbatch.experiment import Claim, Comparison, Coupling, Experiment
 from jbatch.models import MLP
 from jbatch.optimizer import SGD
 
@@ -50,4 +50,6 @@ variants = {
     for name, (schedule, max_batch_size) in SETTINGS.items()
 }
 
-comparison = Comparison(baseline="decaying", controls=("constant",), margin=1.5)
+comparison = Comparison(
+    (Claim("decaying", same=("hybrid", "increasing"), different=("constant",)),), margin=1.5
+)

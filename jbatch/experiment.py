@@ -118,21 +118,36 @@ class Experiment:
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """What `jbatch compare` does with a file's variants, and what it should find.
-
-    Stated before it is run: the runs named neither baseline nor control should end within `margin`
-    of the baseline in test accuracy, and the controls outside.
-    """
+class Claim:
+    """Which variants should end like a baseline, and which should not."""
 
     baseline: str
     """The variant that the others are compared with, seed by seed."""
-    controls: tuple[str, ...] = ()
-    """Variants that should not coincide with the baseline."""
+    same: tuple[str, ...] = ()
+    """Should end within the margin of it."""
+    different: tuple[str, ...] = ()
+    """Controls: should end outside."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What `jbatch compare` should find among a file's variants, stated before it is run."""
+
+    claims: tuple[Claim, ...]
+    """Each with a baseline of its own."""
     margin: float = 0.5
-    """Percentage points of test accuracy within which two schedules count as the same."""
+    """Percentage points of test accuracy within which two variants count as the same."""
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     """One run of every variant for each."""
 
     def __post_init__(self):
         positive("margin", self.margin)
+
+    @property
+    def variants(self) -> set[str]:
+        """All that the claims name."""
+        return {
+            name
+            for claim in self.claims
+            for name in (claim.baseline, *claim.same, *claim.different)
+        }

@@ -51,7 +51,7 @@ def load_experiment_file(path: Path) -> ExperimentFile:
             raise Mistake(
                 f"{path}: `comparison` is a {type(comparison).__name__}, not a jbatch Comparison"
             )
-        unknown = {comparison.baseline, *comparison.controls} - set(variants)
+        unknown = comparison.variants - set(variants)
         if unknown:
             raise Mistake(
                 f"{path}: comparison names {', '.join(sorted(unknown))}, which is no variant: it "

@@ -141,6 +141,8 @@ def describe(value: Any) -> Any:
     match value:
         case None | bool() | int() | float() | str():
             return value
+        case Path():
+            return str(value)
         case Mapping():
             return {str(key): describe(part) for key, part in value.items()}
         case list() | tuple():
@@ -149,7 +151,8 @@ def describe(value: Any) -> Any:
             digest = hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
             return f"{value.dtype} {value.shape} sha256 {digest}"
         case _ if dataclasses.is_dataclass(value):
-            parts = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+            fields = [field for field in dataclasses.fields(value) if field.compare]
+            parts = {field.name: getattr(value, field.name) for field in fields}
             described = {name: describe(v) for name, v in parts.items() if not callable(v)}
             return {"class": type(value).__name__, **described}
     raise TypeError(f"an experiment holds a {type(value).__name__}, which cannot be described")

@@ -15,9 +15,9 @@ from jbatch import compile, parallel, step
 from jbatch.ahead import Ahead
 from jbatch.checkpoint import Checkpoints, parameters_digest
 from jbatch.compile import Setup
+from jbatch.data.dataset import Dataset, Split
 from jbatch.data.normalize import Normalize, affine
 from jbatch.data.resident import Resident, ResidentFeed, ResidentInputs
-from jbatch.data.sources import Dataset, Split
 from jbatch.drive import Driver
 from jbatch.errors import Mistake
 from jbatch.evaluate import Evaluation, evaluate

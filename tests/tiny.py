@@ -4,7 +4,7 @@ import optax
 
 from jbatch.data.augment import Augment
 from jbatch.data.sources import Digits
-from jbatch.experiment import Comparison, Coupling, Experiment
+from jbatch.experiment import Claim, Comparison, Coupling, Experiment
 from jbatch.models import MLP, GhostBatchNorm
 
 SCHEDULE = optax.piecewise_constant_schedule(0.05, {2: 1 / 3})
@@ -28,4 +28,4 @@ variants = {
     for name, max_batch_size in {"decaying": 40, "growing": 120}.items()
 }
 
-comparison = Comparison(baseline="decaying", margin=5, seeds=(0, 1))
+comparison = Comparison((Claim("decaying", same=("growing",)),), margin=5, seeds=(0, 1))

@@ -9,6 +9,7 @@ from importlib import import_module
 from jbatch.errors import Mistake
 
 VERBS = {  # each a module of this package, with `run(arguments)`
+    "prepare": "write a data set from its official files for TensorFlow Datasets",
     "plan": "print what a schedule becomes: every phase, without any device",
     "train": "train one variant of an experiment, or go on with it",
     "compare": "train several variants over several seeds; one table and one report",

@@ -56,7 +56,7 @@ def run(arguments: Sequence[str]) -> None:
         raise Mistake(f"{' '.join(chosen)}: name each variant once")
     if any(experiments[name].seed != file.variant(name).seed for name in chosen):
         raise Mistake("--seed is for one run: give --seeds, as in --seeds 3")
-    stated = file.comparison or Comparison(baseline=chosen[0])
+    stated = file.comparison or Comparison(claims=())
     seeds = stated.seeds if options.seeds is None else options.seeds
     if not seeds or len(set(seeds)) != len(seeds):
         raise Mistake(f"--seeds {' '.join(map(str, seeds))}: give each seed once, at least one")

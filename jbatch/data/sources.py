@@ -1,26 +1,13 @@
 """Where examples come from."""
 
+import math
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
-from jbatch.errors import Mistake
-
-
-class Split(NamedTuple):
-    """Images and labels of a training or a test set."""
-
-    images: np.ndarray  # (N, H, W, C) uint8
-    labels: np.ndarray  # (N,) int32, 0 ≤ label < num_classes
-
-
-class Dataset(NamedTuple):
-    """A data set in memory."""
-
-    train: Split
-    test: Split
-    num_classes: int
+from jbatch.data.dataset import Dataset, Split
+from jbatch.data.tfds import TFDS
+from jbatch.errors import Mistake, whole
 
 
 @dataclass(frozen=True)
@@ -87,4 +74,43 @@ class Arrays:
         return Split(images, labels.astype(np.int32))
 
 
-Data = Digits | Arrays
+@dataclass(frozen=True)
+class Generated:
+    """Noise around a random image of each class, for runs where only sizes and speed matter."""
+
+    num_train: int
+    """Training examples."""
+    num_test: int
+    """Test examples."""
+    shape: tuple[int, int, int]
+    """(H, W, C) of an image."""
+    num_classes: int
+    """Classes, each as frequent as the others."""
+
+    def __post_init__(self):
+        for name in ("num_train", "num_test", "num_classes"):
+            whole(name, getattr(self, name))
+        for size in self.shape:
+            whole("shape", size)
+
+    def load(self) -> Dataset:
+        """Generate both splits, the same ones always."""
+        size = math.prod(self.shape)
+        patterns = _random_bytes(0, self.num_classes * size).reshape(self.num_classes, size)
+
+        def split(key: int, count: int) -> Split:
+            labels = np.arange(count, dtype=np.int32) % self.num_classes
+            noise = _random_bytes(key, count * size).reshape(count, size)
+            images = noise // 4 * 3 + patterns[labels] // 4
+            return Split(images.reshape(count, *self.shape), labels)
+
+        return Dataset(split(1, self.num_train), split(2, self.num_test), self.num_classes)
+
+
+def _random_bytes(key: int, count: int) -> np.ndarray:
+    """Of Philox's raw stream, which NumPy keeps stable: (count,) uint8."""
+    words = np.random.Philox(key=key).random_raw(-(-count // 8))
+    return words.view(np.uint8)[:count]
+
+
+Data = Digits | TFDS | Generated | Arrays

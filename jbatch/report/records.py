@@ -134,40 +134,39 @@ def summarize(records: Sequence[Record]) -> list[Summary]:
 
 
 def find(summaries: Sequence[Summary], comparison: Comparison | None) -> list[Finding]:
-    """Differences in final test accuracy from the baseline, paired by seed.
-
-    The interval is Student's t over the seeds' differences. There is nothing to find where the
-    experiment states no comparison, or its baseline was not run.
-    """
-    by_name = {summary.variant: summary for summary in summaries}
-    if comparison is None or comparison.baseline not in by_name:
+    """What the finished runs say of each claim whose baseline was run."""
+    if comparison is None:
         return []
-    baseline = by_name.pop(comparison.baseline)
-    findings = []
-    for name, summary in by_name.items():
-        paired = [seed for seed in summary.seeds if seed in baseline.seeds]
-        if not paired:
-            continue
-        differences = np.array(
-            [
-                summary.test_accuracy[summary.seeds.index(seed)]
-                - baseline.test_accuracy[baseline.seeds.index(seed)]
-                for seed in paired
-            ]
-        )
-        mean, interval = float(differences.mean()), None
-        if len(paired) > 1:
-            half = stats.t.ppf(0.975, len(paired) - 1) * stats.sem(differences)
-            interval = (mean - float(half), mean + float(half))
-        findings.append(
-            Finding(
-                variant=name,
-                baseline=comparison.baseline,
-                control=name in comparison.controls,
-                differences=differences,
-                mean=mean,
-                interval=interval,
-                margin=comparison.margin,
-            )
-        )
-    return findings
+    by_name = {summary.variant: summary for summary in summaries}
+    return [
+        _finding(by_name[name], by_name[claim.baseline], name in claim.different, comparison.margin)
+        for claim in comparison.claims
+        for name in (*claim.same, *claim.different)
+        if {name, claim.baseline} <= by_name.keys()
+        and set(by_name[name].seeds) & set(by_name[claim.baseline].seeds)
+    ]
+
+
+def _finding(summary: Summary, baseline: Summary, control: bool, margin: float) -> Finding:
+    """The difference in final test accuracy, paired by seed, with Student's t interval."""
+    paired = [seed for seed in summary.seeds if seed in baseline.seeds]
+    differences = np.array(
+        [
+            summary.test_accuracy[summary.seeds.index(seed)]
+            - baseline.test_accuracy[baseline.seeds.index(seed)]
+            for seed in paired
+        ]
+    )
+    mean, interval = float(differences.mean()), None
+    if len(paired) > 1:
+        half = stats.t.ppf(0.975, len(paired) - 1) * stats.sem(differences)
+        interval = (mean - float(half), mean + float(half))
+    return Finding(
+        variant=summary.variant,
+        baseline=baseline.variant,
+        control=control,
+        differences=differences,
+        mean=mean,
+        interval=interval,
+        margin=margin,
+    )

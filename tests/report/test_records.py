@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 
 import jbatch
-from jbatch.experiment import Comparison
+from jbatch.experiment import Claim, Comparison
 from jbatch.report.records import Summary, find
 from jbatch.report.text import conclusion, finding_text
 
@@ -22,7 +22,10 @@ def summary(variant, accuracy, seeds=None):
     return Summary(variant, PLAN, seeds, one, accuracy, one, one, one)
 
 
-COMPARISON = Comparison(baseline="decaying", controls=("constant",), margin=1.0)
+COMPARISON = Comparison(
+    (Claim("decaying", same=("increasing", "good", "bad", "unclear"), different=("constant",)),),
+    margin=1.0,
+)
 BASE = [90.0, 92.0, 91.0, 93.0, 92.0]
 
 
@@ -45,20 +48,29 @@ def test_verdicts(variant, shifts, verdict, as_claimed):
 
 def test_interval_is_students_t_of_the_paired_differences():
     shifts = np.array([0.5, -0.3, 0.1, 0.4, 0.2])
-    [finding] = find([summary("decaying", BASE), summary("x", BASE + shifts)], COMPARISON)
+    [finding] = find([summary("decaying", BASE), summary("good", BASE + shifts)], COMPARISON)
     expected = stats.ttest_1samp(shifts, 0).confidence_interval(0.95)
     assert finding.interval == pytest.approx((expected.low, expected.high))
     assert finding_text(finding) == (
-        "x − decaying: +0.18 points of test accuracy (95% interval −0.21 to +0.57), claimed within "
-        "±1: as claimed"
+        "good − decaying: +0.18 points of test accuracy (95% interval −0.21 to +0.57), claimed "
+        "within ±1: as claimed"
     )
 
 
 def test_seeds_are_paired_by_number():
-    runs = [summary("decaying", [90, 80], (0, 7)), summary("x", [80.5, 99], (7, 3))]
+    runs = [summary("decaying", [90, 80], (0, 7)), summary("good", [80.5, 99], (7, 3))]
     [finding] = find(runs, COMPARISON)
     assert finding.differences.tolist() == [0.5]
     assert finding.verdict == "undecided"  # one pair has no interval
+
+
+def test_each_claim_has_its_own_baseline():
+    comparison = Comparison((Claim("a", same=("b",)), Claim("c", different=("b", "not run"))))
+    runs = [summary("a", [90, 91]), summary("b", [90, 91]), summary("c", [80, 81])]
+    found = [(f.variant, f.baseline, f.mean, f.as_claimed) for f in find(runs, comparison)]
+    assert found == [("b", "a", 0.0, True), ("b", "c", 10.0, True)]
+    assert find(runs[1:], comparison)[0].baseline == "c"
+    assert find(runs, None) == []
 
 
 def test_conclusions():

@@ -1,0 +1,62 @@
+"""`jbatch prepare`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+from rich.progress import Progress
+
+from jbatch.cli.arguments import leading, print_help, read_options, wants_help
+from jbatch.errors import Mistake
+
+USAGE = "jbatch prepare NAME"
+
+
+@dataclass(frozen=True)
+class Options:
+    """Write a data set of official files, or of an image folder, for TensorFlow Datasets.
+
+    NAME, and what --from is for it:
+      cifar10, cifar100             "python version": its folder or tar.gz
+      mnist, fashion_mnist, kmnist  the folder of the four idx files, gz or not
+      imagenet2012                  the folder of ILSVRC2012_img_{train,val}.tar
+      any other                     photographs as train/CLASS/* and val/CLASS/*:
+                                    the folder, or a plain tar of it
+
+    `tfds.data_source(NAME, data_dir=DIR)` reads it then, and so does an experiment's TFDS(NAME).
+    What was interrupted goes on with the same command.
+
+    For example: jbatch prepare cifar10 --from cifar-10-python.tar.gz
+    """
+
+    source: Annotated[Path, tyro.conf.arg(name="from")]
+    """The file or folder."""
+    data_dir: Path | None = None
+    """TensorFlow Datasets' directory; None for $TFDS_DATA_DIR or ~/tensorflow_datasets."""
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Write it."""
+    names, rest = leading(arguments)
+    if wants_help(rest) or not arguments:
+        print_help(Options, USAGE, None)
+    if len(names) != 1:
+        raise Mistake(f"give one name first, not {len(names)}: {USAGE} --from PATH")
+    options = read_options(Options, rest, USAGE)
+
+    from jbatch.prepare import prepare
+
+    tasks = {}
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+
+        def progress(split: str, done: int, total: int) -> None:
+            if split not in tasks:
+                tasks[split] = bar.add_task(split, total=total)
+            bar.update(tasks[split], completed=done)
+
+        directory = prepare(names[0], options.source, options.data_dir, progress)
+        counts = ", ".join(f"{bar.tasks[task].total:,.0f} {name}" for name, task in tasks.items())
+    print(f"{names[0]}: {counts} examples in {directory}")

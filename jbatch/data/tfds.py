@@ -1,0 +1,120 @@
+"""Data sets that TensorFlow Datasets keeps on disk, read without TensorFlow."""
+
+import io
+import logging
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from jbatch.data.dataset import Dataset, Split
+from jbatch.errors import Mistake
+
+MOST_BYTES = 8 << 30  # of a split in memory, and on each device
+
+
+@dataclass(frozen=True)
+class TFDS:
+    """A data set in ArrayRecord by its name, as `jbatch prepare` or tfds itself has written it."""
+
+    name: str
+    """As cifar10, or with its config and version: imagenette/320px-v2:1.0.0."""
+    data_dir: Path | None = field(default=None, compare=False)  # where it lies is not what it is
+    """TensorFlow Datasets' directory; None for $TFDS_DATA_DIR or ~/tensorflow_datasets."""
+    train: str = "train"
+    """Split to train on."""
+    test: str = "test"
+    """Split to evaluate on."""
+
+    def load(self) -> Dataset:
+        """Both splits in memory; Mistake if they are not there, damaged or too large."""
+        return _load(self, self.data_dir)
+
+
+@lru_cache(1)  # many runs of one process train on the same
+def _load(data: TFDS, data_dir: Path | None) -> Dataset:
+    builder = _builder(data, data_dir)
+    train, test = (_split(builder, name) for name in (data.train, data.test))
+    return Dataset(train, test, builder.info.features["label"].num_classes)
+
+
+def _builder(data: TFDS, data_dir: Path | None):
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    import tensorflow_datasets as tfds
+
+    root = Path(data_dir or tfds.core.constants.DATA_DIR).expanduser()
+    name = data.name.split(":")[0]
+    advice = (
+        f"write it with `jbatch prepare {name} --from PATH --data-dir {root}`, or give the right "
+        "--data.data-dir"
+    )
+    if not (root / name).is_dir():
+        raise Mistake(f"{root} has no data set {data.name}: {advice}")
+    try:
+        builder = tfds.builder(data.name, data_dir=root)
+    except (ValueError, RuntimeError, OSError) as error:
+        said = str(error).splitlines()[0]
+        raise Mistake(f"{root / name} does not open ({said}): {advice}") from error
+    splits = builder.info.splits
+    if not splits:
+        there = ", ".join(sorted(path.name for path in (root / name).iterdir()))
+        raise Mistake(f"{builder.data_dir} is missing; {root / name} holds {there}: {advice}")
+    for split in (data.train, data.test):
+        if split not in splits:
+            raise Mistake(
+                f"{data.name} has no split {split!r}, but {', '.join(splits)}: give --data.train "
+                "and --data.test"
+            )
+    if builder.info.file_format.value != "array_record":
+        raise Mistake(
+            f"{builder.data_dir} is in {builder.info.file_format.value}, which has no random "
+            "access: convert it, where TensorFlow is installed, with `tfds convert_format "
+            f"--dataset_version_dir={builder.data_dir} --out_file_format=array_record "
+            f"--out_dir=ANOTHER/{Path(builder.data_dir).relative_to(root)}`, and give "
+            "--data.data-dir ANOTHER"
+        )
+    for split in (data.train, data.test):
+        lost = [str(path) for path in splits[split].filepaths if not Path(path).exists()]
+        if lost:
+            raise Mistake(f"{lost[0]} is missing ({len(lost)} in all): restore it, or {advice}")
+    if not {"image", "label"} <= builder.info.features.keys():
+        raise Mistake(
+            f"{data.name} has the features {', '.join(builder.info.features)}: give a set with "
+            "image and label"
+        )
+    return builder
+
+
+def _split(builder, name: str) -> Split:
+    import tensorflow_datasets as tfds
+
+    source = builder.as_data_source(split=name, decoders={"image": tfds.decode.SkipDecoding()})
+    channels = builder.info.features["image"].shape[-1]
+    images, labels = None, np.empty(len(source), np.int32)
+    for index in range(len(source)):
+        example = source[index]
+        image = _decoded(example["image"], channels)
+        if images is None:
+            size = len(source) * image.size
+            if size > MOST_BYTES:
+                raise Mistake(
+                    f"{name} of {builder.name} takes {size / 2**30:.0f} GiB in memory, and at most "
+                    f"{MOST_BYTES / 2**30:.0f} can be resident on the devices: give a smaller set"
+                )
+            images = np.empty((len(source), *image.shape), np.uint8)
+        if image.shape != images.shape[1:]:
+            raise Mistake(
+                f"{name} of {builder.name} has images of {image.shape} and {images.shape[1:]}: "
+                "give a set whose images are of one size"
+            )
+        images[index], labels[index] = image, example["label"]
+    return Split(images, labels)
+
+
+def _decoded(data: bytes, channels: int) -> np.ndarray:
+    """The (H, W, channels) uint8 image of a PNG or JPEG file."""
+    from PIL import Image
+
+    image = np.asarray(Image.open(io.BytesIO(data)).convert("L" if channels == 1 else "RGB"))
+    return image[..., None] if channels == 1 else image

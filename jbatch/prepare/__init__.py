@@ -1,0 +1,58 @@
+"""Data sets from the files that people have on disk, as TensorFlow Datasets in ArrayRecord."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from jbatch.errors import Mistake
+from jbatch.prepare import cifar, idx, image_folder, imagenet
+from jbatch.prepare.examples import Read
+from jbatch.prepare.write import write
+
+READERS: dict[str, Callable[[Path], Read]] = {  # by official name; any other is an image folder
+    "cifar10": cifar.read_cifar10,
+    "cifar100": cifar.read_cifar100,
+    "mnist": idx.read,
+    "fashion_mnist": idx.read,
+    "kmnist": idx.read,
+    "imagenet2012": imagenet.read,
+}
+
+
+def prepare(name: str, source: Path, data_dir: Path | None, progress: Callable) -> Path:
+    """Write the data set `name` of the files at `source` for `tfds.data_source`.
+
+    Args:
+        name: an official name of TensorFlow Datasets that `READERS` has, or one of your own for an
+            image folder.
+        source: the official file or the folder that holds them.
+        data_dir: TensorFlow Datasets' directory; None for its default.
+        progress: called with (split, examples done, examples in all) now and then.
+
+    Returns:
+        The directory that now holds the data set.
+
+    Raises:
+        Mistake: if a file is missing or damaged, or a data set of this name is there already.
+            Nothing but an `.incomplete` directory is left, which the same call takes up again.
+    """
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    import tensorflow_datasets as tfds
+
+    if not source.exists():
+        raise Mistake(f"there is no {source}: give the file or folder that holds {name}")
+    official = name in tfds.list_builders(with_community_datasets=False)
+    if official and name not in READERS:
+        raise Mistake(
+            f"{name} is a data set of TensorFlow Datasets whose official files jbatch cannot read: "
+            f"it reads {', '.join(READERS)}; give an image folder another name"
+        )
+    if name in READERS:
+        builder = tfds.builder_cls(name)(data_dir=data_dir, file_format="array_record")
+        found = READERS[name](source)
+        for feature, names in found.class_names.items():
+            builder.info.features[feature].names = names
+    else:
+        found = image_folder.read(source)
+        builder = image_folder.builder(name, found.class_names["label"], data_dir)
+    return write(builder, found, source, progress)

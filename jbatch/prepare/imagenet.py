@@ -1,0 +1,60 @@
+"""ImageNet (ILSVRC2012) from its official tars, or unpacked as an image folder."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from jbatch.errors import Mistake
+from jbatch.prepare import image_folder
+from jbatch.prepare.examples import Read, check_count
+from jbatch.prepare.image_folder import File, examples, reader, tar_members
+
+TRAIN, VALIDATION = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar"
+LABELS = "validation_labels.txt"  # a synset (n01440764) for each image, in order of their names
+COUNTS = {"train": 1_281_167, "validation": 50_000}
+
+
+def read(source: Path) -> Read:
+    """From the folder of both tars, or of train/SYNSET/* and val/SYNSET/*.
+
+    The labels of the validation tar are those of `validation_labels.txt` beside it, or else the
+    list that comes with TensorFlow Datasets.
+    """
+    if not source.is_dir():
+        raise Mistake(f"{source} is a file: give the folder that holds {TRAIN} and {VALIDATION}")
+    if (source / "train").is_dir():
+        files = image_folder.files(source)
+    else:
+        for name in (TRAIN, VALIDATION):
+            if not (source / name).exists():
+                raise Mistake(f"{source} has no {name}: give the folder of the two official tars")
+        files = {
+            "train": list(_train(source / TRAIN)),
+            "validation": list(_validation(source / VALIDATION, _labels(source))),
+        }
+    for split, count in COUNTS.items():
+        check_count(f"{source}: {split}", len(files.get(split, ())), count)
+    return Read({split: examples(files[split], named=True) for split in COUNTS}, {})
+
+
+def _train(path: Path) -> Iterator[File]:
+    """A tar that holds a tar for each synset."""
+    for outer, start in tar_members(path, 0):
+        synset = Path(outer.name).stem
+        for member, place in tar_members(path, start):
+            yield File("train", synset, member.name, member.size, reader(path, place, member.size))
+
+
+def _validation(path: Path, labels: list[str]) -> Iterator[File]:
+    members = sorted(tar_members(path, 0), key=lambda found: found[0].name)
+    check_count(path, len(members), len(labels))
+    for (member, place), label in zip(members, labels, strict=True):
+        yield File("validation", label, member.name, member.size, reader(path, place, member.size))
+
+
+def _labels(folder: Path) -> list[str]:
+    import tensorflow_datasets as tfds
+
+    path = folder / LABELS
+    if not path.exists():
+        path = tfds.core.tfds_path("datasets/imagenet2012/validation_labels.txt")
+    return path.read_text().split()
