@@ -67,7 +67,12 @@ variants = {
 
 comparison = Comparison(
     (
-        Claim("decaying", same=("hybrid", "increasing"), different=("constant", "large", "both")),
-        Claim("cosine-decaying", same=("cosine-increasing",)),
+        Claim(
+            "decaying",
+            same=("hybrid", "increasing"),
+            different=("constant", "large", "both"),
+            title="steps",
+        ),
+        Claim("cosine-decaying", same=("cosine-increasing",), title="cosine"),
     )
 )

@@ -127,6 +127,13 @@ class Claim:
     """Should end within the margin of it."""
     different: tuple[str, ...] = ()
     """Controls: should end outside."""
+    title: str = ""
+    """What the report calls these variants together; empty for the baseline's name."""
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        """All that it names."""
+        return (self.baseline, *self.same, *self.different)
 
 
 @dataclass(frozen=True)
@@ -146,8 +153,4 @@ class Comparison:
     @property
     def variants(self) -> set[str]:
         """All that the claims name."""
-        return {
-            name
-            for claim in self.claims
-            for name in (claim.baseline, *claim.same, *claim.different)
-        }
+        return {name for claim in self.claims for name in claim.variants}

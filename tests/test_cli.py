@@ -103,7 +103,7 @@ def test_report_of_a_run_is_one_file_that_needs_no_other(trained, jbatch):
     assert code == 0
     assert out.strip() == str(trained / "report.html")
     assert "growing, seed 0" in page
-    assert page.count("data:image/svg+xml;base64,") == 6
+    assert page.count("data:image/svg+xml;base64,") == 8
     assert not re.search(r"(src|href)=\"(?!data:)", page)
     for name in ("batch_size", "learning_rate", "test_accuracy", "noise_scale"):
         assert (trained / f"{name}.png").read_bytes().startswith(b"\x89PNG")
@@ -260,8 +260,18 @@ MISTAKES = {
     "negative seed": (["train", TINY, "growing", "--seed", -1], "seed is -1"),
     "no width": (["train", TINY, "growing", "--model.hidden", 0], "hidden is 0"),
     "only a plan": (
-        ["train", EXPERIMENTS / "cifar10_annealing.py", "sgd-decaying"],
+        ["train", "PATH", "it"],
         "has no model and no data yet: it can be planned",
+        EXPERIMENT.format(tiny=str(TINY), change="")
+        + "variants = {'it': type(growing)(plan=growing.plan)}",
+    ),
+    "images too small": (
+        ["train", EXPERIMENTS / "imagenet_miniature.py", "true-network", "--data.shape", 32, 32, 3],
+        "images of 32×32 pixels are too small for Inception-ResNet-V2",
+    ),
+    "no such data": (
+        ["train", EXPERIMENTS / "fashion_mnist.py", "hybrid", "--data.data-dir", "."],
+        "has no data set fashion_mnist: write it with `jbatch prepare fashion_mnist --from PATH",
     ),
     "eval of nothing": (["eval", "."], "is no run directory: it has no run.json"),
     "eval without a directory": (["eval"], "give one directory first, not 0"),

@@ -1,5 +1,7 @@
 """`jbatch prepare`."""
 
+import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,12 +9,13 @@ from typing import Annotated
 
 import tyro
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import Progress, TaskID
 
 from jbatch.cli.arguments import leading, print_help, read_options, wants_help
 from jbatch.errors import Mistake
 
 USAGE = "jbatch prepare NAME"
+SECONDS_BETWEEN_LINES = 30  # where there is no terminal for a bar
 
 
 @dataclass(frozen=True)
@@ -49,14 +52,22 @@ def run(arguments: Sequence[str]) -> None:
 
     from jbatch.prepare import prepare
 
-    tasks = {}
-    with Progress(console=Console(stderr=True), transient=True) as bar:
+    counts: dict[str, int] = {}  # by split
+    tasks: dict[str, TaskID] = {}
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        said = time.monotonic()
 
         def progress(split: str, done: int, total: int) -> None:
-            if split not in tasks:
+            nonlocal said
+            if split not in counts:
+                counts[split] = total
                 tasks[split] = bar.add_task(split, total=total)
             bar.update(tasks[split], completed=done)
+            if bar.disable and time.monotonic() - said > SECONDS_BETWEEN_LINES:
+                said = time.monotonic()
+                print(f"{names[0]}: {done:,} of {total:,} {split} examples", file=sys.stderr)
 
         directory = prepare(names[0], options.source, options.data_dir, progress)
-        counts = ", ".join(f"{bar.tasks[task].total:,.0f} {name}" for name, task in tasks.items())
-    print(f"{names[0]}: {counts} examples in {directory}")
+    examples = ", ".join(f"{count:,} {split}" for split, count in counts.items())
+    print(f"{names[0]}: {examples} examples in {directory}")

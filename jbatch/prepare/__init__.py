@@ -7,7 +7,7 @@ from pathlib import Path
 from jbatch.errors import Mistake
 from jbatch.prepare import cifar, idx, image_folder, imagenet
 from jbatch.prepare.examples import Read
-from jbatch.prepare.write import write
+from jbatch.prepare.shards import write
 
 READERS: dict[str, Callable[[Path], Read]] = {  # by official name; any other is an image folder
     "cifar10": cifar.read_cifar10,

@@ -13,14 +13,20 @@ from jbatch.errors import Mistake
 from jbatch.prepare.examples import Examples, Read, check_count, png
 
 SHAPE = (3, 32, 32)
+BATCHES = [f"data_batch_{number}" for number in range(1, 6)]
+COUNTS = {  # examples in each official file
+    **dict.fromkeys([*BATCHES, "test_batch"], 10_000),
+    "train": 50_000,
+    "test": 10_000,
+}
 
 
 def read_cifar10(source: Path) -> Read:
     """From data_batch_1 … 5, test_batch and batches.meta."""
     load = _loader(source)
     kinds = {b"labels": 10}
-    train = [_batch(load, f"data_batch_{number}", 10_000, kinds) for number in range(1, 6)]
-    test = _batch(load, "test_batch", 10_000, kinds)
+    train = [_batch(load, name, kinds) for name in BATCHES]
+    test = _batch(load, "test_batch", kinds)
     names = _names(load, "batches.meta", b"label_names")
     label = {"label": b"labels"}
     return Read(
@@ -36,8 +42,8 @@ def read_cifar100(source: Path) -> Read:
     label = {"label": b"fine_labels", "coarse_label": b"coarse_labels"}
     return Read(
         {
-            "train": _examples("train", [_batch(load, "train", 50_000, kinds)], label),
-            "test": _examples("test", [_batch(load, "test", 10_000, kinds)], label),
+            "train": _examples("train", [_batch(load, "train", kinds)], label),
+            "test": _examples("test", [_batch(load, "test", kinds)], label),
         },
         {
             "label": _names(load, "meta", b"fine_label_names"),
@@ -102,9 +108,9 @@ def _unpickled(what: object, data: bytes) -> dict:
     return found
 
 
-def _batch(load: Callable, name: str, count: int, labels: dict[bytes, int]) -> dict:
+def _batch(load: Callable, name: str, labels: dict[bytes, int]) -> dict:
     """A checked file: data (count, 3, 32, 32) uint8 and its labels."""
-    batch = load(name)
+    batch, count = load(name), COUNTS[name]
     images = batch.get(b"data")
     if not isinstance(images, np.ndarray) or images.dtype != np.uint8 or images.ndim != 2:
         raise Mistake(f"{name} has no array of images: it is damaged; fetch it again")

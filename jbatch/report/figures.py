@@ -1,6 +1,8 @@
 """The figures of a report: what the paper's figures show."""
 
+import re
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import matplotlib
 
@@ -12,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
+from jbatch.experiment import Comparison
 from jbatch.noise import noise_scale
 from jbatch.plan import Plan
 from jbatch.report.records import Record
@@ -42,17 +45,56 @@ MOST_POINTS = 2000  # of a line: more cannot be seen
 Runs = Mapping[str, Sequence[Record]]  # variant → its runs
 
 
-def figures(records: Sequence[Record]) -> dict[str, tuple[str, Figure]]:
-    """name → (caption, figure) of all figures."""
+class Group(NamedTuple):
+    """Variants that are shown together."""
+
+    title: str  # empty where there is one group only
+    figures: dict[str, tuple[str, Figure]]  # name → (caption, figure)
+
+
+def figures(records: Sequence[Record], comparison: Comparison | None) -> list[Group]:
+    """The figures of each claim's variants, and of those that no claim names."""
     runs: dict[str, list[Record]] = {}
     for record in records:
         if record.training:
             runs.setdefault(record.variant, []).append(record)
-    if not runs:
-        return {}
+    claims = comparison.claims if comparison else ()
+    named = {claim.title or claim.baseline: claim.variants for claim in claims}
+    rest = [variant for variant in runs if not any(variant in names for names in named.values())]
+    groups = {
+        title: {variant: runs[variant] for variant in names if variant in runs}
+        for title, names in (*named.items(), ("others", rest))
+    }
+    groups = {title: found for title, found in groups.items() if found}
+    with plt.rc_context(LOOK):
+        if len(groups) == 1:
+            return [Group("", _figures(found)) for found in groups.values()]
+        return [
+            Group(title, {f"{_slug(title)}_{name}": f for name, f in _figures(found).items()})
+            for title, found in groups.items()
+        ]
+
+
+def _figures(runs: Runs) -> dict[str, tuple[str, Figure]]:
     plans = {variant: found[0].plan for variant, found in runs.items()}
     band = "the band is the standard deviation over seeds"
     drawings = {
+        "training_loss_epochs": (
+            f"Training loss against epochs; {band}.",
+            lambda axes: _measured(axes, runs, "train", "loss", "epoch", 1),
+        ),
+        "training_loss_updates": (
+            "The same curves against parameter updates.",
+            lambda axes: _measured(axes, runs, "train", "loss", "update", 1),
+        ),
+        "test_accuracy_epochs": (
+            f"Test accuracy against epochs; {band}.",
+            lambda axes: _measured(axes, runs, "eval", "accuracy", "epoch", 100),
+        ),
+        "test_accuracy_updates": (
+            "The same curves against parameter updates.",
+            lambda axes: _measured(axes, runs, "eval", "accuracy", "update", 100),
+        ),
         "batch_size": (
             "Batch size against epochs, as planned.",
             lambda axes: _planned(axes, plans, _batch_size, "batch size"),
@@ -61,25 +103,20 @@ def figures(records: Sequence[Record]) -> dict[str, tuple[str, Figure]]:
             "Learning rate against epochs, as planned.",
             lambda axes: _planned(axes, plans, _learning_rate, "learning rate"),
         ),
-        "training_loss_epochs": (
-            f"Training loss against epochs; {band}.",
-            lambda axes: _measured(axes, runs, "train", "loss", "epoch", 1),
-        ),
-        "training_loss_updates": (
-            f"Training loss against parameter updates; {band}.",
-            lambda axes: _measured(axes, runs, "train", "loss", "update", 1),
-        ),
-        "test_accuracy": (
-            f"Test accuracy against epochs; {band}.",
-            lambda axes: _measured(axes, runs, "eval", "accuracy", "epoch", 100),
-        ),
         "noise_scale": (
             f"Noise scale ε/(1−m) · (N/B − 1) against epochs, as planned. {_held(plans)}",
             lambda axes: _planned(axes, plans, _noise_scale, "noise scale"),
         ),
+        "updates": (
+            "Parameter updates of the whole run, and how many fewer than the first one's.",
+            lambda axes: _counted(axes, plans),
+        ),
     }
-    with plt.rc_context(LOOK):
-        return {name: (caption, _draw(draw)) for name, (caption, draw) in drawings.items()}
+    return {name: (caption, _draw(draw)) for name, (caption, draw) in drawings.items()}
+
+
+def _slug(title: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "_", title.lower()).strip("_")
 
 
 def _held(plans: Mapping[str, Plan]) -> str:
@@ -97,7 +134,8 @@ def _draw(draw) -> Figure:
         axes.yaxis.set_major_locator(LogLocator(subs=steps))
         axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.legend()
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend()
     return figure
 
 
@@ -113,6 +151,26 @@ def _planned(axes: Axes, plans: Mapping[str, Plan], quantity, name: str) -> None
         shown = np.append(values[at], values[-1])
         axes.plot(epochs, shown, drawstyle="steps-post", label=variant, **style)
     axes.set(xlabel="epoch", ylabel=name, yscale="log")
+
+
+def _counted(axes: Axes, plans: Mapping[str, Plan]) -> None:
+    """A bar of updates for each variant."""
+    first = next(iter(plans.values())).num_updates
+    for place, (plan, style) in enumerate(zip(plans.values(), _styles(), strict=False)):
+        saved = 1 - plan.num_updates / first
+        axes.barh(place, plan.num_updates, color=style["color"], alpha=0.8)
+        axes.annotate(
+            f"{plan.num_updates:,}" + (f"  (−{saved:.0%})" if saved > 0 else ""),
+            (plan.num_updates, place),
+            xytext=(4, 0),
+            textcoords="offset points",
+            va="center",
+        )
+    axes.set_yticks(range(len(plans)), plans)
+    axes.invert_yaxis()
+    axes.margins(x=0.25)
+    axes.set(xlabel="parameter updates")
+    axes.grid(axis="y", visible=False)
 
 
 def _batch_size(plan: Plan):

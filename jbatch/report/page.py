@@ -27,13 +27,16 @@ def write_report(
     from jbatch.report.figures import figures
 
     summaries = summarize(records)  # refuses what cannot be shown together
-    shown = []
-    for name, (caption, figure) in figures(records).items():
-        svg = BytesIO()
-        figure.savefig(svg, format="svg", metadata={"Date": None})
-        figure.savefig(directory / f"{name}.png", dpi=150)
-        shown.append({"caption": caption, "svg": b64encode(svg.getvalue()).decode()})
-        plt.close(figure)
+    groups = []
+    for group in figures(records, comparison):
+        shown = []
+        for name, (caption, figure) in group.figures.items():
+            svg = BytesIO()
+            figure.savefig(svg, format="svg", metadata={"Date": None})
+            figure.savefig(directory / f"{name}.png", dpi=150)
+            shown.append({"caption": caption, "svg": b64encode(svg.getvalue()).decode()})
+            plt.close(figure)
+        groups.append((group.title, shown))
     findings = find(summaries, comparison)
     outcomes = {finding.as_claimed for finding in findings}
     plans = {record.variant: record for record in records}
@@ -45,7 +48,7 @@ def write_report(
         title=title,
         docstring=docstring,
         header=HEADER,
-        rows=comparison_rows(summaries),
+        rows=comparison_rows(summaries, comparison),
         seeds=", ".join(str(seed) for seed in sorted({record.seed for record in records})),
         findings=[finding_text(finding) for finding in findings],
         conclusion=conclusion(findings),
@@ -53,7 +56,7 @@ def write_report(
         unfinished=", ".join(
             f"{record.variant} seed {record.seed}" for record in records if not record.finished
         ),
-        figures=shown,
+        groups=groups,
         plans=[
             (variant, plan_text(record.plan, record.experiment.plan.decaying().plan().num_updates))
             for variant, record in plans.items()

@@ -147,6 +147,17 @@ def find(summaries: Sequence[Summary], comparison: Comparison | None) -> list[Fi
     ]
 
 
+def saved_updates(summaries: Sequence[Summary], comparison: Comparison | None) -> dict[str, float]:
+    """variant → share of its baseline's updates that it does without."""
+    updates = {summary.variant: summary.plan.num_updates for summary in summaries}
+    return {
+        name: 1 - updates[name] / updates[claim.baseline]
+        for claim in (comparison.claims if comparison else ())
+        for name in (*claim.same, *claim.different)
+        if {name, claim.baseline} <= updates.keys()
+    }
+
+
 def _finding(summary: Summary, baseline: Summary, control: bool, margin: float) -> Finding:
     """The difference in final test accuracy, paired by seed, with Student's t interval."""
     paired = [seed for seed in summary.seeds if seed in baseline.seeds]

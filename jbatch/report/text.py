@@ -4,13 +4,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jbatch.report.records import Finding, Summary
+from jbatch.experiment import Comparison
+from jbatch.report.records import Finding, Summary, find, saved_updates
 from jbatch.tables import text_table
 
 HEADER = (
     "schedule",
     "batches",
     "updates",
+    "saved",
     "training loss",
     "test accuracy %",
     "wall time s",
@@ -19,13 +21,17 @@ HEADER = (
 )
 
 
-def comparison_rows(summaries: Sequence[Summary]) -> list[tuple[str, ...]]:
+def comparison_rows(
+    summaries: Sequence[Summary], comparison: Comparison | None
+) -> list[tuple[str, ...]]:
     """The cells of `HEADER` for each variant: means over seeds, ± standard deviations."""
+    saved = saved_updates(summaries, comparison)
     return [
         (
             summary.variant,
             batches(summary),
             f"{summary.plan.num_updates:,}",
+            f"{saved[summary.variant]:.0%}" if summary.variant in saved else "",
             _mean(summary.training_loss, "{:.4f}"),
             _mean(summary.test_accuracy, "{:.2f}"),
             f"{summary.seconds.mean():.1f}",
@@ -36,15 +42,16 @@ def comparison_rows(summaries: Sequence[Summary]) -> list[tuple[str, ...]]:
     ]
 
 
-def comparison_text(summaries: Sequence[Summary], findings: Sequence[Finding]) -> str:
+def comparison_text(summaries: Sequence[Summary], comparison: Comparison | None) -> str:
     """The table, and what it says."""
+    findings = find(summaries, comparison)
     seeds = sorted({seed for summary in summaries for seed in summary.seeds})
     return "\n".join(
         (
-            text_table(HEADER, comparison_rows(summaries)),
+            text_table(HEADER, comparison_rows(summaries, comparison)),
             "",
             f"Means over {len(seeds)} seed{'s' * (len(seeds) > 1)}, ± standard deviation. Training "
-            "loss: of the last epoch logged.",
+            "loss: of the last epoch logged. Saved: updates, against the baseline.",
             "Wall time: of one run, with evaluation, saving and waiting for compilation; updates/s "
             "and examples/s: of training alone.",
             *(["", *map(finding_text, findings), conclusion(findings)] if findings else []),
