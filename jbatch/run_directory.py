@@ -46,7 +46,10 @@ def claim(directory: Path, experiment: Experiment, plan: Plan, origin: Origin | 
     """
     identity = {"plan_digest": plan.digest, "experiment": describe(experiment)}
     if (directory / "run.json").exists():
-        _refuse_other(directory, read_run(directory), identity)
+        stored = read_run(directory)
+        # What a field did not say when the run was made is what it says by itself.
+        stored["experiment"] = describe(Experiment(experiment.plan)) | stored["experiment"]
+        _refuse_other(directory, stored, identity)
         return
     if directory.exists() and not _unclaimed(directory):
         raise Mistake(

@@ -105,7 +105,7 @@ def test_report_of_a_run_is_one_file_that_needs_no_other(trained, jbatch):
     assert "growing, seed 0" in page
     assert page.count("data:image/svg+xml;base64,") == 8
     assert not re.search(r"(src|href)=\"(?!data:)", page)
-    for name in ("batch_size", "learning_rate", "test_accuracy", "noise_scale"):
+    for name in ("batch_size", "learning_rate", "test_accuracy_updates", "updates"):
         assert (trained / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     for name in ("*.png", "report.html"):
         for path in trained.glob(name):
@@ -332,6 +332,14 @@ def test_a_mistake_gets_one_message_and_exit_code_2(case, jbatch, tmp_path, monk
     assert {path.name for path in tmp_path.iterdir()} <= {"it.py"}
 
 
+def forget_the_dtype(run):
+    """As a version of jbatch wrote it that had no such field."""
+    path = run / "run.json"
+    values = json.loads(path.read_text())
+    del values["experiment"]["dtype"]
+    path.write_text(json.dumps(values))
+
+
 # What is done to a finished run's directory → (verb, message)
 DAMAGES = {
     "another experiment": (
@@ -343,6 +351,11 @@ DAMAGES = {
         lambda run: None,
         ["train", TINY, "decaying", "--run-dir"],
         "plan.max_batch_size is 120 there and 40 here",
+    ),
+    "another value of a field that was not there yet": (
+        forget_the_dtype,
+        ["train", TINY, "growing", "--dtype", "bfloat16", "--run-dir"],
+        "dtype is float32 there and bfloat16 here",
     ),
     "corrupt run.json": (
         lambda run: (run / "run.json").write_text('{"origin": '),

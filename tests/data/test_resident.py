@@ -38,13 +38,18 @@ def test_augmentation_is_keyed_by_position(resident):
             Augment(pad=1, flip=True),
             Standardize(),
         )
-        return np.asarray(batch.images)
+        return np.asarray(batch.images), jax.random.key_data(batch.keys)
 
-    whole = take(0, range(64))
+    whole, keys = take(0, range(64))
     # Alone, or in another batch, an example at its position looks the same …
-    np.testing.assert_array_equal(whole[10:20], take(0, range(10, 20)))
+    part, part_keys = take(0, range(10, 20))
+    np.testing.assert_array_equal(whole[10:20], part)
+    # … and has the same key, of which the network's own random numbers come …
+    np.testing.assert_array_equal(keys[10:20], part_keys)
     # … and otherwise in the next epoch.
-    assert not np.array_equal(whole, take(1, range(64)))
+    later, later_keys = take(1, range(64))
+    assert not np.array_equal(whole, later)
+    assert not (keys == later_keys).all(1).any()
 
 
 def test_crops_and_flips_are_of_the_padded_image():
