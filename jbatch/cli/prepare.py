@@ -13,6 +13,7 @@ from rich.progress import Progress, TaskID
 
 from jbatch.cli.arguments import leading, print_help, read_options, wants_help
 from jbatch.errors import Mistake
+from jbatch.stop import Interrupted
 
 USAGE = "jbatch prepare NAME"
 SECONDS_BETWEEN_LINES = 30  # where there is no terminal for a bar
@@ -68,6 +69,9 @@ def run(arguments: Sequence[str]) -> None:
                 said = time.monotonic()
                 print(f"{names[0]}: {done:,} of {total:,} {split} examples", file=sys.stderr)
 
-        directory = prepare(names[0], options.source, options.data_dir, progress)
+        try:
+            directory = prepare(names[0], options.source, options.data_dir, progress)
+        except KeyboardInterrupt:
+            raise Interrupted("interrupted: the same command goes on from here") from None
     examples = ", ".join(f"{count:,} {split}" for split, count in counts.items())
     print(f"{names[0]}: {examples} examples in {directory}")

@@ -405,6 +405,20 @@ def test_mistakes(tmp_path, monkeypatch, capsys, arguments, message):
     assert not (tmp_path / "data").exists()
 
 
+def test_ctrl_c_says_how_to_go_on(tmp_path, capsys, monkeypatch):
+    def interrupted(index):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(idx, "png", interrupted)
+    folder, _ = idx_folder(tmp_path / "given")
+    command = ["prepare", "mnist", "--from", str(folder), "--data-dir", str(tmp_path)]
+    assert main(command) == 75
+    assert capsys.readouterr().err == "jbatch: interrupted: the same command goes on from here\n"
+    monkeypatch.undo()
+    monkeypatch.setattr(idx, "FILES", {"train": ("train", SIX), "test": ("t10k", SIX)})
+    assert main(command) == 0
+
+
 def test_the_command_says_what_it_wrote(tmp_path, capsys):
     folder, _ = idx_folder(tmp_path / "given")
     assert main(["prepare", "mnist", "--from", str(folder), "--data-dir", str(tmp_path)]) == 0
