@@ -2,18 +2,21 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from tyro.conf import Suppress
 
 from jbatch.coupling import couple
 from jbatch.data.augment import Augment
-from jbatch.data.normalize import Normalize, Standardize
+from jbatch.data.normalize import Normalize
 from jbatch.data.sources import Data
 from jbatch.errors import Mistake, positive, share, whole
 from jbatch.models.specs import Model
 from jbatch.optimizer import SGD, Optimizer
+from jbatch.parallel import Mapping
 from jbatch.plan import Plan
+
+Dtype = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -76,15 +79,15 @@ class Experiment:
     """The optimizer; its momentum (or β1) is the plan's."""
     augment: Augment = Augment()  # noqa: RUF009
     """Random changes to training images."""
-    normalize: Normalize = Standardize()  # noqa: RUF009
+    normalize: Normalize = "standardize"
     """What the network sees of an image's values."""
     label_smoothing: float = 0.0
     """Share of the target spread evenly over the classes."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
+    dtype: Dtype = "float32"
     """That the network computes in; parameters, norm statistics and the loss are float32."""
     micro_batch: int | None = None
     """Most examples a device puts through one forward and backward pass; None for all it has."""
-    mapping: Literal["shard_map", "pmap"] = "shard_map"
+    mapping: Mapping = "shard_map"
     """How the step is mapped over devices."""
     seed: int = 0
     """Of the initial parameters, the order of examples and their augmentation."""
@@ -102,12 +105,16 @@ class Experiment:
             "data": Data | None,
             "optimizer": Optimizer,
             "augment": Augment,
-            "normalize": Normalize,
         }
         for name, kind in kinds.items():
             if not isinstance(getattr(self, name), kind):
                 raise Mistake(
                     f"{name} is {getattr(self, name)!r}: give a {getattr(kind, '__name__', kind)}"
+                )
+        for name, kind in {"normalize": Normalize, "dtype": Dtype, "mapping": Mapping}.items():
+            if getattr(self, name) not in get_args(kind):
+                raise Mistake(
+                    f"{name} is {getattr(self, name)!r}: give one of {', '.join(get_args(kind))}"
                 )
         share("label_smoothing", self.label_smoothing)
         if self.micro_batch is not None:

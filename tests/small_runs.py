@@ -6,7 +6,7 @@ import numpy as np
 from jbatch import compile, parallel
 from jbatch.compile import Setup, how
 from jbatch.data.augment import Augment
-from jbatch.data.normalize import Standardize, affine
+from jbatch.data.normalize import affine
 from jbatch.data.resident import Resident, ResidentFeed, ResidentInputs
 from jbatch.data.sources import Digits
 from jbatch.layout import Layout, group_size
@@ -22,12 +22,12 @@ def task_of(model, optimizer, momentum=0.9, label_smoothing=0.0, dtype="float32"
 
 def setup_of(task, devices=1, mapping="shard_map", augment=Augment(pad=1)) -> Setup:  # noqa: B008
     mesh = parallel.make_mesh(jax.devices()[:devices])
-    inputs = ResidentInputs(len(DATASET.train.labels), task.input_shape, augment, Standardize())
+    inputs = ResidentInputs(len(DATASET.train.labels), task.input_shape, augment, "standardize")
     return Setup(task, inputs, len(DATASET.test.labels), mesh, mapping)
 
 
 def place_split(setup, split) -> Resident:
-    resident = Resident(*split, *affine(Standardize(), DATASET.train.images))
+    resident = Resident(*split, *affine("standardize", DATASET.train.images))
     return jax.device_put(resident, parallel.replicated(setup.mesh))
 
 

@@ -297,6 +297,12 @@ MISTAKES = {
         "does not load: Mistake: plan is 'x': give a Coupling",
         "from jbatch.experiment import Experiment\nvariants = {'it': Experiment(plan='x')}",
     ),
+    "a dtype of another name": (
+        ["plan", "PATH", "it"],
+        "does not load: Mistake: dtype is 'bf16': give one of float32, bfloat16",
+        EXPERIMENT.format(tiny=str(TINY), change="")
+        + "variants = {'it': dataclasses.replace(growing, dtype='bf16')}",
+    ),
     "negative schedule": (
         ["train", "PATH", "it"],
         r"the schedule gives -0\.\d+ at epoch 2",

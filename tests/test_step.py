@@ -8,7 +8,7 @@ import pytest
 
 from jbatch import compile, step
 from jbatch.data.augment import Augment
-from jbatch.data.normalize import Standardize, affine
+from jbatch.data.normalize import affine
 from jbatch.data.order import epoch_order
 from jbatch.errors import Mistake
 from jbatch.layout import Layout
@@ -89,7 +89,7 @@ def test_an_update_is_optax_on_the_mean_gradient():
     before = compile.initializer(setup)(np.uint32(seed)).params
 
     ids = epoch_order(seed, 0, 1500)[:size]
-    mean, scale = affine(Standardize(), DATASET.train.images)
+    mean, scale = affine("standardize", DATASET.train.images)
     images = (DATASET.train.images[ids].astype(np.float32) - mean) * scale
     targets = optax.smooth_labels(jax.nn.one_hot(DATASET.train.labels[ids], 10), 0.1)
 

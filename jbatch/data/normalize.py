@@ -1,26 +1,16 @@
-"""Normalization of input images, on the device: values of one field of an experiment."""
+"""Normalization of input images, on the device."""
 
-from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
+Normalize = Literal["standardize", "min-max", "per-image"]
+"""What a network sees of an image's values.
 
-@dataclass(frozen=True)
-class Standardize:
-    """Per channel to mean 0 and deviation 1 over the training set."""
-
-
-@dataclass(frozen=True)
-class MinMax:
-    """Per channel to the range 0 to 1 of the training set's values."""
-
-
-@dataclass(frozen=True)
-class PerImage:
-    """Each image to mean 0 and deviation 1 over its own pixels and channels."""
-
-
-Normalize = Standardize | MinMax | PerImage
+standardize: per channel, mean 0 and deviation 1 over the training set.
+min-max: per channel, the training set's values from 0 to 1.
+per-image: mean 0 and deviation 1 over each image's own pixels and channels.
+"""
 
 
 def affine(normalize: Normalize, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -33,20 +23,19 @@ def affine(normalize: Normalize, images: np.ndarray) -> tuple[np.ndarray, np.nda
     Returns:
         Two float32 arrays of shape (C,).
     """
-    channels = images.shape[-1]
     values = np.arange(256)
     match normalize:
-        case Standardize():
+        case "standardize":
             counts = _counts(images)
             weights = counts / counts[0].sum()  # (C, 256)
             shift = weights @ values
             spread = np.sqrt((weights * (values - shift[:, None]) ** 2).sum(1))
-        case MinMax():
+        case "min-max":
             there = _counts(images) > 0
             shift = there.argmax(1)
             spread = 255 - there[:, ::-1].argmax(1) - shift
-        case PerImage():
-            shift, spread = np.zeros(channels), np.full(channels, 255)
+        case "per-image":
+            shift, spread = np.zeros(images.shape[-1]), np.full(images.shape[-1], 255)
     factor = 1 / np.where(spread > 0, spread, 1)
     return shift.astype(np.float32), factor.astype(np.float32)
 
@@ -54,24 +43,21 @@ def affine(normalize: Normalize, images: np.ndarray) -> tuple[np.ndarray, np.nda
 def normalized(normalize: Normalize, images, shift, factor):
     """Images as a network sees them: (B, H, W, C) uint8 → float32.
 
-    A deviation under 1/√(values of an image) counts as that, so that a blank image stays finite.
+    Per image, a deviation under 1/√(values of an image) counts as that, so that a blank image stays
+    finite.
     """
     import jax.numpy as jnp  # an experiment file is read without it
 
     x = (images.astype(jnp.float32) - shift) * factor
-    if isinstance(normalize, PerImage):
-        axes = (1, 2, 3)
-        x = x - x.mean(axes, keepdims=True)
-        deviation = jnp.sqrt(jnp.square(x).mean(axes, keepdims=True))
-        x = x / jnp.maximum(deviation, (x[0].size) ** -0.5)
-    return x
+    if normalize != "per-image":
+        return x
+    axes = (1, 2, 3)
+    x = x - x.mean(axes, keepdims=True)
+    deviation = jnp.sqrt(jnp.square(x).mean(axes, keepdims=True))
+    return x / jnp.maximum(deviation, x[0].size ** -0.5)
 
 
 def _counts(images: np.ndarray) -> np.ndarray:
     """(C, 256) how often each value is there: exact, and without a float copy of the set."""
-    return np.stack(
-        [
-            np.bincount(images[..., channel].ravel(), minlength=256)
-            for channel in range(images.shape[-1])
-        ]
-    )
+    channels = np.moveaxis(images, -1, 0)
+    return np.stack([np.bincount(channel.ravel(), minlength=256) for channel in channels])

@@ -12,7 +12,6 @@ from jax.sharding import Mesh
 import jbatch
 from jbatch import parallel
 from jbatch.data.augment import Augment
-from jbatch.data.normalize import Standardize
 from jbatch.data.order import epoch_order
 from jbatch.data.resident import Resident, ResidentFeed, ResidentInputs
 from jbatch.layout import AXIS
@@ -51,7 +50,7 @@ def ids_on_devices(plan, devices, limit, mapping, permuted=False):
     """Example ids in the order of places, as the devices index them, over the whole plan."""
     chosen = jax.devices()[:devices]
     mesh = Mesh(np.array(chosen[::-1] if permuted else chosen), (AXIS,))
-    inputs = ResidentInputs(N, (1, 1, 1), Augment(), Standardize())
+    inputs = ResidentInputs(N, (1, 1, 1), Augment(), "standardize")
     resident = Resident(
         np.zeros((N, 1, 1, 1), np.uint8),
         np.arange(N, dtype=np.int32),  # the label says which example it is

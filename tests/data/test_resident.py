@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from jbatch.data.augment import Augment, augment, example_keys
-from jbatch.data.normalize import Standardize, affine
+from jbatch.data.normalize import affine
 from jbatch.data.resident import Resident, evaluation_batch, training_batch
 from jbatch.data.sources import Arrays, Digits
 from jbatch.errors import Mistake
@@ -22,7 +22,7 @@ def test_digits_are_scikit_learns():
 
 @pytest.fixture
 def resident():
-    return Resident(*DIGITS.train, *affine(Standardize(), DIGITS.train.images))
+    return Resident(*DIGITS.train, *affine("standardize", DIGITS.train.images))
 
 
 def test_augmentation_is_keyed_by_position(resident):
@@ -36,7 +36,7 @@ def test_augmentation_is_keyed_by_position(resident):
             np.uint32(epoch),
             np.array(places, np.uint32),
             Augment(pad=1, flip=True),
-            Standardize(),
+            "standardize",
         )
         return np.asarray(batch.images), jax.random.key_data(batch.keys)
 
@@ -79,7 +79,7 @@ def test_no_augmentation_changes_nothing(resident):
 def test_evaluation_batches_hold_every_example_once(resident):
     counted = []
     for start in range(0, 1500, 400):
-        batch, exists = evaluation_batch(resident, np.int32(start), 400, Standardize())
+        batch, exists = evaluation_batch(resident, np.int32(start), 400, "standardize")
         counted += (start + np.flatnonzero(exists)).tolist()
         np.testing.assert_array_equal(
             np.asarray(batch.labels)[np.asarray(exists)], resident.labels[start : start + 400]
