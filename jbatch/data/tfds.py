@@ -12,6 +12,7 @@ from jbatch.data.dataset import Dataset, Split
 from jbatch.errors import Mistake
 
 MOST_BYTES = 8 << 30  # of a split in memory, and on each device
+READ_AT_ONCE = 1000  # examples: one call each would double the time
 
 
 @dataclass(frozen=True)
@@ -90,26 +91,31 @@ def _split(builder, name: str) -> Split:
     import tensorflow_datasets as tfds
 
     source = builder.as_data_source(split=name, decoders={"image": tfds.decode.SkipDecoding()})
-    channels = builder.info.features["image"].shape[-1]
-    images, labels = None, np.empty(len(source), np.int32)
-    for index in range(len(source)):
-        example = source[index]
-        image = _decoded(example["image"], channels)
-        if images is None:
-            size = len(source) * image.size
-            if size > MOST_BYTES:
+    count, channels = len(source), builder.info.features["image"].shape[-1]
+    images, labels = None, np.empty(count, np.int32)
+    for start in range(0, count, READ_AT_ONCE):
+        indices = range(start, min(start + READ_AT_ONCE, count))
+        for index, example in zip(indices, source.__getitems__(list(indices)), strict=True):
+            image = _decoded(example["image"], channels)
+            if images is None:
+                images = _room(builder, name, count, image)
+            if image.shape != images.shape[1:]:
                 raise Mistake(
-                    f"{name} of {builder.name} takes {size / 2**30:.0f} GiB in memory, and at most "
-                    f"{MOST_BYTES / 2**30:.0f} can be resident on the devices: give a smaller set"
+                    f"{name} of {builder.name} has images of {image.shape} and {images.shape[1:]}: "
+                    "give a set whose images are of one size"
                 )
-            images = np.empty((len(source), *image.shape), np.uint8)
-        if image.shape != images.shape[1:]:
-            raise Mistake(
-                f"{name} of {builder.name} has images of {image.shape} and {images.shape[1:]}: "
-                "give a set whose images are of one size"
-            )
-        images[index], labels[index] = image, example["label"]
+            images[index], labels[index] = image, example["label"]
     return Split(images, labels)
+
+
+def _room(builder, name: str, count: int, image: np.ndarray) -> np.ndarray:
+    """For all images like the first; Mistake if that is too much."""
+    if count * image.size > MOST_BYTES:
+        raise Mistake(
+            f"{name} of {builder.name} takes {count * image.size / 2**30:.0f} GiB in memory, and at "
+            f"most {MOST_BYTES / 2**30:.0f} can be resident on the devices: give a smaller set"
+        )
+    return np.empty((count, *image.shape), np.uint8)
 
 
 def _decoded(data: bytes, channels: int) -> np.ndarray:
