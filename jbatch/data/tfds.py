@@ -111,9 +111,10 @@ def _split(builder, name: str) -> Split:
 def _room(builder, name: str, count: int, image: np.ndarray) -> np.ndarray:
     """For all images like the first; Mistake if that is too much."""
     if count * image.size > MOST_BYTES:
+        size = count * image.size / 2**30
         raise Mistake(
-            f"{name} of {builder.name} takes {count * image.size / 2**30:.0f} GiB in memory, and at "
-            f"most {MOST_BYTES / 2**30:.0f} can be resident on the devices: give a smaller set"
+            f"{name} of {builder.name} takes {size:.0f} GiB in memory, and at most "
+            f"{MOST_BYTES / 2**30:.0f} can be resident on the devices: give a smaller set"
         )
     return np.empty((count, *image.shape), np.uint8)
 

@@ -1,6 +1,7 @@
 """Every network: its published size, its gradient, and that any norm and dtype go through it."""
 
 import math
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -114,9 +115,18 @@ SMALL = [
     (KeskarC1(), (21, 23, 1)),
     (WideResNet(10, 1), (8, 8, 2)),
 ]
+LARGE = [
+    (KeskarC2(), (32, 32, 3)),
+    (ResNet50(), (32, 32, 3)),
+    (InceptionResNetV2(auxiliary_head=True), (75, 75, 3)),
+]
 CHECKED = [
-    *[(type(model)(**vars(model) | {"norm": GhostBatchNorm(4)}), shape) for model, shape in SMALL],
+    *[(replace(model, norm=GhostBatchNorm(4)), shape) for model, shape in SMALL],
     *[(CifarResNet(1, (4, 8), norm), (8, 8, 2)) for norm in NORMS],
+    *[
+        pytest.param(replace(model, norm=GhostBatchNorm(4)), shape, marks=pytest.mark.slow)
+        for model, shape in LARGE
+    ],
 ]
 
 
