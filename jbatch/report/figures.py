@@ -2,13 +2,10 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from io import BytesIO
 from typing import NamedTuple
 
 import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -66,7 +63,7 @@ def figures(records: Sequence[Record], comparison: Comparison | None) -> list[Gr
         for title, names in (*named.items(), ("others", rest))
     }
     groups = {title: found for title, found in groups.items() if found}
-    with plt.rc_context(LOOK):
+    with matplotlib.rc_context(LOOK):
         if len(groups) == 1:
             return [Group("", _figures(found)) for found in groups.values()]
         return [
@@ -119,6 +116,15 @@ def _slug(title: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", title.lower()).strip("_")
 
 
+def saved(figure: Figure, form: str) -> bytes:
+    """The figure as a file: "svg", always the same, or "png"."""
+    file = BytesIO()
+    with matplotlib.rc_context(LOOK):
+        metadata = {"Date": None} if form == "svg" else None
+        figure.savefig(file, format=form, dpi=150, metadata=metadata)
+    return file.getvalue()
+
+
 def _held(plans: Mapping[str, Plan]) -> str:
     if all(plan.scaling == 1 for plan in plans.values()):
         return "Coupled schedules lie on one another, but for the factor 1 − B/N."
@@ -126,7 +132,8 @@ def _held(plans: Mapping[str, Plan]) -> str:
 
 
 def _draw(draw) -> Figure:
-    figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
     draw(axes)
     if axes.get_yscale() == "log":
         low, high = axes.get_ylim()
@@ -207,7 +214,7 @@ def _measured(axes: Axes, runs: Runs, kind: str, name: str, against: str, factor
     # The climb from chance would press what differs into the upper edge.
     last = [np.array([line["accuracy"] for line in runs[v][0].evaluations]) for v in runs]
     lowest = 100 * min(np.quantile(values, 0.1) for values in last)
-    axes.set_ylim(bottom=max(0, lowest - 5))
+    axes.set_ylim(max(0, lowest - 5), min(100.5, axes.get_ylim()[1]))
 
 
 _AXES = {"epoch": "epoch", "update": "parameter updates"}

@@ -2,7 +2,6 @@
 
 from base64 import b64encode
 from collections.abc import Sequence
-from io import BytesIO
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -22,20 +21,15 @@ def write_report(
     comparison: Comparison | None,
 ) -> Path:
     """Write report.html and the figures' PNG files into `directory`; the page's path."""
-    import matplotlib.pyplot as plt
-
-    from jbatch.report.figures import figures
+    from jbatch.report.figures import figures, saved
 
     summaries = summarize(records)  # refuses what cannot be shown together
     groups = []
     for group in figures(records, comparison):
         shown = []
         for name, (caption, figure) in group.figures.items():
-            svg = BytesIO()
-            figure.savefig(svg, format="svg", metadata={"Date": None})
-            figure.savefig(directory / f"{name}.png", dpi=150)
-            shown.append({"caption": caption, "svg": b64encode(svg.getvalue()).decode()})
-            plt.close(figure)
+            (directory / f"{name}.png").write_bytes(saved(figure, "png"))
+            shown.append({"caption": caption, "svg": b64encode(saved(figure, "svg")).decode()})
         groups.append((group.title, shown))
     findings = find(summaries, comparison)
     outcomes = {finding.as_claimed for finding in findings}

@@ -91,7 +91,7 @@ def conclusion(findings: Sequence[Finding]) -> str:
 
 
 def _signed(value: float) -> str:
-    return f"{value:+.2f}".replace("-", "−")
+    return f"{round(value, 2) + 0.0:+.2f}".replace("-", "−")  # no −0.00
 
 
 def _mean(values: np.ndarray, form: str) -> str:

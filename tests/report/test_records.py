@@ -1,5 +1,7 @@
 """What a comparison says of its seeds."""
 
+from dataclasses import replace
+
 import numpy as np
 import optax
 import pytest
@@ -7,7 +9,7 @@ from scipy import stats
 
 import jbatch
 from jbatch.experiment import Claim, Comparison
-from jbatch.report.records import Summary, find
+from jbatch.report.records import Summary, find, saved_updates
 from jbatch.report.text import conclusion, finding_text
 
 PLAN = jbatch.couple(
@@ -62,6 +64,21 @@ def test_seeds_are_paired_by_number():
     [finding] = find(runs, COMPARISON)
     assert finding.differences.tolist() == [0.5]
     assert finding.verdict == "undecided"  # one pair has no interval
+
+
+def test_no_difference_is_no_negative_one():
+    shifts = [-0.001, 0.001, -0.002, 0.0, 0.0]
+    [finding] = find([summary("decaying", BASE), summary("good", np.add(BASE, shifts))], COMPARISON)
+    assert "+0.00 points of test accuracy (95% interval +0.00 to +0.00)" in finding_text(finding)
+
+
+def test_savings_are_against_each_claims_baseline():
+    longer = jbatch.couple(
+        optax.constant_schedule(0.1), num_examples=100, num_epochs=4, batch_size=10, growth_factor=2
+    )
+    runs = [replace(summary("a", [90, 91]), plan=longer), summary("b", [90, 91])]
+    assert saved_updates(runs, Comparison((Claim("a", same=("b", "not run")),))) == {"b": 0.75}
+    assert saved_updates(runs, None) == {}
 
 
 def test_each_claim_has_its_own_baseline():

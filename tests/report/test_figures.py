@@ -1,0 +1,83 @@
+"""The figures of a report."""
+
+import optax
+import pytest
+
+import jbatch
+from commands import TINY
+from jbatch.experiment import Claim, Comparison
+from jbatch.experiment_file import load_experiment_file
+from jbatch.report.figures import figures, saved
+from jbatch.report.records import Record
+
+GROWING = load_experiment_file(TINY).variant("growing")
+NAMES = {
+    "training_loss_epochs",
+    "training_loss_updates",
+    "test_accuracy_epochs",
+    "test_accuracy_updates",
+    "batch_size",
+    "learning_rate",
+    "noise_scale",
+    "updates",
+}
+
+
+def record(variant, growth=2.0, losses=(0.5, 0.3)):
+    plan = jbatch.couple(
+        optax.piecewise_constant_schedule(0.1, {1: 0.5}),
+        num_examples=100,
+        num_epochs=2,
+        batch_size=10,
+        growth_factor=growth,
+        momentum=0.9,
+    )
+    lines = [
+        {"kind": kind, "epoch": epoch + 1.0, "update": 10 * (epoch + 1), name: value}
+        for epoch, loss in enumerate(losses)
+        for kind, name, value in (("train", "loss", loss), ("eval", "accuracy", 1 - loss))
+    ]
+    return Record(TINY.parent, variant, GROWING, plan, lines, {})
+
+
+def curves(figure):
+    return {line.get_label(): line.get_xydata().tolist() for line in figure.axes[0].get_lines()}
+
+
+def test_one_claim_is_one_group():
+    comparison = Comparison((Claim("a", same=("b",)),))
+    [group] = figures([record("a"), record("b")], comparison)
+    assert group.title == ""
+    assert group.figures.keys() == NAMES
+    assert list(curves(group.figures["training_loss_epochs"][1])) == ["a", "b"]
+
+
+def test_each_claim_is_drawn_by_itself_and_the_rest_together():
+    comparison = Comparison((Claim("a", same=("b",), title="One: two"), Claim("c")))
+    groups = figures([record(name) for name in "abcd"], comparison)
+    assert [group.title for group in groups] == ["One: two", "c", "others"]
+    assert groups[0].figures.keys() == {f"one_two_{name}" for name in NAMES}
+    _, figure = groups[0].figures["one_two_updates"]
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["a", "b"]
+
+
+def test_the_same_curves_against_epochs_and_updates():
+    [group] = figures([record("a", losses=(0.5, 0.3)), record("a", losses=(0.7, 0.1))], None)
+    by_epochs = curves(group.figures["training_loss_epochs"][1])["a"]
+    by_updates = curves(group.figures["training_loss_updates"][1])["a"]
+    assert by_epochs == [[1.0, pytest.approx(0.6)], [2.0, pytest.approx(0.2)]]
+    assert by_updates == [[10.0, pytest.approx(0.6)], [20.0, pytest.approx(0.2)]]
+    _, figure = group.figures["test_accuracy_epochs"]
+    [band] = figure.axes[0].collections
+    heights = band.get_paths()[0].vertices[:, 1]
+    assert heights.max() == pytest.approx(80 + 100 * 0.02**0.5)  # mean and deviation of 70 and 90
+
+
+def test_a_figure_is_always_the_same_file():
+    one, other = (figures([record("a")], None)[0].figures["updates"][1] for _ in range(2))
+    assert saved(one, "svg") == saved(other, "svg")
+    assert saved(one, "png").startswith(b"\x89PNG")
+
+
+def test_nothing_logged_draws_nothing():
+    assert figures([record("a", losses=())], None) == []
