@@ -63,7 +63,6 @@ def run(arguments: Sequence[str]) -> None:
 
     from jbatch.progress import progress
     from jbatch.report.page import write_report
-    from jbatch.report.records import summarize
     from jbatch.report.text import comparison_text
     from jbatch.train import fit
 
@@ -91,7 +90,6 @@ def run(arguments: Sequence[str]) -> None:
             file=sys.stderr,
         )
     records = in_order(file, records)
-    summaries = summarize(records)
-    print(comparison_text(summaries, file.comparison))
+    print(comparison_text(records, file.comparison))
     page = write_report(out, out.absolute().name, file.docstring, records, file.comparison)
     print(f"\n{time.perf_counter() - begun:.0f} s in all. Report: {page}")

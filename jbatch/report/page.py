@@ -9,8 +9,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from jbatch.experiment import Comparison
 from jbatch.files import write_whole
 from jbatch.plan_table import plan_text
+from jbatch.report.curves import compare_curves
 from jbatch.report.records import Record, find, summarize
-from jbatch.report.text import HEADER, comparison_rows, conclusion, finding_text
+from jbatch.report.text import HEADER, comparison_rows, conclusion, curve_text, finding_text
 
 
 def write_report(
@@ -46,6 +47,7 @@ def write_report(
         seeds=", ".join(str(seed) for seed in sorted({record.seed for record in records})),
         findings=[finding_text(finding) for finding in findings],
         conclusion=conclusion(findings),
+        curves=[curve_text(curve) for curve in compare_curves(records, comparison)],
         mood="fails" if False in outcomes else "holds" if outcomes == {True} else "",
         unfinished=", ".join(
             f"{record.variant} seed {record.seed}" for record in records if not record.finished

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from jbatch.experiment import Comparison
-from jbatch.report.records import Finding, Summary, find, saved_updates
+from jbatch.report.curves import Curve, compare_curves
+from jbatch.report.records import Finding, Record, Summary, find, saved_updates, summarize
 from jbatch.tables import text_table
 
 HEADER = (
@@ -42,9 +43,11 @@ def comparison_rows(
     ]
 
 
-def comparison_text(summaries: Sequence[Summary], comparison: Comparison | None) -> str:
+def comparison_text(records: Sequence[Record], comparison: Comparison | None) -> str:
     """The table, and what it says."""
+    summaries = summarize(records)
     findings = find(summaries, comparison)
+    curves = [curve_text(curve) for curve in compare_curves(records, comparison)]
     seeds = sorted({seed for summary in summaries for seed in summary.seeds})
     return "\n".join(
         (
@@ -55,6 +58,7 @@ def comparison_text(summaries: Sequence[Summary], comparison: Comparison | None)
             "Wall time: of one run, with evaluation, saving and waiting for compilation; updates/s "
             "and examples/s: of training alone.",
             *(["", *map(finding_text, findings), conclusion(findings)] if findings else []),
+            *(["", *curves] if curves else []),
         )
     )
 
@@ -75,6 +79,15 @@ def finding_text(finding: Finding) -> str:
     return (
         f"{finding.variant} − {finding.baseline}: {_signed(finding.mean)} points of test accuracy "
         f"({interval}), claimed {claim} ±{finding.margin:g}: {outcome}"
+    )
+
+
+def curve_text(curve: Curve) -> str:
+    """How far two curves coincide, in a line."""
+    return (
+        f"{curve.variant} − {curve.baseline}, {curve.quantity}: within the deviation between seeds "
+        f"at {curve.within} of {curve.epochs} epochs; at most {_signed(curve.largest)}{curve.unit} "
+        f"(epoch {curve.at:g})"
     )
 
 
