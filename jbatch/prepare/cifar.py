@@ -23,7 +23,7 @@ COUNTS = {  # examples in each official file
 
 def read_cifar10(source: Path) -> Read:
     """From data_batch_1 … 5, test_batch and batches.meta."""
-    load = _loader(source)
+    load = _loader(source, "batches.meta")
     kinds = {b"labels": 10}
     train = [_batch(load, name, kinds) for name in BATCHES]
     test = _batch(load, "test_batch", kinds)
@@ -37,7 +37,7 @@ def read_cifar10(source: Path) -> Read:
 
 def read_cifar100(source: Path) -> Read:
     """From train, test and meta."""
-    load = _loader(source)
+    load = _loader(source, "meta")
     kinds = {b"fine_labels": 100, b"coarse_labels": 20}
     label = {"label": b"fine_labels", "coarse_label": b"coarse_labels"}
     return Read(
@@ -52,11 +52,12 @@ def read_cifar100(source: Path) -> Read:
     )
 
 
-def _loader(source: Path) -> Callable[[str], dict]:
-    """Reads one of the official files by its name."""
+def _loader(source: Path, first: str) -> Callable[[str], dict]:
+    """Reads one of the official files by its name; `first` is one that must be there."""
     if source.is_dir():
         # The folder itself, or the one that it was unpacked into.
-        folder = next((path for path in source.glob("cifar-*") if path.is_dir()), source)
+        folders = (source, *source.glob("cifar-*"))
+        folder = next((path for path in folders if (path / first).exists()), source)
 
         def load(name: str) -> dict:
             if not (folder / name).exists():

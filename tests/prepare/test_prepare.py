@@ -41,6 +41,7 @@ def images(count, *shape):
 
 
 def cifar10_folder(folder):
+    (folder / "cifar-100-python").mkdir(parents=True)  # beside it: not to be mistaken for it
     folder = folder / "cifar-10-batches-py"
     folder.mkdir(parents=True)
     for name in (*cifar.BATCHES, "test_batch"):
