@@ -95,7 +95,14 @@ def _split(builder, name: str) -> Split:
     images, labels = None, np.empty(count, np.int32)
     for start in range(0, count, READ_AT_ONCE):
         indices = range(start, min(start + READ_AT_ONCE, count))
-        for index, example in zip(indices, source.__getitems__(list(indices)), strict=True):
+        try:
+            examples = source.__getitems__(list(indices))
+        except RuntimeError as error:  # of the library that reads ArrayRecord
+            raise Mistake(
+                f"{name} of {builder.data_dir} is damaged between examples {start:,} and "
+                f"{indices[-1]:,} ({error}): write it anew"
+            ) from error
+        for index, example in zip(indices, examples, strict=True):
             image = _decoded(example["image"], channels)
             if images is None:
                 images = _room(builder, name, count, image)

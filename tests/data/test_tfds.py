@@ -83,6 +83,11 @@ def lose_a_file(data_dir):
     next(info_file(data_dir).parent.glob("*train.array_record*")).unlink()
 
 
+def cut_a_file(data_dir):
+    path = next(info_file(data_dir).parent.glob("*test.array_record*"))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
 def of_two_sizes(data_dir):
     class Other(Pictures, skip_registration=True):
         name = "other"
@@ -105,6 +110,11 @@ MISTAKES = {
         r"`tfds convert_format --dataset_version_dir=.*1\.2",
     ),
     "file": (TFDS("pictures"), lose_a_file, r"pictures-train\.array_record-00000-of-00001 is miss"),
+    "damage": (
+        TFDS("pictures"),
+        cut_a_file,
+        r"test of .*1\.2\.0 is damaged between examples 0 and",
+    ),
     "sizes": (TFDS("other"), of_two_sizes, r"images of \(.*\) and \(.*\): give a set whose im"),
 }
 
