@@ -97,13 +97,13 @@ def _split(builder, name: str) -> Split:
         indices = range(start, min(start + READ_AT_ONCE, count))
         try:
             examples = source.__getitems__(list(indices))
-        except RuntimeError as error:  # of the library that reads ArrayRecord
+            decoded = [_decoded(example["image"], channels) for example in examples]
+        except (RuntimeError, OSError) as error:  # of ArrayRecord, or of Pillow
             raise Mistake(
                 f"{name} of {builder.data_dir} is damaged between examples {start:,} and "
                 f"{indices[-1]:,} ({error}): write it anew"
             ) from error
-        for index, example in zip(indices, examples, strict=True):
-            image = _decoded(example["image"], channels)
+        for index, image, example in zip(indices, decoded, examples, strict=True):
             if images is None:
                 images = _room(builder, name, count, image)
             if image.shape != images.shape[1:]:
