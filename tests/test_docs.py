@@ -49,10 +49,15 @@ def test_the_example_of_a_loop_of_ones_own_runs():
 
 
 def test_updates_of_the_readmes_first_table_are_the_plans():
-    golden = (ROOT / "experiments" / "golden" / "digits.txt").read_text()
-    counted = re.findall(r"^([\d,]+) updates;", golden, re.MULTILINE)
-    table = README[: README.index("## Start")]
-    shown = re.findall(
-        r"^\| (?:decaying|hybrid|increasing|control).*? \| .*? \| ([\d,]+) \|", table, re.M
-    )
-    assert shown == counted
+    table = README[README.index("| data | schedule |") : README.index("A network of 34")]
+    rows = re.findall(r"^\| *([\w-]*) *\| (?:control: )?(\w+).*?\|.*?\| ([\d,]+) \|", table, re.M)
+    golden, checked = "", 0
+    for data, schedule, updates in rows:
+        file = {"Fashion-MNIST": "fashion_mnist", "CIFAR-10": "small_cifar10"}.get(data)
+        if file:
+            golden = (ROOT / "experiments" / "golden" / f"{file}.txt").read_text()
+        name = {"rate": "both"}.get(schedule, schedule)
+        plan = golden[golden.index(f"== {name} ==") :]
+        assert re.search(r"^([\d,]+) updates;", plan, re.MULTILINE)[1] == updates
+        checked += 1
+    assert checked == 10
