@@ -123,8 +123,10 @@ LARGE = [
 CHECKED = [
     *[(replace(model, norm=GhostBatchNorm(4)), shape) for model, shape in SMALL],
     *[(CifarResNet(1, (4, 8), norm), (8, 8, 2)) for norm in NORMS],
+    # Batch norm of the four values that are left of a ghost batch at their last layers bends the
+    # loss too much for differences.
     *[
-        pytest.param(replace(model, norm=GhostBatchNorm(4)), shape, marks=pytest.mark.slow)
+        pytest.param(replace(model, norm=LayerNorm()), shape, marks=pytest.mark.slow)
         for model, shape in LARGE
     ],
 ]
