@@ -32,7 +32,7 @@ import tyro
 from jbatch import compile, parallel, step
 from jbatch.compile import how
 from jbatch.data.augment import Augment
-from jbatch.data.resident import Batch, ResidentFeed
+from jbatch.data.inputs import Batch
 from jbatch.data.sources import Arrays
 from jbatch.experiment import Coupling, Experiment
 from jbatch.layout import Layout, group_size
@@ -40,7 +40,7 @@ from jbatch.models import MLP, CifarResNet, GhostBatchNorm, ghost_batch
 from jbatch.optimizer import SGD
 from jbatch.run_directory import environment
 from jbatch.tables import text_table
-from jbatch.train import make_setup, open_run, place, run_until
+from jbatch.train import make_setup, open_run, run_until
 
 NUM_EXAMPLES, SHAPE = 50_000, (28, 28, 1)
 NETWORKS = {
@@ -133,13 +133,10 @@ def measure(model, data: Arrays, size: int, mapping: str, options: Options) -> d
 def loops(experiment: Experiment, directory: Path) -> Iterator[dict[str, Callable[[int], None]]]:
     """Each loop as a function that takes so many updates and waits for them."""
     plan = experiment.plan.plan()
-    setup, dataset = make_setup(experiment, plan, jax.devices())
+    setup, data = make_setup(experiment, plan, jax.devices())
     size = experiment.plan.batch_size
     layout = Layout(size, setup.devices, group_size(size, ghost_batch(experiment.model)))
-    everywhere = parallel.replicated(setup.mesh)
-    feed = ResidentFeed(
-        place(dataset.train, dataset, experiment.normalize, everywhere), 0, everywhere
-    )
+    feed = data.feed(setup.mesh, 0)
     told = how(1e-3, size, size // layout.group)
     states = {name: compile.initializer(setup)(np.uint32(0)) for name in ("bare", "prebuilt")}
     update, ready = compile.update(setup, layout), on_ready_batches(setup, layout)

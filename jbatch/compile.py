@@ -9,7 +9,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jbatch import parallel, step
-from jbatch.data.resident import ResidentInputs, evaluation_batch, resident_shapes
+from jbatch.data.inputs import Inputs
 from jbatch.layout import AXIS, Layout
 from jbatch.step import State, Sums, Task, Totals
 
@@ -22,8 +22,7 @@ class Setup:
     """
 
     task: Task
-    inputs: ResidentInputs
-    num_test: int
+    inputs: Inputs
     mesh: Mesh
     mapping: parallel.Mapping
 
@@ -35,7 +34,7 @@ class Setup:
     @property
     def evaluation_size(self) -> int:
         """Examples a device takes in one pass of an evaluation."""
-        return min(256, -(-self.num_test // self.devices))
+        return min(self.inputs.most_evaluated, -(-self.inputs.num_test // self.devices))
 
 
 def how(learning_rate: float, batch_size: int, ghost_batches: int) -> np.ndarray:
@@ -63,10 +62,8 @@ def _apply(setup: Setup, state, sums, how):
     return state, jax.tree.map(jnp.zeros_like, sums), loss
 
 
-def _evaluate(setup: Setup, params, stats, resident, start):
-    size = setup.evaluation_size
-    mine = start + jax.lax.axis_index(AXIS) * size
-    batch, exists = evaluation_batch(resident, mine, size, setup.inputs.normalize)
+def _evaluate(setup: Setup, params, stats, *inputs):
+    batch, exists = setup.inputs.evaluation_batch(setup.evaluation_size, *inputs)
     (logits,), _ = step.forward(setup.task, params, stats, batch.images, None)
     weight = exists.astype(jnp.float32)
     totals = Totals(
@@ -105,7 +102,7 @@ def update(setup: Setup, layout: Layout):
         partial(_update, setup, layout),
         setup.mesh,
         setup.mapping,
-        (_state(setup), _HOW, *setup.inputs.shapes()),
+        (_state(setup), _HOW, *setup.inputs.shapes(layout)),
         per_device=(False, False, *setup.inputs.per_device),
         per_device_out=(False, False),
         donate=(0,),
@@ -119,7 +116,7 @@ def accumulate(setup: Setup, layout: Layout):
         partial(_accumulate, setup, layout),
         setup.mesh,
         setup.mapping,
-        (_state(setup), _sums(setup), *setup.inputs.shapes()),
+        (_state(setup), _sums(setup), *setup.inputs.shapes(layout)),
         per_device=(False, True, *setup.inputs.per_device),
         per_device_out=(True, True),
         donate=(1,),
@@ -142,15 +139,15 @@ def apply(setup: Setup):
 
 @cache
 def evaluate(setup: Setup):
-    """(params, stats, resident, start) → (totals,): of one pass from `start` on."""
+    """(params, stats, *inputs) → (totals,): of one pass."""
     state = _state(setup)
-    test = resident_shapes(setup.num_test, setup.task.input_shape)
+    inputs = setup.inputs.evaluation_shapes(setup.evaluation_size, setup.devices)
     return parallel.compile_over_devices(
         partial(_evaluate, setup),
         setup.mesh,
         setup.mapping,
-        (state.params, state.stats, test, jax.ShapeDtypeStruct((), np.int32)),
-        per_device=(False,) * 4,
+        (state.params, state.stats, *inputs),
+        per_device=(False, False, *setup.inputs.evaluation_per_device),
         per_device_out=(False,),
     )
 

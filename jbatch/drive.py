@@ -1,40 +1,29 @@
 """Driving the compiled functions: the passes of an update, and not too many in flight."""
 
 from collections import deque
-from typing import Protocol
 
 import jax
 
 from jbatch import compile
 from jbatch.ahead import Ahead
 from jbatch.compile import Setup, how
-from jbatch.layout import Layout
+from jbatch.data.inputs import Feed
 from jbatch.plan import Row
 from jbatch.step import State
 
-# Dispatch is asynchronous, and this many calls may wait: enough to hide the host's work, few enough
-# to bound memory. JAX 0.10.2 hangs on simulated CPU devices with over 32 that hold a collective.
-MOST_IN_FLIGHT = 16
-
 
 class InFlight:
-    """Waits, at each call, for the one `MOST_IN_FLIGHT` back."""
+    """Waits, at each call, for the one `most` back."""
 
-    def __init__(self):
+    def __init__(self, most: int):
+        self._most = most
         self._results: deque[jax.Array] = deque()
 
     def add(self, result: jax.Array) -> None:
         """Count a call in by one of its results, which no later call may take as donated."""
         self._results.append(result)
-        if len(self._results) > MOST_IN_FLIGHT:
+        if len(self._results) > self._most:
             self._results.popleft().block_until_ready()
-
-
-class Feed(Protocol):
-    """Where a compiled step gets its examples from."""
-
-    def arguments(self, position: int, layout: Layout) -> tuple:
-        """What the step reads the pass from `position` on from: the shapes of `Setup.inputs`."""
 
 
 class Driver:
@@ -42,7 +31,7 @@ class Driver:
 
     def __init__(self, setup: Setup, ahead: Ahead, feed: Feed):
         self._setup, self._ahead, self._feed = setup, ahead, feed
-        self._in_flight = InFlight()
+        self._in_flight = InFlight(feed.most_in_flight)
         self._batch_size, self._program = None, None
         self._sums = None
 

@@ -6,8 +6,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from jbatch.compile import Setup
-from jbatch.data.resident import Resident
+from jbatch.data.inputs import Evaluated
 from jbatch.drive import InFlight
 from jbatch.step import State
 
@@ -20,20 +19,19 @@ class Evaluation(NamedTuple):
     num_examples: int
 
 
-def evaluate(compiled: Callable, setup: Setup, state: State, test: Resident) -> Evaluation:
+def evaluate(compiled: Callable, state: State, test: Evaluated) -> Evaluation:
     """Loss (without label smoothing) and accuracy on a test set, by the running statistics.
 
     The last pass is filled up; what is filled in has no weight, so each example counts once.
 
     Args:
-        compiled: `compile.evaluate(setup)`.
-        setup: what it was compiled for.
+        compiled: of `compile.evaluate`.
         state: of which parameters and running statistics are evaluated.
         test: the test set.
     """
-    in_flight, parts = InFlight(), []
-    for start in range(0, setup.num_test, setup.evaluation_size * setup.devices):
-        (totals,) = compiled(state.params, state.stats, test, np.int32(start))
+    in_flight, parts = InFlight(test.most_in_flight), []
+    for inputs in test.passes():
+        (totals,) = compiled(state.params, state.stats, *inputs)
         in_flight.add(totals.loss)
         parts.append(totals)
     loss, correct, examples = np.sum(jax.device_get(parts), axis=0, dtype=np.float64)

@@ -28,6 +28,15 @@ def split(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(AXIS))
 
 
+def local_rows(mesh: Mesh) -> list[int]:
+    """Where along the mesh's axis this process's devices are, in order.
+
+    Read from the sharding: on real meshes it does not follow from the number of the process.
+    """
+    indices = split(mesh).addressable_devices_indices_map((mesh.size,)).values()
+    return sorted(index.indices(mesh.size)[0] for (index,) in indices)
+
+
 def compile_over_devices(
     function: Callable,
     mesh: Mesh,

@@ -125,7 +125,9 @@ def _position(plan: Plan, line: dict) -> str:
 
 def _speed(line: dict) -> str:
     updates, examples = line["updates_per_second"], line["examples_per_second"]
-    return f"{updates:,.0f} updates/s  {examples:,.0f} examples/s"
+    waited = f"  input wait {line['input_wait']:.0%}" if line["input_wait"] else ""
+    updates = f"{updates:,.0f}" if updates >= 10 else f"{updates:.2g}"
+    return f"{updates} updates/s  {examples:,.0f} examples/s{waited}"
 
 
 def _duration(seconds: float) -> str:

@@ -11,7 +11,6 @@ checkpoints/    the last two states
 import dataclasses
 import hashlib
 import json
-import os
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ import numpy as np
 from jbatch.errors import Mistake
 from jbatch.experiment import Experiment
 from jbatch.files import write_whole
+from jbatch.machine import usable_cores
 from jbatch.plan import Plan
 from jbatch.plan_table import plan_text
 
@@ -99,9 +99,7 @@ def environment() -> dict:
     device = jax.devices()[0]
     return {
         "devices": f"{jax.device_count()} × {device.device_kind}",
-        "cores": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count(),
+        "cores": usable_cores(),
         "machine": platform.machine(),
         "python": platform.python_version(),
         **{name: version(name) for name in ("jbatch", "jax", "flax", "optax")},

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
-from jbatch.data.resident import Batch
+from jbatch.data.inputs import Batch
 from jbatch.layout import AXIS, Layout
 from jbatch.models.build import build
 from jbatch.models.norm import Pass

@@ -15,9 +15,8 @@ from jbatch import compile, parallel, step
 from jbatch.ahead import Ahead
 from jbatch.checkpoint import Checkpoints, parameters_digest
 from jbatch.compile import Setup
-from jbatch.data.dataset import Dataset, Split
-from jbatch.data.normalize import Normalize, affine
-from jbatch.data.resident import Resident, ResidentFeed, ResidentInputs
+from jbatch.data.inputs import Evaluated, Feed
+from jbatch.data.load import load
 from jbatch.drive import Driver
 from jbatch.errors import Mistake
 from jbatch.evaluate import Evaluation, evaluate
@@ -44,7 +43,8 @@ class Run:
     setup: Setup
     driver: Driver
     ahead: Ahead
-    test: Resident
+    feed: Feed
+    test: Evaluated
     metrics: MetricsLog
     checkpoints: Checkpoints
     progress: Lines | Bar
@@ -59,6 +59,8 @@ class Run:
     evaluated: int | None  # at which update, last
     saved: int | None
     logged: int
+    waited: float = 0.0  # of `feed.waited`, at the last log point
+    damaged: int = 0  # of `feed.damaged`, by then
     clock: float = 0.0  # seconds of training since the last log point …
     resumed: float = 0.0  # … up to this time.perf_counter, since when it goes on
     spent: dict[str, float] = dataclasses.field(default_factory=dict)  # seconds, beside training
@@ -154,7 +156,7 @@ def open_run(
     begun = time.perf_counter()
     devices = jax.devices() if devices is None else devices
     plan = experiment.plan.plan()
-    setup, dataset = make_setup(experiment, plan, devices)
+    setup, data = make_setup(experiment, plan, devices)
     plan.check(len(devices), ghost_batch(experiment.model))
     passes = cut(
         [phase.batch_size for phase in plan.phases],
@@ -166,7 +168,6 @@ def open_run(
 
     with ExitStack() as stack:
         ahead = stack.enter_context(closing(Ahead(setup, passes)))
-        everywhere = parallel.replicated(setup.mesh)
         checkpoints = stack.enter_context(closing(Checkpoints(directory / "checkpoints")))
         update, state = restored(checkpoints, setup, experiment.seed)
         metrics = stack.enter_context(closing(MetricsLog(directory, checkpoints.latest)))
@@ -175,14 +176,17 @@ def open_run(
         stack.callback(progress.end)
         for warning in (*plan.warnings, *other_environment(directory)):
             progress.say(f"warning: {warning}")
-        train = place(dataset.train, dataset, experiment.normalize, everywhere)
-        feed = ResidentFeed(train, experiment.seed, everywhere)
+        feed = data.feed(setup.mesh, experiment.seed, plan, passes, update)
+        stack.callback(feed.close)
+        test = data.test(setup.mesh, setup.evaluation_size)
+        stack.callback(test.close)
         yield Run(
             plan=plan,
             setup=setup,
             driver=Driver(setup, ahead, feed),
             ahead=ahead,
-            test=place(dataset.test, dataset, experiment.normalize, everywhere),
+            feed=feed,
+            test=test,
             metrics=metrics,
             checkpoints=checkpoints,
             progress=progress,
@@ -200,9 +204,7 @@ def open_run(
         )
 
 
-def make_setup(
-    experiment: Experiment, plan: Plan, devices: Sequence[jax.Device]
-) -> tuple[Setup, Dataset]:
+def make_setup(experiment: Experiment, plan: Plan, devices: Sequence[jax.Device]):
     """All that decides the compiled functions, and the data; Mistake if they do not fit."""
     missing = [name for name in ("model", "data") if getattr(experiment, name) is None]
     if missing:
@@ -210,8 +212,8 @@ def make_setup(
             f"this experiment has no {' and no '.join(missing)} yet: it can be planned (jbatch "
             "plan), not trained; give Experiment(model=…, data=…) in its file"
         )
-    dataset = experiment.data.load()
-    count = len(dataset.train.labels)
+    data = load(experiment.data, experiment.augment, experiment.normalize)
+    count = data.inputs.num_examples
     if count != plan.num_examples:
         raise Mistake(
             f"the training set has {count:,} examples and the plan is for {plan.num_examples:,}: "
@@ -225,25 +227,17 @@ def make_setup(
         momentum=plan.momentum,
         label_smoothing=experiment.label_smoothing,
         dtype=experiment.dtype,
-        input_shape=dataset.train.images.shape[1:],
-        num_classes=dataset.num_classes,
+        input_shape=data.inputs.input_shape,
+        num_classes=data.num_classes,
     )
     step.graph(task)  # for images too small for the network, or a norm that does not fit it
     setup = Setup(
         task=task,
-        inputs=ResidentInputs(count, task.input_shape, experiment.augment, experiment.normalize),
-        num_test=len(dataset.test.labels),
+        inputs=data.inputs,
         mesh=parallel.make_mesh(devices),
         mapping=experiment.mapping,
     )
-    return setup, dataset
-
-
-def place(
-    split: Split, dataset: Dataset, normalize: Normalize, sharding: jax.sharding.Sharding
-) -> Resident:
-    """A split on the devices, with what normalizes it by the training set."""
-    return jax.device_put(Resident(*split, *affine(normalize, dataset.train.images)), sharding)
+    return setup, data
 
 
 def restored(checkpoints: Checkpoints, setup: Setup, seed: int) -> tuple[int, State]:
@@ -257,7 +251,10 @@ def _evaluate(run: Run) -> None:
     with _paused(run, "compilation"):
         compiled = run.ahead.evaluate()
     with _paused(run, "evaluation"):
-        found = evaluate(compiled, run.setup, run.state, run.test)
+        known = len(run.test.damaged)
+        found = evaluate(compiled, run.state, run.test)
+    for name in run.test.damaged[known:]:
+        run.progress.say(f"warning: {name} does not decode and was left out")
     _refuse_diverged(run, found.loss)
     run.metrics.write({"kind": "eval", **_standing(run), **found._asdict()})
     run.evaluated = run.update
@@ -286,7 +283,12 @@ def _log(run: Run) -> None:
             "accuracy": float(totals.correct / totals.examples),
             "updates_per_second": len(since) / run.clock,
             "examples_per_second": float(since.sum()) / run.clock,
+            "input_wait": (run.feed.waited - run.waited) / run.clock,
+            "damaged": len(run.feed.damaged) - run.damaged,
         }
+        for name in dict.fromkeys(run.feed.damaged[run.damaged :]):
+            run.progress.say(f"warning: {name} does not decode and was replaced")
+        run.waited, run.damaged = run.feed.waited, len(run.feed.damaged)
         run.metrics.write(line)
         run.progress.logged(line)
         run.logged, run.clock = run.update, 0.0
@@ -347,9 +349,8 @@ def evaluate_newest(experiment: Experiment, directory: Path) -> tuple[int, Evalu
     with closing(Checkpoints(directory / "checkpoints", read_only=True)) as checkpoints:
         if checkpoints.latest is None:
             raise Mistake(f"{directory} has no checkpoint yet: train it first")
-        setup, dataset = make_setup(experiment, experiment.plan.plan(), jax.devices())
+        setup, data = make_setup(experiment, experiment.plan.plan(), jax.devices())
         update, state = restored(checkpoints, setup, experiment.seed)
-    everywhere = parallel.replicated(setup.mesh)
-    test = place(dataset.test, dataset, experiment.normalize, everywhere)
-    found = evaluate(compile.evaluate(setup), setup, state, test)
+    with closing(data.test(setup.mesh, setup.evaluation_size)) as test:
+        found = evaluate(compile.evaluate(setup), state, test)
     return update, found, parameters_digest(state.params)

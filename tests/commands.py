@@ -14,7 +14,7 @@ from jbatch.train import make_setup, restored
 TINY = Path(__file__).parent / "tiny.py"
 
 
-def start(*arguments, devices=1) -> subprocess.Popen:
+def start(*arguments, devices=1, new_group=False) -> subprocess.Popen:
     """`jbatch …` under way."""
     environment = os.environ | {
         "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
@@ -26,6 +26,7 @@ def start(*arguments, devices=1) -> subprocess.Popen:
         stderr=subprocess.PIPE,
         text=True,
         env=environment,
+        start_new_session=new_group,
     )
 
 

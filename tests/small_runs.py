@@ -6,8 +6,7 @@ import numpy as np
 from jbatch import compile, parallel
 from jbatch.compile import Setup, how
 from jbatch.data.augment import Augment
-from jbatch.data.normalize import affine
-from jbatch.data.resident import Resident, ResidentFeed, ResidentInputs
+from jbatch.data.resident import ResidentData
 from jbatch.data.sources import Digits
 from jbatch.layout import Layout, group_size
 from jbatch.models import ghost_batch
@@ -22,13 +21,11 @@ def task_of(model, optimizer, momentum=0.9, label_smoothing=0.0, dtype="float32"
 
 def setup_of(task, devices=1, mapping="shard_map", augment=Augment(pad=1)) -> Setup:  # noqa: B008
     mesh = parallel.make_mesh(jax.devices()[:devices])
-    inputs = ResidentInputs(len(DATASET.train.labels), task.input_shape, augment, "standardize")
-    return Setup(task, inputs, len(DATASET.test.labels), mesh, mapping)
+    return Setup(task, ResidentData(DATASET, augment, "standardize").inputs, mesh, mapping)
 
 
-def place_split(setup, split) -> Resident:
-    resident = Resident(*split, *affine("standardize", DATASET.train.images))
-    return jax.device_put(resident, parallel.replicated(setup.mesh))
+def data_of(setup) -> ResidentData:
+    return ResidentData(DATASET, setup.inputs.augment, "standardize")
 
 
 def run_updates(setup, *, batch_size, passes=1, updates=20, seed=3, learning_rate=0.05):
@@ -37,8 +34,7 @@ def run_updates(setup, *, batch_size, passes=1, updates=20, seed=3, learning_rat
     layout = Layout(batch_size // passes, setup.devices, group)
     told = how(learning_rate, batch_size, batch_size // group)
     state = compile.initializer(setup)(np.uint32(seed))
-    train = place_split(setup, DATASET.train)
-    feed = ResidentFeed(train, seed, parallel.replicated(setup.mesh))
+    feed = data_of(setup).feed(setup.mesh, seed)
     sums = compile.zero_sums(setup)(state) if passes > 1 else None
     per_epoch = len(DATASET.train.labels) // batch_size
     losses = []

@@ -17,6 +17,7 @@ LINE = {
     "loss": 0.5,
     "updates_per_second": 1234.5,
     "examples_per_second": 12345.0,
+    "input_wait": 0.0,
 }
 
 

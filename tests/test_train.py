@@ -11,9 +11,9 @@ import numpy as np
 import optax
 import pytest
 
-from jbatch import compile, parallel, step
+from jbatch import compile, step
 from jbatch.checkpoint import Checkpoints, parameters_digest
-from jbatch.data.resident import ResidentFeed
+from jbatch.data.normalize import affine
 from jbatch.data.sources import Arrays, Digits
 from jbatch.errors import Mistake
 from jbatch.evaluate import evaluate
@@ -21,7 +21,7 @@ from jbatch.experiment_file import load_experiment_file
 from jbatch.layout import Layout
 from jbatch.metrics import read_metrics
 from jbatch.models import MLP
-from jbatch.train import Diverged, evaluate_newest, fit, make_setup, open_run, place, run_until
+from jbatch.train import Diverged, evaluate_newest, fit, make_setup, open_run, run_until
 
 TINY = load_experiment_file(Path(__file__).parent / "tiny.py")
 GROWING = TINY.variant("growing")
@@ -81,10 +81,9 @@ def test_training_loss_is_the_mean_over_the_interval(undisturbed):
     """The first line again, from the step's own losses."""
     run, directory = undisturbed
     line = metrics(directory)[1]
-    setup, dataset = make_setup(GROWING, run.plan, jax.devices()[:1])
+    setup, data = make_setup(GROWING, run.plan, jax.devices()[:1])
     state = compile.initializer(setup)(np.uint32(0))
-    everywhere = parallel.replicated(setup.mesh)
-    feed = ResidentFeed(place(dataset.train, dataset, GROWING.normalize, everywhere), 0, everywhere)
+    feed = data.feed(setup.mesh, 0)
     layout = Layout(40, 1, 40)
     update, losses = compile.update(setup, layout), []
     for row in map(run.plan.at, range(37)):
@@ -199,12 +198,13 @@ def test_evaluation_counts_each_example_once(devices):
     )
     setup, loaded = make_setup(experiment, experiment.plan.plan(), jax.devices()[:devices])
     state = compile.initializer(setup)(np.uint32(0))
-    test = place(loaded.test, loaded, experiment.normalize, parallel.replicated(setup.mesh))
-    found = evaluate(compile.evaluate(setup), setup, state, test)
+    test = loaded.test(setup.mesh, setup.evaluation_size)
+    found = evaluate(compile.evaluate(setup), state, test)
 
-    images = (loaded.test.images.astype(np.float32) - test.shift) * test.factor
+    shift, factor = affine("standardize", dataset.train.images)
+    images = (data.test_images.astype(np.float32) - shift) * factor
     (logits,), _ = step.forward(setup.task, state.params, state.stats, images, None)
-    expected = float((np.asarray(logits).argmax(1) == loaded.test.labels).mean())
+    expected = float((np.asarray(logits).argmax(1) == data.test_labels).mean())
     assert found.num_examples == count
     assert found.accuracy == pytest.approx(expected, abs=1e-9)
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from jbatch.errors import whole
+from jbatch.errors import share, whole
 
 
 @dataclass(frozen=True)
@@ -13,9 +13,12 @@ class Augment:
     """Pad with zeros by this many pixels on each side, then crop back to size at random."""
     flip: bool = False
     """Mirror left and right, half of the time."""
+    color: float = 0.0
+    """Brightness, contrast and saturation, each multiplied by 1 − color to 1 + color."""
 
     def __post_init__(self):
         whole("pad", self.pad, least=0)
+        share("color", self.color)
 
 
 def example_keys(seed, epoch, places):
@@ -37,15 +40,17 @@ def augment(augment: Augment, images, keys):
 
     Args:
         augment: which changes.
-        images: (B, H, W, C), any dtype.
+        images: (B, H, W, C) uint8; with `color` C is 3.
         keys: (B,), of `example_keys`.
 
     Returns:
-        Images of the same shape and dtype.
+        Images of the same shape, uint8, or with `color` float32 from 0 to 255.
     """
     import jax  # an experiment file is read without it
     import jax.numpy as jnp
 
+    if augment.color:
+        images = jax.vmap(lambda image, key: _recolored(augment.color, image, key))(images, keys)
     if not (augment.pad or augment.flip):
         return images
     pad = augment.pad
@@ -61,3 +66,23 @@ def augment(augment: Augment, images, keys):
         return image
 
     return jax.vmap(change)(padded, keys)
+
+
+def _recolored(strength: float, image, key):
+    """One image (H, W, 3) → float32, as torchvision's ColorJitter defines the three changes."""
+    import jax
+    import jax.numpy as jnp
+
+    def mixed(image, other, factor):
+        return jnp.clip(factor * image + (1 - factor) * other, 0, 255)
+
+    def grey(image):
+        return (image * jnp.array([0.299, 0.587, 0.114], jnp.float32)).sum(-1, keepdims=True)
+
+    key = jax.random.fold_in(key, 1)  # the key itself gives crop and flip
+    brightness, contrast, saturation = jax.random.uniform(
+        key, (3,), minval=1 - strength, maxval=1 + strength
+    )
+    image = mixed(image.astype(jnp.float32), jnp.float32(0), brightness)
+    image = mixed(image, grey(image).mean(), contrast)
+    return mixed(image, grey(image), saturation)

@@ -40,6 +40,15 @@ def affine(normalize: Normalize, images: np.ndarray) -> tuple[np.ndarray, np.nda
     return shift.astype(np.float32), factor.astype(np.float32)
 
 
+def affine_of(
+    normalize: Normalize, mean: tuple[float, ...], deviation: tuple[float, ...]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The same for a set of which mean and deviation are told and every value is taken."""
+    if normalize == "standardize":
+        return np.array(mean, np.float32), 1 / np.array(deviation, np.float32)
+    return np.zeros(len(mean), np.float32), np.full(len(mean), 1 / 255, np.float32)
+
+
 def normalized(normalize: Normalize, images, shift, factor):
     """Images as a network sees them: (B, H, W, C) uint8 → float32.
 

@@ -1,5 +1,6 @@
 """Sets small enough to live on every device, as uint8, indexed and augmented there."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -7,11 +8,19 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
+from jbatch import parallel
 from jbatch.data.augment import Augment, augment, example_keys
-from jbatch.data.normalize import Normalize, normalized
+from jbatch.data.dataset import Dataset, Split
+from jbatch.data.inputs import Batch
+from jbatch.data.normalize import Normalize, affine, normalized
 from jbatch.data.order import epoch_order
 from jbatch.layout import AXIS, Layout
+
+# Dispatch is asynchronous, and this many calls may wait: enough to hide the host's work, few enough
+# to bound memory. JAX 0.10.2 hangs on simulated CPU devices with over 32 that hold a collective.
+MOST_IN_FLIGHT = 16
 
 
 class Resident(NamedTuple):
@@ -21,14 +30,6 @@ class Resident(NamedTuple):
     labels: jax.Array  # (N,) int32
     shift: jax.Array  # (C,) float32, of `normalize.affine`
     factor: jax.Array  # (C,) float32
-
-
-class Batch(NamedTuple):
-    """What a network sees."""
-
-    images: jax.Array  # (B, H, W, C) float32, normalized
-    labels: jax.Array  # (B,) int32
-    keys: jax.Array | None  # (B,) a random key of each example; None in evaluation
 
 
 def training_batch(
@@ -74,14 +75,18 @@ class ResidentInputs:
     """The part of a compiled step that takes its examples from resident data; hashable."""
 
     num_examples: int
+    num_test: int
     input_shape: tuple[int, ...]  # (H, W, C)
     augment: Augment
     normalize: Normalize
 
     per_device = (False, False, False, False)  # none of the arguments differs by device
+    evaluation_per_device = (False, False)
+    most_evaluated = 256
 
-    def shapes(self) -> tuple:
-        """Shapes and dtypes of the arguments that `ResidentFeed` gives."""
+    def shapes(self, layout: Layout) -> tuple:
+        """Of the training set, the epoch's order, seed, and (epoch, first place)."""
+        del layout
         return (
             resident_shapes(self.num_examples, self.input_shape),
             jax.ShapeDtypeStruct((self.num_examples,), np.int32),
@@ -95,9 +100,52 @@ class ResidentInputs:
         places = first + layout.places(jax.lax.axis_index(AXIS)).astype(jnp.uint32)
         return training_batch(resident, order, seed, epoch, places, self.augment, self.normalize)
 
+    def evaluation_shapes(self, size: int, devices: int) -> tuple:
+        """Of the test set, and the pass's first place."""
+        del size, devices
+        test = resident_shapes(self.num_test, self.input_shape)
+        return test, jax.ShapeDtypeStruct((), np.int32)
+
+    def evaluation_batch(self, size: int, resident: Resident, start) -> tuple[Batch, jax.Array]:
+        """This device's examples of a pass, and which of them exist."""
+        mine = start + jax.lax.axis_index(AXIS) * size
+        return evaluation_batch(resident, mine, size, self.normalize)
+
+
+class ResidentData:
+    """A data set in memory, to be put on the devices."""
+
+    def __init__(self, dataset: Dataset, augment: Augment, normalize: Normalize):
+        self.dataset, self.num_classes = dataset, dataset.num_classes
+        self.inputs = ResidentInputs(
+            num_examples=len(dataset.train.labels),
+            num_test=len(dataset.test.labels),
+            input_shape=dataset.train.images.shape[1:],
+            augment=augment,
+            normalize=normalize,
+        )
+
+    def feed(self, mesh: Mesh, seed: int, *_) -> "ResidentFeed":
+        """The training set on the devices, from any update on."""
+        return ResidentFeed(self._placed(self.dataset.train, mesh), seed, parallel.replicated(mesh))
+
+    def test(self, mesh: Mesh, size: int) -> "ResidentTest":
+        """The test set on the devices, `size` examples a device and pass."""
+        placed = self._placed(self.dataset.test, mesh)
+        return ResidentTest(placed, range(0, self.inputs.num_test, size * mesh.size))
+
+    def _placed(self, split: Split, mesh: Mesh) -> Resident:
+        """A split on the devices, with what normalizes it by the training set."""
+        by = affine(self.inputs.normalize, self.dataset.train.images)
+        return jax.device_put(Resident(*split, *by), parallel.replicated(mesh))
+
 
 class ResidentFeed:
     """Gives the compiled step its arguments: data, the epoch's order, seed and where to read."""
+
+    most_in_flight = MOST_IN_FLIGHT
+    waited = 0.0
+    damaged: tuple[str, ...] = ()
 
     def __init__(self, resident: Resident, seed: int, sharding: jax.sharding.Sharding):
         self._count = resident.labels.shape[0]
@@ -113,6 +161,26 @@ class ResidentFeed:
         epoch, place = divmod(position, self._count)
         where = np.array((epoch, place), np.uint32)  # one transfer
         return self._resident, self._order(epoch), self._seed, where
+
+    def close(self) -> None:
+        """Nothing to end: the arrays go when they are no longer used."""
+
+
+class ResidentTest:
+    """Gives an evaluation its arguments: data and where to read."""
+
+    most_in_flight = MOST_IN_FLIGHT
+    damaged: tuple[str, ...] = ()
+
+    def __init__(self, resident: Resident, starts: range):
+        self._resident, self._starts = resident, starts
+
+    def passes(self) -> Iterator[tuple]:
+        """The arguments of each pass of one evaluation."""
+        return ((self._resident, np.int32(start)) for start in self._starts)
+
+    def close(self) -> None:
+        """Nothing to end."""
 
 
 def resident_shapes(num_examples: int, input_shape: tuple[int, ...]) -> Resident:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from jbatch.data.dataset import Dataset, Split
+from jbatch.data.photographs import Photographs
 from jbatch.data.tfds import TFDS
 from jbatch.errors import Mistake, whole
 
@@ -113,4 +114,4 @@ def _random_bytes(key: int, count: int) -> np.ndarray:
     return words.view(np.uint8)[:count]
 
 
-Data = Digits | TFDS | Generated | Arrays
+Data = Digits | TFDS | Photographs | Generated | Arrays

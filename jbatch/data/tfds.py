@@ -35,12 +35,13 @@ class TFDS:
 
 @lru_cache(1)  # many runs of one process train on the same
 def _load(data: TFDS, data_dir: Path | None) -> Dataset:
-    builder = _builder(data, data_dir)
+    builder = open_builder(data, data_dir)
     train, test = (_split(builder, name) for name in (data.train, data.test))
     return Dataset(train, test, builder.info.features["label"].num_classes)
 
 
-def _builder(data: TFDS, data_dir: Path | None):
+def open_builder(data: TFDS, data_dir: Path | None):
+    """tfds's builder of a set; Mistake if it is not there, not whole, or of another kind."""
     logging.getLogger("absl").setLevel(logging.ERROR)
     import tensorflow_datasets as tfds
 

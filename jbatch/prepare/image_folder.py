@@ -28,6 +28,12 @@ class File(NamedTuple):
 def read(source: Path) -> Read:
     """All images, in the order of their names; the classes are the folders', in order."""
     by_split = files(source)
+    names = class_names(source, by_split)
+    return Read({split: examples(found) for split, found in by_split.items()}, {"label": names})
+
+
+def class_names(source: Path, by_split: Mapping[str, list[File]]) -> list[str]:
+    """The classes, in order; Mistake if train does not have them all."""
     names = sorted({file.label for file in by_split["train"]})
     for split, found in by_split.items():
         unknown = sorted({file.label for file in found} - set(names))
@@ -36,7 +42,7 @@ def read(source: Path) -> Read:
                 f"{source}: class {unknown[0]} of {split} is not in train: add it there, or remove "
                 "it here"
             )
-    return Read({split: examples(found) for split, found in by_split.items()}, {"label": names})
+    return names
 
 
 def files(source: Path) -> dict[str, list[File]]:

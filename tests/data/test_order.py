@@ -50,7 +50,7 @@ def ids_on_devices(plan, devices, limit, mapping, permuted=False):
     """Example ids in the order of places, as the devices index them, over the whole plan."""
     chosen = jax.devices()[:devices]
     mesh = Mesh(np.array(chosen[::-1] if permuted else chosen), (AXIS,))
-    inputs = ResidentInputs(N, (1, 1, 1), Augment(), "standardize")
+    inputs = ResidentInputs(N, 1, (1, 1, 1), Augment(), "standardize")
     resident = Resident(
         np.zeros((N, 1, 1, 1), np.uint8),
         np.arange(N, dtype=np.int32),  # the label says which example it is
@@ -69,7 +69,7 @@ def ids_on_devices(plan, devices, limit, mapping, permuted=False):
             labels_and_places,
             mesh,
             mapping,
-            inputs.shapes(),
+            inputs.shapes(layout),
             per_device=inputs.per_device,
             per_device_out=(True, True),
         )

@@ -1,0 +1,350 @@
+"""Photographs per second from disk to batches: jbatch's workers, tf.data, and a PyTorch DataLoader.
+
+Each reads the same JPEG files, takes a random-resized crop, and gives shuffled uint8 batches of 256
+at 224×224; what comes after (flip, normalization) is a device's work. They take turns in one
+process, with as many workers as there are cores, each written as its own users write it:
+
+    jbatch       Photographs(ImageFolder(…)), decoded by worker processes through Grain
+    tf.data      decode_and_crop_jpeg, resize, parallel map, batch, prefetch
+    DataLoader   Pillow, the crop of torchvision's RandomResizedCrop, persistent workers
+
+TensorFlow and PyTorch are measured where they are installed. Then single calls on one core say
+which way of decoding is fastest, and how far its pixels are from Pillow's antialiased ones.
+
+    python -m benchmarks.input_pipeline --folder imagenette2 --json input_pipeline.json
+"""
+
+import dataclasses
+import io
+import json
+import math
+import os
+import random
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from itertools import islice
+from pathlib import Path
+
+import cv2
+import jax
+import numpy as np
+import optax
+import simplejpeg
+import tyro
+from PIL import Image
+
+from jbatch import parallel
+from jbatch.data.augment import Augment
+from jbatch.data.crops import Box, random_crop
+from jbatch.data.decode import cut_out, decode
+from jbatch.data.photographs import ImageFolder, Photographs
+from jbatch.data.streamed import StreamedData
+from jbatch.experiment import Coupling
+from jbatch.machine import usable_cores
+from jbatch.micro_batch import cut
+from jbatch.run_directory import environment
+from jbatch.tables import text_table
+
+BATCH, SIZE = 256, 224
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Photographs per second from disk to batches."""
+
+    folder: Path | None = None
+    """Image folder of train/CLASS/*; None to write photograph-like noise of 500×375 pixels."""
+    enlarge: int = 1
+    """Join so many photographs each way to one, for larger files with as much detail."""
+    workers: int | None = None
+    """Processes or threads of each pipeline; None for one a core."""
+    windows: int = 7
+    """Turns of each pipeline."""
+    batches: int = 8
+    """Batches in a turn."""
+    json: Path | None = None
+    """Write the figures here."""
+    quick: bool = False
+    """Two turns of two batches, to see that it runs."""
+
+
+def main(options: Options) -> dict:
+    """Measure, print and write; the figures."""
+    if options.quick:
+        options = dataclasses.replace(options, windows=2, batches=2)
+    workers = options.workers or usable_cores()
+    with tempfile.TemporaryDirectory() as directory:
+        folder = prepared(options, Path(directory))
+        files = sorted((folder / "train").glob("*/*"))
+        print(f"{len(files):,} photographs, {workers} workers, {BATCH} a batch\n")
+        pipelines = measure(folder, files, workers, options)
+        decoders = compare_decoders(files[:: max(1, len(files) // 300)], options)
+    if options.json:
+        values = {"environment": environment(), "options": {"workers": workers}}
+        values |= {"pipelines": pipelines, "decoders": decoders}
+        options.json.write_text(json.dumps(values, indent=2) + "\n")
+    return {"pipelines": pipelines, "decoders": decoders}
+
+
+# ---- whole pipelines ------------------------------------------------------------------------
+
+
+def measure(folder: Path, files: list[Path], workers: int, options: Options) -> list[dict]:
+    """Images per second of each pipeline that is installed, and its ratio to jbatch's."""
+    makers = {"jbatch": jbatch_batches, "tf.data": tf_batches, "DataLoader": torch_batches}
+    needs = {"jbatch": "grain", "tf.data": "tensorflow", "DataLoader": "torch"}
+    missing = [name for name, module in needs.items() if find_spec(module) is None]
+    seconds = {name: [] for name in makers if name not in missing}
+    for window in range(options.windows + 1):
+        for name in seconds:
+            # Made anew each time, so that no other one's workers run meanwhile.
+            batches = makers[name](folder, files, workers)
+            for _ in islice(batches, 2 * workers):  # what its queues held when it began
+                pass
+            begun = time.perf_counter()
+            for images in islice(batches, options.batches):
+                assert images.shape[-3:] == (SIZE, SIZE, 3)
+            if window:  # the first warms the disk's cache
+                seconds[name].append(time.perf_counter() - begun)
+            batches.close()
+    count = options.batches * BATCH
+    rows = [
+        {
+            "pipeline": name,
+            "images_per_second": count / float(np.median(times)),
+            "jbatch_over": float(np.median(np.array(times) / seconds["jbatch"])),
+        }
+        for name, times in seconds.items()
+    ]
+    cells = [
+        (row["pipeline"], f"{row['images_per_second']:,.0f}", f"{row['jbatch_over']:.2f}")
+        for row in rows
+    ]
+    print(text_table(("pipeline", "images/s", "jbatch over it"), cells))
+    for name in missing:
+        print(f"{name}: {needs[name]} is not installed")
+    return rows
+
+
+def jbatch_batches(folder: Path, files: list[Path], workers: int) -> Iterator[np.ndarray]:
+    """As a run on one device takes them."""
+    source = ImageFolder(folder, test="train")
+    data = StreamedData(Photographs(source, SIZE, workers=workers), Augment(), "standardize")
+    count = data.inputs.num_examples
+    coupling = Coupling(optax.constant_schedule(0.1), count, 1e6, BATCH, batch_sizes=(BATCH,))
+    plan = dataclasses.replace(coupling, num_epochs=1000 * BATCH / count + 1).plan()
+    passes = cut([BATCH], 1, None, None)
+    [layout] = passes[BATCH].layouts
+    feed = data.feed(parallel.make_mesh(jax.devices()[:1]), 0, plan, passes, 0)
+    try:
+        for row in map(plan.at, range(plan.num_updates)):
+            yield jax.block_until_ready(feed.arguments(row.position, layout)[0])
+    finally:
+        feed.close()
+
+
+def tf_batches(folder: Path, files: list[Path], workers: int) -> Iterator[np.ndarray]:
+    """As TensorFlow's own ImageNet pipelines."""
+    import tensorflow as tf
+
+    def load(path):
+        data = tf.io.read_file(path)
+        begin, size, _ = tf.image.sample_distorted_bounding_box(
+            tf.image.extract_jpeg_shape(data),
+            tf.zeros([1, 0, 4]),
+            aspect_ratio_range=(3 / 4, 4 / 3),
+            area_range=(0.08, 1.0),
+            max_attempts=10,
+            use_image_if_no_bounding_boxes=True,
+        )
+        window = tf.concat([begin[:2], size[:2]], 0)
+        image = tf.image.decode_and_crop_jpeg(data, window, channels=3)
+        return tf.cast(tf.image.resize(image, (SIZE, SIZE)), tf.uint8)
+
+    dataset = tf.data.Dataset.from_tensor_slices([str(path) for path in files])
+    dataset = dataset.shuffle(len(files)).repeat()
+    dataset = dataset.map(load, num_parallel_calls=workers).batch(BATCH).prefetch(2)
+    options = tf.data.Options()
+    options.threading.private_threadpool_size = workers
+    yield from dataset.with_options(options).as_numpy_iterator()
+
+
+def torch_batches(folder: Path, files: list[Path], workers: int) -> Iterator[np.ndarray]:
+    """As PyTorch's ImageNet example, without its tensors of floats."""
+    from torch.utils.data import DataLoader, RandomSampler
+
+    dataset = PillowCrops(files)
+    sampler = RandomSampler(dataset, replacement=True, num_samples=1_000_000)
+    loader = DataLoader(
+        dataset, BATCH, sampler=sampler, num_workers=workers, prefetch_factor=2, drop_last=True
+    )
+    for images in iter(loader):
+        yield images.numpy()
+
+
+class PillowCrops:
+    """A map-style data set that opens files with Pillow."""
+
+    def __init__(self, files: list[Path]):
+        self._files = files
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        with Image.open(self._files[index]) as file:
+            image = file.convert("RGB")
+        top, left, height, width = distorted_box(image.height, image.width)
+        edges = (left, top, left + width, top + height)
+        return np.array(image.resize((SIZE, SIZE), Image.Resampling.BILINEAR, box=edges))
+
+
+def distorted_box(height: int, width: int) -> Box:
+    """torchvision's RandomResizedCrop.get_params, from Python's own random numbers."""
+    for _ in range(10):
+        area = height * width * random.uniform(0.08, 1.0)
+        aspect = math.exp(random.uniform(math.log(3 / 4), math.log(4 / 3)))
+        w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        if 0 < w <= width and 0 < h <= height:
+            return Box(random.randint(0, height - h), random.randint(0, width - w), h, w)
+    return Box(0, 0, height, width)
+
+
+# ---- ways of decoding -----------------------------------------------------------------------
+
+
+def compare_decoders(files: list[Path], options: Options) -> list[dict]:
+    """Images per second and core of each way, and its mean distance from Pillow's pixels."""
+    cv2.setNumThreads(0)
+    datas = [path.read_bytes() for path in files]
+    jobs = []
+    for position, data in enumerate(datas):
+        height, width, *_ = simplejpeg.decode_jpeg_header(data)
+        jobs.append((data, height, width, random_crop(0, position, height, width)))
+    expected = [by_pillow(*job).astype(np.float32) for job in jobs]
+    seconds = {name: [] for name in DECODERS}
+    errors = {}
+    for window in range(options.windows + 1):
+        for name, way in DECODERS.items():
+            begun = time.process_time()
+            found = [way(*job) for job in jobs]
+            if window:  # the first warms up
+                seconds[name].append(time.process_time() - begun)
+            errors[name] = np.mean(
+                [np.abs(mine - theirs).mean() for mine, theirs in zip(found, expected, strict=True)]
+            )
+    rows = [
+        {
+            "decoder": name,
+            "images_per_second": len(jobs) / float(np.median(times)),
+            "error": float(errors[name]),
+        }
+        for name, times in seconds.items()
+    ]
+    cells = [
+        (row["decoder"], f"{row['images_per_second']:,.0f}", f"{row['error']:.2f}") for row in rows
+    ]
+    print("\n" + text_table(("decoding, one core", "images/s", "error of 255"), cells))
+    return rows
+
+
+def by_pillow(data: bytes, height: int, width: int, box: Box, draft: bool = False) -> np.ndarray:
+    """Antialiased, as torchvision resizes; with `draft` libjpeg may decode at a smaller scale."""
+    image = Image.open(io.BytesIO(data))
+    if draft:
+        image.draft("RGB", (-(-width * SIZE // box.width), -(-height * SIZE // box.height)))
+    down, right = image.height / height, image.width / width
+    edges = (box.left * right, box.top * down)
+    edges += ((box.left + box.width) * right, (box.top + box.height) * down)
+    return np.asarray(image.convert("RGB").resize((SIZE, SIZE), Image.Resampling.BILINEAR, edges))
+
+
+def by_opencv(data: bytes, height: int, width: int, box: Box, reduce: bool = False) -> np.ndarray:
+    """With `reduce` at 1/2 or 1/4 where the part allows it."""
+    times = min(box.height, box.width) // SIZE if reduce else 1
+    flag = cv2.IMREAD_REDUCED_COLOR_4 if times >= 4 else cv2.IMREAD_REDUCED_COLOR_2
+    flag = flag if times >= 2 else cv2.IMREAD_COLOR
+    buffer = np.frombuffer(data, np.uint8)
+    image = cv2.imdecode(buffer, flag | cv2.IMREAD_IGNORE_ORIENTATION)
+    part = cut_out(image, height, width, box)
+    return cv2.cvtColor(cv2.resize(part, (SIZE, SIZE)), cv2.COLOR_BGR2RGB)
+
+
+def by_simplejpeg(
+    data: bytes, height: int, width: int, box: Box, least_factor: float | None = None, **options
+) -> np.ndarray:
+    """Whole, or at the smallest of libjpeg's scales from 1/least_factor on."""
+    if least_factor is not None:
+        options["min_height"] = min(height, -(-height * SIZE // box.height))
+        options["min_width"] = min(width, -(-width * SIZE // box.width))
+        options["min_factor"] = least_factor
+    image = simplejpeg.decode_jpeg(data, "RGB", **options)
+    return cv2.resize(cut_out(image, height, width, box), (SIZE, SIZE))
+
+
+def by_jbatch(data: bytes, height: int, width: int, box: Box) -> np.ndarray:
+    """What `jbatch.data.decode` does."""
+    out = np.empty((SIZE, SIZE, 3), np.uint8)
+    decode(data, lambda *_: box, out)
+    return out
+
+
+DECODERS: dict[str, Callable] = {
+    "Pillow": by_pillow,
+    "Pillow, draft": lambda *job: by_pillow(*job, draft=True),
+    "OpenCV": by_opencv,
+    "OpenCV, reduced": lambda *job: by_opencv(*job, reduce=True),
+    "simplejpeg": by_simplejpeg,
+    "simplejpeg, any scale": lambda *job: by_simplejpeg(*job, least_factor=1.0),
+    "simplejpeg, fast DCT and upsampling": lambda *job: by_simplejpeg(
+        *job, fastdct=True, fastupsample=True
+    ),
+    "jbatch (simplejpeg, 1/2 and below)": by_jbatch,
+}
+
+
+# ---- photographs to measure on --------------------------------------------------------------
+
+
+def prepared(options: Options, directory: Path) -> Path:
+    """An image folder as the options ask for it."""
+    if options.folder is not None and options.enlarge == 1:
+        return options.folder
+    (directory / "train" / "all").mkdir(parents=True)
+    if options.folder is None:
+        images = (noise(number) for number in range(300))
+    else:
+        images = joined(sorted((options.folder / "train").glob("*/*")), options.enlarge)
+    for number, image in enumerate(images):
+        image.save(directory / "train" / "all" / f"{number}.jpg", quality=92)
+    return directory
+
+
+def joined(files: list[Path], times: int) -> Iterator[Image.Image]:
+    """`times` by `times` photographs side by side, 300 of them."""
+    choose = random.Random(0)
+    for _ in range(300):
+        tiles = [Image.open(choose.choice(files)).convert("RGB") for _ in range(times**2)]
+        width, height = tiles[0].size
+        image = Image.new("RGB", (width * times, height * times))
+        for place, tile in enumerate(tiles):
+            down, right = divmod(place, times)
+            image.paste(tile.resize((width, height)), (right * width, down * height))
+        yield image
+
+
+def noise(number: int, height: int = 375, width: int = 500) -> Image.Image:
+    """Noise whose amplitude falls with the frequency, as that of photographs does."""
+    rng = np.random.default_rng(number)
+    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)) + 1 / width
+    spectrum = np.fft.rfft2(rng.standard_normal((3, height, width))) / frequency
+    field = np.fft.irfft2(spectrum, (height, width))
+    field = 128 + 50 * (field - field.mean()) / field.std()
+    return Image.fromarray(np.moveaxis(field.clip(0, 255), 0, -1).astype(np.uint8))
+
+
+if __name__ == "__main__":
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    main(tyro.cli(Options, description=__doc__, config=(tyro.conf.FlagCreatePairsOff,)))

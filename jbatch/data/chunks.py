@@ -1,0 +1,179 @@
+"""A run's examples in chunks: any of them, at any time, from its number alone.
+
+A chunk is what a worker decodes at once, a part of one host's share of one pass. Which examples it
+holds follows from the plan and the order of each epoch; so nothing is replayed when a run is
+resumed, and batches that grow are just other chunks.
+"""
+
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from functools import lru_cache, partial
+from itertools import accumulate
+from typing import NamedTuple
+
+import numpy as np
+
+from jbatch.data.crops import central_crop, random_crop
+from jbatch.data.decode import DamagedImage, decode
+from jbatch.data.order import epoch_order
+from jbatch.data.photographs import Photographs
+from jbatch.data.records import File, Records
+from jbatch.errors import Mistake
+from jbatch.layout import Layout
+from jbatch.micro_batch import Passes
+from jbatch.plan import Plan
+
+MOST = 32  # examples: large beside what handing a chunk over costs, small beside a pass
+MOST_REPLACED = 100  # damaged files one after another: then something else is wrong
+
+
+class Chunk(NamedTuple):
+    """Decoded examples."""
+
+    images: np.ndarray  # (n, size, size, 3) uint8
+    labels: np.ndarray  # (n,) int32
+    exists: np.ndarray  # (n,) bool; False where an evaluation is filled up
+    damaged: tuple[str, ...]  # files that did not decode
+
+
+def in_chunks(places: np.ndarray) -> list[np.ndarray]:
+    """Cut a host's places of a pass."""
+    return np.split(places, range(MOST, len(places), MOST))
+
+
+class TrainingPositions:
+    """Chunk number → positions of its examples in the endless stream."""
+
+    def __init__(self, plan: Plan, passes: Mapping[int, Passes], rows: Sequence[int]):
+        """For a plan whose updates are cut into `passes`; `rows` of the mesh are this host's."""
+        self._starts = plan.positions
+        self._offsets = {
+            size: [
+                start + places
+                for start, layout in zip(_starts(made.layouts), made.layouts, strict=True)
+                for places in in_chunks(host_places(layout, rows))
+            ]
+            for size, made in passes.items()
+        }
+        self._phases = plan.phases
+        counts = (phase.updates * len(self._offsets[phase.batch_size]) for phase in plan.phases)
+        self._ends = list(accumulate(counts))
+
+    def __len__(self) -> int:
+        return self._ends[-1]
+
+    def first(self, update: int) -> int:
+        """The number of an update's first chunk, 0 ≤ update ≤ num_updates."""
+        firsts = [phase.first_update for phase in self._phases]
+        index = bisect_right(firsts, update) - 1
+        phase = self._phases[index]
+        before = self._ends[index - 1] if index else 0
+        return before + (update - phase.first_update) * len(self._offsets[phase.batch_size])
+
+    def __getitem__(self, number: int) -> np.ndarray:
+        """(n,) int64, all of one epoch."""
+        index = bisect_right(self._ends, number)
+        phase = self._phases[index]
+        offsets = self._offsets[phase.batch_size]
+        nth, part = divmod(number - (self._ends[index - 1] if index else 0), len(offsets))
+        return self._starts[phase.first_update + nth] + offsets[part]
+
+
+class TrainingChunks:
+    """Chunk number → examples, for workers."""
+
+    def __init__(
+        self, records: Records, view: Photographs, seed: int, positions: TrainingPositions
+    ):
+        self._records, self._view, self._seed, self._positions = records, view, seed, positions
+
+    def __len__(self) -> int:
+        return len(self._positions)
+
+    def __getitem__(self, number: int) -> Chunk:
+        positions, count = self._positions[number], self._records.count
+        epoch = int(positions[0]) // count
+        order = _order(self._seed, epoch, count)
+        files = self._records.read(order[positions - epoch * count].tolist())
+        images = np.empty((len(files), *_shape(self._view)), np.uint8)
+        labels, damaged = np.empty(len(files), np.int32), []
+        for place, (position, file) in enumerate(zip(positions.tolist(), files, strict=True)):
+            crop = partial(random_crop, self._seed, position)
+            following = (int(order[(position + n) % count]) for n in range(1, MOST_REPLACED))
+            while True:
+                try:
+                    decode(file.data, crop, images[place])
+                except DamagedImage as error:
+                    damaged.append(_damaged(self._view, file, error))
+                    file = self._replacement(following, damaged)
+                else:
+                    break
+            labels[place] = file.label
+        return Chunk(images, labels, np.ones(len(files), bool), tuple(damaged))
+
+    def _replacement(self, following, damaged: Sequence[str]) -> File:
+        index = next(following, None)
+        if index is None:
+            raise Mistake(
+                f"{len(damaged)} examples in a row are damaged, the last {damaged[-1]}: restore "
+                "the data set"
+            )
+        return self._records.read([index])[0]
+
+
+class EvaluationChunks:
+    """Chunk number → examples of an evaluation, in the order of the split."""
+
+    def __init__(
+        self, records: Records, view: Photographs, size: int, devices: int, rows: Sequence[int]
+    ):
+        """`size` examples a device and pass, of `devices`; `rows` of the mesh are this host's."""
+        self._records, self._view = records, view
+        host = np.concatenate([row * size + np.arange(size) for row in rows])
+        passes = range(0, records.count, size * devices)
+        self._places = [start + part for start in passes for part in in_chunks(host)]
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, number: int) -> Chunk:
+        places = self._places[number]
+        images = np.zeros((len(places), *_shape(self._view)), np.uint8)
+        labels, exists = np.zeros(len(places), np.int32), places < self._records.count
+        crop, damaged = partial(central_crop, self._view.central), []
+        there = np.flatnonzero(exists).tolist()
+        files = self._records.read(places[there].tolist()) if there else ()
+        for place, file in zip(there, files, strict=True):
+            try:
+                decode(file.data, crop, images[place])
+            except DamagedImage as error:
+                damaged.append(_damaged(self._view, file, error))
+                exists[place] = False
+            labels[place] = file.label
+        return Chunk(images, labels, exists, tuple(damaged))
+
+
+def host_places(layout: Layout, rows: Sequence[int]) -> np.ndarray:
+    """Places of a pass that the devices at `rows` of the mesh hold, device by device."""
+    return np.concatenate([layout.places(row) for row in rows])
+
+
+def _starts(layouts: Sequence[Layout]) -> list[int]:
+    return list(accumulate((layout.size for layout in layouts[:-1]), initial=0))
+
+
+def _shape(view: Photographs) -> tuple[int, int, int]:
+    return view.image_size, view.image_size, 3
+
+
+def _damaged(view: Photographs, file: File, error: DamagedImage) -> str:
+    """The file's name; Mistake if the run should stop for it."""
+    if view.damaged == "stop":
+        raise Mistake(
+            f"{file.name} does not decode ({error}): restore it, or train without it by "
+            "--data.damaged replace"
+        ) from error
+    return file.name
+
+
+_order = lru_cache(1)(epoch_order)  # a worker is in one epoch at a time

@@ -1,0 +1,21 @@
+"""From a data set as a value to one that can be trained on."""
+
+from typing import TYPE_CHECKING
+
+from jbatch.data.augment import Augment
+from jbatch.data.normalize import Normalize
+from jbatch.data.photographs import Photographs
+from jbatch.data.resident import ResidentData
+from jbatch.data.sources import Data
+
+if TYPE_CHECKING:
+    from jbatch.data.streamed import StreamedData
+
+
+def load(data: Data, augment: Augment, normalize: Normalize) -> "ResidentData | StreamedData":
+    """In memory, or found on disk to be streamed; Mistake if it is not there or not whole."""
+    if isinstance(data, Photographs):
+        from jbatch.data.streamed import StreamedData  # and with it what decodes
+
+        return StreamedData(data, augment, normalize)
+    return ResidentData(data.load(), augment, normalize)

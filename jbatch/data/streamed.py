@@ -1,0 +1,250 @@
+"""Sets of any size, streamed to the devices as uint8, augmented and normalized there."""
+
+import itertools
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from jbatch import parallel
+from jbatch.data.augment import Augment, augment, example_keys
+from jbatch.data.chunks import Chunk, EvaluationChunks, TrainingChunks, TrainingPositions
+from jbatch.data.inputs import Batch
+from jbatch.data.normalize import Normalize, affine_of, normalized
+from jbatch.data.photographs import Photographs
+from jbatch.data.records import open_records
+from jbatch.data.workers import decoded, thread_without_signals
+from jbatch.layout import AXIS, Layout
+from jbatch.machine import usable_cores
+from jbatch.micro_batch import Passes
+from jbatch.plan import Plan
+
+AHEAD = 2  # passes that are on the devices before they are asked for
+MOST_IN_FLIGHT = 2  # a step on photographs takes long beside what the host does for it
+
+
+@dataclass(frozen=True)
+class StreamedInputs:
+    """The part of a compiled step that takes its examples from arrays of each device; hashable."""
+
+    num_examples: int
+    num_test: int
+    input_shape: tuple[int, ...]  # (H, W, C)
+    augment: Augment
+    normalize: Normalize
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+
+    per_device = (True, True, False, False)
+    evaluation_per_device = (True, True, True)
+    most_evaluated = 64
+
+    def shapes(self, layout: Layout) -> tuple:
+        """Of images, labels, seed, and (epoch, first place)."""
+        return (
+            *self._examples(layout.devices, layout.per_device),
+            jax.ShapeDtypeStruct((), np.uint32),
+            jax.ShapeDtypeStruct((2,), np.uint32),
+        )
+
+    def batch(self, layout: Layout, images, labels, seed, where) -> Batch:
+        """This device's examples of a pass, in the order of `layout.places`."""
+        epoch, first = where
+        places = first + layout.places(jax.lax.axis_index(AXIS)).astype(jnp.uint32)
+        keys = example_keys(seed, epoch, places)
+        return Batch(self._normalized(augment(self.augment, images, keys)), labels, keys)
+
+    def evaluation_shapes(self, size: int, devices: int) -> tuple:
+        """Of images, labels, and which exist."""
+        exists = jax.ShapeDtypeStruct((devices, size), np.bool_)
+        return (*self._examples(devices, size), exists)
+
+    def evaluation_batch(self, size: int, images, labels, exists) -> tuple[Batch, jax.Array]:
+        """This device's examples of a pass, and which of them exist."""
+        del size  # the arguments have it
+        return Batch(self._normalized(images), labels, None), exists
+
+    def _examples(self, devices: int, size: int) -> tuple:
+        return (
+            jax.ShapeDtypeStruct((devices, size, *self.input_shape), np.uint8),
+            jax.ShapeDtypeStruct((devices, size), np.int32),
+        )
+
+    def _normalized(self, images: jax.Array) -> jax.Array:
+        return normalized(
+            self.normalize, images, *affine_of(self.normalize, self.mean, self.deviation)
+        )
+
+
+class StreamedData:
+    """Photographs on disk, found and whole; nothing is read before a feed is made."""
+
+    def __init__(self, view: Photographs, augment: Augment, normalize: Normalize):
+        self._view, self._splits = view, open_records(view.source)
+        self.num_classes = self._splits.num_classes
+        self.inputs = StreamedInputs(
+            num_examples=self._splits.train.count,
+            num_test=self._splits.test.count,
+            input_shape=(view.image_size, view.image_size, 3),
+            augment=augment,
+            normalize=normalize,
+            mean=view.mean,
+            deviation=view.deviation,
+        )
+
+    def feed(
+        self, mesh: Mesh, seed: int, plan: Plan, passes: Mapping[int, Passes], update: int
+    ) -> "StreamedFeed":
+        """The training set from an update on; its workers begin at once."""
+        rows = parallel.local_rows(mesh)
+        positions = TrainingPositions(plan, passes, rows)
+        chunks = decoded(
+            TrainingChunks(self._splits.train, self._view, seed, positions),
+            positions.first(update),
+            self._workers,
+            endless=False,
+        )
+        layouts = (
+            layout
+            for number in range(update, plan.num_updates)
+            for layout in passes[int(plan.batch_sizes[number])].layouts
+        )
+        sizes = (layout.per_device for layout in layouts)
+        return StreamedFeed(_Passes(chunks, sizes, mesh, rows), seed, plan.num_examples)
+
+    def test(self, mesh: Mesh, size: int) -> "StreamedTest":
+        """The test set, `size` examples a device and pass; its workers begin when asked first."""
+        rows = parallel.local_rows(mesh)
+        chunks = EvaluationChunks(self._splits.test, self._view, size, mesh.size, rows)
+        passes = -(-self._splits.test.count // (size * mesh.size))
+        stream = decoded(chunks, 0, self._workers, endless=True)
+        return StreamedTest(lambda: _Passes(stream, itertools.repeat(size), mesh, rows), passes)
+
+    @property
+    def _workers(self) -> int:
+        return usable_cores() if self._view.workers is None else self._view.workers
+
+
+class _Pass(NamedTuple):
+    """Examples of all devices, each with a leading device axis."""
+
+    images: jax.Array  # (D, n, H, W, C) uint8
+    labels: jax.Array  # (D, n) int32
+    exists: jax.Array  # (D, n) bool
+    damaged: tuple[str, ...]
+
+
+class _Passes:
+    """Chunks put together to passes and sent to the devices, a few ahead, in the background."""
+
+    def __init__(
+        self, chunks: Iterator[Chunk], sizes: Iterator[int], mesh: Mesh, rows: Sequence[int]
+    ):
+        self._chunks, self._sizes = chunks, sizes
+        self._sharding, self._rows = parallel.split(mesh), rows
+        self._thread = thread_without_signals("input")
+        self._ready: deque[Future[_Pass]] = deque()
+        self.waited = 0.0  # seconds
+        self.damaged: list[str] = []
+        for _ in range(AHEAD):
+            self._prepare()
+
+    def next(self) -> _Pass:
+        """The next pass; waits for it if it must."""
+        begun = time.perf_counter()
+        result = self._ready.popleft().result()
+        self.waited += time.perf_counter() - begun
+        self._prepare()
+        self.damaged += result.damaged
+        return result
+
+    def close(self) -> None:
+        """End the workers."""
+        self._thread.shutdown(cancel_futures=True)
+        self._chunks.close()
+
+    def _prepare(self) -> None:
+        size = next(self._sizes, None)
+        if size is not None:
+            self._ready.append(self._thread.submit(self._assemble, size))
+
+    def _assemble(self, size: int) -> _Pass:
+        count, chunks = len(self._rows) * size, []
+        while count > 0:
+            chunks.append(next(self._chunks))
+            count -= len(chunks[-1].labels)
+        images, labels, exists, damaged = zip(*chunks, strict=True)
+        arrays = (self._on_devices(parts, size) for parts in (images, labels, exists))
+        return _Pass(*arrays, tuple(itertools.chain.from_iterable(damaged)))
+
+    def _on_devices(self, parts: Sequence[np.ndarray], size: int) -> jax.Array:
+        """This host's rows of an array (D, size, …)."""
+        joined = np.concatenate(parts)
+        local = joined.reshape(len(self._rows), size, *joined.shape[1:])
+        shape = (self._sharding.num_devices, *local.shape[1:])
+        return jax.make_array_from_callback(
+            shape, self._sharding, lambda index: local[self._rows.index(index[0].start or 0)][None]
+        )
+
+
+class StreamedFeed:
+    """Gives the compiled step its arguments: examples, seed and where they are."""
+
+    most_in_flight = MOST_IN_FLIGHT
+
+    def __init__(self, passes: _Passes, seed: int, num_examples: int):
+        self._passes, self._seed, self._count = passes, np.uint32(seed), num_examples
+
+    @property
+    def waited(self) -> float:
+        """Seconds so far that training waited for examples."""
+        return self._passes.waited
+
+    @property
+    def damaged(self) -> list[str]:
+        """Files that were replaced so far."""
+        return self._passes.damaged
+
+    def arguments(self, position: int, layout: Layout) -> tuple:
+        """Of the pass from `position` on, which must be the next one of the plan."""
+        images, labels, _, _ = self._passes.next()
+        assert images.shape[1] == layout.per_device, "passes are to be asked for in their order"
+        where = np.array(divmod(position, self._count), np.uint32)  # one transfer
+        return images, labels, self._seed, where
+
+    def close(self) -> None:
+        """End the workers."""
+        self._passes.close()
+
+
+class StreamedTest:
+    """Gives an evaluation its arguments. Its workers live on, and have the next one begun."""
+
+    most_in_flight = MOST_IN_FLIGHT
+
+    def __init__(self, begin, count: int):
+        self._begin, self._count = begin, count
+        self._passes: _Passes | None = None
+
+    @property
+    def damaged(self) -> list[str]:
+        """Files that were left out so far."""
+        return self._passes.damaged if self._passes else []
+
+    def passes(self) -> Iterator[tuple]:
+        """The arguments of each pass of one evaluation."""
+        self._passes = self._passes or self._begin()
+        for _ in range(self._count):
+            yield self._passes.next()[:3]
+
+    def close(self) -> None:
+        """End the workers."""
+        if self._passes:
+            self._passes.close()

@@ -1,0 +1,83 @@
+"""Decoding photographs, the odd ones included."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jbatch.data.crops import Box, central_crop
+from jbatch.data.decode import DamagedImage, decode
+from photographs import encoded, picture
+
+
+def decoded(data, size, crop=partial(central_crop, 1)):  # noqa: B008
+    out = np.empty((size, size, 3), np.uint8)
+    decode(data, crop, out)
+    return out.astype(float)
+
+
+def by_pillow(image, box, size):
+    """The same part, resized with Pillow's antialiased filter."""
+    edges = (box.left, box.top, box.left + box.width, box.top + box.height)
+    resized = Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR, box=edges)
+    return np.asarray(resized, float)
+
+
+@pytest.mark.parametrize("shape", [(60, 80), (300, 200), (1000, 900), (20, 15)])
+@pytest.mark.parametrize("size", [16, 64])
+def test_the_part_is_cut_and_resized(shape, size):
+    """At every scale of the decoder, and when the part must be made larger."""
+    image = picture(1, *shape)
+    box = Box(shape[0] // 5, shape[1] // 4, shape[0] // 2, shape[1] // 2)
+    found = decoded(encoded(image), size, lambda height, width: box)
+    # Gradients of up to 215 over the image: half a pixel of the smallest is 5 of 255.
+    assert np.abs(found - by_pillow(image, box, size)).max() < 8
+    assert np.abs(found - by_pillow(image, box, size)).mean() < 2
+
+
+def test_the_whole_of_a_photograph_at_its_size_is_every_pixel():
+    image = picture(2, 64, 64)
+    np.testing.assert_array_equal(decoded(encoded(image, "PNG"), 64), image.astype(float))
+    assert np.abs(decoded(encoded(image), 64) - image).max() <= 4  # what JPEG loses
+
+
+def odd_ones():
+    image = Image.fromarray(picture(3, 64, 64))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees
+    return {
+        "grey": (encoded(image.convert("L")), np.asarray(image.convert("L").convert("RGB"))),
+        "CMYK": (encoded(image.convert("CMYK")), np.asarray(image)),
+        "progressive": (encoded(image, progressive=True), np.asarray(image)),
+        "4:4:4": (encoded(image, subsampling=0), np.asarray(image)),
+        "EXIF": (encoded(image, exif=exif), np.asarray(image)),
+        "PNG": (encoded(image, "PNG"), np.asarray(image)),
+        "palette": (encoded(image.quantize(), "PNG"), np.asarray(image.quantize().convert("RGB"))),
+        "alpha": (encoded(image.convert("RGBA"), "PNG"), np.asarray(image)),
+    }
+
+
+@pytest.mark.parametrize("kind", odd_ones())
+def test_what_imagenet_holds_decodes(kind):
+    data, expected = odd_ones()[kind]
+    assert np.abs(decoded(data, 64) - expected).max() <= 6
+
+
+def test_large_and_small_photographs_may_follow_one_another():
+    """The decoder's memory is used again."""
+    for shape in ((300, 200), (30, 20), (500, 400), (60, 80)):
+        image = picture(4, *shape)
+        box = central_crop(1, *shape)
+        found = decoded(encoded(image), 24)
+        assert np.abs(found - by_pillow(image, box, 24)).mean() < 2
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"nothing", encoded(picture(5))[:900], encoded(picture(5), "PNG")[:900]],
+    ids=["empty", "text", "cut JPEG", "cut PNG"],
+)
+def test_damaged_files_are_named_so(data):
+    with pytest.raises(DamagedImage):
+        decoded(data, 16)

@@ -1,0 +1,28 @@
+"""Processes that others started, and whether they are gone."""
+
+import subprocess
+import time
+from pathlib import Path
+
+
+def python_children(pid: int) -> set[int]:
+    """Processes that Python's multiprocessing started in process `pid`."""
+    command = ["ps", "-ww", "-o", "pid=,args=", "--ppid", str(pid)]
+    lines = subprocess.run(command, capture_output=True, text=True).stdout.splitlines()
+    return {int(line.split()[0]) for line in lines if "multiprocessing.spawn" in line}
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; one that is dead but not yet reaped does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def left_over(pids: set[int], seconds: float) -> set[int]:
+    """Those that still run after so long."""
+    until = time.monotonic() + seconds
+    while any(map(alive, pids)) and time.monotonic() < until:
+        time.sleep(0.1)
+    return {pid for pid in pids if alive(pid)}

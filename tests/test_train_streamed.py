@@ -1,0 +1,149 @@
+"""Runs on streamed photographs: learning, resuming, dying, and leaving nothing behind."""
+
+import dataclasses
+import os
+import signal
+import time
+from pathlib import Path
+
+import jax
+import pytest
+
+from commands import newest, run, start
+from jbatch.checkpoint import parameters_digest
+from jbatch.errors import Mistake
+from jbatch.experiment_file import load_experiment_file
+from jbatch.metrics import read_metrics
+from jbatch.train import evaluate_newest, fit, open_run, run_until
+from photographs import write_folder
+from processes import left_over, python_children
+
+FILE = Path(__file__).parent / "tiny_photographs.py"
+LONG = ("--plan.num-epochs", 4000, "--save-every", 5, "--log-every", 5, "--eval-every", 400)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_folder(tmp_path_factory.mktemp("photographs"), 96, 25)
+
+
+def experiment_of(folder, **options):
+    experiment = load_experiment_file(FILE).variant("growing")
+    source = dataclasses.replace(experiment.data.source, path=folder)
+    data = dataclasses.replace(experiment.data, source=source, workers=0, **options)
+    return dataclasses.replace(experiment, data=data)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(folder, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("run") / "undisturbed"
+    return fit(experiment_of(folder), directory, devices=jax.devices()[:1]), directory
+
+
+def without_times(directory) -> list[dict]:
+    timed = {"seconds", "updates_per_second", "examples_per_second", "input_wait"}
+    lines = read_metrics(directory / "metrics.jsonl")
+    return [{name: v for name, v in line.items() if name not in timed} for line in lines]
+
+
+def test_a_run_on_photographs_learns_and_says_what_it_waited_for(undisturbed):
+    _, directory = undisturbed
+    lines = read_metrics(directory / "metrics.jsonl")
+    training = [line for line in lines if line["kind"] == "train"]
+    assert training[-1]["loss"] < 0.8 * training[0]["loss"]
+    assert all(0 < line["input_wait"] < 1 for line in training)
+    assert [line["num_examples"] for line in lines if line["kind"] == "eval"] == [25] * 7
+
+
+@pytest.mark.parametrize("stopped_at", [36, 37])
+def test_resumed_is_undisturbed_bit_for_bit(folder, undisturbed, tmp_path, stopped_at):
+    """At the boundary of the phases, and after it, from an older checkpoint."""
+    whole, directory = undisturbed
+    with open_run(experiment_of(folder), tmp_path / "run", devices=jax.devices()[:1]) as begun:
+        run_until(begun, stopped_at)
+    resumed = fit(experiment_of(folder), tmp_path / "run", devices=jax.devices()[:1])
+    assert parameters_digest(resumed.state.params) == parameters_digest(whole.state.params)
+    assert without_times(tmp_path / "run") == without_times(directory)
+
+
+def test_devices_and_micro_batches_give_the_same_run(folder, undisturbed, tmp_path):
+    _, directory = undisturbed
+    experiment = dataclasses.replace(experiment_of(folder), micro_batch=2)
+    fit(experiment, tmp_path / "run", devices=jax.devices())
+    for mine, theirs in zip(without_times(tmp_path / "run"), without_times(directory), strict=True):
+        assert mine["loss"] == pytest.approx(theirs["loss"], rel=1e-3)  # as in test_train
+
+
+def test_eval_of_a_finished_run(folder, undisturbed):
+    _, directory = undisturbed
+    update, found, _ = evaluate_newest(experiment_of(folder), directory)
+    last = read_metrics(directory / "metrics.jsonl")[-1]
+    assert (update, found.num_examples) == (last["update"], 25)
+    assert found.accuracy == last["accuracy"]
+
+
+def test_damaged_files_are_counted_and_named(folder, tmp_path, capsys):
+    damaged = write_folder(tmp_path / "photographs", 96, 25)
+    for name in ("train/cat/0004.jpg", "val/dog/0002.jpg"):
+        (damaged / name).write_bytes(b"nothing")
+    experiment = experiment_of(damaged, damaged="replace")
+    from jbatch.progress import Lines
+
+    fit(experiment, tmp_path / "run", devices=jax.devices()[:1], progress=Lines(1e9))
+    lines = read_metrics(tmp_path / "run" / "metrics.jsonl")
+    assert [line["damaged"] for line in lines if line["kind"] == "train"] == [1] * 6
+    assert {line["num_examples"] for line in lines if line["kind"] == "eval"} == {24}
+    said = capsys.readouterr().err
+    assert "warning: train/cat/0004.jpg (example 33) does not decode and was replaced" in said
+    assert "warning: val/dog/0002.jpg (example 17) does not decode and was left out" in said
+
+
+def test_a_set_of_another_size_is_refused_with_both_numbers(folder, tmp_path):
+    experiment = experiment_of(folder)
+    plan = dataclasses.replace(experiment.plan, num_examples=95)
+    with pytest.raises(Mistake, match="has 96 examples and the plan is for 95: set plan"):
+        fit(dataclasses.replace(experiment, plan=plan), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def training(folder, directory, *options):
+    """`jbatch train` under way, in a process group of its own, and its workers."""
+    options = ("--data.source.path", folder, *options)
+    process = start("train", FILE, "growing", "--run-dir", directory, *options, new_group=True)
+    while not any(line["kind"] == "train" for line in read_metrics(directory / "metrics.jsonl")):
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.05)
+    return process, python_children(process.pid)
+
+
+def test_a_killed_trainer_leaves_no_worker(folder, tmp_path):
+    process, workers = training(folder, tmp_path / "run", *LONG)
+    assert len(workers) >= 4  # two that train and two that evaluate
+    shared = {path.name for path in Path("/dev/shm").glob("psm_*")}
+    process.kill()
+    process.communicate()
+    assert left_over(workers, 5) == set()
+    assert not shared & {path.name for path in Path("/dev/shm").glob("psm_*")}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_all_saves_and_leaves_no_worker(folder, undisturbed, tmp_path, number):
+    """As Ctrl-C in a terminal and a scheduler's stop send it: to the whole process group."""
+    process, workers = training(folder, tmp_path / "run", *LONG)
+    os.killpg(process.pid, number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 75, err
+    assert "Traceback" not in err
+    assert f"{number.name} at update" in err
+    assert left_over(workers, 5) == set()
+    assert newest(tmp_path / "run")[0] > 0
+
+
+@pytest.mark.slow
+def test_commands_end_without_workers(folder, undisturbed, tmp_path):
+    whole, _ = undisturbed
+    options = ("--data.source.path", folder)
+    run("train", FILE, "growing", "--run-dir", tmp_path / "run", *options)
+    assert newest(tmp_path / "run") == (45, parameters_digest(whole.state.params))
+    assert "on 25 examples" in run("eval", tmp_path / "run")
