@@ -8,8 +8,10 @@ process, with as many workers as there are cores, each written as its own users 
     tf.data      decode_and_crop_jpeg, resize, parallel map, batch, prefetch
     DataLoader   Pillow, the crop of torchvision's RandomResizedCrop, persistent workers
 
-TensorFlow and PyTorch are measured where they are installed. Then single calls on one core say
-which way of decoding is fastest, and how far its pixels are from Pillow's antialiased ones.
+TensorFlow and PyTorch are measured where they are installed. Then: how long jbatch takes to its
+first batch, at the start and after 10⁹ examples, the start of its workers included; and, by single
+calls on one core, which way of decoding is fastest, and how far its pixels are from Pillow's
+antialiased ones.
 
     python -m benchmarks.input_pipeline --folder imagenette2 --json input_pipeline.json
 """
@@ -80,12 +82,13 @@ def main(options: Options) -> dict:
         files = sorted((folder / "train").glob("*/*"))
         print(f"{len(files):,} photographs, {workers} workers, {BATCH} a batch\n")
         pipelines = measure(folder, files, workers, options)
+        first = first_batch(folder, workers, options)
         decoders = compare_decoders(files[:: max(1, len(files) // 300)], options)
     if options.json:
         values = {"environment": environment(), "options": {"workers": workers}}
-        values |= {"pipelines": pipelines, "decoders": decoders}
+        values |= {"pipelines": pipelines, "first_batch": first, "decoders": decoders}
         options.json.write_text(json.dumps(values, indent=2) + "\n")
-    return {"pipelines": pipelines, "decoders": decoders}
+    return {"pipelines": pipelines, "first_batch": first, "decoders": decoders}
 
 
 # ---- whole pipelines ------------------------------------------------------------------------
@@ -128,18 +131,22 @@ def measure(folder: Path, files: list[Path], workers: int, options: Options) -> 
     return rows
 
 
-def jbatch_batches(folder: Path, files: list[Path], workers: int) -> Iterator[np.ndarray]:
-    """As a run on one device takes them."""
+def jbatch_batches(
+    folder: Path, files: list[Path], workers: int, position: int = 0
+) -> Iterator[np.ndarray]:
+    """As a run on one device takes them, from a position on."""
     source = ImageFolder(folder, test="train")
     data = StreamedData(Photographs(source, SIZE, workers=workers), Augment(), "standardize")
     count = data.inputs.num_examples
-    coupling = Coupling(optax.constant_schedule(0.1), count, 1e6, BATCH, batch_sizes=(BATCH,))
-    plan = dataclasses.replace(coupling, num_epochs=1000 * BATCH / count + 1).plan()
+    epochs = position / count + 1000 * BATCH / count + 1
+    schedule = optax.constant_schedule(0.1)
+    plan = Coupling(schedule, count, epochs, BATCH, batch_sizes=(BATCH,)).plan()
     passes = cut([BATCH], 1, None, None)
     [layout] = passes[BATCH].layouts
-    feed = data.feed(parallel.make_mesh(jax.devices()[:1]), 0, plan, passes, 0)
+    first = int(np.searchsorted(plan.positions, position))
+    feed = data.feed(parallel.make_mesh(jax.devices()[:1]), 0, plan, passes, first)
     try:
-        for row in map(plan.at, range(plan.num_updates)):
+        for row in map(plan.at, range(first, plan.num_updates)):
             yield jax.block_until_ready(feed.arguments(row.position, layout)[0])
     finally:
         feed.close()
@@ -210,6 +217,22 @@ def distorted_box(height: int, width: int) -> Box:
         if 0 < w <= width and 0 < h <= height:
             return Box(random.randint(0, height - h), random.randint(0, width - w), h, w)
     return Box(0, 0, height, width)
+
+
+def first_batch(folder: Path, workers: int, options: Options) -> dict[str, float]:
+    """Seconds to jbatch's first batch, its plan ready, at position 0 and at 10⁹."""
+    seconds = {0: [], 10**9: []}
+    for _ in range(options.windows):
+        for position, times in seconds.items():
+            batches = jbatch_batches(folder, [], workers, position)
+            begun = time.perf_counter()
+            next(batches)
+            times.append(time.perf_counter() - begun)
+            batches.close()
+    medians = {f"{position:,}": float(np.median(times)) for position, times in seconds.items()}
+    for position, median in medians.items():
+        print(f"first batch from position {position} on: {median:.2f} s")
+    return medians
 
 
 # ---- ways of decoding -----------------------------------------------------------------------

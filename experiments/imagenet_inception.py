@@ -7,10 +7,10 @@ together.
 
 Claim:    14,040, 5,580, 5,820, 3,480 and 2,310 updates; the paper's top-1 accuracies are 78.7% and
           77.8% (two runs) decaying, 78.1% and 76.8% increasing.
-Cost:     90 epochs of 1.28 million examples at 26 GFLOP each (forward, 299×299): a pod's work. Data
-          must be in memory for now, which ImageNet does not fit in: `plan` it, and train
-          experiments/imagenet_miniature.py.
-Command:  jbatch plan experiments/imagenet_inception.py momentum-975
+Cost:     90 epochs of 1.28 million examples at 26 GFLOP each (forward, 299×299): a pod's work. Not
+          run in full here; experiments/imagenet_miniature.py was.
+Command:  jbatch prepare imagenet2012 --from ILSVRC2012, once (docs/data.md)
+          jbatch train experiments/imagenet_inception.py momentum-975 --micro-batch 64
 
 The paper gives no weight decay and no label smoothing; these are the network's authors' own.
 """
@@ -18,6 +18,7 @@ The paper gives no weight decay and no label smoothing; these are the network's 
 import optax
 
 from jbatch.data.augment import Augment
+from jbatch.data.photographs import Photographs
 from jbatch.data.sources import TFDS
 from jbatch.experiment import Coupling, Experiment
 from jbatch.models import GhostBatchNorm, InceptionResNetV2
@@ -44,7 +45,7 @@ variants = {
             momentum=momentum,
         ),
         model=InceptionResNetV2(GhostBatchNorm(ghost_batch, decay=0.9997, eps=1e-3)),
-        data=TFDS("imagenet2012", test="validation"),
+        data=Photographs(TFDS("imagenet2012", test="validation"), image_size=299),
         optimizer=SGD(weight_decay=4e-5),
         augment=Augment(flip=True),
         label_smoothing=0.1,

@@ -9,7 +9,7 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
 from itertools import accumulate
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -28,9 +28,8 @@ MOST_REPLACED = 100  # damaged files one after another: then something else is w
 
 
 class Chunk(NamedTuple):
-    """Decoded examples."""
+    """Decoded examples, but for their images."""
 
-    images: np.ndarray  # (n, size, size, 3) uint8
     labels: np.ndarray  # (n,) int32
     exists: np.ndarray  # (n,) bool; False where an evaluation is filled up
     damaged: tuple[str, ...]  # files that did not decode
@@ -79,23 +78,35 @@ class TrainingPositions:
         return self._starts[phase.first_update + nth] + offsets[part]
 
 
+class Chunks(Protocol):
+    """Chunk number → examples; picklable, for workers."""
+
+    shape: tuple[int, ...]  # of the most images that a chunk has, (MOST, size, size, 3)
+
+    def __len__(self) -> int: ...
+
+    def decode(self, number: int, images: np.ndarray) -> Chunk:
+        """Decode a chunk's images into the first of `images`, of `shape`, uint8."""
+
+
 class TrainingChunks:
-    """Chunk number → examples, for workers."""
+    """The chunks of a run."""
 
     def __init__(
         self, records: Records, view: Photographs, seed: int, positions: TrainingPositions
     ):
         self._records, self._view, self._seed, self._positions = records, view, seed, positions
+        self.shape = _shape(view)
 
     def __len__(self) -> int:
         return len(self._positions)
 
-    def __getitem__(self, number: int) -> Chunk:
+    def decode(self, number: int, images: np.ndarray) -> Chunk:
+        """Decode a chunk's images into the first of `images`."""
         positions, count = self._positions[number], self._records.count
         epoch = int(positions[0]) // count
         order = _order(self._seed, epoch, count)
         files = self._records.read(order[positions - epoch * count].tolist())
-        images = np.empty((len(files), *_shape(self._view)), np.uint8)
         labels, damaged = np.empty(len(files), np.int32), []
         for place, (position, file) in enumerate(zip(positions.tolist(), files, strict=True)):
             crop = partial(random_crop, self._seed, position)
@@ -109,7 +120,7 @@ class TrainingChunks:
                 else:
                     break
             labels[place] = file.label
-        return Chunk(images, labels, np.ones(len(files), bool), tuple(damaged))
+        return Chunk(labels, np.ones(len(files), bool), tuple(damaged))
 
     def _replacement(self, following, damaged: Sequence[str]) -> File:
         index = next(following, None)
@@ -122,23 +133,29 @@ class TrainingChunks:
 
 
 class EvaluationChunks:
-    """Chunk number → examples of an evaluation, in the order of the split."""
+    """The chunks of evaluations, one after another without end, each in the order of the split."""
 
     def __init__(
         self, records: Records, view: Photographs, size: int, devices: int, rows: Sequence[int]
     ):
         """`size` examples a device and pass, of `devices`; `rows` of the mesh are this host's."""
         self._records, self._view = records, view
+        self.shape = _shape(view)
         host = np.concatenate([row * size + np.arange(size) for row in rows])
         passes = range(0, records.count, size * devices)
         self._places = [start + part for start in passes for part in in_chunks(host)]
 
     def __len__(self) -> int:
+        return 1 << 60
+
+    @property
+    def each(self) -> int:
+        """Chunks of one evaluation."""
         return len(self._places)
 
-    def __getitem__(self, number: int) -> Chunk:
-        places = self._places[number]
-        images = np.zeros((len(places), *_shape(self._view)), np.uint8)
+    def decode(self, number: int, images: np.ndarray) -> Chunk:
+        """Decode a chunk's images into the first of `images`."""
+        places = self._places[number % self.each]
         labels, exists = np.zeros(len(places), np.int32), places < self._records.count
         crop, damaged = partial(central_crop, self._view.central), []
         there = np.flatnonzero(exists).tolist()
@@ -150,7 +167,8 @@ class EvaluationChunks:
                 damaged.append(_damaged(self._view, file, error))
                 exists[place] = False
             labels[place] = file.label
-        return Chunk(images, labels, exists, tuple(damaged))
+        images[: len(places)][~exists] = 0  # the same always, whatever was there before
+        return Chunk(labels, exists, tuple(damaged))
 
 
 def host_places(layout: Layout, rows: Sequence[int]) -> np.ndarray:
@@ -162,8 +180,8 @@ def _starts(layouts: Sequence[Layout]) -> list[int]:
     return list(accumulate((layout.size for layout in layouts[:-1]), initial=0))
 
 
-def _shape(view: Photographs) -> tuple[int, int, int]:
-    return view.image_size, view.image_size, 3
+def _shape(view: Photographs) -> tuple[int, int, int, int]:
+    return MOST, view.image_size, view.image_size, 3
 
 
 def _damaged(view: Photographs, file: File, error: DamagedImage) -> str:

@@ -56,7 +56,7 @@ class TFDSRecords:
     """A split of a data set of TensorFlow Datasets, in ArrayRecord."""
 
     data: TFDS
-    data_dir: Path | None
+    data_dir: str | None
     split: str
     count: int
 
@@ -76,7 +76,7 @@ def _name(example: dict, records: TFDSRecords, index: int) -> str:
 
 
 @lru_cache(2)  # both splits; once in each process
-def _data_source(data: TFDS, data_dir: Path | None, split: str):
+def _data_source(data: TFDS, data_dir: str | None, split: str):
     import tensorflow_datasets as tfds
 
     builder = open_builder(data, data_dir)
@@ -106,17 +106,18 @@ class FolderRecords:
 
 
 def _open_folder(source: ImageFolder) -> Splits:
-    files = image_folder.files(source.path)
+    folder = Path(source.path).expanduser()
+    files = image_folder.files(folder)
     for split in (source.train, source.test):
         if split not in files:
             raise Mistake(
-                f"{source.path} has images of {', '.join(sorted(files))}, none of {split}: give "
-                "--data.source.train and --data.source.test"
+                f"{folder} has images of {', '.join(sorted(files))}, none of {split}: give "
+                "train and test"
             )
-    numbers = {name: n for n, name in enumerate(image_folder.class_names(source.path, files))}
+    numbers = {name: n for n, name in enumerate(image_folder.class_names(folder, files))}
     train, test = (
         FolderRecords(
-            source.path,
+            folder,
             np.array([file.name.encode() for file in files[split]]),
             np.array([numbers[file.label] for file in files[split]], np.int32),
         )

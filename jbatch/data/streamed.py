@@ -1,6 +1,7 @@
 """Sets of any size, streamed to the devices as uint8, augmented and normalized there."""
 
 import itertools
+import math
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,6 +28,7 @@ from jbatch.micro_batch import Passes
 from jbatch.plan import Plan
 
 AHEAD = 2  # passes that are on the devices before they are asked for
+ALIGNMENT = 64  # bytes
 MOST_IN_FLIGHT = 2  # a step on photographs takes long beside what the host does for it
 
 
@@ -109,7 +111,6 @@ class StreamedData:
             TrainingChunks(self._splits.train, self._view, seed, positions),
             positions.first(update),
             self._workers,
-            endless=False,
         )
         layouts = (
             layout
@@ -124,7 +125,7 @@ class StreamedData:
         rows = parallel.local_rows(mesh)
         chunks = EvaluationChunks(self._splits.test, self._view, size, mesh.size, rows)
         passes = -(-self._splits.test.count // (size * mesh.size))
-        stream = decoded(chunks, 0, self._workers, endless=True)
+        stream = decoded(chunks, 0, self._workers)
         return StreamedTest(lambda: _Passes(stream, itertools.repeat(size), mesh, rows), passes)
 
     @property
@@ -145,7 +146,11 @@ class _Passes:
     """Chunks put together to passes and sent to the devices, a few ahead, in the background."""
 
     def __init__(
-        self, chunks: Iterator[Chunk], sizes: Iterator[int], mesh: Mesh, rows: Sequence[int]
+        self,
+        chunks: Iterator[tuple[np.ndarray, Chunk]],
+        sizes: Iterator[int],
+        mesh: Mesh,
+        rows: Sequence[int],
     ):
         self._chunks, self._sizes = chunks, sizes
         self._sharding, self._rows = parallel.split(mesh), rows
@@ -176,22 +181,38 @@ class _Passes:
             self._ready.append(self._thread.submit(self._assemble, size))
 
     def _assemble(self, size: int) -> _Pass:
-        count, chunks = len(self._rows) * size, []
-        while count > 0:
-            chunks.append(next(self._chunks))
-            count -= len(chunks[-1].labels)
-        images, labels, exists, damaged = zip(*chunks, strict=True)
-        arrays = (self._on_devices(parts, size) for parts in (images, labels, exists))
-        return _Pass(*arrays, tuple(itertools.chain.from_iterable(damaged)))
-
-    def _on_devices(self, parts: Sequence[np.ndarray], size: int) -> jax.Array:
-        """This host's rows of an array (D, size, …)."""
-        joined = np.concatenate(parts)
-        local = joined.reshape(len(self._rows), size, *joined.shape[1:])
-        shape = (self._sharding.num_devices, *local.shape[1:])
-        return jax.make_array_from_callback(
-            shape, self._sharding, lambda index: local[self._rows.index(index[0].start or 0)][None]
+        count, start, chunks = len(self._rows) * size, 0, []
+        pixels = None
+        while start < count:
+            images, chunk = next(self._chunks)
+            if pixels is None:
+                pixels = _aligned((count, *images.shape[1:]))
+            pixels[start : start + len(images)] = images
+            start += len(images)
+            chunks.append(chunk)
+        labels, exists, damaged = zip(*chunks, strict=True)
+        return _Pass(
+            self._on_devices(pixels, size),
+            self._on_devices(np.concatenate(labels), size),
+            self._on_devices(np.concatenate(exists), size),
+            tuple(itertools.chain.from_iterable(damaged)),
         )
+
+    def _on_devices(self, joined: np.ndarray, size: int) -> jax.Array:
+        """This host's rows of an array (D, size, …)."""
+        local = joined.reshape(len(self._rows), 1, size, *joined.shape[1:])
+        shape = (self._sharding.num_devices, *local.shape[2:])
+        return jax.make_array_from_callback(
+            shape, self._sharding, lambda index: local[self._rows.index(index[0].start or 0)]
+        )
+
+
+def _aligned(shape: tuple[int, ...]) -> np.ndarray:
+    """Uninitialized uint8 that starts where JAX on a CPU uses it as it is, without a copy."""
+    size = math.prod(shape)
+    memory = np.empty(size + ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % ALIGNMENT
+    return memory[start : start + size].reshape(shape)
 
 
 class StreamedFeed:

@@ -4,7 +4,6 @@ import io
 import logging
 from dataclasses import dataclass, field
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 
@@ -21,8 +20,8 @@ class TFDS:
 
     name: str
     """As cifar10, or with its config and version: imagenette/320px-v2:1.0.0."""
-    data_dir: Path | None = field(default=None, compare=False)  # where it lies is not what it is
-    """TensorFlow Datasets' directory; None for $TFDS_DATA_DIR or ~/tensorflow_datasets."""
+    data_dir: str | None = field(default=None, compare=False)  # where it lies is not what it is
+    """TensorFlow Datasets' directory or gs://…; None for $TFDS_DATA_DIR, ~/tensorflow_datasets."""
     train: str = "train"
     """Split to train on."""
     test: str = "test"
@@ -34,22 +33,23 @@ class TFDS:
 
 
 @lru_cache(1)  # many runs of one process train on the same
-def _load(data: TFDS, data_dir: Path | None) -> Dataset:
+def _load(data: TFDS, data_dir: str | None) -> Dataset:
     builder = open_builder(data, data_dir)
     train, test = (_split(builder, name) for name in (data.train, data.test))
     return Dataset(train, test, builder.info.features["label"].num_classes)
 
 
-def open_builder(data: TFDS, data_dir: Path | None):
+def open_builder(data: TFDS, data_dir: str | None):
     """tfds's builder of a set; Mistake if it is not there, not whole, or of another kind."""
     logging.getLogger("absl").setLevel(logging.ERROR)
     import tensorflow_datasets as tfds
+    from etils import epath
 
-    root = Path(data_dir or tfds.core.constants.DATA_DIR).expanduser()
+    root = epath.Path(data_dir or tfds.core.constants.DATA_DIR).expanduser()
     name = data.name.split(":")[0]
     advice = (
         f"write it with `jbatch prepare {name} --from PATH --data-dir {root}`, or give the right "
-        "--data.data-dir"
+        "data_dir"
     )
     if not (root / name).is_dir():
         raise Mistake(f"{root} has no data set {data.name}: {advice}")
@@ -65,19 +65,20 @@ def open_builder(data: TFDS, data_dir: Path | None):
     for split in (data.train, data.test):
         if split not in splits:
             raise Mistake(
-                f"{data.name} has no split {split!r}, but {', '.join(splits)}: give --data.train "
-                "and --data.test"
+                f"{data.name} has no split {split!r}, but {', '.join(splits)}: give train and test"
             )
     if builder.info.file_format.value != "array_record":
         raise Mistake(
             f"{builder.data_dir} is in {builder.info.file_format.value}, which has no random "
             "access: convert it, where TensorFlow is installed, with `tfds convert_format "
             f"--dataset_version_dir={builder.data_dir} --out_file_format=array_record "
-            f"--out_dir=ANOTHER/{Path(builder.data_dir).relative_to(root)}`, and give "
-            "--data.data-dir ANOTHER"
+            f"--out_dir=ANOTHER/{epath.Path(builder.data_dir).relative_to(root)}`, and give "
+            "data_dir ANOTHER"
         )
+    # One listing, since each look at a file in a bucket is a request.
+    there = {path.name for path in epath.Path(builder.data_dir).iterdir()}
     for split in (data.train, data.test):
-        lost = [str(path) for path in splits[split].filepaths if not Path(path).exists()]
+        lost = [str(path) for path in splits[split].filepaths if path.name not in there]
         if lost:
             raise Mistake(f"{lost[0]} is missing ({len(lost)} in all): restore it, or {advice}")
     if not {"image", "label"} <= builder.info.features.keys():
@@ -110,7 +111,7 @@ def _split(builder, name: str) -> Split:
             if image.shape != images.shape[1:]:
                 raise Mistake(
                     f"{name} of {builder.name} has images of {image.shape} and {images.shape[1:]}: "
-                    "give a set whose images are of one size"
+                    "give a set whose images are of one size, or stream it as Photographs(TFDS(…))"
                 )
             images[index], labels[index] = image, example["label"]
     return Split(images, labels)
@@ -122,7 +123,8 @@ def _room(builder, name: str, count: int, image: np.ndarray) -> np.ndarray:
         size = count * image.size / 2**30
         raise Mistake(
             f"{name} of {builder.name} takes {size:.0f} GiB in memory, and at most "
-            f"{MOST_BYTES / 2**30:.0f} can be resident on the devices: give a smaller set"
+            f"{MOST_BYTES / 2**30:.0f} can be resident on the devices: stream it as "
+            "Photographs(TFDS(…))"
         )
     return np.empty((count, *image.shape), np.uint8)
 

@@ -4,17 +4,19 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
 from multiprocessing import resource_tracker
 
-from jbatch.data.chunks import Chunk
+import numpy as np
+
+from jbatch.data.chunks import Chunk, Chunks
+from jbatch.data.ring import Ring
 from jbatch.errors import Mistake
 
-BUFFERED = 2  # chunks that each worker has ready
-MOST_BY_PIPE = 1 << 16  # bytes; larger arrays are handed over in shared memory
+AHEAD = 3  # chunks that each worker may have decoded before they are taken
 SECONDS_BETWEEN_LOOKS = 1.0  # of a worker, at whether the trainer still lives
 
 
@@ -32,39 +34,73 @@ def thread_without_signals(name: str) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(1, name, initializer=block)
 
 
-def decoded(chunks: Sequence, first: int, workers: int, *, endless: bool) -> Iterator[Chunk]:
-    """The chunks from number `first` on, whatever the number of workers; without any, in here.
+def decoded(chunks: Chunks, first: int, workers: int) -> Iterator[tuple[np.ndarray, Chunk]]:
+    """(images, the rest) of the chunks from number `first` on, whatever the number of workers.
+
+    Without any they are decoded in here. Images are (n, H, W, C) uint8, and are gone when the next
+    chunk is asked for.
 
     Raises:
         Mistake: of a damaged file, or when a worker dies.
     """
+    if not workers:
+        images = np.empty(chunks.shape, np.uint8)
+        for number in range(first, len(chunks)):
+            chunk = chunks.decode(number, images)
+            yield images[: len(chunk.labels)], chunk
+        return
+    ring = Ring(workers * AHEAD, chunks.shape)
+    try:
+        with closing(_started(_IntoRing(chunks, ring), first, workers)) as iterator:
+            try:
+                for number in range(first, len(chunks)):
+                    chunk = _next(iterator)
+                    yield ring.images(number)[: len(chunk.labels)], chunk
+                    ring.release(number)
+            finally:
+                ring.close()
+    finally:
+        ring.unlink()
+
+
+class _IntoRing:
+    """Chunks as a source of Grain's, whose elements are all but the images."""
+
+    def __init__(self, chunks: Chunks, ring: Ring):
+        self._chunks, self._ring = chunks, ring
+
+    def __len__(self) -> int:
+        return len(self._chunks)
+
+    def __getitem__(self, number: int) -> Chunk:
+        return self._chunks.decode(number, self._ring.room(number))
+
+
+def _started(source: _IntoRing, first: int, workers: int):
+    """Grain's iterator over a source, from number `first` on."""
     from absl import flags
 
     flags.FLAGS.mark_as_parsed()  # without absl's own main, Grain's workers would crash
     import grain
 
-    source = grain.MapDataset.source(chunks)
-    source = source.repeat() if endless else source
-    # A chunk is read and decoded as a whole: threads and buffers of Grain's own would only hold
-    # more of them.
-    dataset = source[first:].to_iter_dataset(grain.ReadOptions(0, 0))
-    small = grain.experimental.DatasetOptions(min_shm_size=MOST_BY_PIPE)
+    # A chunk is read and decoded as a whole: Grain's own threads would only be in the way.
+    dataset = grain.MapDataset.source(source)[first:].to_iter_dataset(grain.ReadOptions(0, 0))
+    small = grain.experimental.DatasetOptions(min_shm_size=1 << 20)  # by pipe, all that is left
     dataset = grain.experimental.WithOptionsIterDataset(dataset, small)
-    options = grain.MultiprocessingOptions(workers, per_worker_buffer_size=BUFFERED)
-    dataset = dataset.mp_prefetch(options, partial(_begin, os.getpid()))
-    with closing(iter(dataset)) as iterator:
-        while True:
-            try:
-                yield next(iterator)
-            except StopIteration:
-                return
-            except RuntimeError as error:
-                if "terminated unexpectedly" not in str(error):
-                    raise
-                raise Mistake(
-                    f"a data worker died ({error}): if memory ran out, give fewer --data.workers; "
-                    "the same command goes on from the last checkpoint"
-                ) from error
+    options = grain.MultiprocessingOptions(workers, per_worker_buffer_size=AHEAD)
+    return iter(dataset.mp_prefetch(options, partial(_begin, os.getpid())))
+
+
+def _next(iterator) -> Chunk:
+    try:
+        return next(iterator)
+    except RuntimeError as error:
+        if "terminated unexpectedly" not in str(error):
+            raise
+        raise Mistake(
+            f"a data worker died ({error}): if memory ran out, give fewer --data.workers; the same "
+            "command goes on from the last checkpoint"
+        ) from error
 
 
 def _begin(trainer: int, _index: int, _count: int) -> None:

@@ -11,7 +11,7 @@ from jbatch.files import write_whole
 from jbatch.plan_table import plan_text
 from jbatch.report.curves import compare_curves
 from jbatch.report.records import Record, find, summarize
-from jbatch.report.text import HEADER, comparison_rows, conclusion, curve_text, finding_text
+from jbatch.report.text import comparison_table, conclusion, curve_text, finding_text
 
 
 def write_report(
@@ -25,6 +25,7 @@ def write_report(
     from jbatch.report.figures import figures, saved
 
     summaries = summarize(records)  # refuses what cannot be shown together
+    header, rows = comparison_table(summaries, comparison) if summaries else ((), [])
     groups = []
     for group in figures(records, comparison):
         shown = []
@@ -42,8 +43,8 @@ def write_report(
     page = _template().render(
         title=title,
         docstring=docstring,
-        header=HEADER,
-        rows=comparison_rows(summaries, comparison),
+        header=header,
+        rows=rows,
         seeds=", ".join(str(seed) for seed in sorted({record.seed for record in records})),
         findings=[finding_text(finding) for finding in findings],
         conclusion=conclusion(findings),

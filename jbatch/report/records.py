@@ -53,6 +53,16 @@ class Record:
             before = line["update"]
         return seconds
 
+    @property
+    def input_wait(self) -> float:
+        """Share of the time of training that was spent waiting for examples."""
+        before, waited = 0, 0.0
+        for line in self.training:  # runs made before this was measured had all in memory
+            seconds = (line["update"] - before) / line["updates_per_second"]
+            waited += line.get("input_wait", 0.0) * seconds
+            before = line["update"]
+        return waited / self.training_seconds
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -66,6 +76,7 @@ class Summary:
     seconds: np.ndarray  # (seeds,), wall time
     updates_per_second: np.ndarray  # (seeds,), training alone
     examples_per_second: np.ndarray  # (seeds,)
+    input_wait: np.ndarray  # (seeds,), share of the time of training
 
 
 @dataclass(frozen=True)
@@ -128,6 +139,7 @@ def summarize(records: Sequence[Record]) -> list[Summary]:
                 seconds=np.array([run.lines[-1]["seconds"] for run in runs]),
                 updates_per_second=updates / training,
                 examples_per_second=runs[0].plan.batch_sizes.sum() / training,
+                input_wait=np.array([run.input_wait for run in runs]),
             )
         )
     return summaries

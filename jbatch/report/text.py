@@ -19,15 +19,19 @@ HEADER = (
     "wall time s",
     "updates/s",
     "examples/s",
+    "input wait",
 )
 
 
-def comparison_rows(
+def comparison_table(
     summaries: Sequence[Summary], comparison: Comparison | None
-) -> list[tuple[str, ...]]:
-    """The cells of `HEADER` for each variant: means over seeds, ± standard deviations."""
+) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """(header, a row for each variant): means over seeds, ± standard deviations.
+
+    Columns in which no variant has anything to say are left out.
+    """
     saved = saved_updates(summaries, comparison)
-    return [
+    rows = [
         (
             summary.variant,
             batches(summary),
@@ -38,9 +42,13 @@ def comparison_rows(
             f"{summary.seconds.mean():.1f}",
             f"{summary.updates_per_second.mean():,.0f}",
             f"{summary.examples_per_second.mean():,.0f}",
+            f"{summary.input_wait.mean():.1%}" if summary.input_wait.any() else "",
         )
         for summary in summaries
     ]
+    columns = zip(HEADER, *rows, strict=True)
+    header, *rows = zip(*(column for column in columns if any(column[1:])), strict=True)
+    return header, rows
 
 
 def comparison_text(records: Sequence[Record], comparison: Comparison | None) -> str:
@@ -51,7 +59,7 @@ def comparison_text(records: Sequence[Record], comparison: Comparison | None) ->
     seeds = sorted({seed for summary in summaries for seed in summary.seeds})
     return "\n".join(
         (
-            text_table(HEADER, comparison_rows(summaries, comparison)),
+            text_table(*comparison_table(summaries, comparison)),
             "",
             f"Means over {len(seeds)} seed{'s' * (len(seeds) > 1)}, ± standard deviation. Training "
             "loss: of the last epoch logged. Saved: updates, against the baseline.",

@@ -44,6 +44,13 @@ class Pictures:
         return encoded(picture(index, 24, 24))
 
 
+def decoded(chunks, number):
+    """(images, the rest) of a chunk."""
+    images = np.full(chunks.shape, 7, np.uint8)
+    chunk = chunks.decode(number, images)
+    return images[: len(chunk.labels)], chunk
+
+
 def plan_of(num_epochs=3, largest=80):
     return jbatch.couple(
         optax.piecewise_constant_schedule(0.1, {1: 0.2, 2: 0.5}),
@@ -98,7 +105,7 @@ def test_a_chunk_needs_nothing_of_those_before():
     plan, records = plan_of(num_epochs=20_000, largest=8), Pictures()
     positions, _ = positions_of(plan, [0, 1, 2, 3])
     chunks = TrainingChunks(records, VIEW, SEED, positions)
-    last = chunks[len(chunks) - 1]
+    _, last = decoded(chunks, len(chunks) - 1)
     epoch, places = divmod(positions[len(positions) - 1], N)
     assert epoch[0] == 19_999
     assert last.labels.tolist() == epoch_order(SEED, 19_999, N)[places].tolist() == records.seen
@@ -112,7 +119,7 @@ def test_examples_do_not_depend_on_the_batch():
         return {
             position: image.tobytes()
             for number in range(len(chunks))
-            for position, image in zip(positions[number], chunks[number].images, strict=True)
+            for position, image in zip(positions[number], decoded(chunks, number)[0], strict=True)
         }
 
     small, large = stream(8), stream(80)
@@ -124,7 +131,7 @@ def test_examples_do_not_depend_on_the_batch():
 
 def first_chunk(records, view=VIEW):
     positions, _ = positions_of(plan_of(), [0, 1, 2, 3])
-    return TrainingChunks(records, view, SEED, positions)[0]
+    return decoded(TrainingChunks(records, view, SEED, positions), 0)
 
 
 def test_a_damaged_file_stops_the_run_and_is_named():
@@ -136,15 +143,16 @@ def test_a_damaged_file_stops_the_run_and_is_named():
 def test_a_damaged_file_is_replaced_by_the_next_positions_example():
     order = epoch_order(SEED, 0, N)
     damaged = set(order[3:5].tolist())
-    chunk = first_chunk(Pictures(damaged=damaged), dataclasses.replace(VIEW, damaged="replace"))
-    whole = first_chunk(Pictures())
+    view = dataclasses.replace(VIEW, damaged="replace")
+    images, chunk = first_chunk(Pictures(damaged=damaged), view)
+    whole, _ = first_chunk(Pictures())
     expected = order[[0, 1, 2, 5, 5, 5, 6, 7]].tolist()
     assert chunk.labels.tolist() == expected
     assert chunk.damaged == (f"picture {order[3]}", f"picture {order[4]}", f"picture {order[4]}")
     # Only what was damaged is another, and its crop is that of its own position.
-    same = [n for n in range(8) if np.array_equal(chunk.images[n], whole.images[n])]
+    same = [n for n in range(8) if np.array_equal(images[n], whole[n])]
     assert same == [0, 1, 2, 5, 6, 7]
-    assert not np.array_equal(chunk.images[3], chunk.images[5])
+    assert not np.array_equal(images[3], images[5])
     assert random_crop(SEED, 3, 24, 24) != random_crop(SEED, 5, 24, 24)
 
 
@@ -162,7 +170,8 @@ def test_an_evaluation_holds_each_example_once(hosts, count):
     labels = []
     for rows in hosts:
         chunks = EvaluationChunks(Pictures(count), VIEW, 10, 3, rows)
-        for chunk in map(chunks.__getitem__, range(len(chunks))):
+        for number in range(chunks.each):
+            _, chunk = decoded(chunks, number)
             labels += chunk.labels[chunk.exists].tolist()
     assert sorted(labels) == list(range(count))
 
@@ -170,9 +179,9 @@ def test_an_evaluation_holds_each_example_once(hosts, count):
 def test_a_damaged_test_file_is_left_out_or_stops():
     chunks = EvaluationChunks(Pictures(damaged={2}), VIEW, 10, 1, [0])
     with pytest.raises(Mistake, match="picture 2 does not decode"):
-        chunks[0]
+        decoded(chunks, 0)
     view = dataclasses.replace(VIEW, damaged="replace")
-    chunk = EvaluationChunks(Pictures(damaged={2}), view, 10, 1, [0])[0]
+    _, chunk = decoded(EvaluationChunks(Pictures(damaged={2}), view, 10, 1, [0]), 0)
     assert chunk.damaged == ("picture 2",)
     assert chunk.labels[chunk.exists].tolist() == [0, 1, *range(3, 10)]
 

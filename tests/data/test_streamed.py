@@ -118,9 +118,9 @@ def test_few_passes_are_held_at_once(folder, monkeypatch):
     decoded, chunks = [], streamed.decoded
 
     def counted(*arguments, **options):
-        for chunk in chunks(*arguments, **options):
-            decoded.append(len(chunk.labels))
-            yield chunk
+        for images, chunk in chunks(*arguments, **options):
+            decoded.append(len(images))
+            yield images, chunk
 
     monkeypatch.setattr(streamed, "decoded", counted)
     plan = Coupling(optax.constant_schedule(0.1), N, 1, 96, batch_sizes=(96,)).plan()
@@ -201,8 +201,8 @@ if __name__ == "__main__":
             tensorflow = "tensorflow" in sys.modules
             return [file._replace(label=int(tensorflow)) for file in found]
     evaluation = chunks.EvaluationChunks(Witness(), view, 4, 1, [0])
-    stream = workers.decoded(evaluation, 0, 1, endless=True)
-    print(sum(next(stream).labels.tolist()), "tensorflow" in sys.modules)
+    stream = workers.decoded(evaluation, 0, 1)
+    print(sum(next(stream)[1].labels.tolist()), "tensorflow" in sys.modules)
     stream.close()
 """
 

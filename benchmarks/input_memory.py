@@ -1,0 +1,154 @@
+"""Peak memory of a run on streamed photographs, trainer and workers together, by batch size.
+
+A micro-batch of an accumulated update is on its way as soon as it is decoded, so a larger batch
+should take no more memory. Each batch size trains a small perceptron on 224×224 photographs, in
+passes of 16 examples on each of 8 devices, in a process of its own on a folder whose photographs
+are repeated (by links) to 200,000. Memory is the proportional share of all its processes (PSS),
+looked at ten times a second. Linux only.
+
+    python -m benchmarks.input_memory --folder imagenette2 --json input_memory.json
+"""
+
+import dataclasses
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from itertools import cycle, islice
+from pathlib import Path
+
+import jax
+import optax
+import tyro
+
+from benchmarks.input_pipeline import Options as Photographed
+from benchmarks.input_pipeline import prepared
+from jbatch.data.photographs import ImageFolder, Photographs
+from jbatch.experiment import Coupling, Experiment
+from jbatch.models import MLP
+from jbatch.run_directory import environment
+from jbatch.tables import text_table
+from jbatch.train import open_run, run_until
+
+NUM_EXAMPLES, MICRO_BATCH, DEVICES = 200_000, 16, 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Peak memory of a run on streamed photographs, by batch size."""
+
+    folder: Path | None = None
+    """Image folder of train/CLASS/*; None to write photograph-like noise of 500×375 pixels."""
+    sizes: tuple[int, ...] = (256, 16_384)
+    """Batch sizes."""
+    examples: int = 49_152
+    """Examples to train on with each."""
+    json: Path | None = None
+    """Write the figures here."""
+    quick: bool = False
+    """A batch of each size, to see that it runs."""
+
+
+def main(options: Options) -> list[dict]:
+    """Measure, print and write; the figures."""
+    with tempfile.TemporaryDirectory() as directory:
+        photographs = prepared(Photographed(options.folder), Path(directory))
+        folder = repeated(photographs, Path(directory) / "repeated")
+        rows = []
+        for size in options.sizes:
+            updates = 1 if options.quick else max(1, options.examples // size)
+            peak, first = peak_of(folder, size, updates)
+            rows.append({"batch_size": size, "updates": updates, "peak_bytes": peak} | first)
+    cells = [
+        (
+            f"{row['batch_size']:,}",
+            f"{row['updates']:,}",
+            f"{row['peak_bytes'] / 2**30:.2f}",
+            f"{row['peak_bytes'] / rows[0]['peak_bytes']:.2f}",
+            f"{row['batch_size'] * 224 * 224 * 3 / 2**30:.2f}",
+        )
+        for row in rows
+    ]
+    header = ("batch", "updates", "peak GiB", "over the first", "GiB of one batch, as uint8")
+    print(text_table(header, cells))
+    if options.json:
+        values = {"environment": environment(), "rows": rows}
+        options.json.write_text(json.dumps(values, indent=2) + "\n")
+    return rows
+
+
+def repeated(photographs: Path, folder: Path) -> Path:
+    """An image folder of links to the same photographs again and again."""
+    files = sorted((photographs / "train").glob("*/*"))
+    for split, count in (("train", NUM_EXAMPLES), ("val", DEVICES)):
+        (folder / split / "all").mkdir(parents=True)
+        for number, path in enumerate(islice(cycle(files), count)):
+            (folder / split / "all" / f"{number:06}.jpg").symlink_to(path.absolute())
+    return folder
+
+
+def peak_of(folder: Path, size: int, updates: int) -> tuple[int, dict]:
+    """(peak bytes, what the process says) of training so many updates."""
+    command = [sys.executable, "-m", "benchmarks.input_memory", "train", folder, size, updates]
+    process = subprocess.Popen([str(part) for part in command], stdout=subprocess.PIPE, text=True)
+    peak = 0
+    while process.poll() is None:
+        peak = max(peak, sum(map(proportional_bytes, tree(process.pid))))
+        time.sleep(0.1)
+    if process.returncode:
+        raise SystemExit(process.returncode)
+    return peak, json.loads(process.stdout.read())
+
+
+def tree(pid: int) -> list[int]:
+    """A process and all below it."""
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        threads = list(Path(f"/proc/{pid}/task").iterdir())
+        for thread in threads:
+            children += (thread / "children").read_text().split()
+    except OSError:  # it ended meanwhile
+        return []
+    return [pid, *(found for child in set(children) for found in tree(int(child)))]
+
+
+def proportional_bytes(pid: int) -> int:
+    """Memory of a process, what it shares counted by its share."""
+    try:
+        text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    except OSError:
+        return 0
+    [line] = [line for line in text.splitlines() if line.startswith("Pss:")]
+    return 1024 * int(line.split()[1])
+
+
+def train(folder: Path, size: int, updates: int) -> None:
+    """Train, in the process that is looked at."""
+    jax.config.update("jax_num_cpu_devices", DEVICES)
+    experiment = Experiment(
+        plan=Coupling(
+            schedule=optax.constant_schedule(1e-4),
+            num_examples=NUM_EXAMPLES,
+            num_epochs=1,
+            batch_size=size,
+            batch_sizes=(size,),
+        ),
+        model=MLP(hidden=(16,)),
+        data=Photographs(ImageFolder(folder)),
+        micro_batch=MICRO_BATCH,
+        eval_every=10,
+    )
+    with tempfile.TemporaryDirectory() as directory:
+        begun = time.perf_counter()
+        with open_run(experiment, Path(directory) / "run") as run:
+            run_until(run, updates)
+            seconds = time.perf_counter() - begun
+    print(json.dumps({"seconds": seconds}))
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["train"]:
+        train(Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))
+    else:
+        main(tyro.cli(Options, description=__doc__, config=(tyro.conf.FlagCreatePairsOff,)))

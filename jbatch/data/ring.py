@@ -1,0 +1,72 @@
+"""Room for the images of a few chunks, shared by the trainer and its workers.
+
+Workers decode right into it, and it is used again and again: handing images over in memory that is
+made for each chunk, as a queue would, costs half as much as decoding them does.
+"""
+
+import time
+from multiprocessing.shared_memory import SharedMemory
+
+import numpy as np
+
+FREE, TAKEN, CLOSED = 0, 1, 2
+SECONDS_BETWEEN_LOOKS = 0.001
+
+
+class RingClosed(Exception):
+    """The trainer takes no more chunks."""
+
+
+class Ring:
+    """A number of places; chunk n uses place n mod places.
+
+    Chunks are taken in the order of their numbers, and one worker fills all that share a place: so
+    a place's flag has at any time one side that may write it.
+    """
+
+    def __init__(self, places: int, shape: tuple[int, ...]):
+        """`shape` is of one chunk's images, (most examples, H, W, C)."""
+        self._shape = (places, *shape)
+        self._memory = SharedMemory(create=True, size=places + int(np.prod(self._shape)))
+        self._open()
+
+    def __getstate__(self):
+        return self._memory.name, self._shape
+
+    def __setstate__(self, state):
+        name, self._shape = state
+        self._memory = SharedMemory(name)
+        self._open()
+
+    def _open(self) -> None:
+        places = self._shape[0]
+        self._flags = np.ndarray(places, np.uint8, self._memory.buf)
+        self._images = np.ndarray(self._shape, np.uint8, self._memory.buf, places)
+
+    def room(self, number: int) -> np.ndarray:
+        """Where a worker writes the images of a chunk; waits until its place is free."""
+        place = number % len(self._flags)
+        while self._flags[place] != FREE:
+            if self._flags[place] == CLOSED:
+                raise RingClosed
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+        self._flags[place] = TAKEN
+        return self._images[place]
+
+    def images(self, number: int) -> np.ndarray:
+        """What a worker has written."""
+        return self._images[number % len(self._flags)]
+
+    def release(self, number: int) -> None:
+        """The trainer has taken what it needs of a chunk."""
+        self._flags[number % len(self._flags)] = FREE
+
+    def close(self) -> None:
+        """Wake who waits; the workers must not be used any more."""
+        self._flags[:] = CLOSED
+
+    def unlink(self) -> None:
+        """Give the memory back, when the workers are gone."""
+        del self._flags, self._images
+        self._memory.close()
+        self._memory.unlink()
