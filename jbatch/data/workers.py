@@ -1,13 +1,14 @@
 """Chunks decoded by worker processes, through Grain, in order."""
 
 import os
+import pickle
 import signal
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from functools import partial
+from functools import cached_property, partial
 from multiprocessing import resource_tracker
 
 import numpy as np
@@ -49,9 +50,9 @@ def decoded(chunks: Chunks, first: int, workers: int) -> Iterator[tuple[np.ndarr
             chunk = chunks.decode(number, images)
             yield images[: len(chunk.labels)], chunk
         return
-    ring = Ring(workers * AHEAD, chunks.shape)
+    ring = Ring(workers * AHEAD, chunks.shape, pickle.dumps(chunks))
     try:
-        with closing(_started(_IntoRing(chunks, ring), first, workers)) as iterator:
+        with closing(_started(_IntoRing(ring, len(chunks)), first, workers)) as iterator:
             try:
                 for number in range(first, len(chunks)):
                     chunk = _next(iterator)
@@ -66,14 +67,18 @@ def decoded(chunks: Chunks, first: int, workers: int) -> Iterator[tuple[np.ndarr
 class _IntoRing:
     """Chunks as a source of Grain's, whose elements are all but the images."""
 
-    def __init__(self, chunks: Chunks, ring: Ring):
-        self._chunks, self._ring = chunks, ring
+    def __init__(self, ring: Ring, length: int):
+        self._ring, self._length = ring, length
 
     def __len__(self) -> int:
-        return len(self._chunks)
+        return self._length
 
     def __getitem__(self, number: int) -> Chunk:
         return self._chunks.decode(number, self._ring.room(number))
+
+    @cached_property
+    def _chunks(self) -> Chunks:
+        return pickle.loads(self._ring.told)
 
 
 def _started(source: _IntoRing, first: int, workers: int):

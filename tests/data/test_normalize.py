@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jbatch.data.normalize import affine, normalized
+from jbatch.data.normalize import affine, affine_of, normalized
 
 IMAGES = np.random.default_rng(0).integers(20, 200, (50, 4, 4, 3)).astype(np.uint8)
 WIDE = IMAGES.astype(np.float64)
@@ -36,3 +36,15 @@ def test_per_image_is_of_each_image_alone():
 @pytest.mark.parametrize("normalize", ["standardize", "min-max", "per-image"], ids=repr)
 def test_a_blank_image_stays_finite(normalize):
     assert not seen(normalize, np.full((5, 2, 2, 1), 7, np.uint8)).any()
+
+
+@pytest.mark.parametrize("normalize", ["standardize", "min-max", "per-image"], ids=repr)
+def test_what_is_told_of_a_set_does_what_is_found_in_it(normalize):
+    """Of a set that holds every value, its mean and deviation are all there is to know."""
+    images = np.random.default_rng(3).permuted(np.arange(768).reshape(4, 8, 8, 3) // 3, axis=0)
+    images = images.astype(np.uint8)
+    mean, deviation = images.mean((0, 1, 2)), images.std((0, 1, 2))
+    told = affine_of(normalize, tuple(mean), tuple(deviation))
+    for mine, theirs in zip(told, affine(normalize, images), strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-6)
+        assert mine.dtype == np.float32

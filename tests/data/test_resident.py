@@ -71,6 +71,30 @@ def test_crops_and_flips_are_of_the_padded_image():
     assert len(seen) == 18  # every crop, flipped and not
 
 
+def test_colours_change_as_defined():
+    """Against the three formulas in float64, by the factors that the example's key gives."""
+    images = np.random.default_rng(1).integers(0, 256, (50, 4, 5, 3)).astype(np.uint8)
+    keys = example_keys(np.uint32(0), np.uint32(0), np.arange(50, dtype=np.uint32))
+    changed = np.asarray(augment(Augment(color=0.4), images, keys))
+    drawn = [
+        jax.random.uniform(jax.random.fold_in(key, 1), (3,), minval=0.6, maxval=1.4) for key in keys
+    ]
+    grey = np.array([0.299, 0.587, 0.114])
+    for image, found, (brightness, contrast, saturation) in zip(
+        images.astype(float), changed, np.array(drawn, float), strict=True
+    ):
+        image = (image * brightness).clip(0, 255)
+        image = (contrast * image + (1 - contrast) * (image @ grey).mean()).clip(0, 255)
+        image = saturation * image + (1 - saturation) * (image @ grey)[..., None]
+        np.testing.assert_allclose(found, image.clip(0, 255), atol=1e-3)  # float32, up to 255
+    factors = np.array(drawn)
+    assert factors.min() < 0.65
+    assert factors.max() > 1.35
+    both = augment(Augment(color=0.4, flip=True), images, keys)
+    turned = [np.array_equal(a[:, ::-1], b) for a, b in zip(changed, both, strict=True)]
+    assert 10 < sum(turned) < 40  # the flip is drawn apart
+
+
 def test_no_augmentation_changes_nothing(resident):
     images = resident.images[:5]
     assert augment(Augment(), images, None) is images

@@ -148,6 +148,34 @@ def test_a_worker_that_dies_is_reported(folder):
     assert not python_children(os.getpid()) - before
 
 
+def test_a_worker_that_dies_when_it_begins_is_reported(tmp_path):
+    """However much it is told: here nobody guards the script from being run again by workers."""
+    script = tmp_path / "unguarded.py"
+    script.write_text(UNGUARDED)
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60)
+    assert "a data worker died (" in done.stdout, done.stderr
+    assert "if __name__ == '__main__'" in done.stderr  # Python's own advice
+
+
+UNGUARDED = """
+import sys
+import numpy as np
+from jbatch.data import workers
+from jbatch.errors import Mistake
+
+class Chunks:
+    shape = (1, 1)
+    much = np.zeros(1 << 20)
+    def __len__(self):
+        return 4
+
+try:
+    next(workers.decoded(Chunks(), 0, 1))
+except Mistake as mistake:
+    print(mistake)
+"""
+
+
 def test_a_damaged_file_is_named_by_the_trainer(tmp_path):
     folder = write_folder(tmp_path, N, NUM_TEST)
     victim = folder / "train" / "cat" / "0004.jpg"
@@ -191,15 +219,19 @@ from jbatch.data.photographs import Photographs
 from jbatch.data.records import open_records
 from jbatch.data.sources import TFDS
 from jbatch.data import chunks, workers
-if __name__ == "__main__":
+
+
+class Witness:
     records = open_records(TFDS("{name}", "{data_dir}", test="validation")).test
+    count = records.count
+
+    def read(self, indices):
+        tensorflow = "tensorflow" in sys.modules
+        return [file._replace(label=int(tensorflow)) for file in self.records.read(indices)]
+
+
+if __name__ == "__main__":
     view = Photographs(TFDS("{name}"), image_size=8)
-    class Witness:
-        count = records.count
-        def read(self, indices):
-            found = records.read(indices)
-            tensorflow = "tensorflow" in sys.modules
-            return [file._replace(label=int(tensorflow)) for file in found]
     evaluation = chunks.EvaluationChunks(Witness(), view, 4, 1, [0])
     stream = workers.decoded(evaluation, 0, 1)
     print(sum(next(stream)[1].labels.tolist()), "tensorflow" in sys.modules)
