@@ -6,7 +6,7 @@ process, with as many workers as there are cores, each written as its own users 
 
     jbatch       Photographs(ImageFolder(…)), decoded by worker processes through Grain
     tf.data      decode_and_crop_jpeg, resize, parallel map, batch, prefetch
-    DataLoader   Pillow, the crop of torchvision's RandomResizedCrop, persistent workers
+    DataLoader   Pillow, the crop of torchvision's RandomResizedCrop
 
 TensorFlow and PyTorch are measured where they are installed. Then: how long jbatch takes to its
 first batch, at the start and after 10⁹ examples, the start of its workers included; and, by single
@@ -42,6 +42,7 @@ from jbatch.data.augment import Augment
 from jbatch.data.crops import Box, random_crop
 from jbatch.data.decode import cut_out, decode
 from jbatch.data.photographs import ImageFolder, Photographs
+from jbatch.data.records import File
 from jbatch.data.streamed import StreamedData
 from jbatch.experiment import Coupling
 from jbatch.machine import usable_cores
@@ -74,6 +75,8 @@ class Options:
 
 def main(options: Options) -> dict:
     """Measure, print and write; the figures."""
+    if options.enlarge > 1 and options.folder is None:
+        raise SystemExit("--enlarge joins photographs: give their --folder")
     if options.quick:
         options = dataclasses.replace(options, windows=2, batches=2)
     workers = options.workers or usable_cores()
@@ -85,7 +88,8 @@ def main(options: Options) -> dict:
         first = first_batch(folder, workers, options)
         decoders = compare_decoders(files[:: max(1, len(files) // 300)], options)
     if options.json:
-        values = {"environment": environment(), "options": {"workers": workers}}
+        told = {name: str(value) for name, value in vars(options).items()} | {"workers": workers}
+        values = {"environment": environment(), "options": told}
         values |= {"pipelines": pipelines, "first_batch": first, "decoders": decoders}
         options.json.write_text(json.dumps(values, indent=2) + "\n")
     return {"pipelines": pipelines, "first_batch": first, "decoders": decoders}
@@ -144,12 +148,16 @@ def jbatch_batches(
     passes = cut([BATCH], 1, None, None)
     [layout] = passes[BATCH].layouts
     first = int(np.searchsorted(plan.positions, position))
-    feed = data.feed(parallel.make_mesh(jax.devices()[:1]), 0, plan, passes, first)
-    try:
-        for row in map(plan.at, range(first, plan.num_updates)):
-            yield jax.block_until_ready(feed.arguments(row.position, layout)[0])
-    finally:
-        feed.close()
+
+    def batches() -> Iterator[np.ndarray]:
+        feed = data.feed(parallel.make_mesh(jax.devices()[:1]), 0, plan, passes, first)
+        try:
+            for row in map(plan.at, range(first, plan.num_updates)):
+                yield jax.block_until_ready(feed.arguments(row.position, layout)[0])
+        finally:
+            feed.close()
+
+    return batches()
 
 
 def tf_batches(folder: Path, files: list[Path], workers: int) -> Iterator[np.ndarray]:
@@ -172,10 +180,8 @@ def tf_batches(folder: Path, files: list[Path], workers: int) -> Iterator[np.nda
 
     dataset = tf.data.Dataset.from_tensor_slices([str(path) for path in files])
     dataset = dataset.shuffle(len(files)).repeat()
-    dataset = dataset.map(load, num_parallel_calls=workers).batch(BATCH).prefetch(2)
-    options = tf.data.Options()
-    options.threading.private_threadpool_size = workers
-    yield from dataset.with_options(options).as_numpy_iterator()
+    dataset = dataset.map(load, num_parallel_calls=workers).batch(BATCH)
+    yield from dataset.prefetch(tf.data.AUTOTUNE).as_numpy_iterator()
 
 
 def torch_batches(folder: Path, files: list[Path], workers: int) -> Iterator[np.ndarray]:
@@ -310,7 +316,7 @@ def by_simplejpeg(
 def by_jbatch(data: bytes, height: int, width: int, box: Box) -> np.ndarray:
     """What `jbatch.data.decode` does."""
     out = np.empty((SIZE, SIZE, 3), np.uint8)
-    decode(data, lambda *_: box, out)
+    decode(File("", data, 0), lambda *_: box, out)
     return out
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from jbatch.data.inputs import Evaluated
 from jbatch.drive import InFlight
+from jbatch.errors import Mistake
 from jbatch.step import State
 
 
@@ -35,4 +36,6 @@ def evaluate(compiled: Callable, state: State, test: Evaluated) -> Evaluation:
         in_flight.add(totals.loss)
         parts.append(totals)
     loss, correct, examples = np.sum(jax.device_get(parts), axis=0, dtype=np.float64)
+    if not examples:
+        raise Mistake("no example of the test set could be decoded: restore the data set")
     return Evaluation(float(loss / examples), float(correct / examples), int(examples))

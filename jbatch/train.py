@@ -61,6 +61,7 @@ class Run:
     logged: int
     waited: float = 0.0  # of `feed.waited`, at the last log point
     damaged: int = 0  # of `feed.damaged`, by then
+    named: set[str] = dataclasses.field(default_factory=set)  # files that a person was told of
     clock: float = 0.0  # seconds of training since the last log point …
     resumed: float = 0.0  # … up to this time.perf_counter, since when it goes on
     spent: dict[str, float] = dataclasses.field(default_factory=dict)  # seconds, beside training
@@ -127,6 +128,9 @@ def run_until(run: Run, last: int) -> None:
             run.clock += time.perf_counter() - run.resumed
             return
         row = run.plan.at(update)
+        if phase is None:  # what a feed needs to begin is no part of training
+            with _paused(run, "first input"):
+                run.feed.wait()
         if row.phase != phase:
             phase = row.phase
             if not run.ahead.ready(row.batch_size):
@@ -167,6 +171,7 @@ def open_run(
     claim(directory, experiment, plan, origin)
 
     with ExitStack() as stack:
+        stop = stack.enter_context(stop_on_signals())  # until all below is closed
         ahead = stack.enter_context(closing(Ahead(setup, passes)))
         checkpoints = stack.enter_context(closing(Checkpoints(directory / "checkpoints")))
         update, state = restored(checkpoints, setup, experiment.seed)
@@ -190,7 +195,7 @@ def open_run(
             metrics=metrics,
             checkpoints=checkpoints,
             progress=progress,
-            stop=stack.enter_context(stop_on_signals()),
+            stop=stop,
             evaluations=plan.crossings(experiment.eval_every) | {0},
             saves=plan.crossings(experiment.save_every)
             | {phase.first_update for phase in plan.phases[1:]},
@@ -253,8 +258,7 @@ def _evaluate(run: Run) -> None:
     with _paused(run, "evaluation"):
         known = len(run.test.damaged)
         found = evaluate(compiled, run.state, run.test)
-    for name in run.test.damaged[known:]:
-        run.progress.say(f"warning: {name} does not decode and was left out")
+    _name_damaged(run, run.test.damaged[known:], "left out")
     _refuse_diverged(run, found.loss)
     run.metrics.write({"kind": "eval", **_standing(run), **found._asdict()})
     run.evaluated = run.update
@@ -286,12 +290,19 @@ def _log(run: Run) -> None:
             "input_wait": (run.feed.waited - run.waited) / run.clock,
             "damaged": len(run.feed.damaged) - run.damaged,
         }
-        for name in dict.fromkeys(run.feed.damaged[run.damaged :]):
-            run.progress.say(f"warning: {name} does not decode and was replaced")
+        _name_damaged(run, run.feed.damaged[run.damaged :], "replaced")
         run.waited, run.damaged = run.feed.waited, len(run.feed.damaged)
         run.metrics.write(line)
         run.progress.logged(line)
         run.logged, run.clock = run.update, 0.0
+
+
+def _name_damaged(run: Run, names: Sequence[str], what: str) -> None:
+    """Name each damaged file to the person, once."""
+    for name in dict.fromkeys(names):
+        if name not in run.named:
+            run.progress.say(f"warning: {name} does not decode and is {what}")
+            run.named.add(name)
 
 
 def _standing(run: Run) -> dict:

@@ -94,8 +94,31 @@ def test_damaged_files_are_counted_and_named(folder, tmp_path, capsys):
     assert [line["damaged"] for line in lines if line["kind"] == "train"] == [1] * 6
     assert {line["num_examples"] for line in lines if line["kind"] == "eval"} == {24}
     said = capsys.readouterr().err
-    assert "warning: train/cat/0004.jpg (example 33) does not decode and was replaced" in said
-    assert "warning: val/dog/0002.jpg (example 17) does not decode and was left out" in said
+    assert "warning: train/cat/0004.jpg (example 33) does not decode and is replaced" in said
+    assert "warning: val/dog/0002.jpg (example 17) does not decode and is left out" in said
+    assert said.count("does not decode") == 2  # once each
+
+
+def test_a_run_that_stopped_at_a_damaged_file_goes_on_without_it(tmp_path):
+    folder = write_folder(tmp_path / "photographs", 96, 25)
+    (folder / "train/cat/0004.jpg").unlink()
+    for name in ("train/cat/0010.jpg", "train/cat/0013.jpg"):
+        (folder / name).write_bytes(b"nothing")
+    experiment = experiment_of(folder)
+    plan = dataclasses.replace(experiment.plan, num_examples=95)
+    experiment = dataclasses.replace(experiment, plan=plan)
+    with pytest.raises(Mistake, match=r"cat/00\d\d.jpg \(.*\) does not decode \(neither a JPEG "):
+        fit(experiment, tmp_path / "run", devices=jax.devices()[:1])
+    data = dataclasses.replace(experiment.data, damaged="replace")
+    fit(dataclasses.replace(experiment, data=data), tmp_path / "run", devices=jax.devices()[:1])
+
+
+def test_a_test_set_without_a_whole_file_is_refused(tmp_path):
+    folder = write_folder(tmp_path / "photographs", 96, 3)
+    for path in (folder / "val").glob("*/*"):
+        path.write_bytes(b"")
+    with pytest.raises(Mistake, match="no example of the test set could be decoded"):
+        fit(experiment_of(folder, damaged="replace"), tmp_path / "run", devices=jax.devices()[:1])
 
 
 def test_a_set_of_another_size_is_refused_with_both_numbers(folder, tmp_path):
@@ -124,6 +147,19 @@ def test_a_killed_trainer_leaves_no_worker(folder, tmp_path):
     process.communicate()
     assert left_over(workers, 5) == set()
     assert not shared & {path.name for path in Path("/dev/shm").glob("psm_*")}
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_ends_the_run_with_a_message(folder, tmp_path):
+    process, workers = training(folder, tmp_path / "run", *LONG)
+    os.kill(max(workers), signal.SIGKILL)
+    begun = time.monotonic()
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 2, err
+    assert "a data worker died (" in err
+    assert "Traceback" not in err
+    assert time.monotonic() - begun < 10
+    assert left_over(workers, 5) == set()
 
 
 @pytest.mark.slow

@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if verb not in VERBS:
             close = difflib.get_close_matches(verb, VERBS, 1)
             meant = f"; did you mean {close[0]}?" if close else ""
-            raise Mistake(f"there is no verb {verb!r}{meant} It is one of {', '.join(VERBS)}")
+            raise Mistake(f"there is no verb {verb!r}{meant} (one of {', '.join(VERBS)})")
         return import_module(f"jbatch.cli.{verb}").run(rest) or FINISHED
     except Mistake as mistake:
         print(f"jbatch: {mistake}", file=sys.stderr)

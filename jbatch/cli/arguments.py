@@ -98,14 +98,22 @@ def run_directory(arguments: Sequence[str], usage: str, options: type[Options]):
     names, rest = leading(arguments)
     if wants_help(rest):
         print_help(options, usage, None)
+    return one_directory(names, usage), read_options(options, rest, usage)
+
+
+def one_directory(names: Sequence[str], usage: str) -> Path:
+    """The directory that is to stand first."""
     if len(names) != 1:
         raise Mistake(f"give one directory first, not {len(names)}: {usage} (--help says more)")
-    return Path(names[0]), read_options(options, rest, usage)
+    return Path(names[0])
 
 
-def remake(directory: Path) -> tuple[Origin, ExperimentFile, Experiment]:
-    """The experiment of a run directory, made from what the directory holds."""
+def remake(
+    directory: Path, overrides: Sequence[str] = ()
+) -> tuple[Origin, ExperimentFile, Experiment]:
+    """The experiment of a run directory, made from what it holds, and changed by `overrides`."""
     origin = read_origin(directory)
     file = load_experiment_file(origin.file)
     variant = file.variant(origin.variant)
-    return origin, file, override(variant, origin.overrides, f"jbatch: {directory}/run.json")
+    changes = (*origin.overrides, *overrides)
+    return origin, file, override(variant, changes, f"jbatch: {directory}/run.json")

@@ -4,7 +4,14 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from jbatch.cli.arguments import remake, run_directory
+from jbatch.cli.arguments import (
+    leading,
+    one_directory,
+    print_help,
+    remake,
+    split_options,
+    wants_help,
+)
 from jbatch.cli.libraries import prepare_libraries
 
 USAGE = "jbatch eval DIR"
@@ -13,6 +20,8 @@ USAGE = "jbatch eval DIR"
 @dataclass(frozen=True)
 class Options:
     """Evaluate the newest checkpoint of a run on its whole test set.
+
+    The experiment's fields may be given too, as where the data lie by now.
 
     For example: jbatch eval runs/digits/increasing/seed-0 --json
     """
@@ -23,8 +32,12 @@ class Options:
 
 def run(arguments: Sequence[str]) -> None:
     """Evaluate."""
-    directory, options = run_directory(arguments, USAGE, Options)
-    _, _, experiment = remake(directory)
+    names, rest = leading(arguments)
+    if wants_help(rest):
+        print_help(Options, USAGE, None)
+    directory = one_directory(names, USAGE)
+    options, overrides = split_options(Options, rest)
+    _, _, experiment = remake(directory, overrides)
 
     from jbatch.train import evaluate_newest
 

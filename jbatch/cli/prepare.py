@@ -75,3 +75,10 @@ def run(arguments: Sequence[str]) -> None:
             raise Interrupted("interrupted: the same command goes on from here") from None
     examples = ", ".join(f"{count:,} {split}" for split, count in counts.items())
     print(f"{names[0]}: {examples} examples in {directory}")
+    if len(counts) == 1:
+        print("There is nothing to evaluate on: training asks for a second split, as val/CLASS/*.")
+    else:
+        split = next(name for name in counts if name != "train")
+        print(
+            f"In an experiment: TFDS({names[0]!r}, test={split!r}), num_examples={counts['train']}"
+        )

@@ -6,7 +6,7 @@ resumed, and batches that grow are just other chunks.
 """
 
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
 from itertools import accumulate
 from typing import NamedTuple, Protocol
@@ -23,8 +23,8 @@ from jbatch.layout import Layout
 from jbatch.micro_batch import Passes
 from jbatch.plan import Plan
 
-MOST = 32  # examples: large beside what handing a chunk over costs, small beside a pass
-MOST_REPLACED = 100  # damaged files one after another: then something else is wrong
+CHUNK = 32  # examples at most: large beside what handing a chunk over costs, small beside a pass
+MOST_DAMAGED = 100  # files one after another: then something else is wrong
 
 
 class Chunk(NamedTuple):
@@ -32,12 +32,12 @@ class Chunk(NamedTuple):
 
     labels: np.ndarray  # (n,) int32
     exists: np.ndarray  # (n,) bool; False where an evaluation is filled up
-    damaged: tuple[str, ...]  # files that did not decode
+    damaged: tuple[str, ...]  # the file of each example that was replaced, or left out
 
 
 def in_chunks(places: np.ndarray) -> list[np.ndarray]:
     """Cut a host's places of a pass."""
-    return np.split(places, range(MOST, len(places), MOST))
+    return np.split(places, range(CHUNK, len(places), CHUNK))
 
 
 class TrainingPositions:
@@ -81,7 +81,7 @@ class TrainingPositions:
 class Chunks(Protocol):
     """Chunk number → examples; picklable, for workers."""
 
-    shape: tuple[int, ...]  # of the most images that a chunk has, (MOST, size, size, 3)
+    shape: tuple[int, ...]  # of the most images that a chunk has, (CHUNK, size, size, 3)
 
     def __len__(self) -> int: ...
 
@@ -110,26 +110,28 @@ class TrainingChunks:
         labels, damaged = np.empty(len(files), np.int32), []
         for place, (position, file) in enumerate(zip(positions.tolist(), files, strict=True)):
             crop = partial(random_crop, self._seed, position)
-            following = (int(order[(position + n) % count]) for n in range(1, MOST_REPLACED))
-            while True:
-                try:
-                    decode(file.data, crop, images[place])
-                except DamagedImage as error:
-                    damaged.append(_damaged(self._view, file, error))
-                    file = self._replacement(following, damaged)
-                else:
-                    break
+            try:
+                decode(file, crop, images[place])
+            except DamagedImage as error:
+                _stop_if_asked(self._view, file, error)
+                damaged.append(file.name)
+                file = self._replacement(order, position % count, crop, images[place])
             labels[place] = file.label
         return Chunk(labels, np.ones(len(files), bool), tuple(damaged))
 
-    def _replacement(self, following, damaged: Sequence[str]) -> File:
-        index = next(following, None)
-        if index is None:
-            raise Mistake(
-                f"{len(damaged)} examples in a row are damaged, the last {damaged[-1]}: restore "
-                "the data set"
-            )
-        return self._records.read([index])[0]
+    def _replacement(self, order: np.ndarray, place: int, crop: Callable, image) -> File:
+        """Decode the next position's example into `image`; at an epoch's end the epoch's first."""
+        for following in range(1, MOST_DAMAGED):
+            [file] = self._records.read([int(order[(place + following) % len(order)])])
+            try:
+                decode(file, crop, image)
+                return file
+            except DamagedImage:
+                continue
+        raise Mistake(
+            f"{MOST_DAMAGED} examples in a row are damaged, the last {file.name}: restore the data "
+            "set"
+        )
 
 
 class EvaluationChunks:
@@ -162,9 +164,10 @@ class EvaluationChunks:
         files = self._records.read(places[there].tolist()) if there else ()
         for place, file in zip(there, files, strict=True):
             try:
-                decode(file.data, crop, images[place])
+                decode(file, crop, images[place])
             except DamagedImage as error:
-                damaged.append(_damaged(self._view, file, error))
+                _stop_if_asked(self._view, file, error)
+                damaged.append(file.name)
                 exists[place] = False
             labels[place] = file.label
         images[: len(places)][~exists] = 0  # the same always, whatever was there before
@@ -181,17 +184,15 @@ def _starts(layouts: Sequence[Layout]) -> list[int]:
 
 
 def _shape(view: Photographs) -> tuple[int, int, int, int]:
-    return MOST, view.image_size, view.image_size, 3
+    return CHUNK, view.image_size, view.image_size, 3
 
 
-def _damaged(view: Photographs, file: File, error: DamagedImage) -> str:
-    """The file's name; Mistake if the run should stop for it."""
+def _stop_if_asked(view: Photographs, file: File, error: DamagedImage) -> None:
     if view.damaged == "stop":
         raise Mistake(
             f"{file.name} does not decode ({error}): restore it, or train without it by "
             "--data.damaged replace"
         ) from error
-    return file.name
 
 
 _order = lru_cache(1)(epoch_order)  # a worker is in one epoch at a time

@@ -9,54 +9,81 @@ import numpy as np
 import simplejpeg
 
 from jbatch.data.crops import Box
+from jbatch.data.records import File
 
 
 class DamagedImage(ValueError):
     """A file that does not decode."""
 
 
-def decode(data: bytes, crop: Callable[[int, int], Box], out: np.ndarray) -> None:
+def decode(file: File, crop: Callable[[int, int], Box], out: np.ndarray) -> None:
     """Decode a part of an image, resized to a square, into `out`.
 
-    A JPEG is decoded at a half, a quarter or an eighth of its size, where the part then still has
-    the pixels that are asked for; the rest of the way is bilinear. What only Pillow reads (CMYK, or
-    a PNG whatever its name) goes through it. An orientation noted in EXIF is left alone, as the
-    usual pipelines do.
+    It is first reduced to a half, a quarter or an eighth, where the part then still has the pixels
+    that are asked for (a JPEG while it is decoded); the rest of the way is bilinear. What
+    simplejpeg does not read (CMYK, or a PNG whatever its name) goes through Pillow. An orientation
+    noted in EXIF is left alone, as the usual pipelines do.
 
     Args:
-        data: a JPEG or PNG file.
+        file: a JPEG or PNG file.
         crop: (height, width) of the whole image → the part.
         out: (size, size, 3) uint8, red, green, blue.
 
     Raises:
         DamagedImage: if it does not decode to its end.
     """
-    size = len(out)
+    if file.data is None:
+        raise DamagedImage(file.problem)
     try:
-        height, width, *_ = simplejpeg.decode_jpeg_header(data)
+        height, width, *_ = simplejpeg.decode_jpeg_header(file.data)
         box = crop(height, width)
-        image = _jpeg(data, height, width, min(box.height, box.width) // size)
-    except ValueError:  # simplejpeg's only one
-        image = _by_pillow(data)
-        height, width, _ = image.shape
+        image = _jpeg(file.data, height, width, _reduction(box, len(out)))
+    except ValueError:  # all that simplejpeg raises
+        whole = _by_pillow(file.data)
+        width, height = whole.size
         box = crop(height, width)
+        image = np.asarray(whole.reduce(_reduction(box, len(out))))
     part = cut_out(image, height, width, box)
-    cv2.resize(part, (size, size), dst=out, interpolation=cv2.INTER_LINEAR)
+    cv2.resize(part, out.shape[:2], dst=out, interpolation=cv2.INTER_LINEAR)
+
+
+def _reduction(box: Box, size: int) -> int:
+    """1, 2, 4 or 8: the largest that leaves a part `size` pixels each way."""
+    return next(n for n in (8, 4, 2, 1) if n <= max(min(box.height, box.width) // size, 1))
 
 
 _scratch = threading.local()  # page faults of fresh memory would cost a tenth of decoding
 
 
 def _jpeg(data: bytes, height: int, width: int, reduction: int) -> np.ndarray:
-    """The whole image at the largest of libjpeg's quick scales 1/1, 1/2, 1/4, 1/8 ≥ 1/reduction."""
-    factor = next(quick for quick in (8, 4, 2, 1) if quick <= max(reduction, 1))
-    height, width = -(-height // factor), -(-width // factor)
+    """The whole image, reduced by 1, 2, 4 or 8, in memory that the next one takes again."""
+    height, width = -(-height // reduction), -(-width // reduction)
     needed = height * width * 3
     if len(getattr(_scratch, "buffer", ())) < needed:
         _scratch.buffer = np.empty(needed, np.uint8)
     return simplejpeg.decode_jpeg(
-        data, "RGB", min_height=height, min_width=width, min_factor=factor, buffer=_scratch.buffer
+        data,
+        "RGB",
+        min_height=height,
+        min_width=width,
+        min_factor=reduction,
+        buffer=_scratch.buffer,
     )
+
+
+def _by_pillow(data: bytes):
+    """The whole image, as Pillow's, in red, green and blue."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        image = Image.open(io.BytesIO(data))
+        if image.mode.startswith("I"):  # 16 bits of grey, which Pillow would clip
+            image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
+        return image.convert("RGB")
+    except UnidentifiedImageError:
+        raise DamagedImage("neither a JPEG nor a PNG") from None
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DamagedImage(str(error)) from error
 
 
 def cut_out(image: np.ndarray, height: int, width: int, box: Box) -> np.ndarray:
@@ -66,12 +93,3 @@ def cut_out(image: np.ndarray, height: int, width: int, box: Box) -> np.ndarray:
     bottom = max(top + 1, round((box.top + box.height) * down))
     end = max(left + 1, round((box.left + box.width) * right))
     return image[top:bottom, left:end]
-
-
-def _by_pillow(data: bytes) -> np.ndarray:
-    from PIL import Image
-
-    try:
-        return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
-    except (OSError, ValueError, SyntaxError) as error:  # what Pillow raises for broken files
-        raise DamagedImage(str(error)) from error

@@ -40,7 +40,7 @@ class Photographs:
     """Of red, green and blue over the training set, 0 to 255, for `normalize`; ImageNet's."""
     deviation: tuple[float, float, float] = (58.395, 57.12, 57.375)
     """Standard deviation of the same; ImageNet's."""
-    damaged: Damaged = "stop"
+    damaged: Damaged = field(default="stop", compare=False)  # for a run that has stopped to go on
     """What a file that does not decode does: stop the run, or be replaced by the next example."""
     workers: int | None = field(default=None, compare=False)  # changes nothing but speed
     """Processes that decode, on each host; None for one a core, 0 for none beside the trainer."""

@@ -1,5 +1,6 @@
 """The files of a split, any of them at any time, as workers read them."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,17 +19,18 @@ class File(NamedTuple):
     """One example as it lies on disk."""
 
     name: str  # for a person to find it
-    data: bytes  # JPEG or PNG
+    data: bytes | None  # JPEG or PNG; None if it cannot be read
     label: int
+    problem: str = ""  # why
 
 
 class Records(Protocol):
-    """A split; picklable, and cheap to send to a worker."""
+    """A split; picklable."""
 
     count: int
 
     def read(self, indices: Sequence[int]) -> list[File]:
-        """The files at these indices, 0 ≤ index < count."""
+        """The files at these indices, 0 ≤ index < count; Mistake if none can be read at all."""
 
 
 class Splits(NamedTuple):
@@ -63,9 +65,16 @@ class TFDSRecords:
     def read(self, indices: Sequence[int]) -> list[File]:
         """By ArrayRecord's own parallel reads."""
         source = _data_source(self.data, self.data_dir, self.split)
+        try:
+            examples = source.__getitems__(list(indices))
+        except (RuntimeError, OSError) as error:  # ArrayRecord's
+            raise Mistake(
+                f"{self.split} of {self.data.name} is damaged at one of the examples "
+                f"{sorted(indices)} ({error}): write it anew"
+            ) from error
         return [
             File(_name(example, self, index), example["image"], int(example["label"]))
-            for index, example in zip(indices, source.__getitems__(list(indices)), strict=True)
+            for index, example in zip(indices, examples, strict=True)
         ]
 
 
@@ -98,27 +107,33 @@ class FolderRecords:
 
     def read(self, indices: Sequence[int]) -> list[File]:
         """One by one."""
-        names = [self.names[index].decode() for index in indices]
-        return [
-            File(f"{name} (example {index:,})", (self.path / name).read_bytes(), int(label))
-            for name, index, label in zip(names, indices, self.labels[list(indices)], strict=True)
-        ]
+        return [self._file(index) for index in indices]
+
+    def _file(self, index: int) -> File:
+        path, label = os.fsdecode(self.names[index]), int(self.labels[index])
+        name = f"{path} (example {index:,})"
+        try:
+            return File(name, (self.path / path).read_bytes(), label)
+        except OSError as error:
+            return File(name, None, label, error.strerror)
 
 
 def _open_folder(source: ImageFolder) -> Splits:
     folder = Path(source.path).expanduser()
+    if not folder.is_dir():
+        raise Mistake(f"{folder} is no folder: give one that holds train/CLASS/*")
     files = image_folder.files(folder)
     for split in (source.train, source.test):
         if split not in files:
             raise Mistake(
-                f"{folder} has images of {', '.join(sorted(files))}, none of {split}: give "
-                "train and test"
+                f"{folder} has images of {', '.join(sorted(files))}, none of {split}: set "
+                "train and test to those, or add the folder"
             )
     numbers = {name: n for n, name in enumerate(image_folder.class_names(folder, files))}
     train, test = (
         FolderRecords(
             folder,
-            np.array([file.name.encode() for file in files[split]]),
+            np.array([os.fsencode(file.name) for file in files[split]]),
             np.array([numbers[file.label] for file in files[split]], np.int32),
         )
         for split in (source.train, source.test)

@@ -155,6 +155,9 @@ class ResidentFeed:
             lambda epoch: jax.device_put(epoch_order(seed, epoch, self._count), sharding)
         )
 
+    def wait(self) -> None:
+        """All is there."""
+
     def arguments(self, position: int, layout: Layout) -> tuple:
         """Of the pass from `position` on, all of one epoch, in the shapes of `ResidentInputs`."""
         del layout  # the devices compute which places are theirs

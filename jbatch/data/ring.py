@@ -1,19 +1,23 @@
-"""Room for the images of a few chunks, shared by the trainer and its workers.
+"""Memory that the trainer shares with its workers.
 
 Workers decode right into it, and it is used again and again: handing images over in memory that is
-made for each chunk, as a queue would, costs half as much as decoding them does. It also holds what
-workers are told when they begin, since Python waits for ever for a worker that dies before it has
-read more than a pipe holds.
+made for each chunk, as a queue would, costs half as much as decoding them does. What workers are
+told when they begin lies in it too, since Python waits for ever for a process that dies before it
+has read more than a pipe holds.
 """
 
 import math
+import shutil
 import time
 from multiprocessing.shared_memory import SharedMemory
+from pathlib import Path
 
 import numpy as np
 
+from jbatch.errors import Mistake
+
 FREE, TAKEN, CLOSED = 0, 1, 2
-SECONDS_BETWEEN_LOOKS = 0.004  # of a worker, at whether its place is free; decoding takes longer
+LEAST_WAIT, MOST_WAIT = 0.001, 0.05  # seconds, of a worker between looks at whether it may go on
 
 
 class RingClosed(Exception):
@@ -21,25 +25,36 @@ class RingClosed(Exception):
 
 
 class Ring:
-    """A number of places; chunk n uses place n mod places.
+    """A number of places for images; chunk n uses place n mod places.
 
     Chunks are taken in the order of their numbers, and one worker fills all that share a place: so
     a place's flag has at any time one side that may write it.
     """
 
-    def __init__(self, places: int, shape: tuple[int, ...], told: bytes):
-        """`shape` is of one chunk's images, (most examples, H, W, C)."""
-        self._shape, self._told = (places, *shape), len(told)
-        start = places + math.prod(self._shape)
-        self._memory = SharedMemory(create=True, size=start + len(told))
-        self._memory.buf[start : start + len(told)] = told
+    def __init__(self, places: int, shape: tuple[int, ...], message: bytes):
+        """Make it.
+
+        Args:
+            places: chunks that may be decoded and not yet taken.
+            shape: of one chunk's images, (most examples, H, W, C).
+            message: for the workers to read.
+
+        Raises:
+            Mistake: if there is not so much shared memory.
+        """
+        self._shape, self._length = (places, *shape), len(message)
+        size = places + math.prod(self._shape) + len(message)
+        _check_free(size)
+        self._memory = SharedMemory(create=True, size=size)
         self._open()
+        self._images.fill(0)  # takes the memory now, and not when a worker writes
+        self._memory.buf[size - len(message) : size] = message
 
     def __getstate__(self):
-        return self._memory.name, self._shape, self._told
+        return self._memory.name, self._shape, self._length
 
     def __setstate__(self, state):
-        name, self._shape, self._told = state
+        name, self._shape, self._length = state
         self._memory = SharedMemory(name)
         self._open()
 
@@ -49,18 +64,19 @@ class Ring:
         self._images = np.ndarray(self._shape, np.uint8, self._memory.buf, places)
 
     @property
-    def told(self) -> bytes:
+    def message(self) -> bytes:
         """What the trainer has to say to its workers."""
-        start = len(self._flags) + self._images.size
-        return bytes(self._memory.buf[start : start + self._told])
+        start = self._flags.size + self._images.size
+        return bytes(self._memory.buf[start : start + self._length])
 
     def room(self, number: int) -> np.ndarray:
         """Where a worker writes the images of a chunk; waits until its place is free."""
-        place = number % len(self._flags)
+        place, wait = number % len(self._flags), LEAST_WAIT
         while self._flags[place] != FREE:
             if self._flags[place] == CLOSED:
                 raise RingClosed
-            time.sleep(SECONDS_BETWEEN_LOOKS)
+            time.sleep(wait)
+            wait = min(2 * wait, MOST_WAIT)
         self._flags[place] = TAKEN
         return self._images[place]
 
@@ -73,11 +89,23 @@ class Ring:
         self._flags[number % len(self._flags)] = FREE
 
     def close(self) -> None:
-        """Wake who waits; the workers must not be used any more."""
+        """Wake the workers that wait, to end."""
         self._flags[:] = CLOSED
 
     def unlink(self) -> None:
-        """Give the memory back, when the workers are gone."""
+        """Give the memory back, when the workers are gone and no view of it is in use."""
         del self._flags, self._images
         self._memory.close()
         self._memory.unlink()
+
+
+def _check_free(size: int) -> None:
+    """On Linux, shared memory that is not there would end a process at its first write."""
+    folder = Path("/dev/shm")
+    free = shutil.disk_usage(folder).free if folder.is_dir() else math.inf
+    if size > free:
+        raise Mistake(
+            f"the data workers need {size / 2**20:,.0f} MiB of shared memory, and {folder} has "
+            f"{free / 2**20:,.0f} free: make it larger (docker run --shm-size), or give fewer "
+            "--data.workers"
+        )

@@ -4,7 +4,7 @@ import itertools
 import math
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -27,7 +27,7 @@ from jbatch.machine import usable_cores
 from jbatch.micro_batch import Passes
 from jbatch.plan import Plan
 
-AHEAD = 2  # passes that are on the devices before they are asked for
+PASSES_AHEAD = 2  # that are on the devices before they are asked for
 ALIGNMENT = 64  # bytes
 MOST_IN_FLIGHT = 2  # a step on photographs takes long beside what the host does for it
 
@@ -112,30 +112,39 @@ class StreamedData:
             positions.first(update),
             self._workers,
         )
-        layouts = (
-            layout
-            for number in range(update, plan.num_updates)
-            for layout in passes[int(plan.batch_sizes[number])].layouts
-        )
-        sizes = (layout.per_device for layout in layouts)
-        return StreamedFeed(_Passes(chunks, sizes, mesh, rows), seed, plan.num_examples)
+        wanted = _passes_of(plan, passes, update)
+        return StreamedFeed(_Passes(chunks, wanted, mesh, rows), seed, plan.num_examples)
 
     def test(self, mesh: Mesh, size: int) -> "StreamedTest":
         """The test set, `size` examples a device and pass; its workers begin when asked first."""
         rows = parallel.local_rows(mesh)
         chunks = EvaluationChunks(self._splits.test, self._view, size, mesh.size, rows)
-        passes = -(-self._splits.test.count // (size * mesh.size))
-        stream = decoded(chunks, 0, self._workers)
-        return StreamedTest(lambda: _Passes(stream, itertools.repeat(size), mesh, rows), passes)
+        starts = range(0, self._splits.test.count, size * mesh.size)
+
+        def begin() -> _Passes:
+            wanted = ((start, size) for start in itertools.cycle(starts))
+            return _Passes(decoded(chunks, 0, self._workers), wanted, mesh, rows)
+
+        return StreamedTest(begin, starts)
 
     @property
     def _workers(self) -> int:
         return usable_cores() if self._view.workers is None else self._view.workers
 
 
+def _passes_of(plan: Plan, passes: Mapping[int, Passes], update: int) -> Iterator[tuple[int, int]]:
+    """(position, examples a device) of each pass of a run, from an update on."""
+    for row in map(plan.at, range(update, plan.num_updates)):
+        position = row.position
+        for layout in passes[row.batch_size].layouts:
+            yield position, layout.per_device
+            position += layout.size
+
+
 class _Pass(NamedTuple):
     """Examples of all devices, each with a leading device axis."""
 
+    start: int  # where it is
     images: jax.Array  # (D, n, H, W, C) uint8
     labels: jax.Array  # (D, n) int32
     exists: jax.Array  # (D, n) bool
@@ -148,50 +157,61 @@ class _Passes:
     def __init__(
         self,
         chunks: Iterator[tuple[np.ndarray, Chunk]],
-        sizes: Iterator[int],
+        wanted: Iterator[tuple[int, int]],  # start and examples a device, of each pass
         mesh: Mesh,
         rows: Sequence[int],
     ):
-        self._chunks, self._sizes = chunks, sizes
+        self._chunks, self._wanted = chunks, wanted
         self._sharding, self._rows = parallel.split(mesh), rows
         self._thread = thread_without_signals("input")
         self._ready: deque[Future[_Pass]] = deque()
         self.waited = 0.0  # seconds
         self.damaged: list[str] = []
-        for _ in range(AHEAD):
+        for _ in range(PASSES_AHEAD):
             self._prepare()
 
-    def next(self) -> _Pass:
-        """The next pass; waits for it if it must."""
+    def wait(self) -> None:
+        """Return when the next pass is ready."""
+        if self._ready:
+            self._ready[0].result()
+
+    def next(self, start: int) -> _Pass:
+        """The next pass, which is to be the one at `start`; waits for it if it must."""
         begun = time.perf_counter()
         result = self._ready.popleft().result()
         self.waited += time.perf_counter() - begun
+        if result.start != start:
+            raise RuntimeError(f"the pass at {start} is asked for, and at {result.start} is next")
         self._prepare()
         self.damaged += result.damaged
         return result
 
     def close(self) -> None:
         """End the workers."""
-        self._thread.shutdown(cancel_futures=True)
-        self._chunks.close()
+        try:
+            self._thread.shutdown(cancel_futures=True)
+        finally:
+            self._chunks.close()
 
     def _prepare(self) -> None:
-        size = next(self._sizes, None)
+        start, size = next(self._wanted, (None, None))
         if size is not None:
-            self._ready.append(self._thread.submit(self._assemble, size))
+            self._ready.append(self._thread.submit(self._assemble, start, size))
 
-    def _assemble(self, size: int) -> _Pass:
-        count, start, chunks = len(self._rows) * size, 0, []
+    def _assemble(self, start: int, size: int) -> _Pass:
+        count, filled, chunks = len(self._rows) * size, 0, []
         pixels = None
-        while start < count:
+        while filled < count:
             images, chunk = next(self._chunks)
             if pixels is None:
                 pixels = _aligned((count, *images.shape[1:]))
-            pixels[start : start + len(images)] = images
-            start += len(images)
+            pixels[filled : filled + len(images)] = images
+            filled += len(images)
             chunks.append(chunk)
+            del images  # a view of memory that goes with the workers
         labels, exists, damaged = zip(*chunks, strict=True)
         return _Pass(
+            start,
             self._on_devices(pixels, size),
             self._on_devices(np.concatenate(labels), size),
             self._on_devices(np.concatenate(exists), size),
@@ -233,12 +253,16 @@ class StreamedFeed:
         """Files that were replaced so far."""
         return self._passes.damaged
 
+    def wait(self) -> None:
+        """Return when the next pass is ready; does not count as waited."""
+        self._passes.wait()
+
     def arguments(self, position: int, layout: Layout) -> tuple:
         """Of the pass from `position` on, which must be the next one of the plan."""
-        images, labels, _, _ = self._passes.next()
-        assert images.shape[1] == layout.per_device, "passes are to be asked for in their order"
+        del layout  # the plan's
+        taken = self._passes.next(position)
         where = np.array(divmod(position, self._count), np.uint32)  # one transfer
-        return images, labels, self._seed, where
+        return taken.images, taken.labels, self._seed, where
 
     def close(self) -> None:
         """End the workers."""
@@ -250,8 +274,8 @@ class StreamedTest:
 
     most_in_flight = MOST_IN_FLIGHT
 
-    def __init__(self, begin, count: int):
-        self._begin, self._count = begin, count
+    def __init__(self, begin: Callable[[], _Passes], starts: range):
+        self._begin, self._starts = begin, starts
         self._passes: _Passes | None = None
 
     @property
@@ -262,8 +286,9 @@ class StreamedTest:
     def passes(self) -> Iterator[tuple]:
         """The arguments of each pass of one evaluation."""
         self._passes = self._passes or self._begin()
-        for _ in range(self._count):
-            yield self._passes.next()[:3]
+        for start in self._starts:
+            taken = self._passes.next(start)
+            yield taken.images, taken.labels, taken.exists
 
     def close(self) -> None:
         """End the workers."""

@@ -65,7 +65,8 @@ def open_builder(data: TFDS, data_dir: str | None):
     for split in (data.train, data.test):
         if split not in splits:
             raise Mistake(
-                f"{data.name} has no split {split!r}, but {', '.join(splits)}: give train and test"
+                f"{data.name} has no split {split!r}, but {', '.join(splits)}: set "
+                "train and test, as test='validation'"
             )
     if builder.info.file_format.value != "array_record":
         raise Mistake(

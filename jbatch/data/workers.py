@@ -1,5 +1,6 @@
 """Chunks decoded by worker processes, through Grain, in order."""
 
+import atexit
 import os
 import pickle
 import signal
@@ -17,8 +18,8 @@ from jbatch.data.chunks import Chunk, Chunks
 from jbatch.data.ring import Ring
 from jbatch.errors import Mistake
 
-AHEAD = 3  # chunks that each worker may have decoded before they are taken
-SECONDS_BETWEEN_LOOKS = 1.0  # of a worker, at whether the trainer still lives
+CHUNKS_AHEAD = 3  # that each worker may have decoded before they are taken
+SECONDS_BETWEEN_LOOKS = 1.0  # of a worker, at whether its trainer still lives
 
 
 def thread_without_signals(name: str) -> ThreadPoolExecutor:
@@ -50,7 +51,10 @@ def decoded(chunks: Chunks, first: int, workers: int) -> Iterator[tuple[np.ndarr
             chunk = chunks.decode(number, images)
             yield images[: len(chunk.labels)], chunk
         return
-    ring = Ring(workers * AHEAD, chunks.shape, pickle.dumps(chunks))
+    ring = Ring(workers * CHUNKS_AHEAD, chunks.shape, pickle.dumps(chunks))
+    # Should nobody close this iterator, Grain would wait for its workers before they are woken:
+    # Python calls in the reverse order, and multiprocessing was imported before.
+    atexit.register(ring.close)
     try:
         with closing(_started(_IntoRing(ring, len(chunks)), first, workers)) as iterator:
             try:
@@ -61,6 +65,7 @@ def decoded(chunks: Chunks, first: int, workers: int) -> Iterator[tuple[np.ndarr
             finally:
                 ring.close()
     finally:
+        atexit.unregister(ring.close)
         ring.unlink()
 
 
@@ -78,7 +83,7 @@ class _IntoRing:
 
     @cached_property
     def _chunks(self) -> Chunks:
-        return pickle.loads(self._ring.told)
+        return pickle.loads(self._ring.message)
 
 
 def _started(source: _IntoRing, first: int, workers: int):
@@ -92,7 +97,7 @@ def _started(source: _IntoRing, first: int, workers: int):
     dataset = grain.MapDataset.source(source)[first:].to_iter_dataset(grain.ReadOptions(0, 0))
     small = grain.experimental.DatasetOptions(min_shm_size=1 << 20)  # by pipe, all that is left
     dataset = grain.experimental.WithOptionsIterDataset(dataset, small)
-    options = grain.MultiprocessingOptions(workers, per_worker_buffer_size=AHEAD)
+    options = grain.MultiprocessingOptions(workers, per_worker_buffer_size=CHUNKS_AHEAD)
     return iter(dataset.mp_prefetch(options, partial(_begin, os.getpid())))
 
 

@@ -9,7 +9,7 @@ import pytest
 
 import jbatch
 from jbatch.data.chunks import (
-    MOST_REPLACED,
+    MOST_DAMAGED,
     EvaluationChunks,
     TrainingChunks,
     TrainingPositions,
@@ -148,7 +148,7 @@ def test_a_damaged_file_is_replaced_by_the_next_positions_example():
     whole, _ = first_chunk(Pictures())
     expected = order[[0, 1, 2, 5, 5, 5, 6, 7]].tolist()
     assert chunk.labels.tolist() == expected
-    assert chunk.damaged == (f"picture {order[3]}", f"picture {order[4]}", f"picture {order[4]}")
+    assert chunk.damaged == (f"picture {order[3]}", f"picture {order[4]}")  # each example once
     # Only what was damaged is another, and its crop is that of its own position.
     same = [n for n in range(8) if np.array_equal(images[n], whole[n])]
     assert same == [0, 1, 2, 5, 6, 7]
@@ -158,9 +158,7 @@ def test_a_damaged_file_is_replaced_by_the_next_positions_example():
 
 def test_a_set_of_damaged_files_is_refused():
     view = dataclasses.replace(VIEW, damaged="replace")
-    with pytest.raises(
-        Mistake, match=f"{MOST_REPLACED} examples in a row are damaged, the last pi"
-    ):
+    with pytest.raises(Mistake, match=f"{MOST_DAMAGED} examples in a row are damaged, the last pi"):
         first_chunk(Pictures(damaged=set(range(N))), view)
 
 
@@ -199,5 +197,9 @@ def test_an_image_folder_is_read_in_the_order_of_its_names(tmp_path):
     ]
     assert [file.label for file in files] == [0, 0, 2]
     assert files[0].data == (tmp_path / "train" / "bird" / "0000.jpg").read_bytes()
-    with pytest.raises(Mistake, match="has images of train, validation, none of test: give"):
+    with pytest.raises(Mistake, match="has images of train, validation, none of test: set"):
         open_records(ImageFolder(tmp_path, test="test"))
+    with pytest.raises(Mistake, match=r"0006.jpg is no folder: give one that holds train/CLASS"):
+        open_records(ImageFolder(tmp_path / "train" / "bird" / "0006.jpg"))
+    (tmp_path / "train" / "bird" / "0006.jpg").unlink()
+    assert train.read([2])[0][1:] == (None, 0, "No such file or directory")

@@ -8,12 +8,13 @@ from PIL import Image
 
 from jbatch.data.crops import Box, central_crop
 from jbatch.data.decode import DamagedImage, decode
+from jbatch.data.records import File
 from photographs import encoded, picture
 
 
 def decoded(data, size, crop=partial(central_crop, 1)):  # noqa: B008
     out = np.empty((size, size, 3), np.uint8)
-    decode(data, crop, out)
+    decode(File("a file", data, 0), crop, out)
     return out.astype(float)
 
 
@@ -62,6 +63,26 @@ def odd_ones():
 def test_what_imagenet_holds_decodes(kind):
     data, expected = odd_ones()[kind]
     assert np.abs(decoded(data, 64) - expected).max() <= 6
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG"])
+def test_what_is_made_much_smaller_is_averaged(form):
+    """Of noise, the mean of 8×8 pixels and not one of them, whichever decoder reads it."""
+    noise = np.random.default_rng(0).integers(0, 256, (512, 512, 1)).repeat(3, 2).astype(np.uint8)
+    found = decoded(encoded(noise, form), 64)
+    assert found.std() < 12  # 74 for single pixels, 9 for means of 64
+
+
+def test_grey_of_16_bits_is_scaled():
+    image = np.linspace(0, 65535, 64 * 64).reshape(64, 64).astype(np.uint16)
+    found = decoded(encoded(Image.fromarray(image), "PNG"), 64)
+    np.testing.assert_allclose(found, (image // 257)[..., None].repeat(3, 2))
+
+
+def test_an_enormous_picture_is_damaged(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(DamagedImage, match="exceeds limit"):
+        decoded(encoded(picture(5), "PNG"), 16)
 
 
 def test_large_and_small_photographs_may_follow_one_another():

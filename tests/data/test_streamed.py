@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import optax
 import pytest
 from jax.sharding import Mesh
 
-from jbatch.data import streamed
+from jbatch.data import chunks, streamed
 from jbatch.data.augment import Augment
 from jbatch.data.photographs import ImageFolder, Photographs
 from jbatch.data.streamed import StreamedData
@@ -115,10 +116,10 @@ def test_evaluations_repeat_every_example(folder):
 
 def test_few_passes_are_held_at_once(folder, monkeypatch):
     """Of an update of twelve passes only those are decoded that are soon asked for."""
-    decoded, chunks = [], streamed.decoded
+    decoded, stream = [], streamed.decoded
 
-    def counted(*arguments, **options):
-        for images, chunk in chunks(*arguments, **options):
+    def counted(*arguments):
+        for images, chunk in stream(*arguments):
             decoded.append(len(images))
             yield images, chunk
 
@@ -130,9 +131,77 @@ def test_few_passes_are_held_at_once(folder, monkeypatch):
         for taken in (1, 2, 3):
             feed.arguments(8 * (taken - 1), passes[96].layouts[0])
             time.sleep(0.3)
-            assert len(decoded) <= taken + streamed.AHEAD
+            assert len(decoded) <= taken + streamed.PASSES_AHEAD
     finally:
         feed.close()
+
+
+def test_the_next_phase_is_decoded_before_it_begins(folder, monkeypatch):
+    decoded, stream = [], streamed.decoded
+
+    def counted(*arguments):
+        for images, chunk in stream(*arguments):
+            decoded.append(len(images))
+            yield images, chunk
+
+    monkeypatch.setattr(streamed, "decoded", counted)
+    passes = cut(set(PLAN.batch_sizes.tolist()), 1, 8, None)
+    feed = data_of(folder, 0).feed(mesh_of(1), 3, PLAN, passes, 11)
+    row = PLAN.at(11)
+    assert (row.batch_size, PLAN.at(12).batch_size) == (8, 32)
+    feed.arguments(row.position, passes[8].layouts[0])
+    time.sleep(0.5)
+    assert decoded == [8, 32, 32]
+    with pytest.raises(RuntimeError, match="the pass at 0 is asked for, and at 96 is next"):
+        feed.arguments(0, passes[8].layouts[0])
+    feed.close()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_passes_of_several_chunks_are_whole(folder, alone, workers, monkeypatch):
+    if not workers:
+        monkeypatch.setattr(chunks, "CHUNK", 3)
+    plan = Coupling(optax.constant_schedule(0.1), N, 2, 48, batch_sizes=(48,)).plan()
+    passes = cut([48], 1, 8, None)
+    feed = data_of(folder, workers).feed(mesh_of(1), 3, plan, passes, 0)
+    found = []
+    for row in map(plan.at, range(plan.num_updates)):
+        images, labels, *_ = feed.arguments(row.position, passes[48].layouts[0])
+        places = row.position + passes[48].layouts[0].places(0)
+        pixels = (image.tobytes() for image in np.asarray(images)[0])
+        found += zip(places.tolist(), np.asarray(labels)[0].tolist(), pixels, strict=True)
+    feed.close()
+    assert sorted(found) == alone
+
+
+def test_shared_memory_that_is_not_there_is_said_before_it_is_missed(folder, monkeypatch):
+    usage = shutil.disk_usage("/dev/shm")._replace(free=1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    passes = data_of(folder, 1).test(mesh_of(1), 1).passes()
+    with pytest.raises(Mistake, match=r"need 0 MiB of shared memory, and /dev/shm has 0 free: m"):
+        next(passes)
+
+
+UNCLOSED = """
+from pathlib import Path
+from jbatch.data.photographs import ImageFolder, Photographs
+from jbatch.data.augment import Augment
+from jbatch.data.streamed import StreamedData
+from jbatch import parallel
+import jax
+if __name__ == "__main__":
+    view = Photographs(ImageFolder(Path("{folder}")), image_size=16, workers=2)
+    test = StreamedData(view, Augment(), "standardize").test(parallel.make_mesh(jax.devices()), 1)
+    print(next(test.passes())[0].shape)
+"""
+
+
+def test_a_script_that_closes_nothing_ends_all_the_same(folder, tmp_path):
+    script = tmp_path / "unclosed.py"
+    script.write_text(UNCLOSED.format(folder=folder))
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=15)
+    assert done.returncode == 0, done.stderr
+    assert "(8, 1, 16, 16, 3)" in done.stdout
 
 
 def test_a_worker_that_dies_is_reported(folder):
