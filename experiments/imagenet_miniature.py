@@ -13,7 +13,7 @@ divided by 128, the epochs of the schedule by 5.
 
 Claim:    every phase is passed, in 192, 2,310 and 768 updates, and the loss falls.
 Cost:     on two CPU cores with 8 simulated devices, half an hour and 12 GB for the network, three
-          minutes for the sizes, {cost} for the photographs.
+          minutes for the sizes, a quarter of an hour for the photographs.
 Command:  XLA_FLAGS=--xla_force_host_platform_device_count=8 \\
               jbatch train experiments/imagenet_miniature.py true-network
           For the photographs first `jbatch prepare imagenette224 --from PATH`, of a folder that

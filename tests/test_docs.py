@@ -61,3 +61,14 @@ def test_updates_of_the_readmes_first_table_are_the_plans():
         assert re.search(r"^([\d,]+) updates;", plan, re.MULTILINE)[1] == updates
         checked += 1
     assert checked == 10
+
+
+def test_the_example_of_photographs_is_an_experiment():
+    [example] = re.findall(
+        r"```python\n(.*?)```", (ROOT / "docs" / "data.md").read_text(), re.DOTALL
+    )
+    values = {}
+    exec(example, values)
+    plan = values["variants"]["growing"].plan.plan()
+    assert plan.warnings == ()
+    assert plan.phases[-1].batch_size == 896
