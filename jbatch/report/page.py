@@ -11,7 +11,13 @@ from jbatch.files import write_whole
 from jbatch.plan_table import plan_text
 from jbatch.report.curves import compare_curves
 from jbatch.report.records import Record, find, summarize
-from jbatch.report.text import comparison_table, conclusion, curve_text, finding_text
+from jbatch.report.text import (
+    comparison_table,
+    conclusion,
+    curve_text,
+    finding_text,
+    table_notes,
+)
 
 
 def write_report(
@@ -45,7 +51,7 @@ def write_report(
         docstring=docstring,
         header=header,
         rows=rows,
-        seeds=", ".join(str(seed) for seed in sorted({record.seed for record in records})),
+        notes=" ".join(table_notes(header, summaries)),
         findings=[finding_text(finding) for finding in findings],
         conclusion=conclusion(findings),
         curves=[curve_text(curve) for curve in compare_curves(records, comparison)],

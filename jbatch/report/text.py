@@ -56,19 +56,29 @@ def comparison_text(records: Sequence[Record], comparison: Comparison | None) ->
     summaries = summarize(records)
     findings = find(summaries, comparison)
     curves = [curve_text(curve) for curve in compare_curves(records, comparison)]
-    seeds = sorted({seed for summary in summaries for seed in summary.seeds})
+    header, rows = comparison_table(summaries, comparison)
     return "\n".join(
         (
-            text_table(*comparison_table(summaries, comparison)),
+            text_table(header, rows),
             "",
-            f"Means over {len(seeds)} seed{'s' * (len(seeds) > 1)}, ± standard deviation. Training "
-            "loss: of the last epoch logged. Saved: updates, against the baseline.",
-            "Wall time: of one run, with evaluation, saving and waiting for compilation; updates/s "
-            "and examples/s: of training alone.",
+            *table_notes(header, summaries),
             *(["", *map(finding_text, findings), conclusion(findings)] if findings else []),
             *(["", *curves] if curves else []),
         )
     )
+
+
+def table_notes(header: Sequence[str], summaries: Sequence[Summary]) -> list[str]:
+    """What the columns of a comparison's table mean."""
+    seeds = len({seed for summary in summaries for seed in summary.seeds})
+    over = f"Means over {seeds} seeds, ± standard deviation. " if seeds > 1 else ""
+    saved = " Saved: updates, against the baseline." if "saved" in header else ""
+    wait = ", of which input wait is a share" if "input wait" in header else ""
+    return [
+        f"{over}Training loss: of the last epoch logged.{saved}",
+        "Wall time: of one run, with evaluation, saving and waiting for compilation; updates/s and "
+        f"examples/s: of training alone{wait}.",
+    ]
 
 
 def batches(summary: Summary) -> str:

@@ -114,16 +114,22 @@ def test_evaluations_repeat_every_example(folder):
         test.close()
 
 
-def test_few_passes_are_held_at_once(folder, monkeypatch):
-    """Of an update of twelve passes only those are decoded that are soon asked for."""
-    decoded, stream = [], streamed.decoded
+@pytest.fixture
+def decoded(monkeypatch) -> list[int]:
+    """How many examples each chunk has that was decoded so far."""
+    counts, stream = [], streamed.decoded
 
     def counted(*arguments):
         for images, chunk in stream(*arguments):
-            decoded.append(len(images))
+            counts.append(len(images))
             yield images, chunk
 
     monkeypatch.setattr(streamed, "decoded", counted)
+    return counts
+
+
+def test_few_passes_are_held_at_once(folder, decoded):
+    """Of an update of twelve passes only those are decoded that are soon asked for."""
     plan = Coupling(optax.constant_schedule(0.1), N, 1, 96, batch_sizes=(96,)).plan()
     passes = cut([96], 1, 8, 8)
     feed = data_of(folder, 0).feed(mesh_of(1), 3, plan, passes, 0)
@@ -136,15 +142,7 @@ def test_few_passes_are_held_at_once(folder, monkeypatch):
         feed.close()
 
 
-def test_the_next_phase_is_decoded_before_it_begins(folder, monkeypatch):
-    decoded, stream = [], streamed.decoded
-
-    def counted(*arguments):
-        for images, chunk in stream(*arguments):
-            decoded.append(len(images))
-            yield images, chunk
-
-    monkeypatch.setattr(streamed, "decoded", counted)
+def test_the_next_phase_is_decoded_before_it_begins(folder, decoded):
     passes = cut(set(PLAN.batch_sizes.tolist()), 1, 8, None)
     feed = data_of(folder, 0).feed(mesh_of(1), 3, PLAN, passes, 11)
     row = PLAN.at(11)

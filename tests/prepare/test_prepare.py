@@ -424,4 +424,7 @@ def test_the_command_says_what_it_wrote(tmp_path, capsys):
     folder, _ = idx_folder(tmp_path / "given")
     assert main(["prepare", "mnist", "--from", str(folder), "--data-dir", str(tmp_path)]) == 0
     captured = capsys.readouterr()
-    assert captured.out == f"mnist: 6 train, 6 test examples in {tmp_path}/mnist/3.0.1\n"
+    assert captured.out.splitlines() == [
+        f"mnist: 6 train, 6 test examples in {tmp_path}/mnist/3.0.1",
+        "In an experiment: TFDS('mnist', test='test'), num_examples=6",
+    ]
