@@ -12,6 +12,12 @@ def python_children(pid: int) -> set[int]:
     return {int(line.split()[0]) for line in lines if "multiprocessing.spawn" in line}
 
 
+def shared_memory(pid: int) -> set[Path]:
+    """Files of Python's shared memory that a process has open."""
+    maps = Path(f"/proc/{pid}/maps").read_text().splitlines()
+    return {Path(line.split()[-1]) for line in maps if "/dev/shm/psm_" in line}
+
+
 def alive(pid: int) -> bool:
     """Whether a process runs; one that is dead but not yet reaped does not."""
     try:

@@ -16,7 +16,7 @@ from jbatch.experiment_file import load_experiment_file
 from jbatch.metrics import read_metrics
 from jbatch.train import evaluate_newest, fit, open_run, run_until
 from photographs import write_folder
-from processes import left_over, python_children
+from processes import left_over, python_children, shared_memory
 
 FILE = Path(__file__).parent / "tiny_photographs.py"
 LONG = ("--plan.num-epochs", 4000, "--save-every", 5, "--log-every", 5, "--eval-every", 400)
@@ -142,17 +142,20 @@ def training(folder, directory, *options):
 def test_a_killed_trainer_leaves_no_worker(folder, tmp_path):
     process, workers = training(folder, tmp_path / "run", *LONG)
     assert len(workers) >= 4  # two that train and two that evaluate
-    shared = {path.name for path in Path("/dev/shm").glob("psm_*")}
+    shared = shared_memory(process.pid)
+    assert len(shared) == 2
     process.kill()
     process.communicate()
     assert left_over(workers, 5) == set()
-    assert not shared & {path.name for path in Path("/dev/shm").glob("psm_*")}
+    assert not any(path.exists() for path in shared)
 
 
 @pytest.mark.slow
-def test_a_worker_that_dies_ends_the_run_with_a_message(folder, tmp_path):
-    process, workers = training(folder, tmp_path / "run", *LONG)
-    os.kill(max(workers), signal.SIGKILL)
+@pytest.mark.parametrize("which", [min, max])
+def test_a_worker_that_dies_ends_the_run_with_a_message(folder, tmp_path, which):
+    """One that trains at once; one that evaluates when it is needed."""
+    process, workers = training(folder, tmp_path / "run", *LONG, "--eval-every", 5)
+    os.kill(which(workers), signal.SIGKILL)
     begun = time.monotonic()
     _, err = process.communicate(timeout=60)
     assert process.returncode == 2, err

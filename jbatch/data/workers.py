@@ -1,6 +1,7 @@
 """Chunks decoded by worker processes, through Grain, in order."""
 
 import atexit
+import gc
 import os
 import pickle
 import signal
@@ -93,6 +94,9 @@ def _started(source: _IntoRing, first: int, workers: int):
     flags.FLAGS.mark_as_parsed()  # without absl's own main, Grain's workers would crash
     import grain
 
+    # Semaphores of streams that are closed, should they be collected while Python's resource
+    # tracker registers new ones, would call it from within itself, which 3.13.0 refuses.
+    gc.collect()
     # A chunk is read and decoded as a whole: Grain's own threads would only be in the way.
     dataset = grain.MapDataset.source(source)[first:].to_iter_dataset(grain.ReadOptions(0, 0))
     small = grain.experimental.DatasetOptions(min_shm_size=1 << 20)  # by pipe, all that is left
