@@ -27,9 +27,10 @@ from benchmarks.input_pipeline import prepared
 from jbatch.data.photographs import ImageFolder, Photographs
 from jbatch.experiment import Coupling, Experiment
 from jbatch.models import MLP
+from jbatch.opening import open_run
 from jbatch.run_directory import environment
 from jbatch.tables import text_table
-from jbatch.train import open_run, run_until
+from jbatch.train import run_until
 
 NUM_EXAMPLES, MICRO_BATCH, DEVICES = 200_000, 16, 8
 

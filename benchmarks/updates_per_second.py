@@ -37,10 +37,11 @@ from jbatch.data.sources import Arrays
 from jbatch.experiment import Coupling, Experiment
 from jbatch.layout import Layout, group_size
 from jbatch.models import MLP, CifarResNet, GhostBatchNorm, ghost_batch
+from jbatch.opening import make_setup, open_run
 from jbatch.optimizer import SGD
 from jbatch.run_directory import environment
 from jbatch.tables import text_table
-from jbatch.train import make_setup, open_run, run_until
+from jbatch.train import run_until
 
 NUM_EXAMPLES, SHAPE = 50_000, (28, 28, 1)
 NETWORKS = {

@@ -1,64 +1,186 @@
 """Saving and restoring a run's state, through Orbax."""
 
 import hashlib
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
+from jbatch import cluster
 from jbatch.errors import Mistake
 from jbatch.step import State
+
+MOST_KEPT = 2  # and never fewer while the next is being written
+
+
+class SaveFailed(Exception):
+    """A checkpoint is not on disk; those before it are."""
+
+
+class Restored(NamedTuple):
+    """What a run goes on from."""
+
+    examples: int  # seen, by which a checkpoint is named
+    state: State
 
 
 class Checkpoints:
     """The checkpoints of one run: written in the background, the last two kept.
 
+    A checkpoint is named by the examples that its run has seen, which mean the same under any plan.
+    It holds a checksum of its state, since bits that change on disk need not make it unreadable.
+
     Args:
         directory: where they are.
+        say: told of those that are unfinished or damaged.
         read_only: leave the directory as it is, since a trainer may be writing to it.
     """
 
-    def __init__(self, directory: Path, read_only: bool = False):
-        import orbax.checkpoint as ocp
-
-        options = ocp.CheckpointManagerOptions(
-            max_to_keep=2, create=True, cleanup_tmp_directories=True
-        )
-        if read_only:
-            options = ocp.CheckpointManagerOptions(read_only=True, create=False)
-        self._ocp = ocp
-        self._manager = ocp.CheckpointManager(directory.absolute(), options=options)
+    def __init__(self, directory: Path, say: Callable[[str], None], read_only: bool = False):
+        self._directory, self._read_only, self._say = directory.absolute(), read_only, say
+        if not read_only:
+            for path in self._directory.glob("*.orbax-checkpoint-tmp*"):
+                examples = int(path.name.partition(".")[0])
+                say(f"the checkpoint of {examples:,} examples was not finished, and is left out")
+        self._manager = self._open()
 
     @property
-    def latest(self) -> int | None:
-        """The number of updates of the newest whole checkpoint."""
+    def newest(self) -> int | None:
+        """Examples seen at the newest checkpoint that is finished."""
         return self._manager.latest_step()
 
-    def save(self, update: int, state: State) -> None:
-        """Copy the state off the devices, then write it in the background."""
-        self._manager.save(update, args=self._ocp.args.StandardSave(state))
+    def save(self, examples: int, state: State) -> None:
+        """Copy the state off the devices, then write it in the background.
+
+        Raises:
+            SaveFailed: if it cannot be begun.
+        """
+        import orbax.checkpoint as ocp
+
+        tree = {"state": state, "checksum": checksum(state)}
+        with self._reported():
+            self._manager.save(examples, args=ocp.args.StandardSave(tree))
 
     def wait(self) -> None:
-        """Return when all that was saved is on disk."""
-        self._manager.wait_until_finished()
+        """Return when all that was saved is on disk; SaveFailed if it cannot be."""
+        with self._reported():
+            self._manager.wait_until_finished()
 
-    def restore(self, update: int, like: State) -> State:
-        """The state after `update` updates, in the shapes and on the devices of `like`."""
-        target = jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), like
+    def restore(self, like: State) -> Restored | None:
+        """The newest state that is whole, in the shapes and on the devices of `like`.
+
+        Args:
+            like: a state of the run.
+
+        Returns:
+            None if there is no checkpoint.
+
+        Raises:
+            Mistake: if there are some, and none is whole.
+        """
+        damaged = {}
+        for examples in sorted(self._manager.all_steps(), reverse=True):
+            try:
+                state, problem = self._read(examples, like), ""
+            except Exception as error:  # damage shows in as many ways as there are layers below
+                problem = _in_short(error)
+            problem = next(filter(None, cluster.exchange(f"restore {examples}", problem)), "")
+            if not problem:
+                self._move_aside(damaged)
+                for other, why in damaged.items():
+                    self._say(f"the checkpoint of {other:,} examples is damaged ({why})")
+                return Restored(examples, state)
+            damaged[examples] = problem
+        if not damaged:
+            return None
+        reasons = "; ".join(f"of {examples:,} examples: {why}" for examples, why in damaged.items())
+        raise Mistake(
+            f"no checkpoint under {self._directory} is whole ({reasons}): restore one, or start in "
+            "another run directory"
         )
-        try:
-            return self._manager.restore(update, args=self._ocp.args.StandardRestore(target))
-        except (ValueError, KeyError, OSError) as error:
-            reason = str(error).split(" [tensorstore_spec", 1)[0]  # pages of JSON follow
-            raise Mistake(
-                f"the checkpoint of update {update} under {self._manager.directory} cannot be "
-                f"read ({reason}): remove it to go on from the one before"
-            ) from error
 
     def close(self) -> None:
         """Wait for what is being written."""
+        try:
+            self.wait()
+        except SaveFailed as failure:
+            self._say(f"a checkpoint could not be written ({failure})")
         self._manager.close()
+
+    def _open(self):
+        import orbax.checkpoint as ocp
+
+        if self._read_only:
+            options = ocp.CheckpointManagerOptions(read_only=True, create=False)
+        else:
+            options = ocp.CheckpointManagerOptions(
+                max_to_keep=MOST_KEPT, create=True, cleanup_tmp_directories=True
+            )
+        return ocp.CheckpointManager(self._directory, options=options)
+
+    def _read(self, examples: int, like: State) -> State:
+        import orbax.checkpoint as ocp
+
+        target = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding),
+            {"state": like, "checksum": checksum(like)},
+        )
+        tree = self._manager.restore(examples, args=ocp.args.StandardRestore(target))
+        if (np.asarray(checksum(tree["state"])) != np.asarray(tree["checksum"])).any():
+            raise ValueError("some of its bits have changed")
+        return tree["state"]
+
+    def _move_aside(self, damaged: dict[int, str]) -> None:
+        """Make room for a whole checkpoint of the same name."""
+        if self._read_only or not damaged:
+            return
+        if jax.process_index() == 0:
+            aside = self._directory.parent / "damaged"
+            aside.mkdir(exist_ok=True)
+            for examples in damaged:
+                shutil.rmtree(aside / str(examples), ignore_errors=True)
+                (self._directory / str(examples)).rename(aside / str(examples))
+        cluster.exchange("moved aside", "")
+        self._manager.reload()
+
+    @contextmanager
+    def _reported(self) -> Iterator[None]:
+        """Turn what Orbax raises into a SaveFailed, and begin anew with what is on disk.
+
+        A manager that failed forgets some of what it has written, and leaves half a checkpoint.
+        """
+        try:
+            yield
+        except (ValueError, OSError) as error:
+            self._manager = self._open()
+            raise SaveFailed(_in_short(error)) from error
+
+
+@jax.jit
+def checksum(state: State) -> jax.Array:
+    """(leaves,) uint32, other for any state of which one bit is another.
+
+    The sum over a leaf's 32-bit words, each times an odd number of its own, modulo 2³²: whole
+    numbers, so that it is the same however the state lies on devices.
+    """
+    return jnp.stack([_words(leaf) for leaf in jax.tree.leaves(state)])
+
+
+def _words(leaf: jax.Array) -> jax.Array:
+    words = jax.lax.bitcast_convert_type(leaf, jnp.uint32)
+    odd = 2 * jax.lax.iota(jnp.uint32, words.size) + 1
+    return (words.reshape(-1) * odd).sum(dtype=jnp.uint32)
+
+
+def _in_short(error: Exception) -> str:
+    """What an error says, without the pages that tensorstore adds."""
+    text = str(error).split(" [tensorstore_spec", 1)[0].strip()
+    return (text.splitlines() or [type(error).__name__])[0][:300]
 
 
 def parameters_digest(params) -> str:

@@ -1,5 +1,6 @@
 """The compiled functions of a run: each is made once in a process, and found again by its setup."""
 
+import hashlib
 from dataclasses import dataclass
 from functools import cache, partial
 
@@ -11,6 +12,7 @@ from jax.sharding import Mesh
 from jbatch import parallel, step
 from jbatch.data.inputs import Inputs
 from jbatch.layout import AXIS, Layout
+from jbatch.micro_batch import Passes
 from jbatch.step import State, Sums, Task, Totals
 
 
@@ -98,29 +100,13 @@ def zero_sums(setup: Setup):
 @cache
 def update(setup: Setup, layout: Layout):
     """(state, how, *inputs) → (state, loss): an update in one pass."""
-    return parallel.compile_over_devices(
-        partial(_update, setup, layout),
-        setup.mesh,
-        setup.mapping,
-        (_state(setup), _HOW, *setup.inputs.shapes(layout)),
-        per_device=(False, False, *setup.inputs.per_device),
-        per_device_out=(False, False),
-        donate=(0,),
-    )
+    return parallel.compile_over_devices(**_mapped_update(setup, layout))
 
 
 @cache
 def accumulate(setup: Setup, layout: Layout):
     """(state, sums, *inputs) → (sums, loss of each device): one pass of several."""
-    return parallel.compile_over_devices(
-        partial(_accumulate, setup, layout),
-        setup.mesh,
-        setup.mapping,
-        (_state(setup), _sums(setup), *setup.inputs.shapes(layout)),
-        per_device=(False, True, *setup.inputs.per_device),
-        per_device_out=(True, True),
-        donate=(1,),
-    )
+    return parallel.compile_over_devices(**_mapped_accumulate(setup, layout))
 
 
 @cache
@@ -150,6 +136,37 @@ def evaluate(setup: Setup):
         per_device=(False, False, *setup.inputs.evaluation_per_device),
         per_device_out=(False,),
     )
+
+
+def digest(setup: Setup, passes: Passes) -> str:
+    """SHA-256 of a training pass's program as it is given to the compiler."""
+    mapped = _mapped_update if passes.fused else _mapped_accumulate
+    lowered, _ = parallel.lower_over_devices(**mapped(setup, passes.layouts[0]))
+    return hashlib.sha256(lowered.as_text().encode()).hexdigest()
+
+
+def _mapped_update(setup: Setup, layout: Layout) -> dict:
+    return {
+        "function": partial(_update, setup, layout),
+        "mesh": setup.mesh,
+        "mapping": setup.mapping,
+        "arguments": (_state(setup), _HOW, *setup.inputs.shapes(layout)),
+        "per_device": (False, False, *setup.inputs.per_device),
+        "per_device_out": (False, False),
+        "donate": (0,),
+    }
+
+
+def _mapped_accumulate(setup: Setup, layout: Layout) -> dict:
+    return {
+        "function": partial(_accumulate, setup, layout),
+        "mesh": setup.mesh,
+        "mapping": setup.mapping,
+        "arguments": (_state(setup), _sums(setup), *setup.inputs.shapes(layout)),
+        "per_device": (False, True, *setup.inputs.per_device),
+        "per_device_out": (True, True),
+        "donate": (1,),
+    }
 
 
 _HOW = jax.ShapeDtypeStruct((3,), np.float32)

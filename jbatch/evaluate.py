@@ -1,14 +1,22 @@
 """Evaluation: every example once, on any number of devices."""
 
+import sys
 from collections.abc import Callable
+from contextlib import closing
+from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import numpy as np
 
+from jbatch import compile, parallel
+from jbatch.checkpoint import Checkpoints, parameters_digest
 from jbatch.data.inputs import Evaluated
 from jbatch.drive import InFlight
 from jbatch.errors import Mistake
+from jbatch.experiment import Experiment
+from jbatch.opening import make_setup
 from jbatch.step import State
 
 
@@ -39,3 +47,20 @@ def evaluate(compiled: Callable, state: State, test: Evaluated) -> Evaluation:
     if not examples:
         raise Mistake("no example of the test set could be decoded: restore the data set")
     return Evaluation(float(loss / examples), float(correct / examples), int(examples))
+
+
+def evaluate_newest(experiment: Experiment, directory: Path) -> tuple[int, Evaluation, str]:
+    """(updates taken, evaluation, digest of the parameters) of a run's newest checkpoint."""
+    if not (directory / "checkpoints").is_dir():
+        raise Mistake(f"{directory} has no checkpoint yet: train it first")
+    plan = experiment.plan.plan()
+    setup, data = make_setup(experiment, plan, parallel.all_devices())
+    say = partial(print, "jbatch: warning:", file=sys.stderr)
+    with closing(Checkpoints(directory / "checkpoints", say, read_only=True)) as checkpoints:
+        restored = checkpoints.restore(compile.initializer(setup)(np.uint32(experiment.seed)))
+    if restored is None:
+        raise Mistake(f"{directory} has no checkpoint yet: train it first")
+    state = restored.state
+    with closing(data.test(setup.mesh, setup.evaluation_size)) as test:
+        found = evaluate(compile.evaluate(setup), state, test)
+    return plan.update_at(restored.examples), found, parameters_digest(state.params)

@@ -8,9 +8,25 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from jbatch.errors import Mistake
 from jbatch.layout import AXIS
 
 Mapping = Literal["shard_map", "pmap"]
+
+
+def all_devices() -> list[jax.Device]:
+    """Those of all processes; Mistake if the platform that was asked for is not there."""
+    asked = jax.config.jax_platforms or ""
+    advice = "give another, or install JAX for it, as pip install 'jbatch[cuda]'"
+    try:
+        devices = jax.devices()
+    except RuntimeError as error:
+        said = str(error).splitlines()[0]
+        raise Mistake(f"JAX_PLATFORMS is {asked}, which is not here ({said}): {advice}") from error
+    first = asked.partition(",")[0]
+    if first not in ("", "cpu") and devices[0].platform == "cpu":  # where JAX falls back silently
+        raise Mistake(f"JAX_PLATFORMS is {asked}, and there is no {first} device here: {advice}")
+    return devices
 
 
 def make_mesh(devices: Sequence[jax.Device]) -> Mesh:
@@ -62,8 +78,32 @@ def compile_over_devices(
     Returns:
         The executable: it never compiles again, and refuses other shapes.
     """
+    lowered, bound = lower_over_devices(
+        function,
+        mesh,
+        mapping,
+        arguments,
+        per_device=per_device,
+        per_device_out=per_device_out,
+        donate=donate,
+    )
+    executable = lowered.compile()
+    return partial(executable, *bound) if bound else executable
+
+
+def lower_over_devices(
+    function: Callable,
+    mesh: Mesh,
+    mapping: Mapping,
+    arguments: Sequence,
+    *,
+    per_device: Sequence[bool],
+    per_device_out: Sequence[bool],
+    donate: Sequence[int] = (),
+) -> tuple[jax.stages.Lowered, tuple]:
+    """What `compile_over_devices` compiles, and the first arguments of what comes of it."""
     if mapping == "pmap":
-        return _compile_pmap(
+        return _lower_pmap(
             function,
             mesh,
             arguments,
@@ -94,10 +134,10 @@ def compile_over_devices(
         out_specs=specs(per_device_out),
         check_vma=False,
     )
-    return jax.jit(mapped, donate_argnums=tuple(donate)).lower(*arguments).compile()
+    return jax.jit(mapped, donate_argnums=tuple(donate)).lower(*arguments), ()
 
 
-def _compile_pmap(function, mesh, arguments, *, per_device, per_device_out, donate):
+def _lower_pmap(function, mesh, arguments, *, per_device, per_device_out, donate):
     # pmap wants one argument at least that differs by device.
     index = jax.device_put(np.arange(mesh.size, dtype=np.int32), split(mesh))
     mapped = jax.pmap(
@@ -108,4 +148,4 @@ def _compile_pmap(function, mesh, arguments, *, per_device, per_device_out, dona
         devices=list(mesh.devices.flat),
         donate_argnums=tuple(number + 1 for number in donate),
     )
-    return partial(mapped.lower(index, *arguments).compile(), index)
+    return mapped.lower(index, *arguments), (index,)

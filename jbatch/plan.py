@@ -76,6 +76,10 @@ class Plan:
         """The position after so many updates, where the next one starts, or `end`."""
         return int(self.positions[updates]) if updates < self.num_updates else self.end
 
+    def update_at(self, examples: int) -> int:
+        """Updates taken when so many examples were seen; between two, the next one's start."""
+        return int(np.searchsorted(self.positions, examples))
+
     def crossings(self, epochs: float) -> frozenset[int]:
         """After how many updates the position has passed a multiple of `epochs`, or the end."""
         positions = np.append(self.positions, self.end)

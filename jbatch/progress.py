@@ -110,6 +110,29 @@ class Bar:
         self._live.stop()
 
 
+class Quiet:
+    """Of a process that is not the first of several: what a person must know, and nothing else."""
+
+    def __init__(self, process: int):
+        self._process = process
+
+    def begin(self, label: str, plan: Plan, update: int) -> None:
+        """The first process says so."""
+
+    def say(self, text: str) -> None:
+        """Print a line."""
+        print(f"process {self._process}: {text}", file=sys.stderr, flush=True)
+
+    def advance(self, update: int) -> None:
+        """The first process says so."""
+
+    def logged(self, line: dict) -> None:
+        """The first process says so."""
+
+    def end(self) -> None:
+        """Nothing to end."""
+
+
 def progress(seconds_between: float = 5.0) -> Lines | Bar:
     """The kind that fits stderr."""
     return Bar() if sys.stderr.isatty() else Lines(seconds_between)

@@ -5,18 +5,26 @@ run.json        variant, overrides, values of the experiment, digest of the plan
 plan.txt        the printed plan
 metrics.jsonl   a line for each log point and each evaluation
 tensorboard/    the same as events
+goodput.jsonl   where the time went, over all starts
 checkpoints/    the last two states
+damaged/        checkpoints that could not be gone on from
+lock            held by the process that trains
 """
 
 import dataclasses
+import difflib
+import fcntl
 import hashlib
 import json
+import os
 import platform
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import jax
 import numpy as np
@@ -28,6 +36,8 @@ from jbatch.machine import usable_cores
 from jbatch.plan import Plan
 from jbatch.plan_table import plan_text
 
+SECONDS_TO_APPEAR = 60  # of a file on another host: network file systems look again that often
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -38,44 +48,93 @@ class Origin:
     overrides: tuple[str, ...] = ()
 
 
-def claim(directory: Path, experiment: Experiment, plan: Plan, origin: Origin | None) -> None:
-    """Make `directory` the run's, or see that it is already.
+@contextmanager
+def claimed(
+    directory: Path,
+    experiment: Experiment,
+    plan: Plan,
+    origin: Origin | None,
+    *,
+    accept_plan_change: bool = False,
+) -> Iterator[None]:
+    """Make `directory` the run's, or see that it is already; nobody else trains in it meanwhile.
 
     Raises:
-        Mistake: if it holds something else; nothing in it is changed then.
+        Mistake: if it holds something else, or another process trains in it; nothing in it is
+            changed then.
     """
-    identity = {"plan_digest": plan.digest, "experiment": describe(experiment)}
-    if (directory / "run.json").exists():
-        stored = read_run(directory)
-        # What a field did not say when the run was made is what it says by itself.
-        stored["experiment"] = describe(Experiment(experiment.plan)) | stored["experiment"]
-        _refuse_other(directory, stored, identity)
-        return
-    if directory.exists() and not _unclaimed(directory):
+    if directory.exists() and not (directory / "run.json").exists() and not _unclaimed(directory):
         raise Mistake(
             f"{directory} exists and is no run directory (it has no run.json): give another"
         )
-    source = None
-    if origin is not None:
-        source = {"variant": origin.variant, "overrides": list(origin.overrides)}
-        text = origin.file.read_text()
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise Mistake(f"cannot make the run directory {directory}: {error.strerror}") from error
+    with _locked(directory) as lock:
+        identity = {"plan_digest": plan.digest, "experiment": describe(experiment)}
+        if not (directory / "run.json").exists() or _changed(
+            directory, experiment, plan, identity, accept_plan_change
+        ):
+            _write(directory, experiment, plan, origin, identity)
+        lock.truncate(0)
+        lock.write(f"process {os.getpid()} on {platform.node()}\n")
+        lock.flush()
+        yield
+
+
+@contextmanager
+def _locked(directory: Path) -> Iterator[TextIO]:
+    """Hold the directory's lock, which the system takes back however this process ends."""
+    with (directory / "lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise Mistake(
+                f"{directory} is in use by {file.read().strip() or 'another process'}: wait for "
+                "it, stop it, or give another run directory"
+            ) from None
+        except OSError as error:
+            raise Mistake(
+                f"{directory} cannot be locked ({error.strerror}), so that two trainers could "
+                "write to it: give one on a file system with locks"
+            ) from error
+        yield file
+
+
+def _write(
+    directory: Path, experiment: Experiment, plan: Plan, origin: Origin | None, identity: dict
+) -> None:
+    source = None
     if origin is not None:
-        write_whole(directory / "experiment.py", text)
-    write_whole(
-        directory / "plan.txt", plan_text(plan, experiment.plan.decaying().plan().num_updates)
-    )
+        source = {"variant": origin.variant, "overrides": list(origin.overrides)}
+        write_whole(directory / "experiment.py", origin.file.read_text())
+    write_whole(directory / "plan.txt", _table(experiment, plan))
     # Last, since it is what makes the directory a run's.
     values = {"origin": source, **identity, "environment": environment()}
     write_whole(directory / "run.json", json.dumps(values, indent=2) + "\n")
 
 
+def _table(experiment: Experiment, plan: Plan) -> str:
+    return plan_text(plan, experiment.plan.decaying().plan().num_updates)
+
+
+def wait_for_run(directory: Path) -> None:
+    """See that this process has the run's files before it too, or a Mistake."""
+    until = time.monotonic() + SECONDS_TO_APPEAR
+    while not (directory / "run.json").exists():
+        if time.monotonic() > until:
+            raise Mistake(
+                f"{directory} was made by another process and is not seen by this one: give a "
+                "--run-dir on a file system that all hosts share"
+            )
+        time.sleep(0.1)
+
+
 def _unclaimed(directory: Path) -> bool:
     """Whether it is empty but for what a claim that was cut short leaves behind."""
-    ours = {"experiment.py", "plan.txt"}
+    ours = {"experiment.py", "plan.txt", "lock"}
     return directory.is_dir() and all(
         path.name.removesuffix(".tmp") in ours | {"run.json"} for path in directory.iterdir()
     )
@@ -159,15 +218,32 @@ def describe(value: Any) -> Any:
     raise TypeError(f"an experiment holds a {type(value).__name__}, which cannot be described")
 
 
-def _refuse_other(directory: Path, stored: dict, identity: dict) -> None:
-    differences = _differences(stored["experiment"], identity["experiment"])
-    if not differences and stored["plan_digest"] != identity["plan_digest"]:
-        differences = ["the schedule gives other rates or sizes"]
-    if differences:
+def _changed(
+    directory: Path, experiment: Experiment, plan: Plan, identity: dict, accept: bool
+) -> bool:
+    """Whether the plan is another, and that is accepted; Mistake if not, or if more is other."""
+    stored = read_run(directory)
+    # What a field did not say when the run was made is what it says by itself.
+    before = describe(Experiment(experiment.plan)) | stored["experiment"]
+    differences = _differences(before, identity["experiment"])
+    if any(not name.startswith("plan.") for name in differences):
         raise Mistake(
-            f"{directory} holds another run: {'; '.join(differences)}. Give another run directory, "
-            "or the experiment that it was made with"
+            f"{directory} holds another run: {'; '.join(differences)}. Give another run "
+            "directory, or the experiment that it was made with"
         )
+    if stored["plan_digest"] == identity["plan_digest"]:
+        return False
+    if not accept:
+        there = (directory / "plan.txt").read_text().splitlines()
+        here = _table(experiment, plan).splitlines()
+        tables = difflib.unified_diff(there, here, "the run's plan", "this plan", lineterm="", n=1)
+        why = "; ".join(differences) or "the schedule gives other rates or sizes"
+        raise Mistake(
+            f"{directory} was begun with another plan: {why}\n\n" + "\n".join(tables) + "\n\n"
+            "Give another run directory, the plan that it was begun with, or --accept-plan-change "
+            "to go on by this plan from the examples seen"
+        )
+    return True
 
 
 def _differences(there: Any, here: Any, name: str = "") -> list[str]:

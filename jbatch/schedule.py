@@ -91,8 +91,9 @@ def _on_cpu():
         return jax.default_device(jax.local_devices(backend="cpu")[0])
     except RuntimeError as error:
         raise Mistake(
-            f"schedules are read on the CPU, which JAX was told not to use "
-            f"(JAX_PLATFORMS={jax.config.jax_platforms}): add it, as in JAX_PLATFORMS=cuda,cpu"
+            f"JAX_PLATFORMS is {jax.config.jax_platforms} ({str(error).splitlines()[0]}): give "
+            "platforms that are here, and cpu among them, since schedules are read on the CPU, as "
+            "JAX_PLATFORMS=cuda,cpu"
         ) from error
 
 

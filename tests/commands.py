@@ -3,13 +3,16 @@
 import os
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import jax
+import numpy as np
 
+from jbatch import compile
 from jbatch.checkpoint import Checkpoints, parameters_digest
 from jbatch.cli.arguments import remake
-from jbatch.train import make_setup, restored
+from jbatch.opening import make_setup
 
 TINY = Path(__file__).parent / "tiny.py"
 
@@ -39,12 +42,12 @@ def run(*arguments, devices=1) -> str:
 
 
 def newest(directory: Path) -> tuple[int, str]:
-    """(updates taken, digest of the parameters) of a run's newest checkpoint."""
+    """(updates taken, digest of the parameters) of a run's newest checkpoint, a whole one."""
     _, _, experiment = remake(directory)
-    setup, _ = make_setup(experiment, experiment.plan.plan(), jax.devices()[:1])
-    checkpoints = Checkpoints(directory / "checkpoints")
-    try:
-        update, state = restored(checkpoints, setup, experiment.seed)
-    finally:
-        checkpoints.close()
-    return update, parameters_digest(state.params)
+    plan = experiment.plan.plan()
+    setup, _ = make_setup(experiment, plan, jax.devices()[:1])
+    said = []
+    with closing(Checkpoints(directory / "checkpoints", said.append, read_only=True)) as found:
+        examples, state = found.restore(compile.initializer(setup)(np.uint32(0)))
+    assert not said
+    return plan.update_at(examples), parameters_digest(state.params)

@@ -28,7 +28,7 @@ def main(folder: Path, count: int, process: int, port: int) -> None:
     from jbatch.evaluate import evaluate
     from jbatch.experiment_file import load_experiment_file
     from jbatch.micro_batch import cut
-    from jbatch.train import make_setup
+    from jbatch.opening import make_setup
 
     experiment = load_experiment_file(TINY).variant("growing")
     source = dataclasses.replace(experiment.data.source, path=folder)

@@ -80,8 +80,10 @@ def test_train_says_what_came_out(trained, jbatch):
     code, out, _ = jbatch("train", TINY, "growing", "--run-dir", trained)
     assert code == 0
     assert re.match(r"98 updates: test loss 0\.\d+, accuracy \d\d\.\d\d% on 297 examples", out)
+    assert re.search(r"\ngoodput \d+\.\d% of \d+\.\d s: training \d+\.\d s, ", out)
     assert {path.name for path in trained.iterdir()} == {
-        *("experiment.py", "run.json", "plan.txt", "metrics.jsonl", "tensorboard", "checkpoints")
+        *("experiment.py", "run.json", "plan.txt", "metrics.jsonl", "tensorboard", "checkpoints"),
+        *("goodput.jsonl", "lock"),
     }
     assert (trained / "experiment.py").read_text() == TINY.read_text()
 
@@ -351,7 +353,7 @@ DAMAGES = {
     "another experiment": (
         lambda run: None,
         ["train", TINY, "growing", "--plan.num-epochs", 5, "--run-dir"],
-        r"holds another run: plan\.num_epochs is 4 there and 5\.0 here",
+        r"was begun with another plan: plan\.num_epochs is 4 there and 5\.0 here\n\n---",
     ),
     "another variant": (
         lambda run: None,
@@ -389,9 +391,9 @@ DAMAGES = {
         "has no checkpoint yet: train it first",
     ),
     "damaged checkpoint": (
-        lambda run: [path.write_bytes(b"") for path in (run / "checkpoints/98").rglob("*/d/*")],
+        lambda run: [path.write_bytes(b"") for path in (run / "checkpoints").rglob("*/d/*")],
         ["eval"],
-        "checkpoint of update 98 under .* cannot be read",
+        "no checkpoint under .* is whole .of 6,000 examples: .*; of 4,500 examples: ",
     ),
     "no environment": (
         lambda run: (run / "run.json").write_text('{"origin": 0, "plan_digest": 0}'),

@@ -7,17 +7,11 @@ import time
 import pytest
 
 from commands import TINY, newest, run, start
-from jbatch.metrics import read_metrics
+from runs import without_times
 
 # A second or two of updates, with a checkpoint every tenth of one.
 LONG = ("--plan.num-epochs", 200, "--plan.batch-size", 20, "--plan.batch-sizes", 20, 60, 120)
 LONG += ("--plan.max-batch-size", 120, "--model.norm.ghost-batch", 20, "--save-every", 7)
-TIMED = ("seconds", "updates_per_second", "examples_per_second")
-
-
-def logged(directory) -> list[dict]:
-    lines = read_metrics(directory / "metrics.jsonl")
-    return [{name: v for name, v in line.items() if name not in TIMED} for line in lines]
 
 
 @pytest.fixture(scope="module")
@@ -29,9 +23,9 @@ def undisturbed(tmp_path_factory):
 
 def under_way(directory, seconds, process):
     """Wait until training goes on, and then so long; False if it ended meanwhile."""
-    before = len(logged(directory)) if (directory / "metrics.jsonl").exists() else 0
+    before = len(without_times(directory)) if (directory / "metrics.jsonl").exists() else 0
     while process.poll() is None:
-        if (directory / "metrics.jsonl").exists() and len(logged(directory)) > before:
+        if (directory / "metrics.jsonl").exists() and len(without_times(directory)) > before:
             break
         time.sleep(0.01)
     time.sleep(seconds)
@@ -55,7 +49,7 @@ def kill_and_resume(directory, undisturbed, starting, training):
     assert killed, "every run ended before it could be killed"
     run(*command)
     assert newest(directory) == newest(undisturbed)
-    assert logged(directory) == logged(undisturbed)
+    assert without_times(directory) == without_times(undisturbed)
 
 
 def test_a_killed_run_ends_with_the_same_parameters(undisturbed, tmp_path):

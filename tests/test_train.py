@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import time
+from contextlib import closing
 from pathlib import Path
 
 import jax
@@ -16,12 +17,14 @@ from jbatch.checkpoint import Checkpoints, parameters_digest
 from jbatch.data.normalize import affine
 from jbatch.data.sources import Arrays, Digits
 from jbatch.errors import Mistake
-from jbatch.evaluate import evaluate
+from jbatch.evaluate import evaluate, evaluate_newest
 from jbatch.experiment_file import load_experiment_file
 from jbatch.layout import Layout
 from jbatch.metrics import read_metrics
 from jbatch.models import MLP
-from jbatch.train import Diverged, evaluate_newest, fit, make_setup, open_run, run_until
+from jbatch.opening import make_setup, open_run
+from jbatch.train import Diverged, fit, run_until
+from runs import without_times
 
 TINY = load_experiment_file(Path(__file__).parent / "tiny.py")
 GROWING = TINY.variant("growing")
@@ -29,11 +32,6 @@ GROWING = TINY.variant("growing")
 
 def metrics(directory) -> list[dict]:
     return read_metrics(directory / "metrics.jsonl")
-
-
-def without_times(lines) -> list[dict]:
-    timed = {"seconds", "updates_per_second", "examples_per_second"}
-    return [{name: v for name, v in line.items() if name not in timed} for line in lines]
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +107,7 @@ def test_resumed_is_undisturbed_bit_for_bit(undisturbed, tmp_path, stopped_at):
         run_until(run, stopped_at)
     resumed = fit(GROWING, tmp_path / "run", devices=jax.devices()[:1])
     assert parameters_digest(resumed.state.params) == parameters_digest(whole.state.params)
-    assert without_times(metrics(tmp_path / "run")) == without_times(metrics(directory))
+    assert without_times(tmp_path / "run") == without_times(directory)
 
 
 def test_a_run_goes_on_with_other_devices(undisturbed, tmp_path, capsys):
@@ -147,8 +145,9 @@ def test_speeds_are_of_training_alone(tmp_path, monkeypatch):
     training = [line for line in metrics(tmp_path / "run") if line["kind"] == "train"]
     updates = np.diff([0, *(line["update"] for line in training)])
     seconds = sum(updates / [line["updates_per_second"] for line in training])
-    assert run.spent["compilation"] > 0.5
-    assert seconds + sum(run.spent.values()) < total
+    assert run.ledger.seconds["compilation"] > 0.5
+    assert run.ledger.seconds["training"] == pytest.approx(seconds, abs=0.1)
+    assert sum(run.ledger.seconds.values()) == pytest.approx(total, abs=0.3)
     examples = sum(updates * [line["batch_size"] for line in training])
     rates = [line["examples_per_second"] / line["updates_per_second"] for line in training]
     assert sum(updates * rates) == pytest.approx(examples)
@@ -225,12 +224,11 @@ def diverging(save_every):
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(tmp_path, save_every):
     with pytest.raises(Diverged, match=r"the loss is not finite between updates .* rate 1e\+30"):
         fit(diverging(save_every), tmp_path / "run", devices=jax.devices()[:1])
-    checkpoints = Checkpoints(tmp_path / "run" / "checkpoints")
-    # From the second epoch's end, or a tenth of one after it while all was finite yet.
-    assert 74 <= checkpoints.latest <= 76
     setup, _ = make_setup(GROWING, GROWING.plan.plan(), jax.devices()[:1])
-    state = checkpoints.restore(checkpoints.latest, compile.initializer(setup)(np.uint32(0)))
-    checkpoints.close()
+    with closing(Checkpoints(tmp_path / "run" / "checkpoints", pytest.fail)) as checkpoints:
+        examples, state = checkpoints.restore(compile.initializer(setup)(np.uint32(0)))
+    # From the second epoch's end, or a tenth of one after it while all was finite yet.
+    assert 74 <= diverging(save_every).plan.plan().update_at(examples) <= 76
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state))
     for line in metrics(tmp_path / "run"):
         assert math.isfinite(line["loss"])
@@ -242,7 +240,8 @@ def test_metrics_are_cut_back_to_the_checkpoint(tmp_path):
         run_until(run, 40)
     # As if it had been killed later, while a line was being written.
     with (directory / "metrics.jsonl").open("a") as file:
-        file.write(json.dumps({"kind": "train", "update": 60, "loss": 1, "seconds": 5}) + "\n")
+        line = {"kind": "train", "update": 60, "examples": 2400, "loss": 1, "seconds": 5}
+        file.write(json.dumps(line) + "\n")
         file.write('{"kind": "train", "upd')
     with open_run(GROWING, directory, devices=jax.devices()[:1]) as run:
         assert run.update == 37

@@ -12,11 +12,14 @@ import pytest
 from commands import newest, run, start
 from jbatch.checkpoint import parameters_digest
 from jbatch.errors import Mistake
+from jbatch.evaluate import evaluate_newest
 from jbatch.experiment_file import load_experiment_file
 from jbatch.metrics import read_metrics
-from jbatch.train import evaluate_newest, fit, open_run, run_until
+from jbatch.opening import open_run
+from jbatch.train import fit, run_until
 from photographs import write_folder
 from processes import left_over, python_children, shared_memory
+from runs import without_times
 
 FILE = Path(__file__).parent / "tiny_photographs.py"
 LONG = ("--plan.num-epochs", 4000, "--save-every", 5, "--log-every", 5, "--eval-every", 400)
@@ -38,12 +41,6 @@ def experiment_of(folder, **options):
 def undisturbed(folder, tmp_path_factory):
     directory = tmp_path_factory.mktemp("run") / "undisturbed"
     return fit(experiment_of(folder), directory, devices=jax.devices()[:1]), directory
-
-
-def without_times(directory) -> list[dict]:
-    timed = {"seconds", "updates_per_second", "examples_per_second", "input_wait"}
-    lines = read_metrics(directory / "metrics.jsonl")
-    return [{name: v for name, v in line.items() if name not in timed} for line in lines]
 
 
 def test_a_run_on_photographs_learns_and_says_what_it_waited_for(undisturbed):

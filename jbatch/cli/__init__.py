@@ -29,7 +29,7 @@ USAGE = "\n".join(
     )
 )
 
-FINISHED, MISTAKE, INTERRUPTED = 0, 2, 75
+FINISHED, MISTAKE = 0, 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -60,9 +60,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.close()
         return FINISHED
     except Exception as error:
-        from jbatch.stop import Interrupted  # a failure is no reason to import more than this
+        from jbatch.stop import Stopped  # a failure is no reason to import more than this
 
-        if isinstance(error, Interrupted):
+        if isinstance(error, Stopped):
             print(f"jbatch: {error}", file=sys.stderr)
-            return INTERRUPTED
+            return error.exit_code
         raise

@@ -39,7 +39,7 @@ def run(arguments: Sequence[str]) -> None:
     options, overrides = split_options(Options, rest)
     _, _, experiment = remake(directory, overrides)
 
-    from jbatch.train import evaluate_newest
+    from jbatch.evaluate import evaluate_newest
 
     prepare_libraries()
     update, found, digest = evaluate_newest(experiment, directory)

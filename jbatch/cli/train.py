@@ -1,11 +1,15 @@
 """`jbatch train`."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jbatch.cli.arguments import file_and_variant
+from jbatch import cluster
+from jbatch.cli import supervise
+from jbatch.cli.arguments import file_and_variant, leading, split_options, wants_help
 from jbatch.cli.libraries import prepare_libraries
+from jbatch.errors import Mistake
 from jbatch.run_directory import Origin
 
 USAGE = "jbatch train FILE VARIANT"
@@ -21,7 +25,32 @@ class Options:
     """
 
     run_dir: Path | None = None
-    """The run's directory; None for runs/FILE/VARIANT/seed-SEED."""
+    """The run's directory; None for runs/FILE/VARIANT/seed-SEED. Several hosts must share it."""
+    until_phase: int | None = None
+    """Stop, saved and with exit code 3, where this phase of the plan begins; 1 is the second."""
+    accept_plan_change: bool = False
+    """Go on by another plan than the run was begun with, from the examples seen."""
+    distributed: bool = False
+    """Train as one of several processes, which are given the same command."""
+    coordinator: str | None = None
+    """HOST:PORT of process 0; None for what JAX finds on Cloud TPU, GKE, SLURM and Open MPI."""
+    num_processes: int | None = None
+    """How many processes there are; None as above."""
+    process_id: int | None = None
+    """Which of them this is, from 0; None as above."""
+
+    def __post_init__(self):
+        cluster = {
+            "--coordinator": self.coordinator,
+            "--num-processes": self.num_processes,
+            "--process-id": self.process_id,
+        }
+        given = [name for name, value in cluster.items() if value is not None]
+        if given and not self.distributed:
+            raise Mistake(f"{given[0]} is for several processes: give --distributed too")
+        if given and len(given) < len(cluster):
+            missing = " ".join(name for name in cluster if name not in given)
+            raise Mistake(f"{' '.join(given)}: give {missing} too, or none of the three")
 
 
 def run_directory(out: Path, variant: str, seed: int) -> Path:
@@ -29,8 +58,16 @@ def run_directory(out: Path, variant: str, seed: int) -> Path:
     return out / variant / f"seed-{seed}"
 
 
-def run(arguments: Sequence[str]) -> None:
+def run(arguments: Sequence[str]) -> int | None:
     """Train."""
+    _, rest = leading(arguments)
+    if "--distributed" in rest and not wants_help(rest):
+        options, _ = split_options(Options, rest)
+        if not supervise.supervised():
+            return supervise.run(["train", *arguments])
+        # Before the experiment is read: what it holds may touch a device.
+        found = cluster.join(options.coordinator, options.num_processes, options.process_id)
+        print(f"jbatch: {found}", file=sys.stderr)
     file, variant, options, overrides, experiment = file_and_variant(Options, arguments, USAGE)
     origin = Origin(file.path, variant, overrides)
     directory = options.run_dir or run_directory(
@@ -42,5 +79,15 @@ def run(arguments: Sequence[str]) -> None:
     from jbatch.train import fit
 
     prepare_libraries()
-    run = fit(experiment, directory, origin=origin, progress=progress(), label=variant)
-    print(account(run, directory))
+    run = fit(
+        experiment,
+        directory,
+        origin=origin,
+        progress=progress(),
+        label=variant,
+        until_phase=options.until_phase,
+        accept_plan_change=options.accept_plan_change,
+    )
+    if cluster.first():
+        print(account(run, directory))
+    return None

@@ -1,5 +1,6 @@
 """The files of a split, any of them at any time, as workers read them."""
 
+import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,6 +29,9 @@ class Records(Protocol):
     """A split; picklable."""
 
     count: int
+
+    def digest(self) -> str:
+        """SHA-256 of which examples it holds, wherever they lie; no example is read for it."""
 
     def read(self, indices: Sequence[int]) -> list[File]:
         """The files at these indices, 0 ≤ index < count; Mistake if none can be read at all."""
@@ -61,6 +65,12 @@ class TFDSRecords:
     data_dir: str | None
     split: str
     count: int
+
+    def digest(self) -> str:
+        """Of the set's name and version, and the lengths of its shards."""
+        info = open_builder(self.data, self.data_dir).info
+        lengths = info.splits[self.split].shard_lengths
+        return hashlib.sha256(f"{info.full_name} {self.split} {lengths}".encode()).hexdigest()
 
     def read(self, indices: Sequence[int]) -> list[File]:
         """By ArrayRecord's own parallel reads."""
@@ -104,6 +114,10 @@ class FolderRecords:
     def count(self) -> int:
         """Files."""
         return len(self.names)
+
+    def digest(self) -> str:
+        """Of the files' names and classes."""
+        return hashlib.sha256(self.names.tobytes() + self.labels.tobytes()).hexdigest()
 
     def read(self, indices: Sequence[int]) -> list[File]:
         """One by one."""

@@ -1,5 +1,6 @@
 """Sets small enough to live on every device, as uint8, indexed and augmented there."""
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -124,6 +125,13 @@ class ResidentData:
             augment=augment,
             normalize=normalize,
         )
+
+    def digest(self) -> str:
+        """SHA-256 of all examples."""
+        hashed = hashlib.sha256()
+        for array in (*self.dataset.train, *self.dataset.test):
+            hashed.update(np.ascontiguousarray(array))
+        return hashed.hexdigest()
 
     def feed(self, mesh: Mesh, seed: int, *_) -> "ResidentFeed":
         """The training set on the devices, from any update on."""

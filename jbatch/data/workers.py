@@ -5,8 +5,6 @@ import gc
 import os
 import pickle
 import signal
-import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -18,9 +16,9 @@ import numpy as np
 from jbatch.data.chunks import Chunk, Chunks
 from jbatch.data.ring import Ring
 from jbatch.errors import Mistake
+from jbatch.parent import end_with_parent
 
 CHUNKS_AHEAD = 3  # that each worker may have decoded before they are taken
-SECONDS_BETWEEN_LOOKS = 1.0  # of a worker, at whether its trainer still lives
 
 
 def thread_without_signals(name: str) -> ThreadPoolExecutor:
@@ -118,14 +116,8 @@ def _next(iterator) -> Chunk:
 
 
 def _begin(trainer: int, _index: int, _count: int) -> None:
-    """In a new worker: end when the trainer does, however it ends."""
-
-    def watch() -> None:
-        while os.getppid() == trainer:
-            time.sleep(SECONDS_BETWEEN_LOOKS)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+    """In a new worker."""
+    end_with_parent(trainer)
     import cv2
 
     cv2.setNumThreads(0)  # the workers are the parallelism

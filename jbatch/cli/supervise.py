@@ -1,0 +1,59 @@
+"""A process that watches over the trainer of a cluster, and says how it ended.
+
+When a process of a cluster is lost, JAX's distributed runtime ends the others by abort(), which no
+code in them can catch; so the exit code that asks a launcher to start again comes from here.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from jbatch.parent import end_with_parent
+from jbatch.stop import Interrupted
+
+MARK = "JBATCH_SUPERVISOR"  # the environment variable with the number of the watching process
+
+
+def supervised() -> bool:
+    """Whether this process is one that is watched; it then ends when the watching one does."""
+    parent = os.environ.get(MARK)
+    if parent is not None:
+        end_with_parent(int(parent))
+    return parent is not None
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run `jbatch ARGUMENTS` in another process; its exit code, or 75 where it was ended."""
+    child = subprocess.Popen(
+        [sys.executable, "-m", "jbatch", *arguments],
+        env=os.environ | {MARK: str(os.getpid())},
+        start_new_session=True,  # a signal to all reaches it once, through here
+    )
+    asked = False
+
+    def forward(number, _) -> None:
+        nonlocal asked
+        if not asked:  # JAX's handler is there for the first one only
+            asked = True
+            child.send_signal(signal.SIGTERM)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, forward)
+    code = child.wait()
+    if code >= 0:
+        return code
+    name = signal.Signals(-code).name
+    if name == "SIGTERM" and asked:
+        raise Interrupted("SIGTERM before training began: the same command begins again")
+    if name == "SIGABRT":
+        raise Interrupted(
+            "the trainer was ended by JAX's distributed runtime, which says above why: another "
+            "process was lost, or did not come. Start all again, and they go on from the last "
+            "checkpoint"
+        )
+    raise Interrupted(
+        f"the trainer was ended by {name}{', as when memory runs out' * (name == 'SIGKILL')}: "
+        "start all again, and they go on from the last checkpoint"
+    )

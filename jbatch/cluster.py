@@ -1,0 +1,158 @@
+"""Several processes that train as one: joining, and telling each other things.
+
+What they tell goes through the key-value store of JAX's distributed runtime, for which JAX has no
+public interface yet.
+"""
+
+import itertools
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TypeVar
+
+import jax
+
+from jbatch.errors import Mistake
+from jbatch.stop import Interrupted
+
+JOIN_SECONDS = 300  # in which all processes must come
+EXCHANGE_SECONDS = 600  # in which all must say what they have to, as after looking through data
+LOST_SECONDS = 30  # without a sign of life, after which a process counts as dead
+EXIT_SECONDS = 15  # that one waits for the others at its end
+SECONDS_BETWEEN_WORDS = 30  # to a person who waits
+
+Result = TypeVar("Result")
+_numbers = itertools.count()
+
+
+def join(coordinator: str | None, num_processes: int | None, process_id: int | None) -> str:
+    """Become one of the processes that train together; before anything touches a device.
+
+    Args:
+        coordinator: HOST:PORT where process 0 listens; None for what JAX finds (Cloud TPU, GKE,
+            SLURM, Open MPI), as for the other two.
+        num_processes: how many there are.
+        process_id: which this is.
+
+    Returns:
+        What was found, for a person.
+
+    Raises:
+        Mistake: if nothing was found, or what was given does not fit together.
+    """
+    with _words("the other processes to join", JOIN_SECONDS):
+        try:
+            jax.distributed.initialize(
+                coordinator,
+                num_processes,
+                process_id,
+                initialization_timeout=JOIN_SECONDS,
+                heartbeat_timeout_seconds=LOST_SECONDS,
+                shutdown_timeout_seconds=EXIT_SECONDS,
+            )
+        except (ValueError, TypeError, RuntimeError) as error:
+            raise Mistake(
+                f"cannot join a cluster ({error}): JAX finds Cloud TPU, GKE, SLURM and Open MPI by "
+                "itself; elsewhere give --coordinator HOST:PORT --num-processes N --process-id I"
+            ) from error
+    return (
+        f"process {jax.process_index()} of {jax.process_count()}, with "
+        f"{jax.local_device_count()} of {jax.device_count()} {jax.devices()[0].device_kind} devices"
+    )
+
+
+def exchange(what: str, text: str) -> list[str]:
+    """What every process says, by its number; all must call it, in the same order.
+
+    Args:
+        what: is exchanged, for a person who waits.
+        text: what this process says.
+
+    Raises:
+        Interrupted: if one does not come in time.
+    """
+    count = jax.process_count()
+    if count == 1:
+        return [text]
+    from jax._src.distributed import global_state
+
+    key = f"jbatch/{next(_numbers)}"
+    global_state.client.key_value_set(f"{key}/{jax.process_index()}", text)
+    begun = said = time.monotonic()
+    while True:
+        pairs = global_state.client.key_value_dir_get(key)
+        texts = {int(name.rpartition("/")[2]): text for name, text in pairs}
+        if len(texts) == count:
+            return [texts[process] for process in range(count)]
+        missing = ", ".join(str(process) for process in range(count) if process not in texts)
+        now = time.monotonic()
+        if now - begun > EXCHANGE_SECONDS:
+            raise Interrupted(
+                f"process {missing} did not come to {what!r} within {EXCHANGE_SECONDS} s: see what "
+                "it says, and start all processes again"
+            )
+        if now - said > SECONDS_BETWEEN_WORDS:
+            said = now
+            _say(f"waits for process {missing} at {what!r} ({now - begun:.0f} s)")
+        time.sleep(0.02)
+
+
+def together(what: str, function: Callable[[], Result]) -> Result:
+    """A function's result on this process, if it has succeeded on every one.
+
+    Raises:
+        Mistake: of this process, or of another, which is named.
+    """
+    try:
+        result, mistake = function(), None
+    except Mistake as error:
+        result, mistake = None, error
+    said = exchange(what, "" if mistake is None else str(mistake))
+    if mistake is not None:
+        raise mistake
+    for process, text in enumerate(said):
+        if text:
+            raise Mistake(f"process {process}: {text}")
+    return result
+
+
+def check_same(values: Mapping[str, str]) -> None:
+    """See that all processes have the same values, or a Mistake that names which do not."""
+    for name, value in values.items():
+        said = exchange(name, value)
+        others = [process for process, other in enumerate(said) if other != said[0]]
+        if others:
+            raise Mistake(
+                f"{name} differs between processes: {said[0]} on process 0, {said[others[0]]} on "
+                f"process {', '.join(map(str, others))}: give all the same files and versions"
+            )
+
+
+def first() -> bool:
+    """Whether this is the process that writes."""
+    return jax.process_index() == 0
+
+
+@contextmanager
+def _words(what: str, most: int) -> Iterator[None]:
+    """Tell a person every so often what is waited for."""
+    done = threading.Event()
+
+    def tell() -> None:
+        begun = time.monotonic()
+        while not done.wait(SECONDS_BETWEEN_WORDS):
+            _say(f"waits for {what} ({time.monotonic() - begun:.0f} of {most} s)")
+
+    thread = threading.Thread(target=tell, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def _say(text: str) -> None:
+    print(f"jbatch: {text}", file=sys.stderr, flush=True)

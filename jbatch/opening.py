@@ -1,0 +1,222 @@
+"""Opening a run: all that is made, read and checked before its first update."""
+
+import dataclasses
+import hashlib
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from importlib.metadata import version
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from jbatch import cluster, compile, parallel, step
+from jbatch.ahead import Ahead
+from jbatch.checkpoint import Checkpoints
+from jbatch.compile import Setup
+from jbatch.data.inputs import Evaluated, Feed
+from jbatch.data.load import load
+from jbatch.drive import Driver
+from jbatch.errors import Mistake
+from jbatch.experiment import Experiment
+from jbatch.goodput import Ledger
+from jbatch.metrics import MetricsLog
+from jbatch.micro_batch import Passes, cut
+from jbatch.models import ghost_batch
+from jbatch.plan import Plan
+from jbatch.progress import Bar, Lines, Quiet
+from jbatch.run_directory import Origin, claimed, describe, other_environment, wait_for_run
+from jbatch.step import State, Task
+from jbatch.stop import StopRequest, stop_requests
+
+SHOWN = 12  # characters of a hash
+
+
+@dataclasses.dataclass
+class Run:
+    """A run under way: what does not change, and where it stands."""
+
+    plan: Plan
+    setup: Setup
+    driver: Driver
+    ahead: Ahead
+    feed: Feed
+    test: Evaluated
+    metrics: MetricsLog | None  # None where another process writes it
+    ledger: Ledger
+    checkpoints: Checkpoints
+    progress: Lines | Bar | Quiet
+    stop: StopRequest
+    evaluations: frozenset[int]  # after how many updates
+    saves: frozenset[int]
+    logs: frozenset[int]
+    begun: float  # time.perf_counter
+
+    state: State
+    update: int  # updates taken
+    evaluated: int | None  # at which update, last
+    saved: int | None
+    logged: int
+    unsaved: str = ""  # why the last checkpoint could not be written
+    waited: float = 0.0  # of `feed.waited`, at the last log point
+    damaged: int = 0  # of `feed.damaged`, by then
+    named: set[str] = dataclasses.field(default_factory=set)  # files that a person was told of
+    clock: float = 0.0  # seconds of training since the last log point …
+    resumed: float = 0.0  # … up to this time.perf_counter, since when it goes on
+    accounted: float = 0.0  # of `feed.waited`, that is in the ledger
+
+    @property
+    def examples(self) -> int:
+        """Seen so far."""
+        return self.plan.position(self.update)
+
+
+@contextmanager
+def open_run(
+    experiment: Experiment,
+    directory: Path,
+    *,
+    origin: Origin | None = None,
+    devices: Sequence[jax.Device] | None = None,
+    progress: Lines | Bar | None = None,
+    label: str = "train",
+    accept_plan_change: bool = False,
+) -> Iterator[Run]:
+    """A run ready to go on from where it stands; see `train.fit`."""
+    begun = time.perf_counter()
+    devices = parallel.all_devices() if devices is None else devices
+    plan = experiment.plan.plan()
+    setup, data = cluster.together("data", lambda: make_setup(experiment, plan, devices))
+    plan.check(len(devices), ghost_batch(experiment.model))
+    passes = cut(
+        [phase.batch_size for phase in plan.phases],
+        len(devices),
+        ghost_batch(experiment.model),
+        experiment.micro_batch,
+    )
+    if jax.process_count() > 1:
+        cluster.check_same(_what_all_must_share(experiment, plan, setup, passes, data.digest()))
+
+    with ExitStack() as stack:
+        claim = claimed(directory, experiment, plan, origin, accept_plan_change=accept_plan_change)
+        cluster.together("the run directory", lambda: _first(lambda: stack.enter_context(claim)))
+        cluster.together("the run directory's files", lambda: wait_for_run(directory))
+        stop = stack.enter_context(stop_requests())  # until all below is closed
+        ahead = stack.enter_context(closing(Ahead(setup, passes)))
+        warnings = [*plan.warnings, *other_environment(directory)]
+        checkpoints = Checkpoints(directory / "checkpoints", warnings.append)
+        stack.callback(checkpoints.close)
+        state = compile.initializer(setup)(np.uint32(experiment.seed))
+        restored = checkpoints.restore(state)
+        examples, update = None, 0
+        if restored is not None:
+            examples, state = restored
+            update = plan.update_at(examples)
+            if plan.position(update) != examples:
+                warnings.append(
+                    f"the run has seen {examples:,} examples, and an update of this plan begins "
+                    f"after {plan.position(update):,}: those between are left out"
+                )
+        metrics, standing = None, {}
+        if cluster.first():
+            metrics = stack.enter_context(closing(MetricsLog(directory, examples)))
+            standing = {"seconds": metrics.seconds_before, "evaluated": metrics.evaluated}
+        standing = json.loads(cluster.exchange("metrics", json.dumps(standing))[0])
+        evaluated = examples is not None and standing["evaluated"] == examples
+        account = directory / "goodput.jsonl" if cluster.first() else Path(os.devnull)
+        ledger = stack.enter_context(closing(Ledger(account, examples or 0)))
+        if progress is None or not cluster.first():
+            progress = Lines(math.inf) if cluster.first() else Quiet(jax.process_index())
+        progress.begin(label, plan, update)
+        stack.callback(progress.end)
+        for warning in warnings:
+            progress.say(f"warning: {warning}")
+        feed = data.feed(setup.mesh, experiment.seed, plan, passes, update)
+        stack.callback(feed.close)
+        test = data.test(setup.mesh, setup.evaluation_size)
+        stack.callback(test.close)
+        yield Run(
+            plan=plan,
+            setup=setup,
+            driver=Driver(setup, ahead, feed),
+            ahead=ahead,
+            feed=feed,
+            test=test,
+            metrics=metrics,
+            ledger=ledger,
+            checkpoints=checkpoints,
+            progress=progress,
+            stop=stop,
+            evaluations=plan.crossings(experiment.eval_every) | {0},
+            saves=plan.crossings(experiment.save_every)
+            | {phase.first_update for phase in plan.phases[1:]},
+            logs=plan.crossings(experiment.log_every),
+            begun=begun - standing["seconds"],
+            state=state,
+            update=update,
+            evaluated=update if evaluated else None,
+            saved=update or None,
+            logged=update,
+            resumed=begun,
+        )
+
+
+def make_setup(experiment: Experiment, plan: Plan, devices: Sequence[jax.Device]):
+    """All that decides the compiled functions, and the data; Mistake if they do not fit."""
+    missing = [name for name in ("model", "data") if getattr(experiment, name) is None]
+    if missing:
+        raise Mistake(
+            f"this experiment has no {' and no '.join(missing)} yet: it can be planned (jbatch "
+            "plan), not trained; give Experiment(model=…, data=…) in its file"
+        )
+    data = load(experiment.data, experiment.augment, experiment.normalize)
+    count = data.inputs.num_examples
+    if count != plan.num_examples:
+        raise Mistake(
+            f"the training set has {count:,} examples and the plan is for {plan.num_examples:,}: "
+            f"set plan.num_examples to {count}"
+        )
+    # Made once here, for what is wrong with it to be found before anything is written.
+    experiment.optimizer.transformation(0.0, plan.momentum)
+    task = Task(
+        model=experiment.model,
+        optimizer=experiment.optimizer,
+        momentum=plan.momentum,
+        label_smoothing=experiment.label_smoothing,
+        dtype=experiment.dtype,
+        input_shape=data.inputs.input_shape,
+        num_classes=data.num_classes,
+    )
+    step.graph(task)  # for images too small for the network, or a norm that does not fit it
+    setup = Setup(
+        task=task,
+        inputs=data.inputs,
+        mesh=parallel.make_mesh(devices),
+        mapping=experiment.mapping,
+    )
+    return setup, data
+
+
+def _first(function: Callable[[], object]) -> None:
+    """Do what one process does for all."""
+    if cluster.first():
+        function()
+
+
+def _what_all_must_share(
+    experiment: Experiment, plan: Plan, setup: Setup, passes: Mapping[int, Passes], data: str
+) -> dict[str, str]:
+    """What would make processes train different things, for a person to compare."""
+    described = json.dumps(describe(experiment), sort_keys=True)
+    programs = compile.digest(setup, passes[plan.phases[0].batch_size])
+    libraries = ("jbatch", "jax", "jaxlib", "flax", "optax")
+    return {f"the version of {name}": version(name) for name in libraries} | {
+        "the plan": plan.digest[:SHOWN],
+        "the experiment": hashlib.sha256(described.encode()).hexdigest()[:SHOWN],
+        "the data": data[:SHOWN],
+        "the compiled program": programs[:SHOWN],
+    }
