@@ -130,6 +130,19 @@ def check_same(values: Mapping[str, str]) -> None:
             )
 
 
+def all_ended() -> bool:
+    """Whether all processes come to their end within a short time of this one."""
+    if not jax.distributed.is_initialized():
+        return True
+    from jax._src.distributed import global_state
+
+    try:
+        global_state.client.wait_at_barrier("jbatch/end", EXIT_SECONDS * 1000)
+    except jax.errors.JaxRuntimeError:
+        return False
+    return True
+
+
 def first() -> bool:
     """Whether this is the process that writes."""
     return jax.process_index() == 0

@@ -10,25 +10,21 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-from jbatch.parent import end_with_parent
 from jbatch.stop import Interrupted
 
-MARK = "JBATCH_SUPERVISOR"  # the environment variable with the number of the watching process
+MARK = "JBATCH_SUPERVISED"  # an environment variable of the process that is watched
 
 
 def supervised() -> bool:
-    """Whether this process is one that is watched; it then ends when the watching one does."""
-    parent = os.environ.get(MARK)
-    if parent is not None:
-        end_with_parent(int(parent))
-    return parent is not None
+    """Whether this process is the one that is watched."""
+    return MARK in os.environ
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run `jbatch ARGUMENTS` in another process; its exit code, or 75 where it was ended."""
     child = subprocess.Popen(
-        [sys.executable, "-m", "jbatch", *arguments],
-        env=os.environ | {MARK: str(os.getpid())},
+        [sys.executable, "-m", "jbatch.cli.member", str(os.getpid()), *arguments],
+        env=os.environ | {MARK: "1"},
         start_new_session=True,  # a signal to all reaches it once, through here
     )
     asked = False
