@@ -29,6 +29,7 @@ from typing import Any, TextIO
 import jax
 import numpy as np
 
+from jbatch import trust
 from jbatch.errors import Mistake
 from jbatch.experiment import Experiment
 from jbatch.files import write_whole
@@ -108,8 +109,13 @@ def _write(
 ) -> None:
     source = None
     if origin is not None:
-        source = {"variant": origin.variant, "overrides": list(origin.overrides)}
-        write_whole(directory / "experiment.py", origin.file.read_text())
+        text = origin.file.read_text()
+        source = {
+            "variant": origin.variant,
+            "overrides": list(origin.overrides),
+            "seal": trust.seal(text),
+        }
+        write_whole(directory / "experiment.py", text)
     write_whole(directory / "plan.txt", _table(experiment, plan))
     # Last, since it is what makes the directory a run's.
     values = {"origin": source, **identity, "environment": environment()}
@@ -184,14 +190,23 @@ def read_run(directory: Path) -> dict:
     return values
 
 
-def read_origin(directory: Path) -> Origin:
-    """Where the run's experiment came from, its file as it was then."""
+def read_origin(directory: Path, trusted: bool = False) -> Origin:
+    """Where the run's experiment came from, its file as it was then.
+
+    Raises:
+        Mistake: if the file is not there, or was not put there by this person and is not trusted.
+    """
     origin = read_run(directory)["origin"]
     file = directory / "experiment.py"
     if origin is None or not file.exists():
         raise Mistake(
             f"{directory} has no experiment.py to make its experiment from: only runs of "
             "`jbatch train` and `jbatch compare` can be read again"
+        )
+    if not trusted and not trust.sealed(file.read_text(), origin.get("seal")):
+        raise Mistake(
+            f"{file} is code that you, on this machine, have not put there: look at it, and give "
+            "--trust to run it"
         )
     return Origin(file, origin["variant"], tuple(origin["overrides"]))
 

@@ -17,11 +17,13 @@ from jbatch.opening import make_setup
 TINY = Path(__file__).parent / "tiny.py"
 
 
-def start(*arguments, devices=1, new_group=False) -> subprocess.Popen:
-    """`jbatch …` under way."""
-    environment = os.environ | {
+def start(*arguments, devices=1, new_group=False, **environment) -> subprocess.Popen:
+    """`jbatch …` under way, with further variables in its environment."""
+    environment = os.environ | environment
+    environment |= {
         "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
         "PYTHONWARNINGS": "error::RuntimeWarning",
+        "PYTHONPATH": str(TINY.parent),  # experiment files there share tiny.py
     }
     return subprocess.Popen(
         [sys.executable, "-m", "jbatch", *map(str, arguments)],
@@ -35,10 +37,15 @@ def start(*arguments, devices=1, new_group=False) -> subprocess.Popen:
 
 def run(*arguments, devices=1) -> str:
     """What a command prints; it must succeed."""
-    process = start(*arguments, devices=devices)
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == 0, err
+    code, out, err = end(start(*arguments, devices=devices))
+    assert code == 0, err
     return out
+
+
+def end(process: subprocess.Popen) -> tuple[int, str, str]:
+    """(exit code, stdout, stderr) of a command."""
+    out, err = process.communicate(timeout=120)
+    return process.returncode, out, err
 
 
 def newest(directory: Path) -> tuple[int, str]:

@@ -8,6 +8,8 @@ os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
 os.environ["JAX_NUMPY_DTYPE_PROMOTION"] = "strict"
 # Shared with the processes that tests start, and not with the person's own.
 os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="jbatch-tests-")
+# Not the person's own key.
+os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="jbatch-tests-")
 
 import atexit
 import shutil
@@ -15,7 +17,8 @@ import shutil
 import pytest
 from hypothesis import settings
 
-atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
+for made in ("JAX_COMPILATION_CACHE_DIR", "XDG_STATE_HOME"):
+    atexit.register(shutil.rmtree, os.environ[made], ignore_errors=True)
 
 # Two cores shared with a compiler: a slow example is no failing one. Derandomized, so that a
 # change and not chance turns the suite red.

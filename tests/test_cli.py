@@ -168,7 +168,7 @@ def test_report_of_several_experiments_is_refused(trained, tmp_path, jbatch):
     shutil.copytree(trained, tmp_path / "one")
     other = shutil.copytree(trained, tmp_path / "other")
     (other / "experiment.py").write_text((other / "experiment.py").read_text() + "# changed\n")
-    code, _, err = jbatch("report", tmp_path)
+    code, _, err = jbatch("report", tmp_path, "--trust")
     assert code == 2
     assert "several experiment files" in err
 

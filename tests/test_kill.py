@@ -6,9 +6,10 @@ import time
 
 import pytest
 
-from commands import TINY, newest, run, start
+from commands import TINY, end, newest, run, start
 from runs import without_times
 
+DOOMED = TINY.with_name("doomed.py")
 # A second or two of updates, with a checkpoint every tenth of one.
 LONG = ("--plan.num-epochs", 200, "--plan.batch-size", 20, "--plan.batch-sizes", 20, 60, 120)
 LONG += ("--plan.max-batch-size", 120, "--model.norm.ghost-batch", 20, "--save-every", 7)
@@ -79,3 +80,34 @@ def test_a_run_asked_to_stop_saves_and_exits_with_75(undisturbed, tmp_path, numb
     assert f"at update {newest(tmp_path / 'run')[0]:,} of" in err
     run(*command)
     assert newest(tmp_path / "run") == newest(undisturbed)
+
+
+@pytest.fixture(scope="module")
+def short(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("undisturbed") / "run"
+    run("train", DOOMED, "growing", "--run-dir", directory)
+    return directory
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        "save",
+        *(
+            pytest.param(moment, marks=pytest.mark.slow)
+            for moment in ("update", "phase change", "evaluation", "log")
+        ),
+    ],
+)
+def test_a_run_killed_at_just_this_moment_ends_with_the_same_parameters(short, tmp_path, moment):
+    directory = tmp_path / "run"
+    command = ("train", DOOMED, "growing", "--run-dir", directory)
+    code, _, _ = end(start(*command, DIE=moment))
+    assert code == -signal.SIGKILL
+    unfinished = [path.name for path in (directory / "checkpoints").glob("*-tmp*")]
+    assert unfinished or moment != "save"
+    code, _, err = end(start(*command))
+    assert code == 0, err
+    assert ("was not finished, and is left out" in err) == bool(unfinished)
+    assert newest(directory) == newest(short)
+    assert without_times(directory) == without_times(short)

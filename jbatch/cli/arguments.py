@@ -109,10 +109,13 @@ def one_directory(names: Sequence[str], usage: str) -> Path:
 
 
 def remake(
-    directory: Path, overrides: Sequence[str] = ()
+    directory: Path, overrides: Sequence[str] = (), trusted: bool = False
 ) -> tuple[Origin, ExperimentFile, Experiment]:
-    """The experiment of a run directory, made from what it holds, and changed by `overrides`."""
-    origin = read_origin(directory)
+    """The experiment of a run directory, made from what it holds, and changed by `overrides`.
+
+    Runs the directory's experiment file: if it is from somewhere else, only if it is `trusted`.
+    """
+    origin = read_origin(directory, trusted)
     file = load_experiment_file(origin.file)
     variant = file.variant(origin.variant)
     changes = (*origin.overrides, *overrides)

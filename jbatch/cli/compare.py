@@ -9,7 +9,7 @@ from pathlib import Path
 
 from jbatch.cli.arguments import leading, override, print_help, split_options, wants_help
 from jbatch.cli.libraries import prepare_libraries
-from jbatch.cli.report import in_order, read_record
+from jbatch.cli.report import in_order, record_of
 from jbatch.cli.train import run_directory
 from jbatch.errors import Mistake
 from jbatch.experiment import Comparison
@@ -81,7 +81,7 @@ def run(arguments: Sequence[str]) -> None:
             progress=progress(seconds_between=30),
             label=f"{name} seed {seed}, {of}",
         )
-        _, record = read_record(directory)
+        record = record_of(directory, name, experiment)
         records.append(record)
         accuracy = record.evaluations[-1]["accuracy"]
         print(

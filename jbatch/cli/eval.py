@@ -29,6 +29,9 @@ class Options:
     json: bool = False
     """Print JSON: update, loss, accuracy, num_examples, parameters_digest."""
 
+    trust: bool = False
+    """Run the directory's experiment file even if it is from somewhere else."""
+
 
 def run(arguments: Sequence[str]) -> None:
     """Evaluate."""
@@ -37,7 +40,7 @@ def run(arguments: Sequence[str]) -> None:
         print_help(Options, USAGE, None)
     directory = one_directory(names, USAGE)
     options, overrides = split_options(Options, rest)
-    _, _, experiment = remake(directory, overrides)
+    _, _, experiment = remake(directory, overrides, options.trust)
 
     from jbatch.evaluate import evaluate_newest
 

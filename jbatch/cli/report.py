@@ -8,6 +8,7 @@ import jax
 
 from jbatch.cli.arguments import remake, run_directory
 from jbatch.errors import Mistake
+from jbatch.experiment import Experiment
 from jbatch.experiment_file import ExperimentFile
 from jbatch.metrics import read_metrics
 from jbatch.report.records import Record
@@ -25,17 +26,20 @@ class Options:
     For example: jbatch report runs/digits
     """
 
+    trust: bool = False
+    """Run the directories' experiment files even if they are from somewhere else."""
+
 
 def run(arguments: Sequence[str]) -> None:
     """Write the report."""
     from jbatch.report.page import write_report
 
     jax.config.update("jax_platforms", "cpu")  # plans are made again, on no device
-    directory, _ = run_directory(arguments, USAGE, Options)
+    directory, options = run_directory(arguments, USAGE, Options)
     found = sorted(path.parent for path in directory.glob("**/run.json"))
     if not found:
         raise Mistake(f"{directory} holds no run: give a run directory, or one with runs below it")
-    files, records = zip(*map(read_record, found), strict=True)
+    files, records = zip(*(read_record(path, options.trust) for path in found), strict=True)
     if len({file.path.read_text() for file in files}) > 1:
         raise Mistake(
             f"{directory} holds runs of several experiment files, which make no one report: give "
@@ -48,18 +52,22 @@ def run(arguments: Sequence[str]) -> None:
     print(write_report(directory, title, files[0].docstring, records, files[0].comparison))
 
 
-def read_record(directory: Path) -> tuple[ExperimentFile, Record]:
+def read_record(directory: Path, trusted: bool) -> tuple[ExperimentFile, Record]:
     """A run's experiment file, and the run read back."""
-    origin, file, experiment = remake(directory)
-    record = Record(
+    origin, file, experiment = remake(directory, trusted=trusted)
+    return file, record_of(directory, origin.variant, experiment)
+
+
+def record_of(directory: Path, variant: str, experiment: Experiment) -> Record:
+    """A run of a known experiment, read back."""
+    return Record(
         directory=directory,
-        variant=origin.variant,
+        variant=variant,
         experiment=experiment,
         plan=experiment.plan.plan(),
         lines=read_metrics(directory / "metrics.jsonl"),
         environment=read_run(directory)["environment"],
     )
-    return file, record
 
 
 def in_order(file: ExperimentFile, records: Sequence[Record]) -> list[Record]:

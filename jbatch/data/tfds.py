@@ -1,7 +1,9 @@
 """Data sets that TensorFlow Datasets keeps on disk, read without TensorFlow."""
 
 import io
+import json
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -11,6 +13,7 @@ from jbatch.data.dataset import Dataset, Split
 from jbatch.errors import Mistake
 
 MOST_BYTES = 8 << 30  # of a split in memory, and on each device
+FEATURES = "tensorflow_datasets.core.features."
 READ_AT_ONCE = 1000  # examples: one call each would double the time
 
 
@@ -53,6 +56,7 @@ def open_builder(data: TFDS, data_dir: str | None):
     )
     if not (root / name).is_dir():
         raise Mistake(f"{root} has no data set {data.name}: {advice}")
+    _refuse_code(root / name)
     try:
         builder = tfds.builder(data.name, data_dir=root)
     except (ValueError, RuntimeError, OSError) as error:
@@ -88,6 +92,32 @@ def open_builder(data: TFDS, data_dir: str | None):
             "image and label"
         )
     return builder
+
+
+def _refuse_code(directory) -> None:
+    """See that all features are tfds's own: it would import any module that a set names."""
+    versions = (*directory.glob("*/features.json"), *directory.glob("*/*/features.json"))
+    for path in versions:
+        try:
+            named = list(_class_names(json.loads(path.read_text())))
+        except (OSError, ValueError) as error:
+            raise Mistake(f"{path} is damaged ({error}): write the data set anew") from error
+        others = [name for name in named if not name.startswith(FEATURES)]
+        if others:
+            raise Mistake(
+                f"{path} names {others[0]}, which is no feature of TensorFlow Datasets and could "
+                "be any code: take the data set from somewhere else"
+            )
+
+
+def _class_names(value) -> Iterator[str]:
+    """Of a proto in JSON, whose fields may be spelt in two ways."""
+    parts = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, part in parts:
+        if key in ("pythonClassName", "python_class_name"):
+            yield str(part)
+        elif isinstance(part, dict | list):
+            yield from _class_names(part)
 
 
 def _split(builder, name: str) -> Split:

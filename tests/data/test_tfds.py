@@ -127,6 +127,19 @@ def test_mistakes(data_dir, data, change, message):
         TFDS(data.name, data_dir, data.train, data.test).load()
 
 
+@pytest.mark.parametrize("field", ["pythonClassName", "python_class_name"])
+def test_a_set_that_names_code_of_its_own_runs_none(data_dir, field, monkeypatch):
+    (data_dir / "evil.py").write_text("raise SystemExit('this ran')\n")
+    monkeypatch.syspath_prepend(data_dir)
+    path = data_dir / "pictures" / "1.2.0" / "features.json"
+    features = json.loads(path.read_text())
+    image = features["featuresDict"]["features"]["image"]
+    del image["pythonClassName"]
+    path.write_text(json.dumps(features | {"image": image | {field: "evil.Image"}}))
+    with pytest.raises(Mistake, match=r"features\.json names evil\.Image, which is no fe"):
+        TFDS("pictures", data_dir).load()
+
+
 def test_what_does_not_fit_is_refused(data_dir, monkeypatch):
     monkeypatch.setattr(reader, "MOST_BYTES", 299)
     with pytest.raises(Mistake, match=r"at most .* can be resident"):

@@ -406,6 +406,23 @@ def test_mistakes(tmp_path, monkeypatch, capsys, arguments, message):
     assert not (tmp_path / "data").exists()
 
 
+def test_members_of_a_tar_stay_in_the_data_set(tmp_path):
+    """Whatever they are called: nothing is unpacked."""
+    source = tmp_path / "given" / "evil.tar"
+    source.parent.mkdir()
+    photograph = jpeg()
+    with tarfile.open(source, "w") as archive:
+        for split in ("train", "val"):
+            for folder in (f"../../evil/{split}/cat", f"/{split}/dog", f"{split}/.."):
+                member = tarfile.TarInfo(f"{folder}/a.jpg")
+                member.size = len(photograph)
+                archive.addfile(member, io.BytesIO(photograph))
+    prepare("evil", source, tmp_path / "inner" / "data", quiet)
+    assert {path.name for path in tmp_path.iterdir()} == {"given", "inner"}
+    assert {path.name for path in (tmp_path / "inner").iterdir()} == {"data"}
+    assert {path.name for path in (tmp_path / "inner" / "data").iterdir()} == {"evil"}
+
+
 def test_ctrl_c_says_how_to_go_on(tmp_path, capsys, monkeypatch):
     def interrupted(index):
         raise KeyboardInterrupt

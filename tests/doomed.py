@@ -1,0 +1,68 @@
+"""The tiny experiment, for a process that dies by its own hand at the moment that DIE names.
+
+SIGKILL is sent from within, so that it meets the run just there.
+"""
+
+import os
+import signal
+from itertools import count
+
+from jbatch.ahead import Ahead
+from jbatch.checkpoint import Checkpoints
+from jbatch.data.resident import ResidentTest
+from jbatch.drive import Driver
+from jbatch.metrics import MetricsLog
+from tiny import variants
+
+__all__ = ["variants"]
+
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def replace_call(owner, name, number, other):
+    """Have other(function, *arguments) take the place of one call of a function."""
+    function, calls = getattr(owner, name), count(1)
+
+    def wrapped(*arguments):
+        if next(calls) == number:
+            return other(function, *arguments)
+        return function(*arguments)
+
+    setattr(owner, name, wrapped)
+
+
+def dispatched(update, driver, state, row):
+    update(driver, state, row)
+    die()
+
+
+def begun(save, checkpoints, examples, state):
+    save(checkpoints, examples, state)  # returns while the files are being written
+    die()
+
+
+def first_pass(passes, test):
+    yield next(passes(test))
+    die()
+
+
+def half_a_line(write, log, line):
+    log._file.write(str(line)[:20])
+    log._file.flush()
+    die()
+
+
+match os.environ.get("DIE"):
+    case "update":
+        replace_call(Driver, "update", 51, dispatched)
+    case "save":
+        replace_call(Checkpoints, "save", 2, begun)
+    case "phase change":
+        known = Ahead.program
+        Ahead.program = lambda ahead, size: known(ahead, size) if size == 40 else die()
+    case "evaluation":
+        replace_call(ResidentTest, "passes", 3, first_pass)
+    case "log":
+        replace_call(MetricsLog, "write", 4, half_a_line)

@@ -1,0 +1,91 @@
+"""What came from somewhere else is looked at, and not run."""
+
+import shutil
+import stat
+from pathlib import Path
+
+import jax
+import pytest
+
+from commands import TINY
+from jbatch import trust
+from jbatch.cli import main
+from jbatch.experiment_file import load_experiment_file
+from jbatch.run_directory import Origin
+from jbatch.train import fit
+
+
+@pytest.fixture(scope="module")
+def mine(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("mine") / "run"
+    experiment = load_experiment_file(TINY).variant("growing")
+    fit(experiment, directory, origin=Origin(TINY, "growing"), devices=jax.devices()[:1])
+    return directory
+
+
+@pytest.fixture
+def foreign(mine, tmp_path, monkeypatch):
+    """As another person has sent it, with a file that leaves a trace when it runs."""
+    directory = shutil.copytree(mine, tmp_path / "run")
+    trace = tmp_path / "ran"
+    code = f"import pathlib; pathlib.Path({str(trace)!r}).touch()\n"
+    code += (directory / "experiment.py").read_text()
+    (directory / "experiment.py").write_text(code)
+    return directory, trace
+
+
+@pytest.mark.parametrize("verb", ["eval", "report"])
+def test_code_from_elsewhere_does_not_run_unless_it_is_trusted(foreign, capsys, verb):
+    directory, trace = foreign
+    assert main([verb, str(directory)]) == 2
+    assert "experiment.py is code that you, on this machine, have not" in capsys.readouterr().err
+    assert not trace.exists()
+    assert main([verb, str(directory), "--trust"]) == 0
+    assert trace.exists()
+
+
+def test_another_persons_seal_is_none(mine, tmp_path, capsys, monkeypatch):
+    assert main(["eval", str(mine)]) == 0
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    assert main(["eval", str(mine)]) == 2
+    trust.seal("they have a key of their own, too")
+    assert main(["eval", str(mine)]) == 2
+    assert "give --trust to run it" in capsys.readouterr().err
+
+
+def test_comparing_runs_the_given_file_alone(foreign, capsys):
+    directory, trace = foreign
+    out = directory.parent / "out"
+    (out / "growing").mkdir(parents=True)
+    directory.rename(out / "growing" / "seed-0")
+    assert main(["compare", str(TINY), "growing", "--seeds", "0", "--out", str(out)]) == 0
+    assert not trace.exists()
+
+
+def test_what_a_run_says_of_itself_is_text_in_the_report(mine, tmp_path, capsys):
+    directory = shutil.copytree(mine, tmp_path / "run")
+    path = directory / "run.json"
+    path.write_text(
+        path.read_text().replace('"machine": "', '"machine": "<script>alert()</script>')
+    )
+    assert main(["report", str(directory)]) == 0
+    page = (directory / "report.html").read_text()
+    assert "&lt;script&gt;alert()" in page
+    assert "<script>" not in page
+
+
+def test_the_key_is_the_persons_alone(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    assert not trust.sealed("code", trust._seal(b"", "code"))  # without a key nothing is
+    mark = trust.seal("code")
+    assert trust.sealed("code", mark)
+    assert not trust.sealed("other code", mark)
+    assert not trust.sealed("code", None)
+    assert stat.S_IMODE((tmp_path / "jbatch" / "key").stat().st_mode) == 0o600
+
+
+def test_where_no_key_can_be_kept_nothing_is_sealed(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file" / Path("below")))
+    assert trust.seal("code") is None
+    assert not trust.sealed("code", None)
