@@ -1,6 +1,7 @@
 """Saving and restoring a run's state, through Orbax."""
 
 import hashlib
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -179,8 +180,9 @@ def _words(leaf: jax.Array) -> jax.Array:
 
 def _in_short(error: Exception) -> str:
     """What an error says, without the pages that tensorstore adds."""
-    text = str(error).split(" [tensorstore_spec", 1)[0].strip()
-    return (text.splitlines() or [type(error).__name__])[0][:300]
+    text = str(error).strip() or type(error).__name__
+    innermost = re.search(r": ([^:]+) \[os_error_code", text)
+    return innermost[1] if innermost else text.split(" [tensorstore_spec")[0].splitlines()[0][:300]
 
 
 def parameters_digest(params) -> str:

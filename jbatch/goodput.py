@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from jbatch.json_lines import read_json_lines
@@ -44,7 +45,8 @@ class Ledger:
 
     def close(self) -> None:
         """Close the file; every line of it is flushed."""
-        self._file.close()
+        with suppress(OSError):  # what could not be flushed was said when it was written
+            self._file.close()
 
 
 def goodput(seconds: Mapping[str, float]) -> float:

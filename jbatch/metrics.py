@@ -7,6 +7,7 @@ from pathlib import Path
 from jbatch.errors import Mistake
 from jbatch.files import write_whole
 from jbatch.json_lines import read_json_lines
+from jbatch.tensorboard import Events
 
 
 class MetricsLog:
@@ -14,8 +15,6 @@ class MetricsLog:
 
     def __init__(self, directory: Path, examples: int | None):
         """Open both, cut back to what was logged by so many examples; None for a new run."""
-        from tensorboardX import SummaryWriter
-
         path = directory / "metrics.jsonl"
         last = -1 if examples is None else examples
         kept = [line for line in read_metrics(path) if line["examples"] <= last]
@@ -25,21 +24,24 @@ class MetricsLog:
         self.evaluated = evaluated[-1] if evaluated else None  # after how many examples, last
         self._file = path.open("a")
         update = kept[-1]["update"] + 1 if kept else 0
-        self._events = SummaryWriter(str(directory / "tensorboard"), purge_step=update)
+        self._events = Events(directory / "tensorboard", update)
 
     def write(self, line: dict) -> None:
         """Append one line; its numbers become events at its update."""
         self._file.write(json.dumps(line, allow_nan=False) + "\n")
         self._file.flush()
-        for name, value in line.items():
-            if isinstance(value, int | float) and name != "update":
-                self._events.add_scalar(f"{line['kind']}/{name}", value, line["update"])
+        scalars = {
+            f"{line['kind']}/{name}": value
+            for name, value in line.items()
+            if isinstance(value, int | float) and name != "update"
+        }
+        self._events.write(line["update"], scalars)
 
     def close(self) -> None:
         """Close both; every line is flushed."""
-        with suppress(OSError):  # what could not be flushed was said when it was written
-            self._file.close()
-        self._events.close()
+        for file in (self._file, self._events):
+            with suppress(OSError):  # what could not be flushed was said when it was written
+                file.close()
 
 
 def read_metrics(path: Path) -> list[dict]:

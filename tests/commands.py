@@ -17,20 +17,23 @@ from jbatch.opening import make_setup
 TINY = Path(__file__).parent / "tiny.py"
 
 
-def start(*arguments, devices=1, new_group=False, **environment) -> subprocess.Popen:
-    """`jbatch …` under way, with further variables in its environment."""
-    environment = os.environ | environment
-    environment |= {
+def environment_of(devices: int) -> dict[str, str]:
+    """Of a process with so many devices."""
+    return os.environ | {
         "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
         "PYTHONWARNINGS": "error::RuntimeWarning",
         "PYTHONPATH": str(TINY.parent),  # experiment files there share tiny.py
     }
+
+
+def start(*arguments, devices=1, new_group=False, **environment) -> subprocess.Popen:
+    """`jbatch …` under way, with further variables in its environment."""
     return subprocess.Popen(
         [sys.executable, "-m", "jbatch", *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=environment,
+        env=environment_of(devices) | environment,
         start_new_session=new_group,
     )
 

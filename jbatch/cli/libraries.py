@@ -2,16 +2,34 @@
 
 import logging
 import os
+import sys
 from pathlib import Path
 
 import jax
 
 
 def prepare_libraries() -> None:
-    """Keep compiled functions between commands, and Orbax's notes on its own set-up to itself."""
-    logging.getLogger("absl").setLevel(logging.ERROR)
+    """Keep compiled functions between commands, and Orbax's notes on its own work to itself."""
+    _quieten()
     if jax.config.jax_compilation_cache_dir is None:
         home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         jax.config.update("jax_compilation_cache_dir", str(home / "jbatch" / "xla"))
     # Small steps compile in less than JAX's default threshold of a second, but there are many.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+def _quieten() -> None:
+    """Of a checkpoint that cannot be read or written, a run says in a line what they say in pages.
+
+    Orbax logs a traceback for each of its threads; and threads of tensorstore go on to call the
+    event loop that has failed, of which Python prints a traceback each time.
+    """
+    for name in ("absl", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    hook = sys.unraisablehook
+
+    def others(unraisable) -> None:
+        if str(unraisable.exc_value) != "Event loop is closed":
+            hook(unraisable)
+
+    sys.unraisablehook = others

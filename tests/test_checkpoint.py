@@ -1,0 +1,228 @@
+"""Checkpoints that are damaged, unfinished, or have no room: the one before is what counts."""
+
+import os
+import random
+import resource
+import shutil
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from commands import TINY, environment_of, newest, run
+from jbatch import compile, parallel
+from jbatch.checkpoint import Checkpoints, SaveFailed, checksum, parameters_digest
+from jbatch.errors import Mistake
+from jbatch.experiment_file import load_experiment_file
+from jbatch.opening import make_setup
+from jbatch.progress import Lines
+from jbatch.train import fit
+from runs import without_times
+
+GROWING = load_experiment_file(TINY).variant("growing")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("run") / "finished"
+    return fit(GROWING, directory, devices=jax.devices()[:1]), directory
+
+
+@pytest.fixture(scope="module")
+def start_state():
+    setup, _ = make_setup(GROWING, GROWING.plan.plan(), jax.devices()[:1])
+    return compile.initializer(setup)(np.uint32(0))
+
+
+def data_files(directory: Path) -> list[Path]:
+    """The larger ones first: that of the parameters is the first."""
+    files = (path for path in directory.rglob("*") if path.is_file())
+    return sorted(files, key=lambda path: (-path.stat().st_size, path))
+
+
+def truncate(directory):
+    for file in directory.rglob("d/*"):
+        file.write_bytes(file.read_bytes()[:-100])
+
+
+def flip(file: Path, bit: int):
+    contents = bytearray(file.read_bytes())
+    contents[bit // 8 % len(contents)] ^= 1 << bit % 8
+    file.write_bytes(contents)
+
+
+DAMAGES = {
+    "truncated": truncate,
+    "a bit flipped": lambda directory: flip(data_files(directory)[0], 40_000),
+    "data missing": lambda directory: data_files(directory)[0].unlink(),
+    "metadata garbled": lambda directory: next(directory.rglob("_METADATA")).write_text("{"),
+}
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # tensorstore's
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_the_checkpoint_before_a_damaged_one_is_gone_on_from(finished, tmp_path, damage, capsys):
+    whole, directory = finished
+    directory = shutil.copytree(directory, tmp_path / "run")
+    damage(directory / "checkpoints" / "6000")
+    again = fit(GROWING, directory, devices=jax.devices()[:1], progress=Lines())
+    said = capsys.readouterr().err
+    assert "warning: the checkpoint of 6,000 examples is damaged (" in said
+    assert "goes on at update 86" in said
+    assert parameters_digest(again.state.params) == parameters_digest(whole.state.params)
+    assert without_times(directory) == without_times(finished[1])
+    assert (directory / "damaged" / "6000").is_dir()
+    assert sorted(path.name for path in (directory / "checkpoints").iterdir()) == ["4500", "6000"]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_no_flipped_bit_leads_to_another_state(finished, start_state, tmp_path):
+    """Anywhere in a checkpoint: it is found, or does not matter."""
+    whole, directory = finished
+    draw = random.Random(5).randrange
+    found = 0
+    for number in range(24):
+        copy = shutil.copytree(directory / "checkpoints" / "6000", tmp_path / f"{number}" / "6000")
+        files = data_files(copy)
+        flip(files[number % len(files)], draw(1 << 30))
+        with closing(Checkpoints(copy.parent, pytest.fail, read_only=True)) as checkpoints:
+            try:
+                _, state = checkpoints.restore(start_state)
+            except Mistake:  # that none is whole
+                found += 1
+                continue
+        for mine, theirs in zip(jax.tree.leaves(state), jax.tree.leaves(whole.state), strict=True):
+            np.testing.assert_array_equal(mine, theirs)
+    assert found >= 3
+
+
+def test_what_was_not_finished_is_named(finished, tmp_path, capsys):
+    _, directory = finished
+    directory = shutil.copytree(directory, tmp_path / "run")
+    newest = directory / "checkpoints" / "6000"
+    newest.rename(newest.with_name("6000.orbax-checkpoint-tmp"))
+    fit(GROWING, directory, devices=jax.devices()[:1], progress=Lines())
+    assert "the checkpoint of 6,000 examples was not finished, and is" in capsys.readouterr().err
+    assert without_times(directory) == without_times(finished[1])
+
+
+@given(
+    st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=40),
+    st.integers(0, 39),
+    st.integers(0, 31),
+)
+def test_checksums_see_every_bit(words, place, bit):
+    words = np.array(words, np.uint32)
+    other = words.copy()
+    other[place % len(words)] ^= np.uint32(1 << bit)
+    before, after = (checksum({"w": jnp.asarray(array)}) for array in (words, other))
+    assert before.shape == (1,)
+    assert before.dtype == np.uint32
+    assert before != after
+
+
+def test_checksums_do_not_depend_on_where_a_state_lies():
+    leaf = jax.random.normal(jax.random.key(0), (16, 3))
+    mesh = parallel.make_mesh(jax.devices())
+    everywhere = [
+        jax.device_put(leaf, sharding)
+        for sharding in (parallel.replicated(mesh), parallel.split(mesh))
+    ]
+    expected = (np.asarray(leaf).view(np.uint32).ravel().astype(object) * range(1, 97, 2)).sum()
+    assert [int(checksum(one)[0]) for one in everywhere] == [expected % 2**32] * 2
+
+
+def test_a_save_that_fails_late_is_said_at_the_next(tmp_path, start_state):
+    """And a later one succeeds, with those before it whole and no half ones left."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with closing(Checkpoints(tmp_path / "checkpoints", pytest.fail)) as checkpoints:
+        for examples in (10, 20):
+            checkpoints.save(examples, start_state)
+        checkpoints.wait()
+        try:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (8_000, limits[1]))
+            checkpoints.save(30, start_state)
+            with pytest.raises(SaveFailed, match="too large"):
+                checkpoints.wait()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert checkpoints.newest == 20
+        checkpoints.save(40, start_state)
+        checkpoints.wait()
+        assert checkpoints.newest == 40
+    kept = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
+    assert kept == ["20", "40"]
+
+
+# ---- a full disk ------------------------------------------------------------------------------
+
+FULL = TINY.with_name("full_disk.py")
+
+
+def on_a_small_disk(folder: Path, *options, **environment) -> tuple[int, str]:
+    """(exit code, stderr) of training on 2 MiB that this command alone sees; its run is kept."""
+    small = folder / "small"
+    small.mkdir(exist_ok=True)
+    command = [sys.executable, "-m", "jbatch", "train", FULL, "growing", "--run-dir", "run"]
+    script = (
+        f"mount -t tmpfs -o size=2m none {small} && cd {small} && cp -r {folder}/run . 2>/dev/null;"
+        f"{' '.join(map(str, (*command, *options)))}; code=$?;"
+        f"rm -rf {folder}/run; cp -r run {folder}; exit $code"
+    )
+    arguments = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script]
+    environment = environment_of(devices=1) | environment
+    done = subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=120)
+    return done.returncode, done.stderr
+
+
+def can_mount() -> bool:
+    command = "unshare --user --map-root-user --mount mount -t tmpfs none /mnt"
+    return shutil.which("unshare") is not None and not os.system(command)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("run") / "run"
+    run("train", TINY, "growing", "--run-dir", directory)
+    return directory
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not can_mount(), reason="no file system of one's own can be mounted here")
+class TestFullDisk:
+    """A checkpoint does not fit; a few bytes of metrics do, or not even those."""
+
+    def test_a_run_goes_on_until_there_is_room_again(self, undisturbed, tmp_path):
+        code, err = on_a_small_disk(tmp_path, FULL="2-4", FREE="65536")
+        assert code == 0, err
+        assert "could not be written (No space left on device): that of update 37 is kept" in err
+        assert "Traceback" not in err
+        assert newest(tmp_path / "run") == newest(undisturbed)
+
+    def test_a_run_that_ends_without_room_says_so_and_loses_nothing(self, undisturbed, tmp_path):
+        code, err = on_a_small_disk(tmp_path, FULL="2-9", FREE="65536")
+        assert code == 2
+        assert "the state after 98 updates could not be saved (No space left on device)" in err
+        assert "Traceback" not in err
+        assert newest(tmp_path / "run")[0] == 37
+        code, err = on_a_small_disk(tmp_path)
+        assert code == 0, err
+        assert newest(tmp_path / "run") == newest(undisturbed)
+        assert without_times(tmp_path / "run") == without_times(undisturbed)
+
+    def test_a_run_without_room_for_a_line_stops_and_loses_nothing(self, undisturbed, tmp_path):
+        code, err = on_a_small_disk(tmp_path, "--log-every", "0.02", FULL="2-9", FREE="0")
+        assert code == 2
+        assert "jbatch: no space is left to write to run: free some; the same command goes" in err
+        assert "Traceback" not in err
+        assert newest(tmp_path / "run")[0] == 37
+        code, err = on_a_small_disk(tmp_path, "--log-every", "0.02")
+        assert code == 0, err
+        assert newest(tmp_path / "run") == newest(undisturbed)
