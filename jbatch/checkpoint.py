@@ -179,10 +179,9 @@ def _words(leaf: jax.Array) -> jax.Array:
 
 
 def _in_short(error: Exception) -> str:
-    """What an error says, without the pages that tensorstore adds."""
-    text = str(error).strip() or type(error).__name__
-    innermost = re.search(r": ([^:]+) \[os_error_code", text)
-    return innermost[1] if innermost else text.split(" [tensorstore_spec")[0].splitlines()[0][:300]
+    """What an error says, of tensorstore's nested ones the innermost."""
+    first = (str(error).strip() or type(error).__name__).split(" [")[0].splitlines()[0]
+    return first.rpartition(": ")[2] if re.match("[A-Z_]+: ", first) else first[:300]
 
 
 def parameters_digest(params) -> str:

@@ -5,11 +5,16 @@ import time
 from pathlib import Path
 
 
-def python_children(pid: int) -> set[int]:
-    """Processes that Python's multiprocessing started in process `pid`."""
+def children(pid: int, of: str = "") -> set[int]:
+    """Processes that process `pid` has started, whose command has `of` in it."""
     command = ["ps", "-ww", "-o", "pid=,args=", "--ppid", str(pid)]
     lines = subprocess.run(command, capture_output=True, text=True).stdout.splitlines()
-    return {int(line.split()[0]) for line in lines if "multiprocessing.spawn" in line}
+    return {int(line.split()[0]) for line in lines if of in line}
+
+
+def python_children(pid: int) -> set[int]:
+    """Processes that Python's multiprocessing started in process `pid`."""
+    return children(pid, "multiprocessing.spawn")
 
 
 def shared_memory(pid: int) -> set[Path]:

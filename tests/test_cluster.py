@@ -1,0 +1,283 @@
+"""Several processes that train as one: real ones, through the command line and Gloo."""
+
+import itertools
+import json
+import signal
+import socket
+import time
+
+import pytest
+
+from commands import TINY, end, newest, start
+from jbatch.metrics import read_metrics
+from photographs import write_folder
+from processes import children, left_over
+from runs import without_times
+
+TRACED, PHOTOGRAPHS = TINY.with_name("traced.py"), TINY.with_name("tiny_photographs.py")
+LONG = ("--plan.num-epochs", 400, "--plan.max-batch-size", 40, "--save-every", 3)
+
+
+def start_all(count, *arguments, devices=8, each=((), ()), **environment):
+    """`jbatch train` in `count` processes; `each` has further arguments of single ones."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    cluster = ("--distributed", "--coordinator", f"localhost:{port}", "--num-processes", count)
+    return [
+        start(
+            *("train", *arguments, *cluster, "--process-id", process),
+            *(each[process] if process < len(each) else ()),
+            devices=devices // count,
+            **environment,
+        )
+        for process in range(count)
+    ]
+
+
+def end_all(processes) -> list[tuple[int, str, str]]:
+    return [end(process) for process in processes]
+
+
+def trained(folder, count, *options, devices=8, code=0, **environment):
+    """The directory of a traced run, trained by `count` processes."""
+    (folder / "trace").mkdir(parents=True, exist_ok=True)
+    command = (TRACED, "growing", "--run-dir", folder / "run", *options)
+    for outcome, _, err in end_all(
+        start_all(count, *command, devices=devices, TRACE=str(folder / "trace"), **environment)
+    ):
+        assert outcome == code, err
+    return folder
+
+
+def examples(folder) -> dict[int, list[int]]:
+    """Position of a pass → the examples of all devices in it, in order."""
+    passes = {}
+    for path in (folder / "trace").iterdir():
+        for line in path.read_text().splitlines():
+            position, ids = json.loads(line)
+            passes.setdefault(position, []).extend(itertools.chain(*ids.values()))
+    return {position: sorted(ids) for position, ids in passes.items()}
+
+
+def assert_same_run(one, other):
+    """The same examples at the same positions; the same metrics, but for rounding."""
+    assert examples(one) == examples(other)
+    lines = zip(without_times(one / "run"), without_times(other / "run"), strict=True)
+    for mine, theirs in lines:
+        # 98 updates, each a sum of 40 to 120 examples in another order: see test_split.
+        assert mine.pop("loss") == pytest.approx(theirs.pop("loss"), rel=2e-5)
+        # An example in a thousand may be at the margin between two classes.
+        assert mine.pop("accuracy") == pytest.approx(theirs.pop("accuracy"), abs=2e-3)
+        assert mine == theirs
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    return trained(tmp_path_factory.mktemp("alone"), 1)
+
+
+def test_two_processes_are_the_same_run_as_one(alone, tmp_path):
+    """Ghost batches of 40 over both."""
+    both = trained(tmp_path, 2)
+    assert_same_run(both, alone)
+    assert sum(map(len, examples(both).values())) == 74 * 40 + 24 * 120
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mapping", ["shard_map", "pmap"])
+def test_four_processes_are_too_and_devices_in_any_order(alone, tmp_path, mapping):
+    assert_same_run(
+        trained(tmp_path, 4, "--mapping", mapping, "--micro-batch", 5, PERMUTED="1"),
+        trained(tmp_path / "alone", 1, "--mapping", mapping, "--micro-batch", 5),
+    )
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_with_other_devices_and_processes(alone, tmp_path):
+    """Eight devices of one process, then four of two, then two of one."""
+    trained(tmp_path, 1, "--until-phase", 1, code=3)
+    again = start_all(
+        *(2, TRACED, "growing", "--run-dir", tmp_path / "run", "--save-every", 0.3),
+        devices=4,
+        TRACE=str(tmp_path / "trace"),
+    )
+    while read_metrics(tmp_path / "run" / "metrics.jsonl")[-1]["update"] < 86:
+        time.sleep(0.05)
+    again[1].send_signal(signal.SIGTERM)
+    assert {code for code, _, _ in end_all(again)} <= {0, 75}
+    trained(tmp_path, 1, devices=2)
+    assert_same_run(tmp_path, alone)
+
+
+@pytest.mark.slow
+def test_a_pod_that_grows_with_the_batch(tmp_path):
+    """The paper's half pod and full pod: twice the devices for twice the batch."""
+    sizes = ("--plan.batch-sizes", 40, 80, "--plan.max-batch-size", 80)
+    trained(tmp_path, 1, *sizes, "--until-phase", 1, devices=4, code=3)
+    half = len(examples(tmp_path))
+    trained(tmp_path, 2, *sizes, devices=8)
+    whole = trained(tmp_path / "whole", 1, *sizes, devices=8)
+    assert_same_run(tmp_path, whole)
+    for position, ids in list(examples(tmp_path).items())[:half]:
+        assert len(ids) == 40, position
+    for path in (tmp_path / "trace").iterdir():
+        for line in path.read_text().splitlines():
+            _, ids = json.loads(line)
+            assert {len(of_device) for of_device in ids.values()} == {10}
+
+
+@pytest.mark.slow
+def test_two_hosts_train_on_streamed_photographs_as_one(tmp_path):
+    write_folder(tmp_path / "photographs", 96, 25)
+    options = ("--data.source.path", tmp_path / "photographs", "--data.workers", 1)
+    lines = {}
+    for count in (1, 2):
+        directory = tmp_path / f"run{count}"
+        command = (PHOTOGRAPHS, "growing", "--run-dir", directory, "--micro-batch", 2, *options)
+        for code, _, err in end_all(start_all(count, *command)):
+            assert code == 0, err
+        lines[count] = without_times(directory)
+    for one, two in zip(lines[1], lines[2], strict=True):
+        # A ReLU network of 16 units, 45 updates: sums in another order.
+        assert one.pop("loss") == pytest.approx(two.pop("loss"), rel=1e-4)
+        assert one == two
+
+
+# ---- stopping and dying -----------------------------------------------------------------------
+
+
+def under_way(directory, processes):
+    """Wait until two processes have saved something, and go on."""
+    while not list((directory / "checkpoints").glob("[0-9]*[0-9]")):
+        for process in processes:
+            assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_all_stop_after_the_same_update_when_one_is_asked(tmp_path, number):
+    directory = tmp_path / "run"
+    processes = start_all(2, TINY, "growing", "--run-dir", directory, *LONG)
+    under_way(directory, processes)
+    processes[1].send_signal(number)
+    outcomes = end_all(processes)
+    said = [[text for text in err.splitlines() if "SIGTERM at" in text] for _, _, err in outcomes]
+    assert [code for code, _, _ in outcomes] == [75, 75], outcomes
+    assert said[0] == said[1]
+    assert f"SIGTERM at update {newest(directory)[0]:,} of 14,800: saved" in said[0][0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", [0, 1])
+def test_the_others_end_when_one_is_killed_and_go_on_together(tmp_path, victim):
+    directory = tmp_path / "run"
+    command = (TINY, "growing", "--run-dir", directory)
+    processes = start_all(2, *command, *LONG)
+    under_way(directory, processes)
+    processes[victim].kill()
+    killed = time.monotonic()
+    code, _, err = end(processes[1 - victim])
+    assert code == 75, err
+    assert time.monotonic() - killed < 60
+    assert "Start all again" in err.splitlines()[-1]
+    processes[victim].communicate()  # the one that was watched is gone too
+    # A run of so many epochs is long; what matters is that both go on from the same update.
+    again = start_all(2, *command, *LONG)
+    while "goes on at update" not in (line := again[0].stderr.readline()):
+        assert line, "it ended"
+    again[0].send_signal(signal.SIGTERM)
+    assert [code for code, _, _ in end_all(again)] == [75, 75]
+
+
+@pytest.mark.slow
+def test_killed_and_restarted_processes_end_with_the_same_parameters(tmp_path):
+    command = (TINY, "growing", "--save-every", 0.2, "--run-dir")
+    for code, _, err in end_all(start_all(2, *command, tmp_path / "undisturbed")):
+        assert code == 0, err
+    processes = start_all(2, *command, tmp_path / "run")
+    under_way(tmp_path / "run", processes)
+    processes[0].kill()
+    end_all(processes)
+    for code, _, err in end_all(start_all(2, *command, tmp_path / "run")):
+        assert code == 0, err
+    assert newest(tmp_path / "run") == newest(tmp_path / "undisturbed")
+    assert without_times(tmp_path / "run") == without_times(tmp_path / "undisturbed")
+
+
+@pytest.mark.slow
+def test_a_process_that_is_late_is_named(tmp_path):
+    (tmp_path / "trace").mkdir()
+    command = (TRACED, "growing", "--run-dir", tmp_path / "run")
+    environment = {"TRACE": str(tmp_path / "trace"), "LATE": "1", "SECONDS": "4"}
+    first, second = end_all(start_all(2, *command, **environment, PATIENCE="60"))
+    assert (first[0], second[0]) == (0, 0), first[2]
+    assert "jbatch: waits for process 1 at 'data' (1 s)" in first[2]
+    assert "waits for" not in second[2]
+
+
+@pytest.mark.slow
+def test_a_process_that_does_not_come_is_waited_for_so_long(tmp_path):
+    (tmp_path / "trace").mkdir()
+    command = (TRACED, "growing", "--run-dir", tmp_path / "run")
+    environment = {"TRACE": str(tmp_path / "trace"), "LATE": "1", "SECONDS": "90"}
+    processes = start_all(2, *command, **environment, PATIENCE="3")
+    code, _, err = end(processes[0])
+    assert code == 75
+    assert "process 1 did not come to 'data' within 3.0 s: see what it says" in err
+    processes[1].kill()
+    processes[1].communicate()
+
+
+DIFFERENT = {
+    "experiment": ("--seed", 3, "the experiment differs between processes: "),
+    "plan": ("--plan.batch-sizes", 40, "the plan differs between processes: "),
+    "program": ("--micro-batch", 20, "the experiment differs between processes: "),
+    "directory": ("--run-dir", "elsewhere", "a --run-dir on a file system that all hosts share"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("option", "value", "message"), DIFFERENT.values(), ids=DIFFERENT)
+def test_processes_that_would_train_different_things_do_not_begin(tmp_path, option, value, message):
+    value = tmp_path / value if option == "--run-dir" else value
+    command = (TINY, "growing", "--run-dir", tmp_path / "run")
+    processes = start_all(2, *command, each=((), (option, value)))
+    for code, _, err in end_all(processes):
+        assert code == 2, err
+        assert message in err
+    assert option == "--run-dir" or not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_a_mistake_on_one_host_is_said_there_and_ends_the_others(tmp_path):
+    command = (TINY, "growing", "--run-dir", tmp_path / "run")
+    first, second = end_all(start_all(2, *command, each=((), ("--optimizer.nesteroov",))))
+    assert (first[0], second[0]) == (75, 2)
+    assert "Unrecognized options: --optimizer.nesteroov" in second[2]
+
+
+@pytest.mark.slow
+def test_a_supervisor_that_is_killed_takes_its_trainer_along(tmp_path):
+    [process] = start_all(1, TINY, "growing", "--run-dir", tmp_path / "run", *LONG)
+    under_way(tmp_path / "run", [process])
+    [trainer] = children(process.pid)
+    process.kill()
+    process.communicate()
+    assert left_over({trainer}, 5) == set()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--coordinator", "a:1"), "--coordinator is for several processes: give --distributed"),
+        (("--distributed", "--process-id", 0), "--process-id: give --coordinator --num-processes"),
+        (("--distributed",), "cannot join a cluster"),
+    ],
+)
+def test_what_is_missing_to_find_the_others_is_said(tmp_path, options, message):
+    code, _, err = end(start("train", TINY, "growing", "--run-dir", tmp_path / "run", *options))
+    assert code == 2
+    assert message in " ".join(err.replace("│", " ").split())
+    assert not (tmp_path / "run").exists()

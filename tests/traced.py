@@ -1,0 +1,60 @@
+"""The tiny experiment, that leaves in the folder TRACE the examples of every device and pass.
+
+Its network is smooth: through the kink of a ReLU, rounding could become more than rounding. With
+PERMUTED the devices of several processes take turns along the mesh, as on real machines; LATE is a
+process that comes some seconds later than the others.
+"""
+
+import json
+import os
+import time
+from pathlib import Path
+
+import jax
+from flax import nnx
+
+from jbatch import cluster, opening, parallel
+from jbatch.data.order import epoch_order
+from jbatch.data.resident import ResidentData, ResidentFeed
+from tiny import variants
+
+__all__ = ["variants"]
+
+nnx.relu = nnx.silu
+trace = Path(os.environ["TRACE"])
+make_feed, make_mesh = ResidentData.feed, parallel.make_mesh
+make_arguments, make_setup = ResidentFeed.arguments, opening.make_setup
+
+
+def feed(data, mesh, seed, *rest):
+    made = make_feed(data, mesh, seed, *rest)
+    made.rows, made.seed = parallel.local_rows(mesh), seed
+    made.file = (trace / f"{jax.process_index()}-{os.getpid()}").open("w")
+    return made
+
+
+def arguments(made, position, layout):
+    epoch, place = divmod(position, made._count)
+    order = epoch_order(made.seed, epoch, made._count)
+    ids = {row: order[place + layout.places(row)].tolist() for row in made.rows}
+    print(json.dumps([position, ids]), file=made.file, flush=True)
+    return make_arguments(made, position, layout)
+
+
+def permuted_mesh(devices):
+    in_turns = sorted(devices, key=lambda device: (device.id % 2, device.id))
+    return jax.sharding.Mesh(in_turns, (parallel.AXIS,))
+
+
+def late_setup(*rest):
+    time.sleep(float(os.environ["SECONDS"]) * (jax.process_index() == int(os.environ["LATE"])))
+    return make_setup(*rest)
+
+
+ResidentData.feed, ResidentFeed.arguments = feed, arguments
+if "PERMUTED" in os.environ:
+    parallel.make_mesh = permuted_mesh
+if "LATE" in os.environ:
+    opening.make_setup = late_setup
+    cluster.SECONDS_BETWEEN_WORDS = 1
+    cluster.EXCHANGE_SECONDS = float(os.environ["PATIENCE"])
