@@ -173,6 +173,11 @@ def make_setup(experiment: Experiment, plan: Plan, devices: Sequence[jax.Device]
             f"this experiment has no {' and no '.join(missing)} yet: it can be planned (jbatch "
             "plan), not trained; give Experiment(model=…, data=…) in its file"
         )
+    if experiment.mapping == "pmap" and jax.process_count() > 1:
+        raise Mistake(  # JAX cannot compile it ahead there
+            f"mapping is pmap, which is for one process, and here are {jax.process_count()}: give "
+            "--mapping shard_map"
+        )
     data = load(experiment.data, experiment.augment, experiment.normalize)
     count = data.inputs.num_examples
     if count != plan.num_examples:

@@ -23,6 +23,8 @@ from jbatch.run_directory import Origin
 from jbatch.step import State, no_totals
 from jbatch.stop import Interrupted, PhaseEnd
 
+# How errors of collectives begin when a process is gone; a program's own faults begin otherwise.
+LOST = ("UNAVAILABLE", "UNKNOWN", "ABORTED", "CANCELLED", "DEADLINE_EXCEEDED", "INTERNAL")
 AGAIN = "the same command goes on from there"
 
 
@@ -287,7 +289,7 @@ def _outer_failures_said(directory: Path) -> Iterator[None]:
             "the last checkpoint"
         ) from error
     except jax.errors.JaxRuntimeError as error:
-        if jax.process_count() == 1:
+        if jax.process_count() == 1 or not str(error).startswith(LOST):
             raise
         raise Interrupted(
             f"the processes have lost each other ({str(error).splitlines()[0]}): start all again, "
