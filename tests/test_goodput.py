@@ -1,0 +1,97 @@
+"""The account of a run's time, over all its starts."""
+
+import json
+import time
+
+import jax
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from commands import TINY
+from jbatch.experiment_file import load_experiment_file
+from jbatch.goodput import AWAY, LOST, Ledger, _resumed, account_text, goodput, read_account
+from jbatch.opening import open_run
+from jbatch.train import fit, run_until
+
+GROWING = load_experiment_file(TINY).variant("growing")
+
+
+def line(at, examples, **seconds):
+    return {"time": at, "examples": examples, "seconds": seconds}
+
+
+def test_what_was_done_after_the_checkpoint_is_lost():
+    lines = [
+        line(10, 0, compilation=5.0),
+        line(20, 100, compilation=5.0, training=9.0, saving=1.0),  # the checkpoint
+        line(27, 160, compilation=5.0, training=16.0, saving=1.0),  # the last sign of life
+    ]
+    seconds = _resumed(lines, 100, now=60)
+    assert seconds == {"compilation": 5, "training": 9, "saving": 1, LOST: 7, AWAY: 33}
+    assert goodput(seconds) == 9 / 22
+
+
+def test_losses_add_up_over_several_kills():
+    lines = [
+        line(20, 100, training=10.0),
+        line(25, 150, training=15.0),
+        line(31, 100, training=10.0, lost=5.0, away=6.0),  # began again
+        line(39, 180, training=18.0, lost=5.0, away=6.0),
+    ]
+    again = _resumed(lines, 100, now=40)
+    assert again == {"training": 10, LOST: 13, AWAY: 7}
+    # A checkpoint of the first start is all that is left, or none.
+    assert _resumed(lines, 0, now=40) == {LOST: 23, AWAY: 7}
+
+
+@given(st.lists(st.tuples(st.floats(0, 9), st.integers(0, 3), st.booleans()), max_size=12))
+def test_every_second_is_somewhere(starts):
+    """Whatever is lost and gone on from: the parts are the whole time since the first start."""
+    lines, seconds, now, position = [line(0, 0)], {}, 0.0, 0
+    for spent, back, dies in starts:
+        now += spent
+        seconds["training"] = seconds.get("training", 0) + spent
+        position += 1
+        lines.append(line(now, position, **seconds))
+        if dies:
+            now += 1
+            position = max(position - back, 0)
+            seconds = _resumed(lines, position, now)
+            lines.append(line(now, position, **seconds))
+    assert sum(seconds.values()) == pytest.approx(now)
+    assert min(seconds.values(), default=0) >= 0
+
+
+def test_a_run_accounts_for_all_its_time(tmp_path):
+    begun = time.time()
+    with open_run(GROWING, tmp_path / "run", devices=jax.devices()[:1]) as run:
+        run_until(run, 80)
+    time.sleep(1)
+    run = fit(GROWING, tmp_path / "run", devices=jax.devices()[:1])
+    total, seconds = time.time() - begun, read_account(tmp_path / "run" / "goodput.jsonl")
+    assert sum(seconds.values()) == pytest.approx(total, abs=0.5)
+    assert seconds[AWAY] == pytest.approx(1, abs=0.5)
+    assert 0 < seconds[LOST] < seconds["training"] + 0.5  # updates 75 to 80
+    assert seconds.keys() >= {"start-up", "compilation", "training", "evaluation", "saving"}
+    last = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-2])
+    assert last["goodput"] == pytest.approx(goodput(seconds), abs=0.2)
+
+
+def test_the_account_in_a_line():
+    seconds = {"compilation": 2.0, "training": 7.0, AWAY: 90.0, LOST: 0.01, "saving": 0.99}
+    assert account_text(seconds) == (
+        "goodput 70.0% of 10.0 s: training 7.0 s, compilation 2.0 s, saving 1.0 s, away 90.0 s"
+    )
+
+
+def test_a_line_cut_short_is_left_out(tmp_path):
+    path = tmp_path / "goodput.jsonl"
+    ledger = Ledger(path, 0)
+    ledger.add("training", 3)
+    ledger.write(40)
+    ledger.close()
+    with path.open("a") as file:
+        file.write('{"time": 1, "exam')
+    assert read_account(path) == {"training": 3}
+    assert read_account(tmp_path / "none") == {}

@@ -1,0 +1,153 @@
+"""Who may train in a run directory, by which plan, and until when."""
+
+import dataclasses
+import signal
+import time
+
+import jax
+import pytest
+
+from commands import TINY, end, newest, run, start
+from jbatch.checkpoint import parameters_digest
+from jbatch.errors import Mistake
+from jbatch.experiment_file import load_experiment_file
+from jbatch.metrics import read_metrics
+from jbatch.opening import open_run
+from jbatch.progress import Lines
+from jbatch.run_directory import read_run
+from jbatch.stop import PhaseEnd
+from jbatch.train import fit, run_until
+from runs import without_times
+
+GROWING = load_experiment_file(TINY).variant("growing")
+ONE = jax.devices()[:1]
+
+
+def longer(experiment, **changes):
+    return dataclasses.replace(experiment, plan=dataclasses.replace(experiment.plan, **changes))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("run") / "undisturbed"
+    return fit(GROWING, directory, devices=ONE), directory
+
+
+def test_two_runs_in_one_directory_are_kept_apart(tmp_path):
+    with (
+        open_run(GROWING, tmp_path / "run", devices=ONE),
+        pytest.raises(Mistake, match=r"is in use by process \d+ on .+: wait for it, stop it"),
+    ):
+        fit(GROWING, tmp_path / "run", devices=ONE)
+    fit(GROWING, tmp_path / "run", devices=ONE)  # it is free again
+
+
+@pytest.mark.slow
+def test_a_second_command_names_the_process_that_trains_and_a_killed_one_holds_nothing(tmp_path):
+    command = ("train", TINY, "growing", "--run-dir", tmp_path / "run", "--plan.num-epochs", 4000)
+    first = start(*command)
+    while not (tmp_path / "run" / "metrics.jsonl").exists():
+        time.sleep(0.05)
+    code, _, err = end(start(*command))
+    assert (code, f"is in use by process {first.pid} on" in err) == (2, True), err
+    first.kill()
+    first.communicate()
+    again = start(*command)
+    while len(read_metrics(tmp_path / "run" / "metrics.jsonl")) < 3:
+        assert again.poll() is None, again.communicate()
+        time.sleep(0.05)
+    again.send_signal(signal.SIGTERM)
+    assert end(again)[0] == 75
+
+
+def test_another_plan_is_refused_with_what_differs_and_taken_if_accepted(tmp_path, capsys):
+    directory = tmp_path / "run"
+    with pytest.raises(PhaseEnd):
+        fit(GROWING, directory, devices=ONE, until_phase=1)
+    other = longer(GROWING, num_epochs=5, batch_sizes=(40, 80), max_batch_size=80)
+    before = (directory / "run.json").read_bytes(), (directory / "plan.txt").read_bytes()
+    with pytest.raises(Mistake) as refused:
+        fit(other, directory, devices=ONE)
+    said = str(refused.value)
+    assert "was begun with another plan: plan.num_epochs is 4 there and 5 here" in said
+    assert "\n-1        2 – 4        24     120 " in said
+    assert "\n+1        2 – 5        54      80 " in said
+    assert "or --accept-plan-change to go on by this plan from the examples seen" in said
+    assert before == ((directory / "run.json").read_bytes(), (directory / "plan.txt").read_bytes())
+
+    run = fit(other, directory, devices=ONE, progress=Lines(), accept_plan_change=True)
+    assert "goes on at update 74" in capsys.readouterr().err
+    assert run.plan.num_updates == 128
+    lines = read_metrics(directory / "metrics.jsonl")
+    assert [line["examples"] for line in lines if line["kind"] == "train"] == [
+        *(1500, 3000, 4500, 6000, 7500)
+    ]
+    assert read_run(directory)["plan_digest"] == run.plan.digest
+    # The same command goes on, as a launcher gives it again, and without the option too.
+    fit(other, directory, devices=ONE, accept_plan_change=True)
+    fit(other, directory, devices=ONE)
+
+
+def test_examples_between_two_updates_of_the_new_plan_are_named(tmp_path, capsys):
+    often = dataclasses.replace(GROWING, save_every=0.1)
+    with open_run(often, tmp_path / "run", devices=ONE) as run:
+        run_until(run, 80)
+    other = longer(often, batch_sizes=(40, 160), max_batch_size=160)
+    with open_run(other, tmp_path / "run", devices=ONE, accept_plan_change=True) as run:
+        assert run.examples == 3800
+    said = capsys.readouterr().err
+    assert "the run has seen 3,720 examples, and an update of this plan begins after 3,800" in said
+
+
+def test_more_than_the_plan_is_never_accepted(undisturbed, tmp_path):
+    _, directory = undisturbed
+    other = dataclasses.replace(longer(GROWING, num_epochs=5), seed=3)
+    with pytest.raises(Mistake, match=r"holds another run: .*seed is 0 there and 3 here"):
+        fit(other, directory, devices=ONE, accept_plan_change=True)
+
+
+def test_a_run_until_a_phase_is_the_same_run(undisturbed, tmp_path):
+    whole, directory = undisturbed
+    for _ in range(2):  # again it stops where it stands
+        with pytest.raises(PhaseEnd, match="phase 1 begins here, at update 74 of 98: saved"):
+            fit(GROWING, tmp_path / "run", devices=ONE, until_phase=1)
+    resumed = fit(GROWING, tmp_path / "run", devices=ONE)
+    assert parameters_digest(resumed.state.params) == parameters_digest(whole.state.params)
+    assert without_times(tmp_path / "run") == without_times(directory)
+    for phase in (0, 2):
+        with pytest.raises(Mistake, match=f"--until-phase is {phase}: this plan has 2 phases, gi"):
+            fit(GROWING, tmp_path / "run", devices=ONE, until_phase=phase)
+
+
+@pytest.mark.slow
+def test_a_command_until_a_phase_exits_with_3(tmp_path):
+    command = ("train", TINY, "growing", "--run-dir", tmp_path / "run")
+    code, out, err = end(start(*command, "--until-phase", 1))
+    assert (code, out) == (3, ""), err
+    assert newest(tmp_path / "run")[0] == 74
+    run(*command)
+    assert newest(tmp_path / "run")[0] == 98
+
+
+EDGES = sorted({edge + near for edge in (37, 74, 86, 98) for near in (-1, 0, 1)} - {99})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stopped_at", EDGES)
+def test_resumed_around_every_epoch_and_phase_boundary(undisturbed, tmp_path, stopped_at):
+    whole, directory = undisturbed
+    with open_run(GROWING, tmp_path / "run", devices=ONE) as begun:
+        run_until(begun, stopped_at)
+    resumed = fit(GROWING, tmp_path / "run", devices=ONE)
+    assert parameters_digest(resumed.state.params) == parameters_digest(whole.state.params)
+    assert without_times(tmp_path / "run") == without_times(directory)
+
+
+@pytest.mark.parametrize("platforms", ["cuda,cpu", "tpu,cpu", "tpu"])
+def test_a_platform_that_is_missing_is_not_replaced(tmp_path, platforms):
+    command = ("train", TINY, "growing", "--run-dir", tmp_path / "run")
+    code, _, err = end(start(*command, JAX_PLATFORMS=platforms))
+    assert code == 2
+    assert f"jbatch: JAX_PLATFORMS is {platforms}" in err
+    assert "Traceback" not in err
+    assert not (tmp_path / "run").exists()
