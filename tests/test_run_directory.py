@@ -92,11 +92,11 @@ def test_examples_between_two_updates_of_the_new_plan_are_named(tmp_path, capsys
     often = dataclasses.replace(GROWING, save_every=0.1)
     with open_run(often, tmp_path / "run", devices=ONE) as run:
         run_until(run, 80)
-    other = longer(often, batch_sizes=(40, 160), max_batch_size=160)
+    other = longer(often, batch_sizes=(40, 80), max_batch_size=80)
     with open_run(other, tmp_path / "run", devices=ONE, accept_plan_change=True) as run:
-        assert run.examples == 3800
+        assert run.examples == 3640
     said = capsys.readouterr().err
-    assert "the run has seen 3,720 examples, and an update of this plan begins after 3,800" in said
+    assert "the run has seen 3,600 examples, and an update of this plan begins after 3,640" in said
 
 
 def test_more_than_the_plan_is_never_accepted(undisturbed, tmp_path):
