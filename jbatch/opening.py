@@ -89,15 +89,7 @@ def open_run(
     """A run ready to go on from where it stands; see `train.fit`."""
     begun = time.perf_counter()
     devices = parallel.all_devices() if devices is None else devices
-    plan = experiment.plan.plan()
-    setup, data = cluster.together("data", lambda: make_setup(experiment, plan, devices))
-    plan.check(len(devices), ghost_batch(experiment.model))
-    passes = cut(
-        [phase.batch_size for phase in plan.phases],
-        len(devices),
-        ghost_batch(experiment.model),
-        experiment.micro_batch,
-    )
+    plan, setup, data, passes = cluster.together("data", lambda: _made(experiment, devices))
     if jax.process_count() > 1:
         cluster.check_same(_what_all_must_share(experiment, plan, setup, passes, data.digest()))
 
@@ -204,6 +196,20 @@ def make_setup(experiment: Experiment, plan: Plan, devices: Sequence[jax.Device]
         mapping=experiment.mapping,
     )
     return setup, data
+
+
+def _made(experiment: Experiment, devices: Sequence[jax.Device]):
+    """(plan, setup, data, passes of each batch size); Mistake if they do not fit together."""
+    plan = experiment.plan.plan()
+    setup, data = make_setup(experiment, plan, devices)
+    plan.check(len(devices), ghost_batch(experiment.model))
+    passes = cut(
+        [phase.batch_size for phase in plan.phases],
+        len(devices),
+        ghost_batch(experiment.model),
+        experiment.micro_batch,
+    )
+    return plan, setup, data, passes
 
 
 def _first(function: Callable[[], object]) -> None:

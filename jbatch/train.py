@@ -11,7 +11,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
-from jbatch import parallel
+from jbatch import cluster, parallel
 from jbatch.checkpoint import SaveFailed
 from jbatch.errors import Mistake
 from jbatch.evaluate import evaluate
@@ -64,15 +64,7 @@ def fit(
         Interrupted: on SIGTERM or Ctrl-C, after saving, or when another process is lost.
         PhaseEnd: when `until_phase` would begin, after saving.
     """
-    plan = experiment.plan.plan()
-    last = plan.num_updates
-    if until_phase is not None:
-        if not 1 <= until_phase < len(plan.phases):
-            raise Mistake(
-                f"--until-phase is {until_phase}: this plan has {len(plan.phases)} phases, give "
-                f"1 to {len(plan.phases) - 1}, or none to train to the end"
-            )
-        last = plan.phases[until_phase].first_update
+    last = cluster.together("the plan", lambda: _last_update(experiment, until_phase))
     with (
         _outer_failures_said(directory),
         open_run(
@@ -92,13 +84,26 @@ def fit(
                 f"the state after {run.update:,} updates could not be saved ({run.unsaved}): "
                 f"{_kept(run)}; free some space, {AGAIN}"
             )
-        if last < plan.num_updates:
+        if last < run.plan.num_updates:
             raise PhaseEnd(
                 f"phase {until_phase} begins here, at update {run.update:,} of "
-                f"{plan.num_updates:,}: saved; the same command without --until-phase goes on, on "
-                "as many devices as you like"
+                f"{run.plan.num_updates:,}: saved; the same command without --until-phase goes "
+                "on, on as many devices as you like"
             )
     return run
+
+
+def _last_update(experiment: Experiment, until_phase: int | None) -> int:
+    """How many updates are to be taken in all."""
+    plan = experiment.plan.plan()
+    if until_phase is None:
+        return plan.num_updates
+    if not 1 <= until_phase < len(plan.phases):
+        raise Mistake(
+            f"--until-phase is {until_phase}: this plan has {len(plan.phases)} phases, give 1 to "
+            f"{len(plan.phases) - 1}, or none to train to the end"
+        )
+    return plan.phases[until_phase].first_update
 
 
 def run_until(run: Run, last: int) -> None:

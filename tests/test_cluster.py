@@ -227,7 +227,8 @@ def test_a_process_that_does_not_come_is_waited_for_so_long(tmp_path):
 DIFFERENT = {
     "pmap": ("--mapping", "pmap", "pmap, which is for one process, and here are 2: give --m"),
     "experiment": ("--seed", 3, "the experiment differs between processes: "),
-    "plan": ("--plan.batch-sizes", 40, "the plan differs between processes: "),
+    "plan": ("--plan.num-epochs", 5, "the plan differs between processes: "),
+    "mistake": ("--plan.batch-sizes", 41, "batch_sizes"),
     "program": ("--micro-batch", 20, "the experiment differs between processes: "),
     "directory": ("--run-dir", "elsewhere", "a --run-dir on a file system that all hosts share"),
 }
@@ -237,8 +238,10 @@ DIFFERENT = {
 @pytest.mark.parametrize(("option", "value", "message"), DIFFERENT.values(), ids=DIFFERENT)
 def test_processes_that_would_train_different_things_do_not_begin(tmp_path, option, value, message):
     value = tmp_path / value if option == "--run-dir" else value
-    command = (TINY, "growing", "--run-dir", tmp_path / "run")
-    processes = start_all(2, *command, each=((), (option, value)))
+    (tmp_path / "trace").mkdir()
+    command = (TRACED, "growing", "--run-dir", tmp_path / "run")
+    each = ((), (option, value))
+    processes = start_all(2, *command, each=each, TRACE=str(tmp_path / "trace"))
     for code, _, err in end_all(processes):
         assert code == 2, err
         assert message in err

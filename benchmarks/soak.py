@@ -1,0 +1,119 @@
+"""A run that is killed again and again, against one that is left alone.
+
+Starts `jbatch train experiments/digits.py increasing`, kills it (SIGKILL) at a random moment, and
+again, until it was killed so many times or has finished; then lets it finish. Parameters and
+metrics must come out bit for bit as without a kill. Prints what the kills met and what they cost.
+
+    python -m benchmarks.soak                      50 kills, about 8 minutes on two cores
+    python -m benchmarks.soak --quick              5
+"""
+
+import json
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from jbatch.goodput import AWAY, account_text, read_account
+from jbatch.metrics import read_metrics
+from jbatch.tables import text_table
+
+EXPERIMENT = ("experiments/digits.py", "increasing")
+TIMED = {"seconds", "updates_per_second", "examples_per_second", "goodput", "input_wait"}
+
+
+@dataclass(frozen=True)
+class Options:
+    """Kill a run at random moments, and see that it ends as if nothing had been."""
+
+    kills: int = 50
+    """How often."""
+    epochs: int = 10_000
+    """Of the run: long enough for all of them."""
+    most_seconds: float = 6.0
+    """After a start, at most, that a kill comes."""
+    seed: int = 0
+    """Of the moments."""
+    quick: bool = False
+    """Five kills of a short run."""
+    json: Path | None = None
+    """Where to write the figures."""
+
+
+def start(directory: Path, epochs: int) -> subprocess.Popen:
+    """The run under way."""
+    options = ["--plan.num-epochs", str(epochs), "--save-every", "50"]
+    options += ["--eval-every", "70", "--log-every", "10"]
+    command = (sys.executable, "-m", "jbatch", "train", *EXPERIMENT, "--run-dir", directory)
+    output = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    return subprocess.Popen([*command, *options], text=True, **output)
+
+
+def finish(directory: Path, epochs: int) -> float:
+    """Seconds that the rest of a run takes."""
+    begun = time.monotonic()
+    process = start(directory, epochs)
+    _, said = process.communicate()
+    if process.returncode:
+        raise SystemExit(said)
+    return time.monotonic() - begun
+
+
+def outcome(directory: Path) -> tuple[str, list[dict]]:
+    """Digest of the final parameters, and the metrics without times."""
+    command = (sys.executable, "-m", "jbatch", "eval", directory, "--json")
+    values = json.loads(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
+    lines = [
+        {name: value for name, value in line.items() if name not in TIMED}
+        for line in read_metrics(directory / "metrics.jsonl")
+    ]
+    return values["parameters_digest"], lines
+
+
+def met(directory: Path) -> str:
+    """Where a kill met the run."""
+    if not (directory / "run.json").exists():
+        return "before the run directory was made"
+    if list((directory / "checkpoints").glob("*-tmp*")):
+        return "while a checkpoint was written"
+    return "at another moment"
+
+
+def main(options: Options) -> None:
+    kills, epochs = (5, 2_000) if options.quick else (options.kills, options.epochs)
+    draw = random.Random(options.seed).uniform
+    with tempfile.TemporaryDirectory() as folder:
+        alone, killed = Path(folder, "alone"), Path(folder, "killed")
+        undisturbed = finish(alone, epochs)
+        moments, begun = Counter(), time.monotonic()
+        while moments.total() < kills:
+            process = start(killed, epochs)
+            time.sleep(draw(0, options.most_seconds))
+            process.kill()
+            process.communicate()
+            if process.returncode == 0:
+                raise SystemExit(f"it finished after {moments.total()} kills: give more --epochs")
+            moments[met(killed)] += 1
+        finish(killed, epochs)
+        disturbed = time.monotonic() - begun
+        same = outcome(killed) == outcome(alone)
+        account = read_account(killed / "goodput.jsonl")
+    print(text_table(("killed", "times"), [(what, str(n)) for what, n in moments.most_common()]))
+    print(f"\nalone {undisturbed:.0f} s, with {moments.total()} kills {disturbed:.0f} s")
+    print(account_text(account))
+    print(f"parameters and metrics bit for bit the same: {'yes' if same else 'NO'}")
+    if options.json is not None:
+        figures = {"kills": moments, "account": account, "away": account.get(AWAY, 0.0)}
+        options.json.write_text(json.dumps(figures | {"same": same}, indent=2) + "\n")
+    if not same:
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options, description=__doc__))
