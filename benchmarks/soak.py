@@ -4,7 +4,7 @@ Starts `jbatch train experiments/digits.py increasing`, kills it (SIGKILL) at a 
 again, until it was killed so many times or has finished; then lets it finish. Parameters and
 metrics must come out bit for bit as without a kill. Prints what the kills met and what they cost.
 
-    python -m benchmarks.soak                      50 kills, about 8 minutes on two cores
+    python -m benchmarks.soak                      50 kills, about 6 minutes on two cores
     python -m benchmarks.soak --quick              5
 """
 
@@ -34,7 +34,7 @@ class Options:
 
     kills: int = 50
     """How often."""
-    epochs: int = 10_000
+    epochs: int = 60_000
     """Of the run: long enough for all of them."""
     most_seconds: float = 6.0
     """After a start, at most, that a kill comes."""
@@ -86,7 +86,7 @@ def met(directory: Path) -> str:
 
 
 def main(options: Options) -> None:
-    kills, epochs = (5, 2_000) if options.quick else (options.kills, options.epochs)
+    kills, epochs = (5, 15_000) if options.quick else (options.kills, options.epochs)
     draw = random.Random(options.seed).uniform
     with tempfile.TemporaryDirectory() as folder:
         alone, killed = Path(folder, "alone"), Path(folder, "killed")
