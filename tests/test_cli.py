@@ -105,6 +105,7 @@ def test_report_of_a_run_is_one_file_that_needs_no_other(trained, jbatch):
     assert code == 0
     assert out.strip() == str(trained / "report.html")
     assert "growing, seed 0" in page
+    assert re.search(r"growing seed 0: goodput \d+\.\d% of \d+\.\d s: training ", page)
     assert page.count("data:image/svg+xml;base64,") == 8
     assert not re.search(r"(src|href)=\"(?!data:)", page)
     for name in ("batch_size", "learning_rate", "test_accuracy_updates", "updates"):

@@ -30,10 +30,10 @@ def folder(tmp_path_factory):
     return write_folder(tmp_path_factory.mktemp("photographs"), 96, 25)
 
 
-def experiment_of(folder, **options):
+def experiment_of(folder, workers=0, **options):
     experiment = load_experiment_file(FILE).variant("growing")
     source = dataclasses.replace(experiment.data.source, path=folder)
-    data = dataclasses.replace(experiment.data, source=source, workers=0, **options)
+    data = dataclasses.replace(experiment.data, source=source, workers=workers, **options)
     return dataclasses.replace(experiment, data=data)
 
 
@@ -54,11 +54,12 @@ def test_a_run_on_photographs_learns_and_says_what_it_waited_for(undisturbed):
 
 @pytest.mark.parametrize("stopped_at", [36, 37])
 def test_resumed_is_undisturbed_bit_for_bit(folder, undisturbed, tmp_path, stopped_at):
-    """At the boundary of the phases, and after it, from an older checkpoint."""
+    """At the boundary of the phases, and after it from an older checkpoint; by other workers."""
     whole, directory = undisturbed
     with open_run(experiment_of(folder), tmp_path / "run", devices=jax.devices()[:1]) as begun:
         run_until(begun, stopped_at)
-    resumed = fit(experiment_of(folder), tmp_path / "run", devices=jax.devices()[:1])
+    resuming = experiment_of(folder, workers=37 - stopped_at)
+    resumed = fit(resuming, tmp_path / "run", devices=jax.devices()[:1])
     assert parameters_digest(resumed.state.params) == parameters_digest(whole.state.params)
     assert without_times(tmp_path / "run") == without_times(directory)
 

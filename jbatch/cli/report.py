@@ -10,6 +10,7 @@ from jbatch.cli.arguments import remake, run_directory
 from jbatch.errors import Mistake
 from jbatch.experiment import Experiment
 from jbatch.experiment_file import ExperimentFile
+from jbatch.goodput import read_account
 from jbatch.metrics import read_metrics
 from jbatch.report.records import Record
 from jbatch.run_directory import read_run
@@ -67,6 +68,7 @@ def record_of(directory: Path, variant: str, experiment: Experiment) -> Record:
         plan=experiment.plan.plan(),
         lines=read_metrics(directory / "metrics.jsonl"),
         environment=read_run(directory)["environment"],
+        account=read_account(directory / "goodput.jsonl"),
     )
 
 

@@ -8,6 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from jbatch.experiment import Comparison
 from jbatch.files import write_whole
+from jbatch.goodput import account_text
 from jbatch.plan_table import plan_text
 from jbatch.report.curves import compare_curves
 from jbatch.report.records import Record, find, summarize
@@ -63,6 +64,11 @@ def write_report(
         plans=[
             (variant, plan_text(record.plan, record.experiment.plan.decaying().plan().num_updates))
             for variant, record in plans.items()
+        ],
+        accounts=[
+            f"{record.variant} seed {record.seed}: {account_text(record.account)}"
+            for record in records
+            if record.account
         ],
         environment="; ".join(made),
     )

@@ -22,6 +22,7 @@ class Record:
     plan: Plan
     lines: Sequence[Mapping]  # of metrics.jsonl
     environment: Mapping
+    account: Mapping[str, float]  # seconds, by what they were spent on
 
     @property
     def seed(self) -> int:

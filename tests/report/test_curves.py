@@ -27,7 +27,7 @@ def record(variant, seed, losses, short=0.0):
         at = {"epoch": number - short, "update": 10 * number}
         lines.append({"kind": "train", "loss": loss, **at})
         lines.append({"kind": "eval", "accuracy": 1 - loss, **at})
-    return Record(TINY.parent, variant, replace(GROWING, seed=seed), PLAN, lines, {})
+    return Record(TINY.parent, variant, replace(GROWING, seed=seed), PLAN, lines, {}, {})
 
 
 def test_differences_are_paired_and_measured_in_the_noise_between_seeds():

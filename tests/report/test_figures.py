@@ -37,7 +37,7 @@ def record(variant, growth=2.0, losses=(0.5, 0.3)):
         for epoch, loss in enumerate(losses)
         for kind, name, value in (("train", "loss", loss), ("eval", "accuracy", 1 - loss))
     ]
-    return Record(TINY.parent, variant, GROWING, plan, lines, {})
+    return Record(TINY.parent, variant, GROWING, plan, lines, {}, {})
 
 
 def curves(figure):
