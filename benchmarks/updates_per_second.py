@@ -171,7 +171,7 @@ def on_ready_batches(setup, layout: Layout) -> Callable:
         return step.apply(setup.task, state, step.gather(setup.task, layout, state, batch), *told)
 
     state = jax.eval_shape(partial(step.init, setup.task), np.uint32(0))
-    return parallel.compile_over_devices(
+    return parallel.Mapped(
         update,
         setup.mesh,
         setup.mapping,
@@ -179,7 +179,7 @@ def on_ready_batches(setup, layout: Layout) -> Callable:
         per_device=(False, True, False),
         per_device_out=(False, False),
         donate=(0,),
-    )
+    ).compile()
 
 
 def ready_batches(setup, layout: Layout) -> list[Batch]:

@@ -13,6 +13,7 @@ from jbatch import parallel, step
 from jbatch.data.inputs import Inputs
 from jbatch.layout import AXIS, Layout
 from jbatch.micro_batch import Passes
+from jbatch.parallel import Mapped
 from jbatch.step import State, Sums, Task, Totals
 
 
@@ -100,19 +101,19 @@ def zero_sums(setup: Setup):
 @cache
 def update(setup: Setup, layout: Layout):
     """(state, how, *inputs) → (state, loss): an update in one pass."""
-    return parallel.compile_over_devices(**_mapped_update(setup, layout))
+    return _mapped_update(setup, layout).compile()
 
 
 @cache
 def accumulate(setup: Setup, layout: Layout):
     """(state, sums, *inputs) → (sums, loss of each device): one pass of several."""
-    return parallel.compile_over_devices(**_mapped_accumulate(setup, layout))
+    return _mapped_accumulate(setup, layout).compile()
 
 
 @cache
 def apply(setup: Setup):
     """(state, sums, how) → (state, sums of no example, loss): the end of an update."""
-    return parallel.compile_over_devices(
+    return Mapped(
         partial(_apply, setup),
         setup.mesh,
         setup.mapping,
@@ -120,7 +121,7 @@ def apply(setup: Setup):
         per_device=(False, True, False),
         per_device_out=(False, True, False),
         donate=(0, 1),
-    )
+    ).compile()
 
 
 @cache
@@ -128,45 +129,45 @@ def evaluate(setup: Setup):
     """(params, stats, *inputs) → (totals,): of one pass."""
     state = _state(setup)
     inputs = setup.inputs.evaluation_shapes(setup.evaluation_size, setup.devices)
-    return parallel.compile_over_devices(
+    return Mapped(
         partial(_evaluate, setup),
         setup.mesh,
         setup.mapping,
         (state.params, state.stats, *inputs),
         per_device=(False, False, *setup.inputs.evaluation_per_device),
         per_device_out=(False,),
-    )
+    ).compile()
 
 
 def digest(setup: Setup, passes: Passes) -> str:
     """SHA-256 of a training pass's program as it is given to the compiler."""
     mapped = _mapped_update if passes.fused else _mapped_accumulate
-    lowered, _ = parallel.lower_over_devices(**mapped(setup, passes.layouts[0]))
+    lowered, _ = mapped(setup, passes.layouts[0]).lower()
     return hashlib.sha256(lowered.as_text().encode()).hexdigest()
 
 
-def _mapped_update(setup: Setup, layout: Layout) -> dict:
-    return {
-        "function": partial(_update, setup, layout),
-        "mesh": setup.mesh,
-        "mapping": setup.mapping,
-        "arguments": (_state(setup), _HOW, *setup.inputs.shapes(layout)),
-        "per_device": (False, False, *setup.inputs.per_device),
-        "per_device_out": (False, False),
-        "donate": (0,),
-    }
+def _mapped_update(setup: Setup, layout: Layout) -> Mapped:
+    return Mapped(
+        partial(_update, setup, layout),
+        setup.mesh,
+        setup.mapping,
+        (_state(setup), _HOW, *setup.inputs.shapes(layout)),
+        per_device=(False, False, *setup.inputs.per_device),
+        per_device_out=(False, False),
+        donate=(0,),
+    )
 
 
-def _mapped_accumulate(setup: Setup, layout: Layout) -> dict:
-    return {
-        "function": partial(_accumulate, setup, layout),
-        "mesh": setup.mesh,
-        "mapping": setup.mapping,
-        "arguments": (_state(setup), _sums(setup), *setup.inputs.shapes(layout)),
-        "per_device": (False, True, *setup.inputs.per_device),
-        "per_device_out": (True, True),
-        "donate": (1,),
-    }
+def _mapped_accumulate(setup: Setup, layout: Layout) -> Mapped:
+    return Mapped(
+        partial(_accumulate, setup, layout),
+        setup.mesh,
+        setup.mapping,
+        (_state(setup), _sums(setup), *setup.inputs.shapes(layout)),
+        per_device=(False, True, *setup.inputs.per_device),
+        per_device_out=(True, True),
+        donate=(1,),
+    )
 
 
 _HOW = jax.ShapeDtypeStruct((3,), np.float32)

@@ -1,6 +1,7 @@
 """The one place where functions written for one device are mapped over all of them."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
@@ -53,99 +54,64 @@ def local_rows(mesh: Mesh) -> list[int]:
     return sorted(index.indices(mesh.size)[0] for (index,) in indices)
 
 
-def compile_over_devices(
-    function: Callable,
-    mesh: Mesh,
-    mapping: Mapping,
-    arguments: Sequence,
-    *,
-    per_device: Sequence[bool],
-    per_device_out: Sequence[bool],
-    donate: Sequence[int] = (),
-) -> Callable:
-    """Compile `function` of one device, mapped over the mesh's axis `layout.AXIS`.
+@dataclass(frozen=True)
+class Mapped:
+    """A function of one device, mapped over the mesh's axis `layout.AXIS`."""
 
-    Args:
-        function: takes and returns (as a tuple) pytrees without a device axis.
-        mesh: the devices.
-        mapping: "shard_map" under jit, or "pmap"; they compute the same.
-        arguments: shapes and dtypes of the compiled function's arguments.
-        per_device: for each argument, whether it differs by device: then its leaves have a leading
-            axis of one entry a device outside; the others are the same everywhere.
-        per_device_out: the same for each result.
-        donate: arguments whose memory the results may take.
+    function: Callable  # takes and returns (as a tuple) pytrees without a device axis
+    mesh: Mesh
+    mapping: Mapping  # "shard_map" under jit, or "pmap"; they compute the same
+    arguments: Sequence  # shapes and dtypes of the compiled function's arguments
+    # For each argument, whether it differs by device: then its leaves have a leading axis of one
+    # entry a device outside; the others are the same everywhere.
+    per_device: Sequence[bool]
+    per_device_out: Sequence[bool]  # the same for each result
+    donate: Sequence[int] = ()  # arguments whose memory the results may take
 
-    Returns:
-        The executable: it never compiles again, and refuses other shapes.
-    """
-    lowered, bound = lower_over_devices(
-        function,
-        mesh,
-        mapping,
-        arguments,
-        per_device=per_device,
-        per_device_out=per_device_out,
-        donate=donate,
-    )
-    executable = lowered.compile()
-    return partial(executable, *bound) if bound else executable
+    def compile(self) -> Callable:
+        """The executable: it never compiles again, and refuses other shapes."""
+        lowered, bound = self.lower()
+        executable = lowered.compile()
+        return partial(executable, *bound) if bound else executable
 
+    def lower(self) -> tuple[jax.stages.Lowered, tuple]:
+        """What `compile` compiles, and the first arguments of what comes of that."""
+        return self._lower_pmap() if self.mapping == "pmap" else self._lower_shard_map()
 
-def lower_over_devices(
-    function: Callable,
-    mesh: Mesh,
-    mapping: Mapping,
-    arguments: Sequence,
-    *,
-    per_device: Sequence[bool],
-    per_device_out: Sequence[bool],
-    donate: Sequence[int] = (),
-) -> tuple[jax.stages.Lowered, tuple]:
-    """What `compile_over_devices` compiles, and the first arguments of what comes of it."""
-    if mapping == "pmap":
-        return _lower_pmap(
-            function,
-            mesh,
-            arguments,
-            per_device=per_device,
-            per_device_out=per_device_out,
-            donate=donate,
+    def _lower_shard_map(self) -> tuple[jax.stages.Lowered, tuple]:
+        def on_block(*arguments):
+            local = [
+                jax.tree.map(lambda leaf: leaf[0], argument) if differs else argument
+                for argument, differs in zip(arguments, self.per_device, strict=True)
+            ]
+            results = self.function(*local)
+            return tuple(
+                jax.tree.map(lambda leaf: leaf[None], result) if differs else result
+                for result, differs in zip(results, self.per_device_out, strict=True)
+            )
+
+        def specs(flags):
+            return tuple(PartitionSpec(AXIS) if differs else PartitionSpec() for differs in flags)
+
+        # With check_vma, the gradient of a replicated parameter would be summed leaf by leaf.
+        mapped = jax.shard_map(
+            on_block,
+            mesh=self.mesh,
+            in_specs=specs(self.per_device),
+            out_specs=specs(self.per_device_out),
+            check_vma=False,
         )
+        return jax.jit(mapped, donate_argnums=tuple(self.donate)).lower(*self.arguments), ()
 
-    def on_block(*arguments):
-        local = [
-            jax.tree.map(lambda leaf: leaf[0], argument) if differs else argument
-            for argument, differs in zip(arguments, per_device, strict=True)
-        ]
-        results = function(*local)
-        return tuple(
-            jax.tree.map(lambda leaf: leaf[None], result) if differs else result
-            for result, differs in zip(results, per_device_out, strict=True)
+    def _lower_pmap(self) -> tuple[jax.stages.Lowered, tuple]:
+        # pmap wants one argument at least that differs by device.
+        index = jax.device_put(np.arange(self.mesh.size, dtype=np.int32), split(self.mesh))
+        mapped = jax.pmap(
+            lambda _, *rest: self.function(*rest),
+            axis_name=AXIS,
+            in_axes=(0, *(0 if differs else None for differs in self.per_device)),
+            out_axes=tuple(0 if differs else None for differs in self.per_device_out),
+            devices=list(self.mesh.devices.flat),
+            donate_argnums=tuple(number + 1 for number in self.donate),
         )
-
-    def specs(flags):
-        return tuple(PartitionSpec(AXIS) if differs else PartitionSpec() for differs in flags)
-
-    # With check_vma, the gradient of a replicated parameter would be summed leaf by leaf.
-    mapped = jax.shard_map(
-        on_block,
-        mesh=mesh,
-        in_specs=specs(per_device),
-        out_specs=specs(per_device_out),
-        check_vma=False,
-    )
-    return jax.jit(mapped, donate_argnums=tuple(donate)).lower(*arguments), ()
-
-
-def _lower_pmap(function, mesh, arguments, *, per_device, per_device_out, donate):
-    # pmap wants one argument at least that differs by device.
-    index = jax.device_put(np.arange(mesh.size, dtype=np.int32), split(mesh))
-    mapped = jax.pmap(
-        lambda _, *rest: function(*rest),
-        axis_name=AXIS,
-        in_axes=(0, *(0 if differs else None for differs in per_device)),
-        out_axes=tuple(0 if differs else None for differs in per_device_out),
-        devices=list(mesh.devices.flat),
-        donate_argnums=tuple(number + 1 for number in donate),
-    )
-    return mapped.lower(index, *arguments), (index,)
+        return mapped.lower(index, *self.arguments), (index,)

@@ -65,14 +65,14 @@ def ids_on_devices(plan, devices, limit, mapping, permuted=False):
         def labels_and_places(*arguments):
             return inputs.batch(layout, *arguments).labels, layout.places(jax.lax.axis_index(AXIS))
 
-        return parallel.compile_over_devices(
+        return parallel.Mapped(
             labels_and_places,
             mesh,
             mapping,
             inputs.shapes(layout),
             per_device=inputs.per_device,
             per_device_out=(True, True),
-        )
+        ).compile()
 
     ids = []
     for update in range(plan.num_updates):

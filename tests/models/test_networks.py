@@ -222,7 +222,7 @@ def test_the_large_networks_train(model, shape):
     task = task_of(model, shape)
     state = jax.jit(partial(step.init, task))(np.uint32(0))
     batch = batch_of(task)
-    mapped = compile.parallel.compile_over_devices(
+    mapped = compile.parallel.Mapped(
         lambda state, batch: step.apply(
             task, state, step.gather(task, Layout(8, 1, 8), state, batch), 0.02, 8.0, 1.0
         ),
@@ -231,7 +231,7 @@ def test_the_large_networks_train(model, shape):
         jax.eval_shape(lambda: (state, batch)),
         per_device=(False, False),
         per_device_out=(False, False),
-    )
+    ).compile()
     losses = []
     for _ in range(6):
         state, loss = mapped(state, batch)
