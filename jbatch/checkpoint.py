@@ -1,6 +1,7 @@
 """Saving and restoring a run's state, through Orbax."""
 
 import hashlib
+import json
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ import numpy as np
 
 from jbatch import cluster
 from jbatch.errors import Mistake
+from jbatch.files import appears
 from jbatch.step import State
 
 MOST_KEPT = 2  # and never fewer while the next is being written
@@ -85,7 +87,9 @@ class Checkpoints:
             Mistake: if there are some, and none is whole.
         """
         damaged = {}
-        for examples in sorted(self._manager.all_steps(), reverse=True):
+        found = json.dumps(sorted(self._manager.all_steps(), reverse=True))
+        # A network file system may show a process the newest later than the others.
+        for examples in json.loads(cluster.exchange("checkpoints", found)[0]):
             try:
                 state, problem = self._read(examples, like), ""
             except Exception as error:  # damage shows in as many ways as there are layers below
@@ -94,7 +98,10 @@ class Checkpoints:
             if not problem:
                 self._move_aside(damaged)
                 for other, why in damaged.items():
-                    self._say(f"the checkpoint of {other:,} examples is damaged ({why})")
+                    self._say(
+                        f"the checkpoint of {other:,} examples is damaged ({why}): that of "
+                        f"{examples:,} is used"
+                    )
                 return Restored(examples, state)
             damaged[examples] = problem
         if not damaged:
@@ -127,6 +134,8 @@ class Checkpoints:
     def _read(self, examples: int, like: State) -> State:
         import orbax.checkpoint as ocp
 
+        appears(self._directory / str(examples))
+        self._manager.reload()
         target = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding),
             {"state": like, "checksum": checksum(like)},
@@ -179,7 +188,9 @@ def _words(leaf: jax.Array) -> jax.Array:
 
 
 def _in_short(error: Exception) -> str:
-    """What an error says, of tensorstore's nested ones the innermost."""
+    """What an error says, of Orbax's and tensorstore's nested ones the innermost."""
+    while error.__cause__ is not None:
+        error = error.__cause__
     first = (str(error).strip() or type(error).__name__).split(" [")[0].splitlines()[0]
     return first.rpartition(": ")[2] if re.match("[A-Z_]+: ", first) else first[:300]
 

@@ -41,6 +41,7 @@ def join(coordinator: str | None, num_processes: int | None, process_id: int | N
 
     Raises:
         Mistake: if nothing was found, or what was given does not fit together.
+        Interrupted: if the others cannot be reached.
     """
     with _words("the other processes to join", JOIN_SECONDS):
         try:
@@ -52,7 +53,9 @@ def join(coordinator: str | None, num_processes: int | None, process_id: int | N
                 heartbeat_timeout_seconds=LOST_SECONDS,
                 shutdown_timeout_seconds=EXIT_SECONDS,
             )
-        except (ValueError, TypeError, RuntimeError) as error:
+        except RuntimeError as error:  # a port that is still held, a host that does not answer
+            raise Interrupted(f"cannot join the cluster ({error}): start all again") from error
+        except (ValueError, TypeError) as error:
             raise Mistake(
                 f"cannot join a cluster ({error}): JAX finds Cloud TPU, GKE, SLURM and Open MPI by "
                 "itself; elsewhere give --coordinator HOST:PORT --num-processes N --process-id I"
@@ -73,12 +76,12 @@ def exchange(what: str, text: str) -> list[str]:
     Raises:
         Interrupted: if one does not come in time.
     """
-    count = jax.process_count()
-    if count == 1:
+    if not jax.distributed.is_initialized():
         return [text]
     from jax._src.distributed import global_state
 
-    key = f"jbatch/{next(_numbers)}"
+    count = jax.process_count()
+    key = f"jbatch/{next(_numbers)} {what}"
     global_state.client.key_value_set(f"{key}/{jax.process_index()}", text)
     begun = said = time.monotonic()
     while True:
@@ -145,7 +148,7 @@ def all_ended() -> bool:
 
 def first() -> bool:
     """Whether this is the process that writes."""
-    return jax.process_index() == 0
+    return not jax.distributed.is_initialized() or jax.process_index() == 0
 
 
 @contextmanager

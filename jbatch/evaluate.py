@@ -17,6 +17,7 @@ from jbatch.drive import InFlight
 from jbatch.errors import Mistake
 from jbatch.experiment import Experiment
 from jbatch.opening import make_setup
+from jbatch.run_directory import differences
 from jbatch.step import State
 
 
@@ -53,6 +54,9 @@ def evaluate_newest(experiment: Experiment, directory: Path) -> tuple[int, Evalu
     """(updates taken, evaluation, digest of the parameters) of a run's newest checkpoint."""
     if not (directory / "checkpoints").is_dir():
         raise Mistake(f"{directory} has no checkpoint yet: train it first")
+    other = [name for name in differences(directory, experiment) if not name.startswith("data")]
+    if other:
+        raise Mistake(f"{directory} holds another run than is to be evaluated: {'; '.join(other)}")
     plan = experiment.plan.plan()
     setup, data = make_setup(experiment, plan, parallel.all_devices())
     say = partial(print, "jbatch: warning:", file=sys.stderr)

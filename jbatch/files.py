@@ -1,6 +1,9 @@
 """Writing files."""
 
+import time
 from pathlib import Path
+
+SECONDS_TO_APPEAR = 60  # of a file on another host: network file systems look again that often
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -8,3 +11,13 @@ def write_whole(path: Path, text: str) -> None:
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_text(text)
     temporary.replace(path)
+
+
+def appears(path: Path) -> bool:
+    """Whether what another process has made is seen by this one, soon or now."""
+    until = time.monotonic() + SECONDS_TO_APPEAR
+    while not path.exists():
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.1)
+    return True

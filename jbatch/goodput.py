@@ -1,11 +1,14 @@
 """Where a run's wall time went, over all its starts: the part that trained is its goodput."""
 
 import json
+import os
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from jbatch.errors import Mistake
+from jbatch.files import write_whole
 from jbatch.json_lines import read_json_lines
 
 LOST = "lost"  # work that a kill took, since it was after the checkpoint that was gone on from
@@ -20,10 +23,13 @@ class Ledger:
     seen. A restart goes on from the last line of the checkpoint that it restored.
     """
 
-    def __init__(self, path: Path, examples: int):
-        """Open it for a run that goes on after so many examples."""
-        self.seconds = _resumed(read_json_lines(path), examples, time.time())
-        self._file = path.open("a")
+    def __init__(self, path: Path | None, examples: int):
+        """Open it for a run that goes on after so many examples; None to keep it in memory."""
+        lines = [] if path is None else _lines(path)
+        self.seconds = _resumed(lines, examples, time.time())
+        if path is not None:  # without the end that a kill has cut
+            write_whole(path, "".join(json.dumps(line) + "\n" for line in lines))
+        self._file = (Path(os.devnull) if path is None else path).open("a")
         self._next = 0.0
         self.write(examples)
 
@@ -64,8 +70,18 @@ def account_text(seconds: Mapping[str, float]) -> str:
 
 def read_account(path: Path) -> dict[str, float]:
     """Seconds by what they were spent on, as far as the run is; empty if nothing is known."""
-    lines = read_json_lines(path)
+    lines = _lines(path)
     return lines[-1]["seconds"] if lines else {}
+
+
+def _lines(path: Path) -> list[dict]:
+    """Those that are whole: an account is not worth a run."""
+    try:
+        lines = read_json_lines(path)
+    except Mistake:
+        return []
+    whole = {"time", "examples", "seconds"}
+    return [line for line in lines if whole <= line.keys() and isinstance(line["seconds"], dict)]
 
 
 def _resumed(lines: list[dict], examples: int, now: float) -> dict[str, float]:

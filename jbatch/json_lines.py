@@ -23,6 +23,6 @@ def read_json_lines(path: Path) -> list[dict]:
             lines.append(dict(json.loads(text)))
         except (ValueError, TypeError) as error:
             raise Mistake(
-                f"{path} line {number} is damaged ({error}): restore the file or remove the run"
+                f"{path} line {number} is damaged ({error}): restore or remove that file"
             ) from error
     return lines

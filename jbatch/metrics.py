@@ -51,7 +51,7 @@ def read_metrics(path: Path) -> list[dict]:
         whole = {"update": int, "examples": int, "kind": str}
         if any(not isinstance(line.get(name), kind) for name, kind in whole.items()):
             raise Mistake(
-                f"{path} line {number} is damaged (it is no line of metrics): restore the file or "
-                "remove the run"
+                f"{path} line {number} is damaged (it is no line of metrics): restore or remove "
+                "that file"
             )
     return lines

@@ -4,7 +4,6 @@ import dataclasses
 import hashlib
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -113,13 +112,15 @@ def open_run(
                     f"the run has seen {examples:,} examples, and an update of this plan begins "
                     f"after {plan.position(update):,}: those between are left out"
                 )
+        elif (directory / "goodput.jsonl").exists():
+            warnings.append("the run was begun before, and has no checkpoint: it begins anew")
         metrics, standing = None, {}
         if cluster.first():
             metrics = stack.enter_context(closing(MetricsLog(directory, examples)))
             standing = {"seconds": metrics.seconds_before, "evaluated": metrics.evaluated}
         standing = json.loads(cluster.exchange("metrics", json.dumps(standing))[0])
         evaluated = examples is not None and standing["evaluated"] == examples
-        account = directory / "goodput.jsonl" if cluster.first() else Path(os.devnull)
+        account = directory / "goodput.jsonl" if cluster.first() else None
         ledger = stack.enter_context(closing(Ledger(account, examples or 0)))
         if progress is None or not cluster.first():
             progress = Lines(math.inf) if cluster.first() else Quiet(jax.process_index())

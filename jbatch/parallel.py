@@ -21,8 +21,8 @@ def all_devices() -> list[jax.Device]:
     advice = "give another, or install JAX for it, as pip install 'jbatch[cuda]'"
     try:
         devices = jax.devices()
-    except RuntimeError as error:
-        said = str(error).splitlines()[0]
+    except (RuntimeError, AssertionError) as error:  # which of them depends on the platform
+        said = (str(error) or "no device").splitlines()[0]
         raise Mistake(f"JAX_PLATFORMS is {asked}, which is not here ({said}): {advice}") from error
     first = asked.partition(",")[0]
     if first not in ("", "cpu") and devices[0].platform == "cpu":  # where JAX falls back silently

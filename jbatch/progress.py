@@ -33,7 +33,9 @@ class Lines:
             time.monotonic(),
             plan.position(update),
         )
-        if update:
+        if update == plan.num_updates:
+            self._print("is finished already")
+        elif update:
             self._print(f"goes on at update {update:,}")
 
     def say(self, text: str) -> None:

@@ -18,7 +18,6 @@ import hashlib
 import json
 import os
 import platform
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,12 +31,10 @@ import numpy as np
 from jbatch import trust
 from jbatch.errors import Mistake
 from jbatch.experiment import Experiment
-from jbatch.files import write_whole
+from jbatch.files import appears, write_whole
 from jbatch.machine import usable_cores
 from jbatch.plan import Plan
 from jbatch.plan_table import plan_text
-
-SECONDS_TO_APPEAR = 60  # of a file on another host: network file systems look again that often
 
 
 @dataclass(frozen=True)
@@ -73,11 +70,9 @@ def claimed(
     except OSError as error:
         raise Mistake(f"cannot make the run directory {directory}: {error.strerror}") from error
     with _locked(directory) as lock:
-        identity = {"plan_digest": plan.digest, "experiment": describe(experiment)}
-        if not (directory / "run.json").exists() or _changed(
-            directory, experiment, plan, identity, accept_plan_change
-        ):
-            _write(directory, experiment, plan, origin, identity)
+        new = not (directory / "run.json").exists()
+        if new or _changed(directory, experiment, plan, accept_plan_change):
+            _write(directory, experiment, plan, origin)
         lock.truncate(0)
         lock.write(f"process {os.getpid()} on {platform.node()}\n")
         lock.flush()
@@ -104,21 +99,21 @@ def _locked(directory: Path) -> Iterator[TextIO]:
         yield file
 
 
-def _write(
-    directory: Path, experiment: Experiment, plan: Plan, origin: Origin | None, identity: dict
-) -> None:
+def _write(directory: Path, experiment: Experiment, plan: Plan, origin: Origin | None) -> None:
     source = None
     if origin is not None:
         text = origin.file.read_text()
-        source = {
-            "variant": origin.variant,
-            "overrides": list(origin.overrides),
-            "seal": trust.seal(text),
-        }
+        source = {"variant": origin.variant, "overrides": list(origin.overrides)}
+        source["seal"] = trust.seal(_sealed(text, source))
         write_whole(directory / "experiment.py", text)
     write_whole(directory / "plan.txt", _table(experiment, plan))
     # Last, since it is what makes the directory a run's.
-    values = {"origin": source, **identity, "environment": environment()}
+    values = {
+        "origin": source,
+        "plan_digest": plan.digest,
+        "experiment": describe(experiment),
+        "environment": environment(),
+    }
     write_whole(directory / "run.json", json.dumps(values, indent=2) + "\n")
 
 
@@ -128,14 +123,11 @@ def _table(experiment: Experiment, plan: Plan) -> str:
 
 def wait_for_run(directory: Path) -> None:
     """See that this process has the run's files before it too, or a Mistake."""
-    until = time.monotonic() + SECONDS_TO_APPEAR
-    while not (directory / "run.json").exists():
-        if time.monotonic() > until:
-            raise Mistake(
-                f"{directory} was made by another process and is not seen by this one: give a "
-                "--run-dir on a file system that all hosts share"
-            )
-        time.sleep(0.1)
+    if not appears(directory / "run.json"):
+        raise Mistake(
+            f"{directory} was made by another process and is not seen by this one: give a "
+            "--run-dir on a file system that all hosts share"
+        )
 
 
 def _unclaimed(directory: Path) -> bool:
@@ -190,6 +182,11 @@ def read_run(directory: Path) -> dict:
     return values
 
 
+def _sealed(code: str, source: dict) -> str:
+    """All that decides what runs when an experiment is made again."""
+    return json.dumps([code, source["variant"], source["overrides"]])
+
+
 def read_origin(directory: Path, trusted: bool = False) -> Origin:
     """Where the run's experiment came from, its file as it was then.
 
@@ -203,7 +200,7 @@ def read_origin(directory: Path, trusted: bool = False) -> Origin:
             f"{directory} has no experiment.py to make its experiment from: only runs of "
             "`jbatch train` and `jbatch compare` can be read again"
         )
-    if not trusted and not trust.sealed(file.read_text(), origin.get("seal")):
+    if not trusted and not trust.sealed(_sealed(file.read_text(), origin), origin.get("seal")):
         raise Mistake(
             f"{file} is code that you, on this machine, have not put there: look at it, and give "
             "--trust to run it"
@@ -233,30 +230,39 @@ def describe(value: Any) -> Any:
     raise TypeError(f"an experiment holds a {type(value).__name__}, which cannot be described")
 
 
-def _changed(
-    directory: Path, experiment: Experiment, plan: Plan, identity: dict, accept: bool
-) -> bool:
-    """Whether the plan is another, and that is accepted; Mistake if not, or if more is other."""
-    stored = read_run(directory)
+def differences(directory: Path, experiment: Experiment) -> list[str]:
+    """What of an experiment is other than when the run in `directory` was made."""
     # What a field did not say when the run was made is what it says by itself.
-    before = describe(Experiment(experiment.plan)) | stored["experiment"]
-    differences = _differences(before, identity["experiment"])
-    if any(not name.startswith("plan.") for name in differences):
+    before = describe(Experiment(experiment.plan)) | read_run(directory)["experiment"]
+    return _differences(before, describe(experiment))
+
+
+def _changed(directory: Path, experiment: Experiment, plan: Plan, accept: bool) -> bool:
+    """Whether the plan is another, and that is accepted; Mistake if not, or if more is other."""
+    found = differences(directory, experiment)
+    if any(not name.startswith("plan.") for name in found):
         raise Mistake(
-            f"{directory} holds another run: {'; '.join(differences)}. Give another run "
-            "directory, or the experiment that it was made with"
+            f"{directory} holds another run: {'; '.join(found)}. Give another run directory, or "
+            "the experiment that it was made with"
         )
-    if stored["plan_digest"] == identity["plan_digest"]:
+    if read_run(directory)["plan_digest"] == plan.digest:
         return False
     if not accept:
         there = (directory / "plan.txt").read_text().splitlines()
         here = _table(experiment, plan).splitlines()
         tables = difflib.unified_diff(there, here, "the run's plan", "this plan", lineterm="", n=1)
-        why = "; ".join(differences) or "the schedule gives other rates or sizes"
+        why = "; ".join(found) or "the schedule gives other rates or sizes"
         raise Mistake(
             f"{directory} was begun with another plan: {why}\n\n" + "\n".join(tables) + "\n\n"
             "Give another run directory, the plan that it was begun with, or --accept-plan-change "
             "to go on by this plan from the examples seen"
+        )
+    names = [path.name for path in (directory / "checkpoints").glob("*")]
+    seen = max((int(name) for name in names if name.isdigit()), default=0)
+    if seen > plan.end:
+        raise Mistake(
+            f"{directory} has seen {seen:,} examples, and this plan ends after {plan.end:,}: give "
+            "a longer one, or another run directory"
         )
     return True
 

@@ -89,9 +89,10 @@ def _refuse_bad(epochs: np.ndarray, rates: np.ndarray) -> None:
 def _on_cpu():
     try:
         return jax.default_device(jax.local_devices(backend="cpu")[0])
-    except RuntimeError as error:
+    except (RuntimeError, AssertionError) as error:  # which of them depends on the platform
+        said = (str(error) or "not here").splitlines()[0]
         raise Mistake(
-            f"JAX_PLATFORMS is {jax.config.jax_platforms} ({str(error).splitlines()[0]}): give "
+            f"JAX_PLATFORMS is {jax.config.jax_platforms} ({said}): give "
             "platforms that are here, and cpu among them, since schedules are read on the CPU, as "
             "JAX_PLATFORMS=cuda,cpu"
         ) from error

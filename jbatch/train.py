@@ -85,8 +85,9 @@ def fit(
                 f"{_kept(run)}; free some space, {AGAIN}"
             )
         if last < run.plan.num_updates:
+            where = "begins here" if run.update == last else f"began at {last:,}, the run stands"
             raise PhaseEnd(
-                f"phase {until_phase} begins here, at update {run.update:,} of "
+                f"phase {until_phase} {where}, at update {run.update:,} of "
                 f"{run.plan.num_updates:,}: saved; the same command without --until-phase goes "
                 "on, on as many devices as you like"
             )
@@ -98,6 +99,8 @@ def _last_update(experiment: Experiment, until_phase: int | None) -> int:
     plan = experiment.plan.plan()
     if until_phase is None:
         return plan.num_updates
+    if len(plan.phases) == 1:
+        raise Mistake(f"--until-phase is {until_phase}, and this plan has but one: leave it out")
     if not 1 <= until_phase < len(plan.phases):
         raise Mistake(
             f"--until-phase is {until_phase}: this plan has {len(plan.phases)} phases, give 1 to "
@@ -116,7 +119,7 @@ def run_until(run: Run, last: int) -> None:
     while True:
         update, asked_to_stop = run.update, run.stop.asked()
         # 1. Evaluate.
-        if update in run.evaluations and run.evaluated != update:
+        if update in run.evaluations and run.evaluated != update and not asked_to_stop:
             _evaluate(run)
         # 2. Save.
         if (update in run.saves or asked_to_stop) and run.saved != update:
@@ -168,19 +171,20 @@ def _save(run: Run) -> None:
         if not jax.device_get(_all_finite(run.state)):
             _refuse_diverged(run, math.nan)
         _attempt(run, run.checkpoints.wait)  # for the one before
-        _attempt(run, partial(run.checkpoints.save, run.examples, run.state))
-    run.saved = run.update
+        if _attempt(run, partial(run.checkpoints.save, run.examples, run.state)):
+            run.saved, run.unsaved = run.update, ""
     run.ledger.write(run.examples)
 
 
-def _attempt(run: Run, work: Callable[[], None]) -> None:
+def _attempt(run: Run, work: Callable[[], None]) -> bool:
     """Do a part of saving; if it fails, say so and go on: the next may succeed."""
     try:
         work()
-        run.unsaved = ""
     except SaveFailed as failure:
         run.unsaved = str(failure)
         run.progress.say(f"warning: a checkpoint could not be written ({failure}): {_kept(run)}")
+        return False
+    return True
 
 
 def _kept(run: Run) -> str:

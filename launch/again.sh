@@ -7,6 +7,10 @@
 # is its own, 75, for whoever asked.
 set -u
 
+if [ "$#" -eq 0 ]; then
+    echo "usage: launch/again.sh COMMAND [ARGUMENT …]" >&2
+    exit 2
+fi
 asked=""
 trap 'asked=1; kill -TERM "$child" 2>/dev/null' TERM INT
 
@@ -24,4 +28,7 @@ while true; do
     fi
     echo "again.sh: starting again" >&2
     sleep 2
+    if [ -n "$asked" ]; then # meanwhile
+        exit 75
+    fi
 done

@@ -1,5 +1,6 @@
 """Checkpoints that are damaged, unfinished, or have no room: the one before is what counts."""
 
+import errno
 import gc
 import os
 import random
@@ -168,6 +169,20 @@ def test_a_save_that_fails_late_is_said_at_the_next(tmp_path, start_state):
         assert checkpoints.newest == 40
     kept = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
     assert kept == ["20", "40"]
+
+
+def test_a_save_that_cannot_be_begun_is_no_save(tmp_path, monkeypatch, capsys):
+    import orbax.checkpoint as ocp
+
+    def full(*arguments, **options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(ocp.CheckpointManager, "save", full)
+    with pytest.raises(Mistake, match=r"the state after 98 updates could not be saved .*No space"):
+        fit(GROWING, tmp_path / "run", devices=jax.devices()[:1], progress=Lines())
+    assert "could not be written ([Errno 28] No space left on device): there is none yet" in (
+        capsys.readouterr().err
+    )
 
 
 # ---- a full disk ------------------------------------------------------------------------------

@@ -60,7 +60,7 @@ def test_jobs_are_started_again_after_75_and_not_after_2():
     [slice_] = job_set["replicatedJobs"]
     job = slice_["template"]["spec"]
     [rule] = job["podFailurePolicy"]["rules"]
-    assert (rule["action"], rule["onExitCodes"]["values"]) == ("FailJob", [2])
+    assert (rule["action"], rule["onExitCodes"]["values"]) == ("FailJob", [1, 2, 3])
     assert job_set["failurePolicy"]["rules"][0]["action"] == "FailJobSet"
     assert (job["backoffLimit"], job["parallelism"]) == (0, job["completions"])
     recovery = yaml.safe_load((LAUNCH / "skypilot.yaml").read_text())["resources"]["job_recovery"]

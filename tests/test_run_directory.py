@@ -83,6 +83,8 @@ def test_another_plan_is_refused_with_what_differs_and_taken_if_accepted(tmp_pat
         *(1500, 3000, 4500, 6000, 7500)
     ]
     assert read_run(directory)["plan_digest"] == run.plan.digest
+    with pytest.raises(Mistake, match="has seen 7,500 examples, and this plan ends after 4,500"):
+        fit(longer(other, num_epochs=3), directory, devices=ONE, accept_plan_change=True)
     # The same command goes on, as a launcher gives it again, and without the option too.
     fit(other, directory, devices=ONE, accept_plan_change=True)
     fit(other, directory, devices=ONE)
@@ -143,7 +145,7 @@ def test_resumed_around_every_epoch_and_phase_boundary(undisturbed, tmp_path, st
     assert without_times(tmp_path / "run") == without_times(directory)
 
 
-@pytest.mark.parametrize("platforms", ["cuda,cpu", "tpu,cpu", "tpu"])
+@pytest.mark.parametrize("platforms", ["cuda,cpu", "tpu,cpu", "tpu", "cuda"])
 def test_a_platform_that_is_missing_is_not_replaced(tmp_path, platforms):
     command = ("train", TINY, "growing", "--run-dir", tmp_path / "run")
     code, _, err = end(start(*command, JAX_PLATFORMS=platforms))

@@ -53,6 +53,17 @@ def test_another_persons_seal_is_none(mine, tmp_path, capsys, monkeypatch):
     assert "give --trust to run it" in capsys.readouterr().err
 
 
+def test_other_overrides_are_not_what_was_sealed(mine, tmp_path, capsys):
+    directory = shutil.copytree(mine, tmp_path / "run")
+    path = directory / "run.json"
+    trace = tmp_path / "written"
+    overrides = f'"overrides": ["--tyro-write-completion", "bash", "{trace}"]'
+    path.write_text(path.read_text().replace('"overrides": []', overrides))
+    assert main(["eval", str(directory)]) == 2
+    assert "give --trust to run it" in capsys.readouterr().err
+    assert not trace.exists()
+
+
 def test_comparing_runs_the_given_file_alone(foreign, capsys):
     directory, trace = foreign
     out = directory.parent / "out"

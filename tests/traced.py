@@ -13,7 +13,7 @@ from pathlib import Path
 import jax
 from flax import nnx
 
-from jbatch import cluster, opening, parallel, run_directory
+from jbatch import cluster, files, opening, parallel
 from jbatch.data.order import epoch_order
 from jbatch.data.resident import ResidentData, ResidentFeed
 from tiny import variants
@@ -21,7 +21,7 @@ from tiny import variants
 __all__ = ["variants"]
 
 nnx.relu = nnx.silu
-run_directory.SECONDS_TO_APPEAR = 2
+files.SECONDS_TO_APPEAR = 2
 trace = Path(os.environ["TRACE"])
 make_feed, make_mesh = ResidentData.feed, parallel.make_mesh
 make_arguments, make_setup = ResidentFeed.arguments, opening.make_setup

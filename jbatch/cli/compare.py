@@ -68,6 +68,8 @@ def run(arguments: Sequence[str]) -> None:
 
     prepare_libraries()
     out = options.out or Path("runs") / file.path.stem
+    if (out / "run.json").exists():
+        raise Mistake(f"{out} is the directory of one run: give --out another")
     records, begun = [], time.perf_counter()
     for number, (name, seed) in enumerate((name, seed) for seed in seeds for name in chosen):
         experiment = dataclasses.replace(experiments[name], seed=seed)

@@ -21,7 +21,7 @@ USAGE = "jbatch eval DIR"
 class Options:
     """Evaluate the newest checkpoint of a run on its whole test set.
 
-    The experiment's fields may be given too, as where the data lie by now.
+    The data's fields may be given too, as --data.data-dir for where they lie by now.
 
     For example: jbatch eval runs/digits/increasing/seed-0 --json
     """

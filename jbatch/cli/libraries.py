@@ -21,15 +21,17 @@ def prepare_libraries() -> None:
 def _quieten() -> None:
     """Of a checkpoint that cannot be read or written, a run says in a line what they say in pages.
 
-    Orbax logs a traceback for each of its threads; and threads of tensorstore go on to call the
-    event loop that has failed, of which Python prints a traceback each time.
+    Orbax logs a traceback for each of its threads and leaves coroutines unfinished; and threads of
+    tensorstore go on to call the event loop that has failed. Python prints a traceback of each.
     """
     for name in ("absl", "asyncio"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     hook = sys.unraisablehook
 
     def others(unraisable) -> None:
-        if str(unraisable.exc_value) != "Event loop is closed":
+        code = getattr(unraisable.object, "cr_code", None)
+        of_orbax = code is not None and "orbax" in code.co_filename
+        if not of_orbax and str(unraisable.exc_value) != "Event loop is closed":
             hook(unraisable)
 
     sys.unraisablehook = others

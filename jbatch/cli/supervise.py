@@ -45,9 +45,9 @@ def run(arguments: Sequence[str]) -> int:
         raise Interrupted("SIGTERM before training began: the same command begins again")
     if name == "SIGABRT":
         raise Interrupted(
-            "the trainer was ended by JAX's distributed runtime, which says above why: another "
-            "process was lost, or did not come. Start all again, and they go on from the last "
-            "checkpoint"
+            "the trainer was ended by JAX's distributed runtime, as it says above: another process "
+            "was lost, did not come, or ended with a mistake of its own. Unless one says so, start "
+            "all again, and they go on from the last checkpoint"
         )
     raise Interrupted(
         f"the trainer was ended by {name}{', as when memory runs out' * (name == 'SIGKILL')}: "

@@ -1,5 +1,6 @@
 """`jbatch train`."""
 
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -48,6 +49,8 @@ class Options:
         given = [name for name, value in cluster.items() if value is not None]
         if given and not self.distributed:
             raise Mistake(f"{given[0]} is for several processes: give --distributed too")
+        if self.coordinator is not None and not re.fullmatch(r".+:\d+", self.coordinator):
+            raise Mistake(f"--coordinator is {self.coordinator}: give HOST:PORT, as host0:8476")
         if given and len(given) < len(cluster):
             missing = " ".join(name for name in cluster if name not in given)
             raise Mistake(f"{' '.join(given)}: give {missing} too, or none of the three")

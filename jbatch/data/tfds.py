@@ -114,7 +114,8 @@ def _class_names(value) -> Iterator[str]:
     """Of a proto in JSON, whose fields may be spelt in two ways."""
     parts = value.items() if isinstance(value, dict) else enumerate(value)
     for key, part in parts:
-        if key in ("pythonClassName", "python_class_name"):
+        legacy = key == "type" and isinstance(value, dict) and len(value) > 1
+        if key in ("pythonClassName", "python_class_name") or legacy:
             yield str(part)
         elif isinstance(part, dict | list):
             yield from _class_names(part)

@@ -140,6 +140,13 @@ def test_a_set_that_names_code_of_its_own_runs_none(data_dir, field, monkeypatch
         TFDS("pictures", data_dir).load()
 
 
+def test_a_legacy_set_that_names_code_of_its_own_runs_none(data_dir):
+    path = data_dir / "pictures" / "1.2.0" / "features.json"
+    path.write_text(json.dumps({"type": "evil.Image", "content": {}}))
+    with pytest.raises(Mistake, match=r"features\.json names evil\.Image, which is no fe"):
+        TFDS("pictures", data_dir).load()
+
+
 def test_what_does_not_fit_is_refused(data_dir, monkeypatch):
     monkeypatch.setattr(reader, "MOST_BYTES", 299)
     with pytest.raises(Mistake, match=r"at most .* can be resident"):
