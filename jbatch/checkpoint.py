@@ -90,10 +90,7 @@ class Checkpoints:
         found = json.dumps(sorted(self._manager.all_steps(), reverse=True))
         # A network file system may show a process the newest later than the others.
         for examples in json.loads(cluster.exchange("checkpoints", found)[0]):
-            try:
-                state, problem = self._read(examples, like), ""
-            except Exception as error:  # damage shows in as many ways as there are layers below
-                problem = _in_short(error)
+            state, problem = self._tried(examples, like)
             problem = next(filter(None, cluster.exchange(f"restore {examples}", problem)), "")
             if not problem:
                 self._move_aside(damaged)
@@ -130,6 +127,18 @@ class Checkpoints:
                 max_to_keep=MOST_KEPT, create=True, cleanup_tmp_directories=True
             )
         return ocp.CheckpointManager(self._directory, options=options)
+
+    def _tried(self, examples: int, like: State) -> tuple[State | None, str]:
+        """(state, "") or (None, why it cannot be read).
+
+        Twice, since a disk may fail in passing; of several processes all would have to try again.
+        """
+        for _ in range(2 if jax.process_count() == 1 else 1):
+            try:
+                return self._read(examples, like), ""
+            except Exception as error:  # damage shows in as many ways as there are layers below
+                problem = _in_short(error)
+        return None, problem
 
     def _read(self, examples: int, like: State) -> State:
         import orbax.checkpoint as ocp

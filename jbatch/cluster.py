@@ -106,15 +106,16 @@ def together(what: str, function: Callable[[], Result]) -> Result:
     """A function's result on this process, if it has succeeded on every one.
 
     Raises:
-        Mistake: of this process, or of another, which is named.
+        Exception: what the function has raised here.
+        Mistake: if it has raised on another process only, which is named.
     """
     try:
-        result, mistake = function(), None
-    except Mistake as error:
-        result, mistake = None, error
-    said = exchange(what, "" if mistake is None else str(mistake))
-    if mistake is not None:
-        raise mistake
+        result, failure = function(), None
+    except Exception as error:  # the others must not wait for this process, whatever it is
+        result, failure = None, error
+    said = exchange(what, "" if failure is None else str(failure) or type(failure).__name__)
+    if failure is not None:
+        raise failure
     for process, text in enumerate(said):
         if text:
             raise Mistake(f"process {process}: {text}")

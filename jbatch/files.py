@@ -9,7 +9,9 @@ SECONDS_TO_APPEAR = 60  # of a file on another host: network file systems look a
 def write_whole(path: Path, text: str) -> None:
     """Write a file so that a reader finds all of it, or what was there before."""
     temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text)
+    temporary.unlink(missing_ok=True)  # left by a kill, or a link to something else
+    with temporary.open("x") as file:
+        file.write(text)
     temporary.replace(path)
 
 

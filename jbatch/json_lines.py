@@ -16,7 +16,10 @@ def read_json_lines(path: Path) -> list[dict]:
     """
     if not path.exists():
         return []
-    *whole, _ = path.read_text().split("\n")
+    try:
+        *whole, _ = path.read_text().split("\n")
+    except UnicodeDecodeError as error:
+        raise Mistake(f"{path} is damaged ({error}): restore or remove that file") from error
     lines = []
     for number, text in enumerate(whole, 1):
         try:

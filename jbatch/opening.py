@@ -88,15 +88,18 @@ def open_run(
     """A run ready to go on from where it stands; see `train.fit`."""
     begun = time.perf_counter()
     devices = parallel.all_devices() if devices is None else devices
-    plan, setup, data, passes = cluster.together("data", lambda: _made(experiment, devices))
-    if jax.process_count() > 1:
-        cluster.check_same(_what_all_must_share(experiment, plan, setup, passes, data.digest()))
-
     with ExitStack() as stack:
+        stop = stack.enter_context(stop_requests())  # until all below is closed
+        made = cluster.together("data", lambda: _made(experiment, devices))
+        plan, setup, data, passes = made
+        if jax.process_count() > 1:
+            hashes = cluster.together(
+                "hashes", lambda: _what_all_must_share(experiment, plan, setup, passes, data)
+            )
+            cluster.check_same(hashes)
         claim = claimed(directory, experiment, plan, origin, accept_plan_change=accept_plan_change)
         cluster.together("the run directory", lambda: _first(lambda: stack.enter_context(claim)))
         cluster.together("the run directory's files", lambda: wait_for_run(directory))
-        stop = stack.enter_context(stop_requests())  # until all below is closed
         ahead = stack.enter_context(closing(Ahead(setup, passes)))
         warnings = [*plan.warnings, *other_environment(directory)]
         checkpoints = Checkpoints(directory / "checkpoints", warnings.append)
@@ -114,14 +117,13 @@ def open_run(
                 )
         elif (directory / "goodput.jsonl").exists():
             warnings.append("the run was begun before, and has no checkpoint: it begins anew")
-        metrics, standing = None, {}
-        if cluster.first():
-            metrics = stack.enter_context(closing(MetricsLog(directory, examples)))
+        opened = cluster.together("logs", lambda: _logs(directory, examples))
+        metrics, ledger = (log and stack.enter_context(closing(log)) for log in opened)
+        standing = {}
+        if metrics is not None:
             standing = {"seconds": metrics.seconds_before, "evaluated": metrics.evaluated}
         standing = json.loads(cluster.exchange("metrics", json.dumps(standing))[0])
         evaluated = examples is not None and standing["evaluated"] == examples
-        account = directory / "goodput.jsonl" if cluster.first() else None
-        ledger = stack.enter_context(closing(Ledger(account, examples or 0)))
         if progress is None or not cluster.first():
             progress = Lines(math.inf) if cluster.first() else Quiet(jax.process_index())
         progress.begin(label, plan, update)
@@ -213,6 +215,13 @@ def _made(experiment: Experiment, devices: Sequence[jax.Device]):
     return plan, setup, data, passes
 
 
+def _logs(directory: Path, examples: int | None) -> tuple[MetricsLog | None, Ledger]:
+    """What a run writes as it goes on after so many examples; only one process writes it down."""
+    if not cluster.first():
+        return None, Ledger(None, 0)
+    return MetricsLog(directory, examples), Ledger(directory / "goodput.jsonl", examples or 0)
+
+
 def _first(function: Callable[[], object]) -> None:
     """Do what one process does for all."""
     if cluster.first():
@@ -220,7 +229,7 @@ def _first(function: Callable[[], object]) -> None:
 
 
 def _what_all_must_share(
-    experiment: Experiment, plan: Plan, setup: Setup, passes: Mapping[int, Passes], data: str
+    experiment: Experiment, plan: Plan, setup: Setup, passes: Mapping[int, Passes], data
 ) -> dict[str, str]:
     """What would make processes train different things, for a person to compare."""
     described = json.dumps(describe(experiment), sort_keys=True)
@@ -229,6 +238,6 @@ def _what_all_must_share(
     return {f"the version of {name}": version(name) for name in libraries} | {
         "the plan": plan.digest[:SHOWN],
         "the experiment": hashlib.sha256(described.encode()).hexdigest()[:SHOWN],
-        "the data": data[:SHOWN],
+        "the data": data.digest()[:SHOWN],
         "the compiled program": programs[:SHOWN],
     }

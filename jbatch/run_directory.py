@@ -73,7 +73,8 @@ def claimed(
         new = not (directory / "run.json").exists()
         if new or _changed(directory, experiment, plan, accept_plan_change):
             _write(directory, experiment, plan, origin)
-        lock.truncate(0)
+        lock.seek(0)
+        lock.truncate()
         lock.write(f"process {os.getpid()} on {platform.node()}\n")
         lock.flush()
         yield
@@ -82,7 +83,11 @@ def claimed(
 @contextmanager
 def _locked(directory: Path) -> Iterator[TextIO]:
     """Hold the directory's lock, which the system takes back however this process ends."""
-    with (directory / "lock").open("a+") as file:
+    try:  # a link would be to something else
+        descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    except OSError as error:
+        raise Mistake(f"cannot write to the run directory {directory}: {error.strerror}") from error
+    with open(descriptor, "r+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -1,6 +1,7 @@
 """Being asked to stop, and what a run that stopped before its end says."""
 
 import itertools
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -48,6 +49,7 @@ class _Signals:
     def handle(self, number, _) -> None:
         """Remember it. Nothing is saved in here: it may run at any point of the loop's work."""
         self._name = signal.Signals(number).name
+        os.write(2, f"jbatch: {self._name}: will save and stop\n".encode())
         signal.signal(signal.SIGINT, signal.default_int_handler)  # a second Ctrl-C is the usual one
 
 

@@ -386,6 +386,11 @@ DAMAGES = {
         ["report"],
         "metrics.jsonl line 1 is damaged",
     ),
+    "metrics that are no text": (
+        lambda run: (run / "metrics.jsonl").write_bytes(b"\xff\n"),
+        ["report"],
+        "metrics.jsonl is damaged",
+    ),
     "no checkpoint": (
         lambda run: [path.rename(run / path.name) for path in (run / "checkpoints").iterdir()],
         ["eval"],

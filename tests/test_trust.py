@@ -10,6 +10,7 @@ import pytest
 from commands import TINY
 from jbatch import trust
 from jbatch.cli import main
+from jbatch.errors import Mistake
 from jbatch.experiment_file import load_experiment_file
 from jbatch.run_directory import Origin
 from jbatch.train import fit
@@ -100,3 +101,18 @@ def test_where_no_key_can_be_kept_nothing_is_sealed(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file" / Path("below")))
     assert trust.seal("code") is None
     assert not trust.sealed("code", None)
+
+
+def test_links_in_a_run_directory_lead_nowhere(mine, tmp_path):
+    """What another person has sent may point at this person's files."""
+    directory = shutil.copytree(mine, tmp_path / "run")
+    precious = tmp_path / "precious"
+    precious.write_text("mine\n")
+    experiment = load_experiment_file(TINY).variant("growing")
+    (directory / "metrics.jsonl.tmp").symlink_to(precious)
+    fit(experiment, directory, devices=jax.devices()[:1])
+    (directory / "lock").unlink()
+    (directory / "lock").symlink_to(precious)
+    with pytest.raises(Mistake, match="cannot write to the run directory"):
+        fit(experiment, directory, devices=jax.devices()[:1])
+    assert precious.read_text() == "mine\n"

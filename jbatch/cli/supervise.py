@@ -22,27 +22,35 @@ def supervised() -> bool:
 
 def run(arguments: Sequence[str]) -> int:
     """Run `jbatch ARGUMENTS` in another process; its exit code, or 75 where it was ended."""
+    asked, child = 0, None
+
+    def forward(number, _) -> None:
+        nonlocal asked
+        asked += 1
+        if child is None:
+            return
+        if asked == 1:  # JAX's handler is there for the first one only
+            child.send_signal(signal.SIGTERM)
+        elif number == signal.SIGINT:
+            child.kill()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, forward)
     child = subprocess.Popen(
         [sys.executable, "-m", "jbatch.cli.member", str(os.getpid()), *arguments],
         env=os.environ | {MARK: "1"},
         start_new_session=True,  # a signal to all reaches it once, through here
     )
-    asked = False
-
-    def forward(number, _) -> None:
-        nonlocal asked
-        if not asked:  # JAX's handler is there for the first one only
-            asked = True
-            child.send_signal(signal.SIGTERM)
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, forward)
+    if asked:
+        child.send_signal(signal.SIGTERM)
     code = child.wait()
     if code >= 0:
         return code
     name = signal.Signals(-code).name
     if name == "SIGTERM" and asked:
         raise Interrupted("SIGTERM before training began: the same command begins again")
+    if asked > 1:
+        raise Interrupted("stopped by a second Ctrl-C: the same command goes on from the last save")
     if name == "SIGABRT":
         raise Interrupted(
             "the trainer was ended by JAX's distributed runtime, as it says above: another process "
