@@ -88,7 +88,6 @@ class Checkpoints:
         """
         damaged = {}
         found = json.dumps(sorted(self._manager.all_steps(), reverse=True))
-        # A network file system may show a process the newest later than the others.
         for examples in json.loads(cluster.exchange("checkpoints", found)[0]):
             state, problem = self._tried(examples, like)
             problem = next(filter(None, cluster.exchange(f"restore {examples}", problem)), "")
@@ -143,8 +142,10 @@ class Checkpoints:
     def _read(self, examples: int, like: State) -> State:
         import orbax.checkpoint as ocp
 
-        appears(self._directory / str(examples))
-        self._manager.reload()
+        if jax.process_count() > 1:
+            # A network file system may show a process the newest later than the others.
+            appears(self._directory / str(examples))
+            self._manager.reload()
         target = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding),
             {"state": like, "checksum": checksum(like)},
@@ -158,7 +159,7 @@ class Checkpoints:
         """Make room for a whole checkpoint of the same name."""
         if self._read_only or not damaged:
             return
-        if jax.process_index() == 0:
+        if cluster.first():
             aside = self._directory.parent / "damaged"
             aside.mkdir(exist_ok=True)
             for examples in damaged:

@@ -9,6 +9,9 @@ from jbatch.files import write_whole
 from jbatch.json_lines import read_json_lines
 from jbatch.tensorboard import Events
 
+# What of a line depends on how fast a run went, and not on the run alone.
+TIMED = frozenset({"seconds", "updates_per_second", "examples_per_second", "input_wait", "goodput"})
+
 
 class MetricsLog:
     """Appends lines to metrics.jsonl and events for TensorBoard."""

@@ -2,9 +2,7 @@
 
 from pathlib import Path
 
-from jbatch.metrics import read_metrics
-
-TIMED = {"seconds", "updates_per_second", "examples_per_second", "input_wait", "goodput"}
+from jbatch.metrics import TIMED, read_metrics
 
 
 def without_times(directory: Path) -> list[dict]:

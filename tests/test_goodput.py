@@ -85,18 +85,6 @@ def test_the_account_in_a_line():
     )
 
 
-def test_a_line_cut_short_is_left_out(tmp_path):
-    path = tmp_path / "goodput.jsonl"
-    ledger = Ledger(path, 0)
-    ledger.add("training", 3)
-    ledger.write(40)
-    ledger.close()
-    with path.open("a") as file:
-        file.write('{"time": 1, "exam')
-    assert read_account(path) == {"training": 3}
-    assert read_account(tmp_path / "none") == {}
-
-
 def test_a_damaged_account_costs_no_run(tmp_path):
     path = tmp_path / "goodput.jsonl"
     for _ in range(3):  # a line cut by a kill, and begun again on top of it
@@ -106,7 +94,8 @@ def test_a_damaged_account_costs_no_run(tmp_path):
         ledger.close()
         with path.open("a") as file:
             file.write('{"time": 1, "exam')
-    assert read_account(path)["training"] == 3
+        assert read_account(path)["training"] == 3
     path.write_text("{}\nno account\n")
     Ledger(path, 0).close()
     assert read_account(path) == {}
+    assert read_account(tmp_path / "none") == {}
