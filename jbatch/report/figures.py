@@ -155,7 +155,8 @@ def _planned(axes: Axes, plans: Mapping[str, Plan], quantity, name: str) -> None
         if len(at) > MOST_POINTS:
             at = at[np.linspace(0, len(at) - 1, MOST_POINTS).astype(int)]
         epochs = np.append(plan.positions[at], plan.end) / plan.num_examples
-        shown = np.append(values[at], values[-1])
+        # Without float32's last digits, which alone would fill the axis of a constant.
+        shown = [float(f"{value:.6g}") for value in np.append(values[at], values[-1])]
         axes.plot(epochs, shown, drawstyle="steps-post", label=variant, **style)
     axes.set(xlabel="epoch", ylabel=name, yscale="log")
 
