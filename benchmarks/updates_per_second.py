@@ -30,6 +30,7 @@ import optax
 import tyro
 
 from jbatch import compile, parallel, step
+from jbatch.assemble import make_setup
 from jbatch.compile import how
 from jbatch.data.augment import Augment
 from jbatch.data.inputs import Batch
@@ -37,7 +38,7 @@ from jbatch.data.sources import Arrays
 from jbatch.experiment import Coupling, Experiment
 from jbatch.layout import Layout, group_size
 from jbatch.models import MLP, CifarResNet, GhostBatchNorm, ghost_batch
-from jbatch.opening import make_setup, open_run
+from jbatch.opening import open_run
 from jbatch.optimizer import SGD
 from jbatch.run_directory import environment
 from jbatch.tables import text_table

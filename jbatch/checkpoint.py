@@ -4,8 +4,8 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +19,7 @@ from jbatch.files import appears
 from jbatch.step import State
 
 MOST_KEPT = 2  # and never fewer while the next is being written
+SAVE_SECONDS = 300  # in which all processes must have written their part
 
 
 class SaveFailed(Exception):
@@ -48,8 +49,10 @@ class Checkpoints:
         self._directory, self._read_only, self._say = directory.absolute(), read_only, say
         if not read_only:
             for path in self._directory.glob("*.orbax-checkpoint-tmp*"):
-                examples = int(path.name.partition(".")[0])
-                say(f"the checkpoint of {examples:,} examples was not finished, and is left out")
+                examples = path.name.partition(".")[0]
+                if examples.isdecimal():
+                    name = f"the checkpoint of {int(examples):,} examples"
+                    say(f"{name} was not finished: it is left out")
         self._manager = self._open()
 
     @property
@@ -65,14 +68,12 @@ class Checkpoints:
         """
         import orbax.checkpoint as ocp
 
-        tree = {"state": state, "checksum": checksum(state)}
-        with self._reported():
-            self._manager.save(examples, args=ocp.args.StandardSave(tree))
+        tree = ocp.args.StandardSave({"state": state, "checksum": checksum(state)})
+        self._reported("save", partial(self._manager.save, examples, args=tree))
 
     def wait(self) -> None:
         """Return when all that was saved is on disk; SaveFailed if it cannot be."""
-        with self._reported():
-            self._manager.wait_until_finished()
+        self._reported("wait", self._manager.wait_until_finished)
 
     def restore(self, like: State) -> Restored | None:
         """The newest state that is whole, in the shapes and on the devices of `like`.
@@ -111,9 +112,9 @@ class Checkpoints:
     def close(self) -> None:
         """Wait for what is being written."""
         try:
-            self.wait()
-        except SaveFailed as failure:
-            self._say(f"a checkpoint could not be written ({failure})")
+            self._manager.wait_until_finished()  # the other processes may be gone
+        except (ValueError, OSError) as failure:
+            self._say(f"a checkpoint could not be written ({_in_short(failure)})")
         self._manager.close()
 
     def _open(self):
@@ -123,7 +124,10 @@ class Checkpoints:
             options = ocp.CheckpointManagerOptions(read_only=True, create=False)
         else:
             options = ocp.CheckpointManagerOptions(
-                max_to_keep=MOST_KEPT, create=True, cleanup_tmp_directories=True
+                max_to_keep=MOST_KEPT,
+                create=True,
+                cleanup_tmp_directories=True,
+                async_options=ocp.AsyncOptions(timeout_secs=SAVE_SECONDS),
             )
         return ocp.CheckpointManager(self._directory, options=options)
 
@@ -168,17 +172,26 @@ class Checkpoints:
         cluster.exchange("moved aside", "")
         self._manager.reload()
 
-    @contextmanager
-    def _reported(self) -> Iterator[None]:
-        """Turn what Orbax raises into a SaveFailed, and begin anew with what is on disk.
+    def _reported(self, what: str, work: Callable[[], object]) -> None:
+        """Do a part of saving; if it fails in any process, a SaveFailed in all of them.
 
-        A manager that failed forgets some of what it has written, and leaves half a checkpoint.
+        A manager that failed forgets some of what it has written, and leaves half a checkpoint: all
+        processes begin anew with what is on disk.
         """
+        problem, late = "", f"it was not written within {SAVE_SECONDS:,} s"
         try:
-            yield
+            work()
         except (ValueError, OSError) as error:
+            problem = _in_short(error)
+        except jax.errors.JaxRuntimeError as error:  # Orbax waits for the other processes in vain
+            if "DEADLINE_EXCEEDED" not in str(error):
+                raise
+            failure = error.__context__
+            problem = _in_short(failure) if isinstance(failure, ValueError | OSError) else late
+        problems = list(filter(None, cluster.exchange(what, problem)))
+        if problems:
             self._manager = self._open()
-            raise SaveFailed(_in_short(error)) from error
+            raise SaveFailed(next((text for text in problems if text != late), late))
 
 
 @jax.jit
@@ -188,10 +201,10 @@ def checksum(state: State) -> jax.Array:
     The sum over a leaf's 32-bit words, each times an odd number of its own, modulo 2³²: whole
     numbers, so that it is the same however the state lies on devices.
     """
-    return jnp.stack([_words(leaf) for leaf in jax.tree.leaves(state)])
+    return jnp.stack([_weighted_sum(leaf) for leaf in jax.tree.leaves(state)])
 
 
-def _words(leaf: jax.Array) -> jax.Array:
+def _weighted_sum(leaf: jax.Array) -> jax.Array:
     words = jax.lax.bitcast_convert_type(leaf, jnp.uint32)
     odd = 2 * jax.lax.iota(jnp.uint32, words.size) + 1
     return (words.reshape(-1) * odd).sum(dtype=jnp.uint32)

@@ -43,7 +43,7 @@ def join(coordinator: str | None, num_processes: int | None, process_id: int | N
         Mistake: if nothing was found, or what was given does not fit together.
         Interrupted: if the others cannot be reached.
     """
-    with _words("the other processes to join", JOIN_SECONDS):
+    with waiting("the other processes to join", JOIN_SECONDS):
         try:
             jax.distributed.initialize(
                 coordinator,
@@ -153,14 +153,14 @@ def first() -> bool:
 
 
 @contextmanager
-def _words(what: str, most: int) -> Iterator[None]:
+def waiting(what: str, most: float) -> Iterator[None]:
     """Tell a person every so often what is waited for."""
     done = threading.Event()
 
     def tell() -> None:
         begun = time.monotonic()
         while not done.wait(SECONDS_BETWEEN_WORDS):
-            _say(f"waits for {what} ({time.monotonic() - begun:.0f} of {most} s)")
+            _say(f"waits for {what} ({time.monotonic() - begun:.0f} of {most:g} s)")
 
     thread = threading.Thread(target=tell, daemon=True)
     thread.start()

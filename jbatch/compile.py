@@ -1,6 +1,7 @@
 """The compiled functions of a run: each is made once in a process, and found again by its setup."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, partial
 
@@ -113,37 +114,31 @@ def accumulate(setup: Setup, layout: Layout):
 @cache
 def apply(setup: Setup):
     """(state, sums, how) → (state, sums of no example, loss): the end of an update."""
-    return Mapped(
-        partial(_apply, setup),
-        setup.mesh,
-        setup.mapping,
-        (_state(setup), _sums(setup), _HOW),
-        per_device=(False, True, False),
-        per_device_out=(False, True, False),
-        donate=(0, 1),
-    ).compile()
+    return _mapped_apply(setup).compile()
 
 
 @cache
 def evaluate(setup: Setup):
     """(params, stats, *inputs) → (totals,): of one pass."""
-    state = _state(setup)
-    inputs = setup.inputs.evaluation_shapes(setup.evaluation_size, setup.devices)
-    return Mapped(
-        partial(_evaluate, setup),
-        setup.mesh,
-        setup.mapping,
-        (state.params, state.stats, *inputs),
-        per_device=(False, False, *setup.inputs.evaluation_per_device),
-        per_device_out=(False,),
-    ).compile()
+    return _mapped_evaluate(setup).compile()
 
 
-def digest(setup: Setup, passes: Passes) -> str:
-    """SHA-256 of a training pass's program as it is given to the compiler."""
-    mapped = _mapped_update if passes.fused else _mapped_accumulate
-    lowered, _ = mapped(setup, passes.layouts[0]).lower()
-    return hashlib.sha256(lowered.as_text().encode()).hexdigest()
+def digest(setup: Setup, passes: Mapping[int, Passes]) -> str:
+    """SHA-256 of the programs of a run that takes these passes, as the compiler is given them.
+
+    A pass of each kind stands for all: they differ by their layouts alone, which are hashed.
+    """
+    kinds = {of_batch.fused: of_batch.layouts[0] for of_batch in passes.values()}
+    mapped = [_mapped_evaluate(setup)]
+    if True in kinds:
+        mapped.append(_mapped_update(setup, kinds[True]))
+    if False in kinds:
+        mapped += [_mapped_accumulate(setup, kinds[False]), _mapped_apply(setup)]
+    hashed = hashlib.sha256(repr(sorted(passes.items())).encode())
+    for program in mapped:
+        lowered, _ = program.lower()
+        hashed.update(lowered.as_text().encode())
+    return hashed.hexdigest()
 
 
 def _mapped_update(setup: Setup, layout: Layout) -> Mapped:
@@ -167,6 +162,31 @@ def _mapped_accumulate(setup: Setup, layout: Layout) -> Mapped:
         per_device=(False, True, *setup.inputs.per_device),
         per_device_out=(True, True),
         donate=(1,),
+    )
+
+
+def _mapped_apply(setup: Setup) -> Mapped:
+    return Mapped(
+        partial(_apply, setup),
+        setup.mesh,
+        setup.mapping,
+        (_state(setup), _sums(setup), _HOW),
+        per_device=(False, True, False),
+        per_device_out=(False, True, False),
+        donate=(0, 1),
+    )
+
+
+def _mapped_evaluate(setup: Setup) -> Mapped:
+    state = _state(setup)
+    inputs = setup.inputs.evaluation_shapes(setup.evaluation_size, setup.devices)
+    return Mapped(
+        partial(_evaluate, setup),
+        setup.mesh,
+        setup.mapping,
+        (state.params, state.stats, *inputs),
+        per_device=(False, False, *setup.inputs.evaluation_per_device),
+        per_device_out=(False,),
     )
 
 

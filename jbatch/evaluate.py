@@ -11,12 +11,12 @@ import jax
 import numpy as np
 
 from jbatch import compile, parallel
+from jbatch.assemble import make_setup
 from jbatch.checkpoint import Checkpoints, parameters_digest
 from jbatch.data.inputs import Evaluated
 from jbatch.drive import InFlight
 from jbatch.errors import Mistake
 from jbatch.experiment import Experiment
-from jbatch.opening import make_setup
 from jbatch.run_directory import differences
 from jbatch.step import State
 

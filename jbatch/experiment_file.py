@@ -1,12 +1,14 @@
 """Reading an experiment file."""
 
-import runpy
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 from jbatch.errors import Mistake
 from jbatch.experiment import Comparison, Experiment
+from jbatch.run_directory import check_trusted
 
 
 @dataclass(frozen=True)
@@ -25,18 +27,33 @@ class ExperimentFile:
         return self.variants[name]
 
 
-def load_experiment_file(path: Path) -> ExperimentFile:
+def load_experiment_file(path: Path, trusted: bool = False) -> ExperimentFile:
     """Run the file, which is Python code, and take its values.
 
+    Args:
+        path: of the file.
+        trusted: run it even if it lies in a run directory that came from somewhere else.
+
     Raises:
-        Mistake: if the file is missing, fails, or holds no experiments.
+        Mistake: if the file is missing, not trusted, fails, or holds no experiments.
     """
-    if not path.is_file():
-        raise Mistake(f"no experiment file {path}: give the path of one, as experiments/digits.py")
     try:
-        values = runpy.run_path(str(path))
+        code = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Mistake(
+            f"no experiment file {path} ({getattr(error, 'strerror', None) or error}): give the "
+            "path of one, as experiments/digits.py"
+        ) from error
+    if not trusted:
+        check_trusted(path, code)
+    module = ModuleType("<experiment>")
+    module.__file__ = str(path)
+    sys.modules[module.__name__] = module  # where a class of the file looks for its annotations
+    try:
+        exec(compile(code, str(path), "exec"), vars(module))  # what was checked, not read again
     except Exception as error:
         raise Mistake(f"{path} does not load: {type(error).__name__}: {error}") from error
+    values = vars(module)
     variants = values.get("variants")
     if not isinstance(variants, Mapping) or not variants:
         raise Mistake(f"{path} has no `variants`: give a dict of name → jbatch Experiment")

@@ -1,38 +1,31 @@
 """Opening a run: all that is made, read and checked before its first update."""
 
 import dataclasses
-import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from importlib.metadata import version
 from pathlib import Path
 
 import jax
 import numpy as np
 
-from jbatch import cluster, compile, parallel, step
+from jbatch import cluster, compile, parallel
 from jbatch.ahead import Ahead
+from jbatch.assemble import assemble, what_all_must_share
 from jbatch.checkpoint import Checkpoints
 from jbatch.compile import Setup
 from jbatch.data.inputs import Evaluated, Feed
-from jbatch.data.load import load
 from jbatch.drive import Driver
-from jbatch.errors import Mistake
 from jbatch.experiment import Experiment
 from jbatch.goodput import Ledger
 from jbatch.metrics import MetricsLog
-from jbatch.micro_batch import Passes, cut
-from jbatch.models import ghost_batch
 from jbatch.plan import Plan
 from jbatch.progress import Bar, Lines, Quiet
-from jbatch.run_directory import Origin, claimed, describe, other_environment, wait_for_run
-from jbatch.step import State, Task
+from jbatch.run_directory import Origin, claimed, other_environment, wait_for_run, write_run
+from jbatch.step import State
 from jbatch.stop import StopRequest, stop_requests
-
-SHOWN = 12  # characters of a hash
 
 
 @dataclasses.dataclass
@@ -90,15 +83,17 @@ def open_run(
     devices = parallel.all_devices() if devices is None else devices
     with ExitStack() as stack:
         stop = stack.enter_context(stop_requests())  # until all below is closed
-        made = cluster.together("data", lambda: _made(experiment, devices))
+        made = cluster.together("data", lambda: assemble(experiment, devices))
         plan, setup, data, passes = made
         if jax.process_count() > 1:
             hashes = cluster.together(
-                "hashes", lambda: _what_all_must_share(experiment, plan, setup, passes, data)
+                "hashes", lambda: what_all_must_share(experiment, plan, setup, passes, data)
             )
             cluster.check_same(hashes)
         claim = claimed(directory, experiment, plan, origin, accept_plan_change=accept_plan_change)
-        cluster.together("the run directory", lambda: _first(lambda: stack.enter_context(claim)))
+        changed = cluster.together(
+            "the run directory", lambda: cluster.first() and stack.enter_context(claim)
+        )
         cluster.together("the run directory's files", lambda: wait_for_run(directory))
         ahead = stack.enter_context(closing(Ahead(setup, passes)))
         warnings = [*plan.warnings, *other_environment(directory)]
@@ -117,6 +112,8 @@ def open_run(
                 )
         elif (directory / "goodput.jsonl").exists():
             warnings.append("the run was begun before, and has no checkpoint: it begins anew")
+        if changed:  # now that there is something to go on from
+            write_run(directory, experiment, plan, origin)
         opened = cluster.together("logs", lambda: _logs(directory, examples))
         metrics, ledger = (log and stack.enter_context(closing(log)) for log in opened)
         standing = {}
@@ -160,84 +157,8 @@ def open_run(
         )
 
 
-def make_setup(experiment: Experiment, plan: Plan, devices: Sequence[jax.Device]):
-    """All that decides the compiled functions, and the data; Mistake if they do not fit."""
-    missing = [name for name in ("model", "data") if getattr(experiment, name) is None]
-    if missing:
-        raise Mistake(
-            f"this experiment has no {' and no '.join(missing)} yet: it can be planned (jbatch "
-            "plan), not trained; give Experiment(model=…, data=…) in its file"
-        )
-    if experiment.mapping == "pmap" and jax.process_count() > 1:
-        raise Mistake(  # JAX cannot compile it ahead there
-            f"mapping is pmap, which is for one process, and here are {jax.process_count()}: give "
-            "--mapping shard_map"
-        )
-    data = load(experiment.data, experiment.augment, experiment.normalize)
-    count = data.inputs.num_examples
-    if count != plan.num_examples:
-        raise Mistake(
-            f"the training set has {count:,} examples and the plan is for {plan.num_examples:,}: "
-            f"set plan.num_examples to {count}"
-        )
-    # Made once here, for what is wrong with it to be found before anything is written.
-    experiment.optimizer.transformation(0.0, plan.momentum)
-    task = Task(
-        model=experiment.model,
-        optimizer=experiment.optimizer,
-        momentum=plan.momentum,
-        label_smoothing=experiment.label_smoothing,
-        dtype=experiment.dtype,
-        input_shape=data.inputs.input_shape,
-        num_classes=data.num_classes,
-    )
-    step.graph(task)  # for images too small for the network, or a norm that does not fit it
-    setup = Setup(
-        task=task,
-        inputs=data.inputs,
-        mesh=parallel.make_mesh(devices),
-        mapping=experiment.mapping,
-    )
-    return setup, data
-
-
-def _made(experiment: Experiment, devices: Sequence[jax.Device]):
-    """(plan, setup, data, passes of each batch size); Mistake if they do not fit together."""
-    plan = experiment.plan.plan()
-    setup, data = make_setup(experiment, plan, devices)
-    plan.check(len(devices), ghost_batch(experiment.model))
-    passes = cut(
-        [phase.batch_size for phase in plan.phases],
-        len(devices),
-        ghost_batch(experiment.model),
-        experiment.micro_batch,
-    )
-    return plan, setup, data, passes
-
-
 def _logs(directory: Path, examples: int | None) -> tuple[MetricsLog | None, Ledger]:
     """What a run writes as it goes on after so many examples; only one process writes it down."""
     if not cluster.first():
         return None, Ledger(None, 0)
     return MetricsLog(directory, examples), Ledger(directory / "goodput.jsonl", examples or 0)
-
-
-def _first(function: Callable[[], object]) -> None:
-    """Do what one process does for all."""
-    if cluster.first():
-        function()
-
-
-def _what_all_must_share(
-    experiment: Experiment, plan: Plan, setup: Setup, passes: Mapping[int, Passes], data
-) -> dict[str, str]:
-    """What would make processes train different things, for a person to compare."""
-    described = json.dumps(describe(experiment), sort_keys=True)
-    programs = compile.digest(setup, passes[plan.phases[0].batch_size])
-    libraries = ("jbatch", "jax", "jaxlib", "flax", "optax")
-    return {f"the version of {name}": version(name) for name in libraries} | {
-        "the plan": plan.digest[:SHOWN],
-        "the experiment": hashlib.sha256(described.encode()).hexdigest()[:SHOWN],
-        "the data": data.digest()[:SHOWN],
-        "the compiled program": programs[:SHOWN],
-    }

@@ -18,8 +18,9 @@ import hashlib
 import json
 import os
 import platform
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -28,13 +29,15 @@ from typing import Any, TextIO
 import jax
 import numpy as np
 
-from jbatch import trust
+from jbatch import cluster, files, trust
 from jbatch.errors import Mistake
 from jbatch.experiment import Experiment
-from jbatch.files import appears, write_whole
+from jbatch.files import write_whole
 from jbatch.machine import usable_cores
 from jbatch.plan import Plan
 from jbatch.plan_table import plan_text
+
+LEASE_SECONDS = 150  # in which a network file system gives back the locks of a machine that is gone
 
 
 @dataclass(frozen=True)
@@ -54,8 +57,11 @@ def claimed(
     origin: Origin | None,
     *,
     accept_plan_change: bool = False,
-) -> Iterator[None]:
+) -> Iterator[bool]:
     """Make `directory` the run's, or see that it is already; nobody else trains in it meanwhile.
+
+    Returns:
+        Whether the run goes on by another plan than it says, which `write_run` is to change.
 
     Raises:
         Mistake: if it holds something else, or another process trains in it; nothing in it is
@@ -69,19 +75,16 @@ def claimed(
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise Mistake(f"cannot make the run directory {directory}: {error.strerror}") from error
-    with _locked(directory) as lock:
-        new = not (directory / "run.json").exists()
-        if new or _changed(directory, experiment, plan, accept_plan_change):
-            _write(directory, experiment, plan, origin)
-        lock.seek(0)
-        lock.truncate()
-        lock.write(f"process {os.getpid()} on {platform.node()}\n")
-        lock.flush()
-        yield
+    with _locked(directory):
+        if (directory / "run.json").exists():
+            yield _changed(directory, experiment, plan, accept_plan_change)
+        else:
+            write_run(directory, experiment, plan, origin)
+            yield False
 
 
 @contextmanager
-def _locked(directory: Path) -> Iterator[TextIO]:
+def _locked(directory: Path) -> Iterator[None]:
     """Hold the directory's lock, which the system takes back however this process ends."""
     try:  # a link would be to something else
         descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
@@ -89,22 +92,49 @@ def _locked(directory: Path) -> Iterator[TextIO]:
         raise Mistake(f"cannot write to the run directory {directory}: {error.strerror}") from error
     with open(descriptor, "r+") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            raise Mistake(
-                f"{directory} is in use by {file.read().strip() or 'another process'}: wait for "
-                "it, stop it, or give another run directory"
-            ) from None
+            holder = _take(file)
         except OSError as error:
             raise Mistake(
                 f"{directory} cannot be locked ({error.strerror}), so that two trainers could "
                 "write to it: give one on a file system with locks"
             ) from error
-        yield file
+        if holder:
+            raise Mistake(
+                f"{directory} is in use by {holder}: wait for it, stop it, or give another run "
+                "directory"
+            )
+        file.seek(0)
+        file.truncate()
+        file.write(f"process {os.getpid()} on {platform.node()}\n")
+        file.flush()
+        yield
 
 
-def _write(directory: Path, experiment: Experiment, plan: Plan, origin: Origin | None) -> None:
+def _take(file: TextIO) -> str | None:
+    """Take a lock; who holds it if it cannot be had.
+
+    That of a machine that has vanished is waited for: a network file system gives it back when the
+    machine's lease ends.
+    """
+    until = None
+    with ExitStack() as stack:
+        while True:
+            try:
+                return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                holder = file.read().strip() or "another process"
+            if until is None:
+                seconds = 0 if holder.endswith(f" on {platform.node()}") else LEASE_SECONDS
+                until = time.monotonic() + seconds
+                stack.enter_context(cluster.waiting(f"the lock of {holder}", seconds))
+            if time.monotonic() >= until:
+                return holder
+            time.sleep(0.2)
+
+
+def write_run(directory: Path, experiment: Experiment, plan: Plan, origin: Origin | None) -> None:
+    """Write what the directory says of its run, the experiment's file too if it has one."""
     source = None
     if origin is not None:
         text = origin.file.read_text()
@@ -128,7 +158,9 @@ def _table(experiment: Experiment, plan: Plan) -> str:
 
 def wait_for_run(directory: Path) -> None:
     """See that this process has the run's files before it too, or a Mistake."""
-    if not appears(directory / "run.json"):
+    with cluster.waiting(f"{directory / 'run.json'} to be seen here", files.SECONDS_TO_APPEAR):
+        seen = files.appears(directory / "run.json")
+    if not seen:
         raise Mistake(
             f"{directory} was made by another process and is not seen by this one: give a "
             "--run-dir on a file system that all hosts share"
@@ -177,14 +209,32 @@ def read_run(directory: Path) -> dict:
         )
     try:
         values = json.loads(path.read_text())
-        complete = {"origin", "plan_digest", "experiment", "environment"} <= values.keys()
-    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError) as error:
+        whole = _whole(values)
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
         raise Mistake(
             f"{path} is damaged ({error}): restore it, or start in another run directory"
         ) from error
-    if not complete:
-        raise Mistake(f"{path} is damaged (parts are missing): restore it, or start in another")
+    if not whole:
+        raise Mistake(
+            f"{path} is damaged (some of its values are none that train writes): restore it, or "
+            "start in another run directory"
+        )
     return values
+
+
+def _whole(values: dict) -> bool:
+    origin = values["origin"]
+    if origin is not None:
+        texts = [origin["variant"], *origin["overrides"]]
+        if not all(isinstance(text, str) for text in texts):
+            return False
+        if not isinstance(origin.get("seal"), str | None):
+            return False
+    return (
+        isinstance(values["plan_digest"], str)
+        and isinstance(values["experiment"], dict)
+        and isinstance(values["environment"], dict)
+    )
 
 
 def _sealed(code: str, source: dict) -> str:
@@ -192,23 +242,30 @@ def _sealed(code: str, source: dict) -> str:
     return json.dumps([code, source["variant"], source["overrides"]])
 
 
-def read_origin(directory: Path, trusted: bool = False) -> Origin:
-    """Where the run's experiment came from, its file as it was then.
+def check_trusted(file: Path, code: str) -> None:
+    """See that an experiment file, if it is a run directory's, was put there by this person.
 
     Raises:
-        Mistake: if the file is not there, or was not put there by this person and is not trusted.
+        Mistake: if not.
     """
+    if not (file.parent / "run.json").exists():
+        return
+    origin = read_run(file.parent)["origin"] or {"variant": "", "overrides": []}
+    if not trust.sealed(_sealed(code, origin), origin.get("seal")):
+        raise Mistake(
+            f"{file} is code that you, on this machine, have not put there: look at it, and give "
+            "--trust to run it"
+        )
+
+
+def read_origin(directory: Path) -> Origin:
+    """Where the run's experiment came from, its file as it was then; Mistake if it is not there."""
     origin = read_run(directory)["origin"]
     file = directory / "experiment.py"
     if origin is None or not file.exists():
         raise Mistake(
             f"{directory} has no experiment.py to make its experiment from: only runs of "
             "`jbatch train` and `jbatch compare` can be read again"
-        )
-    if not trusted and not trust.sealed(_sealed(file.read_text(), origin), origin.get("seal")):
-        raise Mistake(
-            f"{file} is code that you, on this machine, have not put there: look at it, and give "
-            "--trust to run it"
         )
     return Origin(file, origin["variant"], tuple(origin["overrides"]))
 
@@ -247,8 +304,8 @@ def _changed(directory: Path, experiment: Experiment, plan: Plan, accept: bool) 
     found = differences(directory, experiment)
     if any(not name.startswith("plan.") for name in found):
         raise Mistake(
-            f"{directory} holds another run: {'; '.join(found)}. Give another run directory, or "
-            "the experiment that it was made with"
+            f"{directory} holds another run:\n\n  " + "\n  ".join(found) + "\n\nGive another run "
+            "directory, or the experiment that it was made with"
         )
     if read_run(directory)["plan_digest"] == plan.digest:
         return False
@@ -256,9 +313,9 @@ def _changed(directory: Path, experiment: Experiment, plan: Plan, accept: bool) 
         there = (directory / "plan.txt").read_text().splitlines()
         here = _table(experiment, plan).splitlines()
         tables = difflib.unified_diff(there, here, "the run's plan", "this plan", lineterm="", n=1)
-        why = "; ".join(found) or "the schedule gives other rates or sizes"
+        why = "\n  ".join(found) or "the schedule gives other rates or sizes"
         raise Mistake(
-            f"{directory} was begun with another plan: {why}\n\n" + "\n".join(tables) + "\n\n"
+            f"{directory} was begun with another plan:\n\n  {why}\n\n" + "\n".join(tables) + "\n\n"
             "Give another run directory, the plan that it was begun with, or --accept-plan-change "
             "to go on by this plan from the examples seen"
         )

@@ -21,7 +21,7 @@ def seal(code: str) -> str | None:
 def sealed(code: str, by: str | None) -> bool:
     """Whether this person made the seal `by` for just this code."""
     key = _key(make=False)
-    return None not in (key, by) and hmac.compare_digest(_seal(key, code), by)
+    return None not in (key, by) and hmac.compare_digest(_seal(key, code).encode(), by.encode())
 
 
 def _seal(key: bytes, code: str) -> str:
@@ -29,9 +29,9 @@ def _seal(key: bytes, code: str) -> str:
 
 
 def _key(make: bool) -> bytes | None:
-    home = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
-    path = home / "jbatch" / "key"
     try:
+        home = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+        path = home / "jbatch" / "key"
         if make and not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             made = path.with_name(f"key.{os.getpid()}")
@@ -41,5 +41,5 @@ def _key(make: bool) -> bytes | None:
                 os.link(made, path)
             made.unlink()
         return path.read_bytes()
-    except OSError:
+    except (OSError, RuntimeError):  # the latter where there is no home
         return None

@@ -10,9 +10,9 @@ import jax
 import numpy as np
 
 from jbatch import compile
+from jbatch.assemble import make_setup
 from jbatch.checkpoint import Checkpoints, parameters_digest
 from jbatch.cli.arguments import remake
-from jbatch.opening import make_setup
 
 TINY = Path(__file__).parent / "tiny.py"
 

@@ -20,10 +20,10 @@ from hypothesis import strategies as st
 
 from commands import TINY, environment_of, newest, run
 from jbatch import compile, parallel
+from jbatch.assemble import make_setup
 from jbatch.checkpoint import Checkpoints, SaveFailed, checksum, parameters_digest
 from jbatch.errors import Mistake
 from jbatch.experiment_file import load_experiment_file
-from jbatch.opening import make_setup
 from jbatch.progress import Lines
 from jbatch.train import fit
 from runs import without_times

@@ -354,7 +354,7 @@ DAMAGES = {
     "another experiment": (
         lambda run: None,
         ["train", TINY, "growing", "--plan.num-epochs", 5, "--run-dir"],
-        r"was begun with another plan: plan\.num_epochs is 4 there and 5\.0 here\n\n---",
+        r"was begun with another plan:\n\n  plan\.num_epochs is 4 there and 5\.0 here\n\n---",
     ),
     "another variant": (
         lambda run: None,

@@ -1,13 +1,17 @@
 """Who may train in a run directory, by which plan, and until when."""
 
 import dataclasses
+import fcntl
 import signal
+import threading
 import time
+from contextlib import contextmanager
 
 import jax
 import pytest
 
 from commands import TINY, end, newest, run, start
+from jbatch import cluster, run_directory
 from jbatch.checkpoint import parameters_digest
 from jbatch.errors import Mistake
 from jbatch.experiment_file import load_experiment_file
@@ -42,6 +46,30 @@ def test_two_runs_in_one_directory_are_kept_apart(tmp_path):
     fit(GROWING, tmp_path / "run", devices=ONE)  # it is free again
 
 
+@contextmanager
+def held_elsewhere(directory):
+    """The lock, in the name of another machine."""
+    with (directory / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.write("process 17 on another\n")
+        lock.flush()
+        yield lock
+
+
+def test_the_lock_of_another_machine_is_waited_for(tmp_path, monkeypatch, capsys):
+    """It may have vanished, and a network file system still keep its lock."""
+    fit(GROWING, tmp_path, devices=ONE)
+    monkeypatch.setattr(cluster, "SECONDS_BETWEEN_WORDS", 0.05)
+    with held_elsewhere(tmp_path) as lock:
+        monkeypatch.setattr(run_directory, "LEASE_SECONDS", 0.3)
+        with pytest.raises(Mistake, match="is in use by process 17 on another: wait for it"):
+            fit(GROWING, tmp_path, devices=ONE)
+        assert "waits for the lock of process 17 on another (0 of 0.3 s)" in capsys.readouterr().err
+        monkeypatch.setattr(run_directory, "LEASE_SECONDS", 60)
+        threading.Timer(0.5, fcntl.flock, (lock, fcntl.LOCK_UN)).start()
+        fit(GROWING, tmp_path, devices=ONE)
+
+
 @pytest.mark.slow
 def test_a_second_command_names_the_process_that_trains_and_a_killed_one_holds_nothing(tmp_path):
     command = ("train", TINY, "growing", "--run-dir", tmp_path / "run", "--plan.num-epochs", 4000)
@@ -69,7 +97,7 @@ def test_another_plan_is_refused_with_what_differs_and_taken_if_accepted(tmp_pat
     with pytest.raises(Mistake) as refused:
         fit(other, directory, devices=ONE)
     said = str(refused.value)
-    assert "was begun with another plan: plan.num_epochs is 4 there and 5 here" in said
+    assert "was begun with another plan:\n\n  plan.num_epochs is 4 there and 5 here" in said
     assert "\n-1        2 – 4        24     120 " in said
     assert "\n+1        2 – 5        54      80 " in said
     assert "or --accept-plan-change to go on by this plan from the examples seen" in said
@@ -104,7 +132,8 @@ def test_examples_between_two_updates_of_the_new_plan_are_named(tmp_path, capsys
 def test_more_than_the_plan_is_never_accepted(undisturbed, tmp_path):
     _, directory = undisturbed
     other = dataclasses.replace(longer(GROWING, num_epochs=5), seed=3)
-    with pytest.raises(Mistake, match=r"holds another run: .*seed is 0 there and 3 here"):
+    message = r"holds another run:\n\n[^?]*  seed is 0 there and 3 here\n"
+    with pytest.raises(Mistake, match=message):
         fit(other, directory, devices=ONE, accept_plan_change=True)
 
 

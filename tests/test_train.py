@@ -13,6 +13,7 @@ import optax
 import pytest
 
 from jbatch import compile, step
+from jbatch.assemble import make_setup
 from jbatch.checkpoint import Checkpoints, parameters_digest
 from jbatch.data.normalize import affine
 from jbatch.data.sources import Arrays, Digits
@@ -22,7 +23,7 @@ from jbatch.experiment_file import load_experiment_file
 from jbatch.layout import Layout
 from jbatch.metrics import read_metrics
 from jbatch.models import MLP
-from jbatch.opening import make_setup, open_run
+from jbatch.opening import open_run
 from jbatch.train import Diverged, fit, run_until
 from runs import without_times
 

@@ -1,5 +1,7 @@
 """What came from somewhere else is looked at, and not run."""
 
+import json
+import re
 import shutil
 import stat
 from pathlib import Path
@@ -8,7 +10,7 @@ import jax
 import pytest
 
 from commands import TINY
-from jbatch import trust
+from jbatch import experiment_file, trust
 from jbatch.cli import main
 from jbatch.errors import Mistake
 from jbatch.experiment_file import load_experiment_file
@@ -43,6 +45,44 @@ def test_code_from_elsewhere_does_not_run_unless_it_is_trusted(foreign, capsys, 
     assert not trace.exists()
     assert main([verb, str(directory), "--trust"]) == 0
     assert trace.exists()
+
+
+@pytest.mark.parametrize("verb", ["train", "plan", "compare"])
+def test_nor_if_its_file_is_given(foreign, capsys, verb):
+    directory, trace = foreign
+    assert main([verb, str(directory / "experiment.py"), "growing"]) == 2
+    assert "experiment.py is code that you, on this machine, have not" in capsys.readouterr().err
+    assert not trace.exists()
+    assert main(["plan", str(directory / "experiment.py"), "growing", "--trust"]) == 0
+    assert trace.exists()
+
+
+def test_a_file_that_changes_after_it_was_checked_runs_as_it_was(mine, monkeypatch):
+    file = mine / "experiment.py"
+    code = file.read_text()
+
+    def check(path, checked):
+        path.write_text("raise SystemError")
+
+    monkeypatch.setattr(experiment_file, "check_trusted", check)
+    try:
+        assert "growing" in load_experiment_file(file).variants
+    finally:
+        file.write_text(code)
+
+
+@pytest.mark.parametrize(
+    "origin",
+    ["growing", {}, {"variant": 3, "overrides": []}, {"variant": "growing", "overrides": 3}]
+    + [{"variant": "growing", "overrides": [], "seal": seal} for seal in ({}, "ä", "00")],
+    ids=str,
+)
+def test_what_is_no_origin_is_said(mine, tmp_path, capsys, origin):
+    directory = shutil.copytree(mine, tmp_path / "run")
+    values = json.loads((directory / "run.json").read_text())
+    (directory / "run.json").write_text(json.dumps(values | {"origin": origin}))
+    assert main(["eval", str(directory)]) == 2
+    assert re.search("run.json is damaged|have not put there", capsys.readouterr().err)
 
 
 def test_another_persons_seal_is_none(mine, tmp_path, capsys, monkeypatch):

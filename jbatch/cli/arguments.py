@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -14,6 +15,14 @@ from jbatch.run_directory import Origin, read_origin
 
 CONFIG = (tyro.conf.AvoidSubcommands, tyro.conf.FlagCreatePairsOff)
 Options = TypeVar("Options")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunsCode:
+    """Options of a verb that runs an experiment file."""
+
+    trust: bool = False
+    """Run an experiment file that lies in a run directory from somewhere else."""
 
 
 def leading(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -79,7 +88,7 @@ def file_and_variant(
         print_help(options, usage, None)
     if not names:
         raise Mistake(f"give an experiment file first: {usage} (--help says more)")
-    file = load_experiment_file(Path(names[0]))
+    file = load_experiment_file(Path(names[0]), "--trust" in rest)
     if len(names) == 1 and wants_help(rest):
         names.append(next(iter(file.variants)))
     if len(names) != 2:
@@ -115,8 +124,8 @@ def remake(
 
     Runs the directory's experiment file: if it is from somewhere else, only if it is `trusted`.
     """
-    origin = read_origin(directory, trusted)
-    file = load_experiment_file(origin.file)
+    origin = read_origin(directory)
+    file = load_experiment_file(origin.file, trusted)
     variant = file.variant(origin.variant)
     changes = (*origin.overrides, *overrides)
     return origin, file, override(variant, changes, f"jbatch: {directory}/run.json")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jbatch.cli.arguments import leading, override, print_help, split_options, wants_help
+from jbatch.cli.arguments import RunsCode, leading, override, print_help, split_options, wants_help
 from jbatch.cli.libraries import prepare_libraries
 from jbatch.cli.report import in_order, record_of
 from jbatch.cli.train import run_directory
@@ -20,7 +20,7 @@ USAGE = "jbatch compare FILE [VARIANT …]"
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(RunsCode):
     """Train several variants of an experiment over several seeds; one table and one report.
 
     Without VARIANT, all of the file. Runs that are finished are not trained again, and the same
@@ -43,7 +43,7 @@ def run(arguments: Sequence[str]) -> None:
         if wants_help(rest):
             print_help(Options, USAGE, None)
         raise Mistake(f"give an experiment file first: {USAGE} (--help says more)")
-    file = load_experiment_file(Path(names[0]))
+    file = load_experiment_file(Path(names[0]), "--trust" in rest)
     chosen = names[1:] or list(file.variants)
     if wants_help(rest):
         print_help(Options, f"jbatch compare {' '.join(names)}", file.variant(chosen[0]))

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jbatch.cli.arguments import (
+    RunsCode,
     leading,
     one_directory,
     print_help,
@@ -18,7 +19,7 @@ USAGE = "jbatch eval DIR"
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(RunsCode):
     """Evaluate the newest checkpoint of a run on its whole test set.
 
     The data's fields may be given too, as --data.data-dir for where they lie by now.
@@ -28,9 +29,6 @@ class Options:
 
     json: bool = False
     """Print JSON: update, loss, accuracy, num_examples, parameters_digest."""
-
-    trust: bool = False
-    """Run the directory's experiment file even if it is from somewhere else."""
 
 
 def run(arguments: Sequence[str]) -> None:

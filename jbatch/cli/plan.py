@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import jax
 
-from jbatch.cli.arguments import file_and_variant
+from jbatch.cli.arguments import RunsCode, file_and_variant
 from jbatch.errors import whole
 from jbatch.micro_batch import cut
 from jbatch.models import ghost_batch
@@ -17,7 +17,7 @@ USAGE = "jbatch plan FILE VARIANT"
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(RunsCode):
     """Print the plan of an experiment's variant: every phase, on paper, without any device.
 
     FILE VARIANT --help lists the experiment's fields; each can be changed.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import jax
 
-from jbatch.cli.arguments import remake, run_directory
+from jbatch.cli.arguments import RunsCode, remake, run_directory
 from jbatch.errors import Mistake
 from jbatch.experiment import Experiment
 from jbatch.experiment_file import ExperimentFile
@@ -19,16 +19,13 @@ USAGE = "jbatch report DIR"
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(RunsCode):
     """Write the report of a run, or of all runs below a directory, from their metrics alone.
 
     Runs under way are shown as far as they are.
 
     For example: jbatch report runs/digits
     """
-
-    trust: bool = False
-    """Run the directories' experiment files even if they are from somewhere else."""
 
 
 def run(arguments: Sequence[str]) -> None:

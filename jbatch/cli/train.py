@@ -8,7 +8,7 @@ from pathlib import Path
 
 from jbatch import cluster
 from jbatch.cli import supervise
-from jbatch.cli.arguments import file_and_variant, leading, split_options, wants_help
+from jbatch.cli.arguments import RunsCode, file_and_variant, leading, split_options, wants_help
 from jbatch.cli.libraries import prepare_libraries
 from jbatch.errors import Mistake
 from jbatch.run_directory import Origin
@@ -17,7 +17,7 @@ USAGE = "jbatch train FILE VARIANT"
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(RunsCode):
     """Train one variant of an experiment; the same command again goes on where it stopped.
 
     FILE VARIANT --help lists the experiment's fields; each can be changed.

@@ -67,10 +67,14 @@ class TFDSRecords:
     count: int
 
     def digest(self) -> str:
-        """Of the set's name and version, and the lengths of its shards."""
+        """Of the set's name and version, and of its shards the examples and the bytes."""
+        from etils import epath
+
         info = open_builder(self.data, self.data_dir).info
-        lengths = info.splits[self.split].shard_lengths
-        return hashlib.sha256(f"{info.full_name} {self.split} {lengths}".encode()).hexdigest()
+        split = info.splits[self.split]
+        sizes = [epath.Path(path).stat().length for path in split.filepaths]
+        what = f"{info.full_name} {self.split} {split.shard_lengths} {sizes}"
+        return hashlib.sha256(what.encode()).hexdigest()
 
     def read(self, indices: Sequence[int]) -> list[File]:
         """By ArrayRecord's own parallel reads."""

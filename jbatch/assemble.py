@@ -1,0 +1,90 @@
+"""An experiment's parts put together: what is trained, on what, and what all hosts must share."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+
+import jax
+
+from jbatch import compile, parallel, step
+from jbatch.compile import Setup
+from jbatch.data.load import load
+from jbatch.errors import Mistake
+from jbatch.experiment import Experiment
+from jbatch.micro_batch import Passes, cut
+from jbatch.models import ghost_batch
+from jbatch.plan import Plan
+from jbatch.run_directory import describe
+from jbatch.step import Task
+
+SHOWN = 12  # characters of a hash
+
+
+def make_setup(experiment: Experiment, plan: Plan, devices: Sequence[jax.Device]):
+    """All that decides the compiled functions, and the data; Mistake if they do not fit."""
+    missing = [name for name in ("model", "data") if getattr(experiment, name) is None]
+    if missing:
+        raise Mistake(
+            f"this experiment has no {' and no '.join(missing)} yet: it can be planned (jbatch "
+            "plan), not trained; give Experiment(model=…, data=…) in its file"
+        )
+    if experiment.mapping == "pmap" and jax.process_count() > 1:
+        raise Mistake(  # JAX cannot compile it ahead there
+            f"mapping is pmap, which is for one process, and here are {jax.process_count()}: give "
+            "--mapping shard_map"
+        )
+    data = load(experiment.data, experiment.augment, experiment.normalize)
+    count = data.inputs.num_examples
+    if count != plan.num_examples:
+        raise Mistake(
+            f"the training set has {count:,} examples and the plan is for {plan.num_examples:,}: "
+            f"set plan.num_examples to {count}"
+        )
+    # Made once here, for what is wrong with it to be found before anything is written.
+    experiment.optimizer.transformation(0.0, plan.momentum)
+    task = Task(
+        model=experiment.model,
+        optimizer=experiment.optimizer,
+        momentum=plan.momentum,
+        label_smoothing=experiment.label_smoothing,
+        dtype=experiment.dtype,
+        input_shape=data.inputs.input_shape,
+        num_classes=data.num_classes,
+    )
+    step.graph(task)  # for images too small for the network, or a norm that does not fit it
+    setup = Setup(
+        task=task,
+        inputs=data.inputs,
+        mesh=parallel.make_mesh(devices),
+        mapping=experiment.mapping,
+    )
+    return setup, data
+
+
+def assemble(experiment: Experiment, devices: Sequence[jax.Device]):
+    """(plan, setup, data, passes of each batch size); Mistake if they do not fit together."""
+    plan = experiment.plan.plan()
+    setup, data = make_setup(experiment, plan, devices)
+    plan.check(len(devices), ghost_batch(experiment.model))
+    passes = cut(
+        [phase.batch_size for phase in plan.phases],
+        len(devices),
+        ghost_batch(experiment.model),
+        experiment.micro_batch,
+    )
+    return plan, setup, data, passes
+
+
+def what_all_must_share(
+    experiment: Experiment, plan: Plan, setup: Setup, passes: Mapping[int, Passes], data
+) -> dict[str, str]:
+    """What would make processes train different things, for a person to compare."""
+    described = json.dumps(describe(experiment), sort_keys=True)
+    libraries = ("jbatch", "jax", "jaxlib", "flax", "optax")
+    return {f"the version of {name}": version(name) for name in libraries} | {
+        "the plan": plan.digest[:SHOWN],
+        "the experiment": hashlib.sha256(described.encode()).hexdigest()[:SHOWN],
+        "the data": data.digest()[:SHOWN],
+        "the compiled program": compile.digest(setup, passes)[:SHOWN],
+    }
