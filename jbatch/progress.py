@@ -98,7 +98,7 @@ class Bar:
         self._next = now + 0.2
         row = self._plan.at(update)
         self._where.plain = (
-            f"phase {row.phase + 1}/{len(self._plan.phases)}  batch {row.batch_size:,}  "
+            f"{_phase(self._plan, row.phase)}batch {row.batch_size:,}  "
             f"rate {row.learning_rate:.3g}  {self._logged}"
         )
         self._bar.update(self._bar.task_ids[0], completed=row.position)
@@ -143,9 +143,15 @@ def progress(seconds_between: float = 5.0) -> Lines | Bar:
 def _position(plan: Plan, line: dict) -> str:
     phase = plan.at(line["update"] - 1).phase
     return (
-        f"epoch {line['epoch']:.1f}/{plan.num_epochs:g}  phase {phase + 1}/{len(plan.phases)}  "
+        f"epoch {line['epoch']:.1f}/{plan.num_epochs:g}  {_phase(plan, phase)}"
         f"batch {line['batch_size']:,}  rate {line['learning_rate']:.3g}  loss {line['loss']:.4g}"
     )
+
+
+def _phase(plan: Plan, phase: int) -> str:
+    """As the plan's table counts them, from 0 to the last; nothing where there is but one."""
+    last = len(plan.phases) - 1
+    return f"phase {phase}/{last}  " if last else ""
 
 
 def _speed(line: dict) -> str:

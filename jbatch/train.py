@@ -114,6 +114,8 @@ def run_until(run: Run, last: int) -> None:
 
     Each turn does, in this order: evaluate, save, next, update, log.
     """
+    if run.update >= last and run.evaluated == run.update:
+        return  # the account of a finished run stays as it is
     _spend(run, "start-up")
     phase = None
     while True:

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import signal
 import socket
 import time
@@ -230,6 +231,8 @@ DIFFERENT = {
     "plan": ("--plan.num-epochs", 5, "the plan differs between processes: "),
     "mistake": ("--plan.batch-sizes", 41, "batch_sizes"),
     "program": ("--micro-batch", 20, "the experiment differs between processes: "),
+    "programs": ("OTHER", "program", "the compiled program differs between processes: "),
+    "data": ("OTHER", "data", "the data differs between processes: "),
     "directory": ("--run-dir", "elsewhere", "a --run-dir on a file system that all hosts share"),
 }
 
@@ -240,12 +243,26 @@ def test_processes_that_would_train_different_things_do_not_begin(tmp_path, opti
     value = tmp_path / value if option == "--run-dir" else value
     (tmp_path / "trace").mkdir()
     command = (TRACED, "growing", "--run-dir", tmp_path / "run")
+    environment = {"TRACE": str(tmp_path / "trace")}
     each = ((), (option, value))
-    processes = start_all(2, *command, each=each, TRACE=str(tmp_path / "trace"))
+    if option == "OTHER":
+        environment[option], each = value, ((), ())
+    processes = start_all(2, *command, each=each, **environment)
     for code, _, err in end_all(processes):
         assert code == 2, err
         assert message in err
     assert option == "--run-dir" or not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_a_save_that_fails_on_one_host_fails_on_all_and_the_next_one_works(tmp_path):
+    command = (TINY.with_name("cramped.py"), "growing", "--run-dir", tmp_path / "run")
+    for code, _, err in end_all(start_all(2, *command)):
+        assert code == 0, err
+        kept = "that of update 37 is kept"
+        assert f"a checkpoint could not be written (File too large): {kept}" in err
+    kept = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
+    assert kept == ["4500", "6000"]
 
 
 @pytest.mark.slow
@@ -264,6 +281,17 @@ def test_a_supervisor_that_is_killed_takes_its_trainer_along(tmp_path):
     process.kill()
     process.communicate()
     assert left_over({trainer}, 5) == set()
+
+
+@pytest.mark.slow
+def test_a_fault_of_the_program_does_not_ask_to_be_started_again(tmp_path):
+    [process] = start_all(1, TINY, "growing", "--run-dir", tmp_path / "run", *LONG)
+    under_way(tmp_path / "run", [process])
+    [trainer] = children(process.pid)
+    os.kill(trainer, signal.SIGSEGV)
+    code, _, err = end(process)
+    assert code == 128 + signal.SIGSEGV
+    assert "the trainer was ended by SIGSEGV, a fault in a program" in err
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,17 @@ def test_again_starts_again_as_long_as_it_is_asked_to(tmp_path):
     assert (tmp_path / "starts").read_text() == "x\nx\nx\n"
 
 
+def test_again_gives_up_what_gets_nowhere(tmp_path):
+    (tmp_path / "sleep").write_text("#!/bin/sh\n")
+    (tmp_path / "sleep").chmod(0o755)
+    path = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    command = [LAUNCH / "again.sh", "sh", "-c", f"echo x >> {tmp_path}/starts; exit 75"]
+    done = subprocess.run(command, env=path, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "five times in a row it ended within a minute: given up" in done.stderr
+    assert (tmp_path / "starts").read_text() == 5 * "x\n"
+
+
 def test_again_hands_on_a_request_to_stop(tmp_path):
     script = f"trap 'sleep 0.3; exit 75' TERM; touch {tmp_path}/ready; while :; do sleep 0.05; done"
     process = subprocess.Popen([LAUNCH / "again.sh", "bash", "-c", script])
@@ -85,19 +96,39 @@ def test_again_hands_on_a_request_to_stop(tmp_path):
     assert process.wait(10) == 75
 
 
-def test_slurms_job_goes_back_into_the_queue_after_75(tmp_path):
-    for name, code in {"srun": 75, "scontrol": 0}.items():
-        (tmp_path / name).write_text(
-            f'#!/bin/sh\necho {name} "$@" >> {tmp_path}/log\nexit {code}\n'
-        )
-        (tmp_path / name).chmod(0o755)
-    path = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_ID": "17"}
+def slurm(folder, codes) -> tuple[int, list[str]]:
+    """(exit code, commands) of the script where `jbatch` ends so on each host; srun here is real in
+    that it runs all of them, and ends with the highest code."""
+    programs = {
+        "jbatch": f'echo jbatch "$@" >> {folder}/log; exit "$CODE"',
+        "scontrol": f'echo scontrol "$@" >> {folder}/log',
+        "srun": 'shift; most=0; for CODE in $CODES; do export CODE; "$@"; code=$?\n'
+        '[ "$code" -gt "$most" ] && most=$code; done; exit "$most"',
+    }
+    for name, text in programs.items():
+        (folder / name).write_text(f"#!/bin/bash\n{text}\n")
+        (folder / name).chmod(0o755)
+    path = {"PATH": f"{folder}:{os.environ['PATH']}", "SLURM_JOB_ID": "17"}
+    path["CODES"] = " ".join(map(str, codes))
     command = ["bash", LAUNCH / "slurm.sbatch", "some file.py", "growing"]
-    assert subprocess.run(command, env=path).returncode == 75
-    assert (tmp_path / "log").read_text().splitlines() == [
-        "srun --kill-on-bad-exit=0 jbatch train some file.py growing --distributed",
+    done = subprocess.run(command, env=path).returncode
+    return done, (folder / "log").read_text().splitlines()
+
+
+def test_slurms_job_goes_back_into_the_queue_after_75(tmp_path):
+    done, log = slurm(tmp_path, [75])
+    assert done == 75
+    assert log == [
+        "jbatch train some file.py growing --distributed",
         "scontrol requeue 17",
     ]
+
+
+@pytest.mark.parametrize(("codes", "code"), [([75, 2], 2), ([0, 75], 75), ([3, 3], 3), ([1, 0], 1)])
+def test_slurms_job_ends_by_a_mistake_of_one_host(tmp_path, codes, code):
+    done, log = slurm(tmp_path, codes)
+    assert done == code
+    assert ("scontrol requeue 17" in log) == (code == 75)
 
 
 def test_the_tpu_command_survives_the_shells_between(tmp_path):

@@ -58,21 +58,21 @@ def wants_help(arguments: Sequence[str]) -> bool:
     return "-h" in arguments or "--help" in arguments
 
 
-def print_help(options: type, usage: str, experiment: Experiment | None) -> None:
-    """A verb's help: its options, and with an experiment its fields and their values."""
-    if experiment is None:
+def print_help(options: type, usage: str, value: object = None, name: str = "") -> None:
+    """A verb's help: its options, and the fields of `value`, as an experiment, below `name`."""
+    if value is None:
         read_options(options, ["--help"], usage)
     both = dataclasses.make_dataclass(
         "Both",
         [
             ("options", Annotated[options, tyro.conf.arg(name="")]),
-            ("experiment", Annotated[Experiment, tyro.conf.arg(name="")]),
+            ("value", Annotated[type(value), tyro.conf.arg(name=name)]),
         ],
     )
     tyro.cli(
         both,
         args=["--help"],
-        default=both(options(), experiment),
+        default=both(options(), value),
         prog=usage,
         description=options.__doc__,
         config=CONFIG,
@@ -85,7 +85,7 @@ def file_and_variant(
     """Read `FILE VARIANT [options] [fields]`: file, variant, options, overrides, experiment."""
     names, rest = leading(arguments)
     if not names and wants_help(rest):
-        print_help(options, usage, None)
+        print_help(options, usage)
     if not names:
         raise Mistake(f"give an experiment file first: {usage} (--help says more)")
     file = load_experiment_file(Path(names[0]), "--trust" in rest)
@@ -106,7 +106,7 @@ def run_directory(arguments: Sequence[str], usage: str, options: type[Options]):
     """Read `DIR [options]`: directory and options."""
     names, rest = leading(arguments)
     if wants_help(rest):
-        print_help(options, usage, None)
+        print_help(options, usage)
     return one_directory(names, usage), read_options(options, rest, usage)
 
 

@@ -41,7 +41,7 @@ def run(arguments: Sequence[str]) -> None:
     names, rest = leading(arguments)
     if not names:
         if wants_help(rest):
-            print_help(Options, USAGE, None)
+            print_help(Options, USAGE)
         raise Mistake(f"give an experiment file first: {USAGE} (--help says more)")
     file = load_experiment_file(Path(names[0]), "--trust" in rest)
     chosen = names[1:] or list(file.variants)

@@ -22,7 +22,7 @@ USAGE = "jbatch eval DIR"
 class Options(RunsCode):
     """Evaluate the newest checkpoint of a run on its whole test set.
 
-    The data's fields may be given too, as --data.data-dir for where they lie by now.
+    The data's fields may be given too, as for where they lie by now: DIR --help lists them.
 
     For example: jbatch eval runs/digits/increasing/seed-0 --json
     """
@@ -34,9 +34,12 @@ class Options(RunsCode):
 def run(arguments: Sequence[str]) -> None:
     """Evaluate."""
     names, rest = leading(arguments)
-    if wants_help(rest):
-        print_help(Options, USAGE, None)
+    if wants_help(rest) and not names:
+        print_help(Options, USAGE)
     directory = one_directory(names, USAGE)
+    if wants_help(rest):
+        _, _, experiment = remake(directory, trusted="--trust" in rest)
+        print_help(Options, f"jbatch eval {directory}", experiment.data, "data")
     options, overrides = split_options(Options, rest)
     _, _, experiment = remake(directory, overrides, options.trust)
 

@@ -46,7 +46,7 @@ def run(arguments: Sequence[str]) -> None:
     """Write it."""
     names, rest = leading(arguments)
     if wants_help(rest) or not arguments:
-        print_help(Options, USAGE, None)
+        print_help(Options, USAGE)
     if len(names) != 1:
         raise Mistake(f"give one name first, not {len(names)}: {USAGE} --from PATH")
     options = read_options(Options, rest, USAGE)

@@ -1,5 +1,6 @@
 """`jbatch report`."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +38,7 @@ def run(arguments: Sequence[str]) -> None:
     found = sorted(path.parent for path in directory.glob("**/run.json"))
     if not found:
         raise Mistake(f"{directory} holds no run: give a run directory, or one with runs below it")
-    files, records = zip(*(read_record(path, options.trust) for path in found), strict=True)
+    files, records = zip(*_readable(found, options.trust), strict=True)
     if len({file.path.read_text() for file in files}) > 1:
         raise Mistake(
             f"{directory} holds runs of several experiment files, which make no one report: give "
@@ -48,6 +49,21 @@ def run(arguments: Sequence[str]) -> None:
     if len(records) == 1:
         title = f"{records[0].variant}, seed {records[0].seed}"
     print(write_report(directory, title, files[0].docstring, records, files[0].comparison))
+
+
+def _readable(found: Sequence[Path], trusted: bool) -> list[tuple[ExperimentFile, Record]]:
+    """The runs that can be read; those that cannot are named. Mistake if there is none."""
+    read, mistakes = [], []
+    for directory in found:
+        try:
+            read.append(read_record(directory, trusted))
+        except Mistake as mistake:
+            mistakes.append(mistake)
+    if not read:
+        raise mistakes[0]
+    for mistake in mistakes:
+        print(f"jbatch: warning: a run is left out: {mistake}", file=sys.stderr)
+    return read
 
 
 def read_record(directory: Path, trusted: bool) -> tuple[ExperimentFile, Record]:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from jbatch.stop import Interrupted
 
+FAULTS = {"SIGSEGV", "SIGBUS", "SIGILL", "SIGFPE"}  # that would come again
 MARK = "JBATCH_SUPERVISED"  # an environment variable of the process that is watched
 
 
@@ -21,7 +22,11 @@ def supervised() -> bool:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run `jbatch ARGUMENTS` in another process; its exit code, or 75 where it was ended."""
+    """Run `jbatch ARGUMENTS` in another process; its exit code.
+
+    Raises:
+        Interrupted: if it was ended from without, or with the others.
+    """
     asked, child = 0, None
 
     def forward(number, _) -> None:
@@ -37,7 +42,7 @@ def run(arguments: Sequence[str]) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, forward)
     child = subprocess.Popen(
-        [sys.executable, "-m", "jbatch.cli.member", str(os.getpid()), *arguments],
+        [sys.executable, "-P", "-m", "jbatch.cli.member", str(os.getpid()), *arguments],
         env=os.environ | {MARK: "1"},
         start_new_session=True,  # a signal to all reaches it once, through here
     )
@@ -47,6 +52,9 @@ def run(arguments: Sequence[str]) -> int:
     if code >= 0:
         return code
     name = signal.Signals(-code).name
+    if name in FAULTS:
+        print(f"jbatch: the trainer was ended by {name}, a fault in a program", file=sys.stderr)
+        return 128 - code
     if name == "SIGTERM" and asked:
         raise Interrupted("SIGTERM before training began: the same command begins again")
     if asked > 1:

@@ -74,22 +74,27 @@ def figures(records: Sequence[Record], comparison: Comparison | None) -> list[Gr
 
 def _figures(runs: Runs) -> dict[str, tuple[str, Figure]]:
     plans = {variant: found[0].plan for variant, found in runs.items()}
-    band = "the band is the standard deviation over seeds"
+    several = any(len(found) > 1 for found in runs.values())
+    band = "; the band is the standard deviation over seeds" if several else ""
+    fewer = ", and how many fewer than the first one's" if len(runs) > 1 else ""
+    same = "The same curves against parameter updates."
+    if len(runs) == 1 and not several:
+        same = "The same curve against parameter updates."
     drawings = {
         "training_loss_epochs": (
-            f"Training loss against epochs; {band}.",
+            f"Training loss against epochs{band}.",
             lambda axes: _measured(axes, runs, "train", "loss", "epoch", 1),
         ),
         "training_loss_updates": (
-            "The same curves against parameter updates.",
+            same,
             lambda axes: _measured(axes, runs, "train", "loss", "update", 1),
         ),
         "test_accuracy_epochs": (
-            f"Test accuracy against epochs; {band}.",
+            f"Test accuracy against epochs{band}.",
             lambda axes: _measured(axes, runs, "eval", "accuracy", "epoch", 100),
         ),
         "test_accuracy_updates": (
-            "The same curves against parameter updates.",
+            same,
             lambda axes: _measured(axes, runs, "eval", "accuracy", "update", 100),
         ),
         "batch_size": (
@@ -101,11 +106,11 @@ def _figures(runs: Runs) -> dict[str, tuple[str, Figure]]:
             lambda axes: _planned(axes, plans, _learning_rate, "learning rate"),
         ),
         "noise_scale": (
-            f"Noise scale ε/(1−m) · (N/B − 1) against epochs, as planned. {_held(plans)}",
+            f"Noise scale ε/(1−m) · (N/B − 1) against epochs, as planned. {_held(plans)}".strip(),
             lambda axes: _planned(axes, plans, _noise_scale, "noise scale"),
         ),
         "updates": (
-            "Parameter updates of the whole run, and how many fewer than the first one's.",
+            f"Parameter updates of the whole run{fewer}.",
             lambda axes: _counted(axes, plans),
         ),
     }
@@ -126,6 +131,8 @@ def saved(figure: Figure, form: str) -> bytes:
 
 
 def _held(plans: Mapping[str, Plan]) -> str:
+    if len(plans) == 1:
+        return ""
     if all(plan.scaling == 1 for plan in plans.values()):
         return "Coupled schedules lie on one another, but for the factor 1 − B/N."
     return "It is not held by plans with scaling p other than 1: they hold ε/B^p."
