@@ -120,6 +120,11 @@ class Checkpoints:
     def _open(self):
         import orbax.checkpoint as ocp
 
+        class Manager(ocp.CheckpointManager):
+            def reached_preemption(self, step: int) -> bool:
+                """No: the loop asks that in every turn, and JAX expects one count of one caller."""
+                return False
+
         if self._read_only:
             options = ocp.CheckpointManagerOptions(read_only=True, create=False)
         else:
@@ -129,7 +134,7 @@ class Checkpoints:
                 cleanup_tmp_directories=True,
                 async_options=ocp.AsyncOptions(timeout_secs=SAVE_SECONDS),
             )
-        return ocp.CheckpointManager(self._directory, options=options)
+        return Manager(self._directory, options=options)
 
     def _tried(self, examples: int, like: State) -> tuple[State | None, str]:
         """(state, "") or (None, why it cannot be read).

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import nnx
 
@@ -73,8 +74,12 @@ def init(task: Task, seed: jax.Array) -> State:
 
 
 def no_totals() -> Totals:
-    """Totals of no example."""
-    return Totals(*(jnp.zeros((), jnp.float32) for _ in Totals._fields))
+    """Totals of no example, on the host.
+
+    A jax.Array would be put wrongly on devices of several processes that have but one each (as of
+    JAX 0.12).
+    """
+    return Totals(*(np.zeros((), np.float32) for _ in Totals._fields))
 
 
 def no_sums(state: State) -> Sums:

@@ -165,6 +165,14 @@ def test_all_stop_after_the_same_update_when_one_is_asked(tmp_path, number):
 
 
 @pytest.mark.slow
+def test_all_stop_too_when_they_are_asked_during_a_save(tmp_path):
+    directory = tmp_path / "run"
+    command = (TINY.with_name("doomed.py"), "growing", "--run-dir", directory, *LONG)
+    for code, _, err in end_all(start_all(2, *command, DIE="notice")):
+        assert (code, "jbatch: SIGTERM at update 223 of 14,800: saved" in err) == (75, True), err
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("victim", [0, 1])
 def test_the_others_end_when_one_is_killed_and_go_on_together(tmp_path, victim):
     directory = tmp_path / "run"
@@ -188,14 +196,16 @@ def test_the_others_end_when_one_is_killed_and_go_on_together(tmp_path, victim):
 
 @pytest.mark.slow
 def test_killed_and_restarted_processes_end_with_the_same_parameters(tmp_path):
+    """Of one device each, as they are usually started on GPUs."""
     command = (TINY, "growing", "--save-every", 0.2, "--run-dir")
-    for code, _, err in end_all(start_all(2, *command, tmp_path / "undisturbed")):
+    for code, _, err in end_all(start_all(2, *command, tmp_path / "undisturbed", devices=2)):
         assert code == 0, err
-    processes = start_all(2, *command, tmp_path / "run")
+        assert "warning" not in err
+    processes = start_all(2, *command, tmp_path / "run", devices=2)
     under_way(tmp_path / "run", processes)
     processes[0].kill()
     end_all(processes)
-    for code, _, err in end_all(start_all(2, *command, tmp_path / "run")):
+    for code, _, err in end_all(start_all(2, *command, tmp_path / "run", devices=2)):
         assert code == 0, err
     assert newest(tmp_path / "run") == newest(tmp_path / "undisturbed")
     assert without_times(tmp_path / "run") == without_times(tmp_path / "undisturbed")
