@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -111,11 +112,13 @@ class Checkpoints:
 
     def close(self) -> None:
         """Wait for what is being written."""
+        failures = (ValueError, OSError, jax.errors.JaxRuntimeError)
         try:
             self._manager.wait_until_finished()  # the other processes may be gone
-        except (ValueError, OSError) as failure:
+        except failures as failure:
             self._say(f"a checkpoint could not be written ({_in_short(failure)})")
-        self._manager.close()
+        with suppress(*failures):
+            self._manager.close()
 
     def _open(self):
         import orbax.checkpoint as ocp

@@ -98,7 +98,7 @@ def exchange(what: str, text: str) -> list[str]:
             )
         if now - said > SECONDS_BETWEEN_WORDS:
             said = now
-            _say(f"waits for process {missing} at {what!r} ({now - begun:.0f} s)")
+            say(f"waits for process {missing} at {what!r} ({now - begun:.0f} s)")
         time.sleep(0.02)
 
 
@@ -160,7 +160,7 @@ def waiting(what: str, most: float) -> Iterator[None]:
     def tell() -> None:
         begun = time.monotonic()
         while not done.wait(SECONDS_BETWEEN_WORDS):
-            _say(f"waits for {what} ({time.monotonic() - begun:.0f} of {most:g} s)")
+            say(f"waits for {what} ({time.monotonic() - begun:.0f} of {most:g} s)")
 
     thread = threading.Thread(target=tell, daemon=True)
     thread.start()
@@ -171,5 +171,6 @@ def waiting(what: str, most: float) -> Iterator[None]:
         thread.join()
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
+    """Tell a person."""
     print(f"jbatch: {text}", file=sys.stderr, flush=True)

@@ -16,6 +16,7 @@ class ExperimentFile:
     """What an experiment file says."""
 
     path: Path
+    code: str
     docstring: str
     variants: Mapping[str, Experiment]
     comparison: Comparison | None
@@ -74,4 +75,4 @@ def load_experiment_file(path: Path, trusted: bool = False) -> ExperimentFile:
                 f"{path}: comparison names {', '.join(sorted(unknown))}, which is no variant: it "
                 f"has {', '.join(variants)}"
             )
-    return ExperimentFile(path, (values.get("__doc__") or "").strip(), variants, comparison)
+    return ExperimentFile(path, code, (values.get("__doc__") or "").strip(), variants, comparison)

@@ -31,7 +31,6 @@ class Ledger:
             write_whole(path, "".join(json.dumps(line) + "\n" for line in lines))
         self._file = (Path(os.devnull) if path is None else path).open("a")
         self._next = 0.0
-        self.write(examples)
 
     def add(self, what: str, seconds: float) -> None:
         """Count seconds that were spent on something."""

@@ -90,7 +90,15 @@ def open_run(
                 "hashes", lambda: what_all_must_share(experiment, plan, setup, passes, data)
             )
             cluster.check_same(hashes)
-        claim = claimed(directory, experiment, plan, origin, accept_plan_change=accept_plan_change)
+        claim = claimed(
+            directory,
+            experiment,
+            plan,
+            origin,
+            accept_plan_change=accept_plan_change,
+            # Several processes hear of a request together, in the loop.
+            asked=stop.asked if jax.process_count() == 1 else lambda: None,
+        )
         changed = cluster.together(
             "the run directory", lambda: cluster.first() and stack.enter_context(claim)
         )
@@ -112,8 +120,9 @@ def open_run(
                 )
         elif (directory / "goodput.jsonl").exists():
             warnings.append("the run was begun before, and has no checkpoint: it begins anew")
-        if changed:  # now that there is something to go on from
-            write_run(directory, experiment, plan, origin)
+        cluster.together(  # now that there is something to go on from
+            "the new plan", lambda: changed and write_run(directory, experiment, plan, origin)
+        )
         opened = cluster.together("logs", lambda: _logs(directory, examples))
         metrics, ledger = (log and stack.enter_context(closing(log)) for log in opened)
         standing = {}

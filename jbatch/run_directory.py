@@ -19,8 +19,8 @@ import json
 import os
 import platform
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -36,15 +36,16 @@ from jbatch.files import write_whole
 from jbatch.machine import usable_cores
 from jbatch.plan import Plan
 from jbatch.plan_table import plan_text
+from jbatch.stop import Interrupted
 
-LEASE_SECONDS = 150  # in which a network file system gives back the locks of a machine that is gone
+LEASE_SECONDS = 100  # in which a network file system gives back the locks of a machine that is gone
 
 
 @dataclass(frozen=True)
 class Origin:
     """Where an experiment was taken from; from this eval, report and resume make it again."""
 
-    file: Path
+    code: str  # of the experiment file
     variant: str
     overrides: tuple[str, ...] = ()
 
@@ -57,8 +58,17 @@ def claimed(
     origin: Origin | None,
     *,
     accept_plan_change: bool = False,
+    asked: Callable[[], str | None],
 ) -> Iterator[bool]:
     """Make `directory` the run's, or see that it is already; nobody else trains in it meanwhile.
+
+    Args:
+        directory: of the run.
+        experiment: that is to be trained.
+        plan: of the experiment.
+        origin: where it was taken from.
+        accept_plan_change: let another plan than the directory's be.
+        asked: by what the run was asked to stop, which ends a wait.
 
     Returns:
         Whether the run goes on by another plan than it says, which `write_run` is to change.
@@ -75,7 +85,7 @@ def claimed(
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise Mistake(f"cannot make the run directory {directory}: {error.strerror}") from error
-    with _locked(directory):
+    with _locked(directory, asked):
         if (directory / "run.json").exists():
             yield _changed(directory, experiment, plan, accept_plan_change)
         else:
@@ -84,7 +94,7 @@ def claimed(
 
 
 @contextmanager
-def _locked(directory: Path) -> Iterator[None]:
+def _locked(directory: Path, asked: Callable[[], str | None]) -> Iterator[None]:
     """Hold the directory's lock, which the system takes back however this process ends."""
     try:  # a link would be to something else
         descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
@@ -92,7 +102,7 @@ def _locked(directory: Path) -> Iterator[None]:
         raise Mistake(f"cannot write to the run directory {directory}: {error.strerror}") from error
     with open(descriptor, "r+") as file:
         try:
-            holder = _take(file)
+            holder = _take(file, asked)
         except OSError as error:
             raise Mistake(
                 f"{directory} cannot be locked ({error.strerror}), so that two trainers could "
@@ -105,42 +115,48 @@ def _locked(directory: Path) -> Iterator[None]:
             )
         file.seek(0)
         file.truncate()
-        file.write(f"process {os.getpid()} on {platform.node()}\n")
+        file.write(f"process {os.getpid()} on {platform.node()}\n{_machine()}\n")
         file.flush()
         yield
 
 
-def _take(file: TextIO) -> str | None:
+def _take(file: TextIO, asked: Callable[[], str | None]) -> str | None:
     """Take a lock; who holds it if it cannot be had.
 
-    That of a machine that has vanished is waited for: a network file system gives it back when the
-    machine's lease ends.
+    That of another machine, which may have vanished, is waited for: a network file system gives it
+    back when the machine's lease ends.
     """
     until = None
-    with ExitStack() as stack:
-        while True:
-            try:
-                return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.seek(0)
-                holder = file.read().strip() or "another process"
-            if until is None:
-                seconds = 0 if holder.endswith(f" on {platform.node()}") else LEASE_SECONDS
-                until = time.monotonic() + seconds
-                stack.enter_context(cluster.waiting(f"the lock of {holder}", seconds))
-            if time.monotonic() >= until:
-                return holder
-            time.sleep(0.2)
+    while True:
+        try:
+            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder, _, machine = file.read().strip().partition("\n")
+        if until is None:
+            until = time.monotonic() + LEASE_SECONDS
+            if machine != _machine():
+                cluster.say(f"waits for the lock of {holder}, for {LEASE_SECONDS} s at most")
+        if machine == _machine() or time.monotonic() > until:
+            return holder or "another process"
+        if name := asked():
+            raise Interrupted(f"{name} while it waited: the same command begins again")
+        time.sleep(0.2)
+
+
+def _machine() -> str:
+    """Of this start of the kernel: names of hosts come again on other machines."""
+    path = Path("/proc/sys/kernel/random/boot_id")
+    return path.read_text().strip() if path.exists() else platform.node()
 
 
 def write_run(directory: Path, experiment: Experiment, plan: Plan, origin: Origin | None) -> None:
     """Write what the directory says of its run, the experiment's file too if it has one."""
     source = None
     if origin is not None:
-        text = origin.file.read_text()
         source = {"variant": origin.variant, "overrides": list(origin.overrides)}
-        source["seal"] = trust.seal(_sealed(text, source))
-        write_whole(directory / "experiment.py", text)
+        source["seal"] = trust.seal(_sealed(origin.code, source))
+        write_whole(directory / "experiment.py", origin.code)
     write_whole(directory / "plan.txt", _table(experiment, plan))
     # Last, since it is what makes the directory a run's.
     values = {
@@ -267,7 +283,7 @@ def read_origin(directory: Path) -> Origin:
             f"{directory} has no experiment.py to make its experiment from: only runs of "
             "`jbatch train` and `jbatch compare` can be read again"
         )
-    return Origin(file, origin["variant"], tuple(origin["overrides"]))
+    return Origin(file.read_text(), origin["variant"], tuple(origin["overrides"]))
 
 
 def describe(value: Any) -> Any:

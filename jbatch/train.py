@@ -117,6 +117,7 @@ def run_until(run: Run, last: int) -> None:
     if run.update >= last and run.evaluated == run.update:
         return  # the account of a finished run stays as it is
     _spend(run, "start-up")
+    run.ledger.write(run.examples)
     phase = None
     while True:
         update, asked_to_stop = run.update, run.stop.asked()

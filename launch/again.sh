@@ -4,8 +4,8 @@
 #   launch/again.sh jbatch train experiments/digits.py increasing
 #
 # SIGTERM and SIGINT are handed on to the command, and then it is not started again: the exit code
-# is its own, 75, for whoever asked. A command that comes to 75 within a minute five times in a row
-# does not get anywhere: it is given up, with 1.
+# is its own, 75, for whoever asked. A command that comes to 75 within 400 s five times in a row
+# does not get anywhere: it is given up, with 1. (Processes wait 300 s for each other to join.)
 set -u
 
 if [ "$#" -eq 0 ]; then
@@ -28,9 +28,9 @@ while true; do
     if [ "$code" -ne 75 ] || [ -n "$asked" ]; then
         exit "$code"
     fi
-    if [ "$SECONDS" -lt 60 ]; then quick=$((quick + 1)); else quick=0; fi
+    if [ "$SECONDS" -lt 400 ]; then quick=$((quick + 1)); else quick=0; fi
     if [ "$quick" -eq 5 ]; then
-        echo "again.sh: five times in a row it ended within a minute: given up" >&2
+        echo "again.sh: five times in a row it ended within 400 s: given up" >&2
         exit 1
     fi
     echo "again.sh: starting again" >&2

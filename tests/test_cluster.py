@@ -241,6 +241,7 @@ DIFFERENT = {
     "plan": ("--plan.num-epochs", 5, "the plan differs between processes: "),
     "mistake": ("--plan.batch-sizes", 41, "batch_sizes"),
     "program": ("--micro-batch", 20, "the experiment differs between processes: "),
+    "version": ("OTHER", "version", "the version of jbatch differs between processes: "),
     "programs": ("OTHER", "program", "the compiled program differs between processes: "),
     "data": ("OTHER", "data", "the data differs between processes: "),
     "directory": ("--run-dir", "elsewhere", "a --run-dir on a file system that all hosts share"),

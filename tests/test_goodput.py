@@ -76,6 +76,9 @@ def test_a_run_accounts_for_all_its_time(tmp_path):
     assert seconds.keys() >= {"start-up", "compilation", "training", "evaluation", "saving"}
     last = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-2])
     assert last["goodput"] == pytest.approx(goodput(seconds), abs=0.2)
+    before = (tmp_path / "run" / "goodput.jsonl").read_text()
+    fit(GROWING, tmp_path / "run", devices=jax.devices()[:1])  # it is finished already
+    assert (tmp_path / "run" / "goodput.jsonl").read_text() == before
 
 
 def test_the_account_in_a_line():

@@ -22,7 +22,9 @@ from jbatch.train import fit
 def mine(tmp_path_factory):
     directory = tmp_path_factory.mktemp("mine") / "run"
     experiment = load_experiment_file(TINY).variant("growing")
-    fit(experiment, directory, origin=Origin(TINY, "growing"), devices=jax.devices()[:1])
+    fit(
+        experiment, directory, origin=Origin(TINY.read_text(), "growing"), devices=jax.devices()[:1]
+    )
     return directory
 
 

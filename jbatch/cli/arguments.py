@@ -125,7 +125,7 @@ def remake(
     Runs the directory's experiment file: if it is from somewhere else, only if it is `trusted`.
     """
     origin = read_origin(directory)
-    file = load_experiment_file(origin.file, trusted)
+    file = load_experiment_file(directory / "experiment.py", trusted)
     variant = file.variant(origin.variant)
     changes = (*origin.overrides, *overrides)
     return origin, file, override(variant, changes, f"jbatch: {directory}/run.json")

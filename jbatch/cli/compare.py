@@ -73,7 +73,7 @@ def run(arguments: Sequence[str]) -> None:
     records, begun = [], time.perf_counter()
     for number, (name, seed) in enumerate((name, seed) for seed in seeds for name in chosen):
         experiment = dataclasses.replace(experiments[name], seed=seed)
-        origin = Origin(file.path, name, (*overrides, "--seed", str(seed)))
+        origin = Origin(file.code, name, (*overrides, "--seed", str(seed)))
         directory = run_directory(out, name, seed)
         of = f"run {number + 1} of {len(seeds) * len(chosen)}"
         fit(

@@ -53,7 +53,12 @@ def run(arguments: Sequence[str]) -> int:
         return code
     name = signal.Signals(-code).name
     if name in FAULTS:
-        print(f"jbatch: the trainer was ended by {name}, a fault in a program", file=sys.stderr)
+        print(
+            f"jbatch: the trainer was ended by {name}, a fault in a program that would likely come "
+            "again: see what it says above (a driver, jaxlib?), then give the same command, which "
+            "goes on from the last checkpoint",
+            file=sys.stderr,
+        )
         return 128 - code
     if name == "SIGTERM" and asked:
         raise Interrupted("SIGTERM before training began: the same command begins again")

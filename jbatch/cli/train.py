@@ -72,7 +72,7 @@ def run(arguments: Sequence[str]) -> int | None:
         found = cluster.join(options.coordinator, options.num_processes, options.process_id)
         print(f"jbatch: {found}", file=sys.stderr)
     file, variant, options, overrides, experiment = file_and_variant(Options, arguments, USAGE)
-    origin = Origin(file.path, variant, overrides)
+    origin = Origin(file.code, variant, overrides)
     directory = options.run_dir or run_directory(
         Path("runs") / file.path.stem, variant, experiment.seed
     )

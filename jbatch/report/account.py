@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from jbatch.goodput import account_text
+from jbatch.goodput import account_text, read_account
 from jbatch.metrics import read_metrics
 from jbatch.opening import Run
 
@@ -11,10 +11,10 @@ def account(run: Run, directory: Path) -> str:
     """What came out, and where the time went."""
     lines = read_metrics(directory / "metrics.jsonl")
     evaluation = [line for line in lines if line["kind"] == "eval"][-1]
+    spent = account_text(read_account(directory / "goodput.jsonl"))
     return (
         f"{run.update:,} updates: test loss {evaluation['loss']:.4f}, accuracy "
         f"{evaluation['accuracy']:.2%} on {evaluation['num_examples']:,} examples\n"
-        f"{account_text(run.ledger.seconds)} ({run.ahead.seconds:.1f} s compiled in the "
-        "background)\n"
+        f"{spent} ({run.ahead.seconds:.1f} s compiled in the background)\n"
         f"in {directory}"
     )

@@ -18,6 +18,7 @@ from jbatch.data import chunks, streamed
 from jbatch.data.augment import Augment
 from jbatch.data.photographs import ImageFolder, Photographs
 from jbatch.data.streamed import StreamedData
+from jbatch.data.tfds import TFDS
 from jbatch.errors import Mistake
 from jbatch.experiment import Coupling
 from jbatch.layout import AXIS
@@ -185,6 +186,7 @@ from pathlib import Path
 from jbatch.data.photographs import ImageFolder, Photographs
 from jbatch.data.augment import Augment
 from jbatch.data.streamed import StreamedData
+from jbatch.data.tfds import TFDS
 from jbatch import parallel
 import jax
 if __name__ == "__main__":
@@ -314,3 +316,19 @@ def test_tensorflow_is_never_imported(folder, tmp_path):
     script.write_text(ONE_PASS.format(name="little_photographs", data_dir=tmp_path))
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60)
     assert done.stdout == "0 False\n", done.stderr
+
+
+def test_hosts_with_other_shards_are_told_apart(folder, tmp_path):
+    from jbatch.prepare import prepare
+
+    digests = []
+    for name in ("one", "two", "two"):
+        if not (tmp_path / name).exists():
+            prepare("little_photographs", folder, tmp_path / name, lambda *_: None)
+        else:
+            shard = next((tmp_path / name).rglob("*train*array_record*"))
+            shard.write_bytes(shard.read_bytes() + b"0")
+        source = TFDS("little_photographs", str(tmp_path / name), test="validation")
+        data = StreamedData(Photographs(source, image_size=8), Augment(), "standardize")
+        digests.append(data.digest())
+    assert digests[0] == digests[1] != digests[2]
