@@ -62,6 +62,7 @@ class Ahead:
 
 def _program(setup: Setup, passes: Passes) -> Program:
     group = passes.layouts[0].group
-    make = compile.update if passes.fused else compile.accumulate
-    calls = tuple((layout, make(setup, layout)) for layout in passes.layouts)
+    calls = tuple(
+        (layout, compile.training_pass(setup, layout, passes.fused)) for layout in passes.layouts
+    )
     return Program(group, calls, None if passes.fused else compile.apply(setup))

@@ -6,13 +6,17 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 
 import jax
+from jax.sharding import AbstractMesh
 
 from jbatch import compile, parallel, step
 from jbatch.compile import Setup
+from jbatch.data.inputs import Inputs
 from jbatch.data.load import load
+from jbatch.data.on_paper import on_paper
 from jbatch.errors import Mistake
 from jbatch.experiment import Experiment
-from jbatch.micro_batch import Passes, cut
+from jbatch.layout import AXIS
+from jbatch.micro_batch import Passes
 from jbatch.models import ghost_batch
 from jbatch.plan import Plan
 from jbatch.run_directory import describe
@@ -43,15 +47,7 @@ def make_setup(experiment: Experiment, plan: Plan, devices: Sequence[jax.Device]
         )
     # Made once here, for what is wrong with it to be found before anything is written.
     experiment.optimizer.transformation(0.0, plan.momentum)
-    task = Task(
-        model=experiment.model,
-        optimizer=experiment.optimizer,
-        momentum=plan.momentum,
-        label_smoothing=experiment.label_smoothing,
-        dtype=experiment.dtype,
-        input_shape=data.inputs.input_shape,
-        num_classes=data.num_classes,
-    )
+    task = _task(experiment, plan, data.inputs, data.num_classes)
     step.graph(task)  # for images too small for the network, or a norm that does not fit it
     setup = Setup(
         task=task,
@@ -62,18 +58,36 @@ def make_setup(experiment: Experiment, plan: Plan, devices: Sequence[jax.Device]
     return setup, data
 
 
+def paper_setup(experiment: Experiment, plan: Plan, devices: int | Sequence[jax.Device]) -> Setup:
+    """What would be compiled, without data: for so many devices of any kind, or for these."""
+    if experiment.model is None or experiment.data is None:
+        raise Mistake("this experiment has no model or no data yet: give both in its file")
+    inputs, classes = on_paper(experiment, plan.num_examples)
+    if isinstance(devices, int):
+        mesh = AbstractMesh((devices,), (AXIS,))
+    else:
+        mesh = parallel.make_mesh(devices)
+    return Setup(_task(experiment, plan, inputs, classes), inputs, mesh, "shard_map")
+
+
+def _task(experiment: Experiment, plan: Plan, inputs: Inputs, num_classes: int) -> Task:
+    return Task(
+        model=experiment.model,
+        optimizer=experiment.optimizer,
+        momentum=plan.momentum,
+        label_smoothing=experiment.label_smoothing,
+        dtype=experiment.dtype,
+        input_shape=inputs.input_shape,
+        num_classes=num_classes,
+    )
+
+
 def assemble(experiment: Experiment, devices: Sequence[jax.Device]):
-    """(plan, setup, data, passes of each batch size); Mistake if they do not fit together."""
+    """(plan, setup, data); Mistake if they do not fit together."""
     plan = experiment.plan.plan()
     setup, data = make_setup(experiment, plan, devices)
     plan.check(len(devices), ghost_batch(experiment.model))
-    passes = cut(
-        [phase.batch_size for phase in plan.phases],
-        len(devices),
-        ghost_batch(experiment.model),
-        experiment.micro_batch,
-    )
-    return plan, setup, data, passes
+    return plan, setup, data
 
 
 def what_all_must_share(

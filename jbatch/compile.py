@@ -8,13 +8,14 @@ from functools import cache, partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
+from jax.extend.core import Literal
+from jax.sharding import AbstractMesh, Mesh
 
 from jbatch import parallel, step
 from jbatch.data.inputs import Inputs
 from jbatch.layout import AXIS, Layout
 from jbatch.micro_batch import Passes
-from jbatch.parallel import Mapped
+from jbatch.parallel import Executable, Mapped
 from jbatch.step import State, Sums, Task, Totals
 
 
@@ -27,7 +28,7 @@ class Setup:
 
     task: Task
     inputs: Inputs
-    mesh: Mesh
+    mesh: Mesh | AbstractMesh
     mapping: parallel.Mapping
 
     @property
@@ -121,6 +122,62 @@ def apply(setup: Setup):
 def evaluate(setup: Setup):
     """(params, stats, *inputs) → (totals,): of one pass."""
     return _mapped_evaluate(setup).compile()
+
+
+def in_memory(setup: Setup, layout: Layout) -> dict[str, int]:
+    """What a device holds in an update, in bytes, before any compiler has seen it.
+
+    Args:
+        setup: what is trained; its mesh may be an abstract one.
+        layout: of the largest pass.
+
+    Returns:
+        By name. The activations are all that the backward pass keeps of the forward one; a compiler
+        may make some of them again, or keep them twice.
+    """
+    state = _state(setup)
+    inputs = setup.inputs.shapes(layout)
+    shares = [
+        _bytes(shape) // (layout.devices if differs else 1)
+        for shape, differs in zip(inputs, setup.inputs.per_device, strict=True)
+    ]
+    local = [
+        jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), shape)
+        if differs
+        else shape
+        for shape, differs in zip(inputs, setup.inputs.per_device, strict=True)
+    ]
+
+    def activations(state, *inputs):
+        return step.kept(setup.task, layout, state, setup.inputs.batch(layout, *inputs))
+
+    traced = jax.make_jaxpr(activations, axis_env=[(AXIS, layout.devices)])(state, *local).jaxpr
+    given = set(traced.invars)
+    made = {var for var in traced.outvars if not isinstance(var, Literal) and var not in given}
+    return {
+        "parameters": _bytes(state.params),
+        "optimizer state": _bytes(state.optimizer),
+        "statistics": _bytes(state.stats),
+        "gradients and sums": _bytes((state.params, state.stats)),
+        "activations": sum(_bytes(var.aval) for var in made),
+        "data": sum(shares) + setup.inputs.held(layout),
+    }
+
+
+def _bytes(tree) -> int:
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+
+
+def training_pass(setup: Setup, layout: Layout, fused: bool) -> Executable:
+    """A pass, which is an update's only one or one of several."""
+    return (update if fused else accumulate)(setup, layout)
+
+
+def lowered(setup: Setup, layout: Layout | None, fused: bool) -> jax.stages.Lowered:
+    """A pass before it is compiled; the end of an update of several if there is no layout."""
+    if layout is None:
+        return _mapped_apply(setup).lower()[0]
+    return (_mapped_update if fused else _mapped_accumulate)(setup, layout).lower()[0]
 
 
 def digest(setup: Setup, passes: Mapping[int, Passes]) -> str:

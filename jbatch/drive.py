@@ -35,6 +35,11 @@ class Driver:
         self._batch_size, self._program = None, None
         self._sums = None
 
+    @property
+    def begun(self) -> bool:
+        """Whether it has taken an update."""
+        return self._program is not None
+
     def update(self, state: State, row: Row) -> State:
         """The state after the update that `row` plans; `state` is donated to it."""
         if row.batch_size != self._batch_size:

@@ -1,7 +1,7 @@
 """An experiment as values: what a file under experiments/ is made of."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal, get_args
 
 from tyro.conf import Suppress
@@ -86,7 +86,10 @@ class Experiment:
     dtype: Dtype = "float32"
     """That the network computes in; parameters, norm statistics and the loss are float32."""
     micro_batch: int | None = None
-    """Most examples a device puts through one forward and backward pass; None for all it has."""
+    """Most examples a device puts through one forward and backward pass; None to have it chosen:
+    the largest that fits its memory, on CPUs the fastest."""
+    device_memory: float | None = field(default=None, compare=False)  # of where it runs
+    """GiB of a device's memory that training may use; None for what it says it has."""
     mapping: Mapping = "shard_map"
     """How the step is mapped over devices."""
     seed: int = 0
@@ -119,6 +122,8 @@ class Experiment:
         share("label_smoothing", self.label_smoothing)
         if self.micro_batch is not None:
             whole("micro_batch", self.micro_batch)
+        if self.device_memory is not None:
+            positive("device_memory", self.device_memory, of="a number of GiB")
         whole("seed", self.seed, least=0, most=2**32 - 1)
         for name in ("log_every", "eval_every", "save_every"):
             positive(name, getattr(self, name), of="a number of epochs")

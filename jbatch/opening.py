@@ -11,7 +11,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from jbatch import cluster, compile, parallel
+from jbatch import chosen, cluster, compile, parallel
 from jbatch.ahead import Ahead
 from jbatch.assemble import assemble, what_all_must_share
 from jbatch.checkpoint import Checkpoints
@@ -21,6 +21,8 @@ from jbatch.drive import Driver
 from jbatch.experiment import Experiment
 from jbatch.goodput import Ledger
 from jbatch.metrics import MetricsLog
+from jbatch.micro_batch import cut
+from jbatch.models import ghost_batch
 from jbatch.plan import Plan
 from jbatch.progress import Bar, Lines, Quiet
 from jbatch.run_directory import Origin, claimed, other_environment, wait_for_run, write_run
@@ -84,7 +86,10 @@ def open_run(
     with ExitStack() as stack:
         stop = stack.enter_context(stop_requests())  # until all below is closed
         made = cluster.together("data", lambda: assemble(experiment, devices))
-        plan, setup, data, passes = made
+        plan, setup, data = made
+        sizes = [phase.batch_size for phase in plan.phases]
+        choice = chosen.micro_batch(directory, experiment, sizes, setup)
+        passes = cut(sizes, len(devices), ghost_batch(experiment.model), choice.limit)
         if jax.process_count() > 1:
             hashes = cluster.together(
                 "hashes", lambda: what_all_must_share(experiment, plan, setup, passes, data)
@@ -103,6 +108,8 @@ def open_run(
             "the run directory", lambda: cluster.first() and stack.enter_context(claim)
         )
         cluster.together("the run directory's files", lambda: wait_for_run(directory))
+        if cluster.first():
+            chosen.keep(directory, experiment, sizes, choice.limit)
         ahead = stack.enter_context(closing(Ahead(setup, passes)))
         warnings = [*plan.warnings, *other_environment(directory)]
         checkpoints = Checkpoints(directory / "checkpoints", warnings.append)
@@ -134,6 +141,8 @@ def open_run(
             progress = Lines(math.inf) if cluster.first() else Quiet(jax.process_index())
         progress.begin(label, plan, update)
         stack.callback(progress.end)
+        if choice.why:
+            progress.say(choice.why)
         for warning in warnings:
             progress.say(f"warning: {warning}")
         feed = data.feed(setup.mesh, experiment.seed, plan, passes, update)

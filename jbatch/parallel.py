@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal
 
 import jax
@@ -11,6 +10,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jbatch.errors import Mistake
 from jbatch.layout import AXIS
+from jbatch.memory import Memory, needed
 
 Mapping = Literal["shard_map", "pmap"]
 
@@ -68,11 +68,10 @@ class Mapped:
     per_device_out: Sequence[bool]  # the same for each result
     donate: Sequence[int] = ()  # arguments whose memory the results may take
 
-    def compile(self) -> Callable:
-        """The executable: it never compiles again, and refuses other shapes."""
+    def compile(self) -> "Executable":
+        """It never compiles again, and refuses other shapes."""
         lowered, bound = self.lower()
-        executable = lowered.compile()
-        return partial(executable, *bound) if bound else executable
+        return Executable(lowered.compile(), bound)
 
     def lower(self) -> tuple[jax.stages.Lowered, tuple]:
         """What `compile` compiles, and the first arguments of what comes of that."""
@@ -115,3 +114,20 @@ class Mapped:
             donate_argnums=tuple(number + 1 for number in self.donate),
         )
         return mapped.lower(index, *self.arguments), (index,)
+
+
+@dataclass(frozen=True)
+class Executable:
+    """A compiled function of the mapped arguments."""
+
+    compiled: jax.stages.Compiled
+    bound: tuple  # its first arguments
+
+    def __call__(self, *arguments):
+        """Its results, as a tuple."""
+        return self.compiled(*self.bound, *arguments)
+
+    @property
+    def memory(self) -> Memory:
+        """That it needs of a device."""
+        return needed(self.compiled)

@@ -98,17 +98,30 @@ def gather(task: Task, layout: Layout, state: State, batch: Batch) -> Sums:
         batch: this device's examples, in the order of `layout.places`.
     """
 
+    loss_sum = _loss_sum(task, layout, state.stats, batch)
+    (loss, (stats, right)), gradients = jax.value_and_grad(loss_sum, has_aux=True)(state.params)
+    return Sums(gradients, stats, loss, right)
+
+
+def _loss_sum(task: Task, layout: Layout, stats, batch: Batch):
+    """Parameters → (sum of losses, (sums of statistics, number right)), of one micro-batch."""
+
     def loss_sum(params):
         training = Pass(layout, batch.keys)
-        heads, stats = forward(task, params, state.stats, batch.images, training)
+        heads, sums = forward(task, params, stats, batch.images, training)
         losses = sum(
             weight * cross_entropy(logits, batch.labels, task.label_smoothing)
             for weight, logits in zip(HEAD_WEIGHTS, heads, strict=False)
         )
-        return losses.sum(), (stats, correct(heads[0], batch.labels).sum())
+        return losses.sum(), (sums, correct(heads[0], batch.labels).sum())
 
-    (loss, (stats, right)), gradients = jax.value_and_grad(loss_sum, has_aux=True)(state.params)
-    return Sums(gradients, stats, loss, right)
+    return loss_sum
+
+
+def kept(task: Task, layout: Layout, state: State, batch: Batch):
+    """What the backward pass keeps of the forward one, for one micro-batch, as a pytree."""
+    loss_sum = _loss_sum(task, layout, state.stats, batch)
+    return jax.vjp(loss_sum, state.params, has_aux=True)[1]
 
 
 def accumulate(task: Task, layout: Layout, state: State, sums: Sums, batch: Batch) -> Sums:

@@ -141,8 +141,7 @@ def run_until(run: Run, last: int) -> None:
         if row.phase != phase:
             phase = row.phase
             if not run.ahead.ready(row.batch_size):
-                with _paused(run, "compilation"):
-                    run.ahead.program(row.batch_size)
+                _compile(run, row.batch_size)
         # 4. Update. Nothing of it may come back to the host unasked.
         with jax.transfer_guard_device_to_host("disallow"):
             run.state = run.driver.update(run.state, row)
@@ -154,6 +153,16 @@ def run_until(run: Run, last: int) -> None:
         elif run.ledger.due():
             _spend_on_training(run)
             run.ledger.write(run.examples)
+
+
+def _compile(run: Run, batch_size: int) -> None:
+    """Wait for a batch size's program, and say so where it holds up a run."""
+    before = run.ledger.seconds.get("compilation", 0.0)
+    with _paused(run, "compilation"):
+        run.ahead.program(batch_size)
+    waited = run.ledger.seconds["compilation"] - before
+    if run.driver.begun:
+        run.progress.say(f"batch {batch_size:,} begins after {waited:.1f} s of compiling")
 
 
 def _evaluate(run: Run) -> None:

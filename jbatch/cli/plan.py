@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import jax
 
 from jbatch.cli.arguments import RunsCode, file_and_variant
-from jbatch.errors import whole
+from jbatch.errors import Mistake, positive, whole
+from jbatch.experiment import Experiment
 from jbatch.micro_batch import cut
 from jbatch.models import ghost_batch
+from jbatch.plan import Plan
 from jbatch.plan_table import plan_json, plan_text
 
 USAGE = "jbatch plan FILE VARIANT"
@@ -26,24 +28,104 @@ class Options(RunsCode):
     """
 
     devices: int | None = None
-    """See whether this many devices can share every batch, and name the nearest that they can."""
+    """See whether this many devices can share every batch, and what of it each would hold."""
+    on: str | None = None
+    """Compile for TPUs that are not here, as v5e:16x16, and estimate how long each phase takes."""
+    price_per_chip_hour: float | None = None
+    """With --on: what it would cost."""
     json: bool = False
     """Print JSON."""
+
+    def __post_init__(self):
+        if self.devices is not None:
+            whole("devices", self.devices)
+            if self.on is not None:
+                raise Mistake(f"--devices {self.devices} and --on {self.on}: --on says how many")
+        if self.price_per_chip_hour is not None:
+            positive("price_per_chip_hour", self.price_per_chip_hour)
+            if self.on is None:
+                raise Mistake("--price-per-chip-hour is for --on: give it too")
 
 
 def run(arguments: Sequence[str]) -> None:
     """Print the plan."""
     # Schedules are read on the CPU; another backend may be another process's.
     jax.config.update("jax_platforms", "cpu")
-    _, _, options, _, experiment = file_and_variant(Options, arguments, USAGE)
+    file, variant, options, overrides, experiment = file_and_variant(Options, arguments, USAGE)
     plan = experiment.plan.plan()
-    if options.devices is not None:
-        devices = whole("devices", options.devices)
-        group = experiment.model and ghost_batch(experiment.model)
-        plan.check(devices, group)
-        cut({phase.batch_size for phase in plan.phases}, devices, group, experiment.micro_batch)
     decaying = experiment.plan.decaying().plan().num_updates
-    if options.json:
-        print(json.dumps(plan_json(plan, decaying), indent=2))
-    else:
-        sys.stdout.write(plan_text(plan, decaying))
+    values, text = plan_json(plan, decaying), plan_text(plan, decaying)
+    if options.devices is not None:
+        memory = _memory(experiment, plan, options.devices)
+        values["memory"] = memory
+        text += _memory_text(memory, options.devices)
+    if options.on is not None:
+        values["estimate"], more = _estimate(options, file.path, variant, overrides, plan)
+        text += f"\n{more}\n"
+    sys.stdout.write(json.dumps(values, indent=2) + "\n" if options.json else text)
+
+
+def _memory(experiment: Experiment, plan: Plan, devices: int) -> dict[str, int] | None:
+    """Bytes of a device; None of an experiment without a network. Mistake if they cannot share."""
+    group = experiment.model and ghost_batch(experiment.model)
+    plan.check(devices, group)
+    passes = cut(
+        {phase.batch_size for phase in plan.phases}, devices, group, experiment.micro_batch
+    )
+    if experiment.model is None or experiment.data is None:
+        return None
+    from jbatch.assemble import paper_setup
+    from jbatch.compile import in_memory
+
+    layouts = (layout for of_batch in passes.values() for layout in of_batch.layouts)
+    largest = max(layouts, key=lambda layout: layout.per_device)
+    return {
+        "micro_batch": largest.per_device,
+        **in_memory(paper_setup(experiment, plan, devices), largest),
+    }
+
+
+def _memory_text(memory: dict[str, int] | None, devices: int) -> str:
+    if memory is None:
+        return ""
+    from jbatch.memory import readable
+
+    micro_batch, *parts = memory.items()
+    held = ", ".join(f"{name} {readable(size)}" for name, size in parts)
+    return (
+        f"\nMemory of each of {devices:,} devices, with {micro_batch[1]:,} examples at once: "
+        f"{held}.\nActivations: all that the backward pass could use of the forward one; compilers "
+        "keep a third to all of it. With --micro-batch fewer are there at once.\n"
+    )
+
+
+def _estimate(options: Options, file, variant: str, overrides: Sequence[str], plan: Plan):
+    """(as JSON, as text)."""
+    from jbatch.pod.ask import ask, cache_folder
+    from jbatch.pod.chips import CHIPS, USABLE
+    from jbatch.pod.compiler import Question
+    from jbatch.pod.estimate import estimate
+    from jbatch.pod.table import estimate_json, estimate_text
+
+    prefix = options.on.partition(":")[0]
+    chip = next((chip for chip in CHIPS if prefix in (chip.prefix, chip.name)), None)
+    if chip is None:
+        known = ", ".join(chip.name for chip in CHIPS)
+        raise Mistake(f"--on {options.on}: give one of {known} and a shape, as v5e:4x4")
+    available = int(chip.memory * USABLE)
+    question = Question(
+        file=str(file),
+        variant=variant,
+        overrides=list(overrides),
+        trusted=options.trust,
+        topology=f"{chip.prefix}:{options.on.partition(':')[2]}",
+        available=available,
+        cache=str(cache_folder()),
+    )
+    chips, works, alone = ask(question, lambda text: print(f"jbatch: {text}", file=sys.stderr))
+    stretches = estimate(plan, chip, chips, works, alone)
+    price = options.price_per_chip_hour
+    return (
+        estimate_json(stretches, chip, chips, price),
+        estimate_text(stretches, chip, chips, available, price),
+    )

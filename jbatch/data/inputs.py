@@ -28,6 +28,9 @@ class Inputs(Protocol):
     def shapes(self, layout: Layout) -> tuple:
         """Shapes and dtypes of the arguments of a training pass."""
 
+    def held(self, layout: Layout) -> int:
+        """Bytes that a device holds beside the arguments of a pass of this layout."""
+
     def batch(self, layout: Layout, *arguments) -> Batch:
         """This device's examples of a pass, in the order of `layout.places`."""
 

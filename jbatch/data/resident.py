@@ -1,6 +1,7 @@
 """Sets small enough to live on every device, as uint8, indexed and augmented there."""
 
 import hashlib
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -94,6 +95,11 @@ class ResidentInputs:
             jax.ShapeDtypeStruct((), np.uint32),
             jax.ShapeDtypeStruct((2,), np.uint32),
         )
+
+    def held(self, layout: Layout) -> int:
+        """The test set."""
+        del layout
+        return math.prod((self.num_test, *self.input_shape)) + 4 * self.num_test
 
     def batch(self, layout: Layout, resident: Resident, order, seed, where) -> Batch:
         """This device's examples of a pass, in the order of `layout.places`."""

@@ -57,6 +57,11 @@ class StreamedInputs:
             jax.ShapeDtypeStruct((2,), np.uint32),
         )
 
+    def held(self, layout: Layout) -> int:
+        """Passes that are there before they are asked for, or wait to be let go."""
+        beside = PASSES_AHEAD + MOST_IN_FLIGHT - 1
+        return beside * layout.per_device * (math.prod(self.input_shape) + 4)
+
     def batch(self, layout: Layout, images, labels, seed, where) -> Batch:
         """This device's examples of a pass, in the order of `layout.places`."""
         epoch, first = where

@@ -1,0 +1,234 @@
+"""Choosing the micro-batch: the largest that a device's memory holds, or on CPUs the fastest."""
+
+import math
+import time
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jbatch import compile, parallel
+from jbatch.compile import Setup
+from jbatch.errors import Mistake
+from jbatch.layout import Layout, group_size
+from jbatch.memory import readable
+from jbatch.micro_batch import Passes, cut
+
+LEAST_PROBED = 16  # examples a device: under it, memory is less affine
+LEAST_TIMED = 32  # examples a device; a share of up to four times as many is taken at once
+WORTH = 1.05  # times as fast must a smaller micro-batch be
+SECONDS_TIMED = 0.3  # of a candidate, at least, unless one pass takes longer
+
+# Bytes a device needs for a pass of a layout; the flag says whether it is an update's only one.
+Needs = Callable[[Layout, bool], int]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A micro-batch, and why."""
+
+    limit: int | None  # for `cut`
+    why: str  # for a person; empty where there was nothing to choose
+
+
+def choose(
+    setup: Setup,
+    batch_sizes: Collection[int],
+    ghost_batch: int | None,
+    given: int | None,
+    available: int | None,
+) -> Choice:
+    """The micro-batch of a run.
+
+    Args:
+        setup: what is trained, and on which devices.
+        batch_sizes: B of each phase.
+        ghost_batch: g; None without batch norm.
+        given: by a person; None to choose.
+        available: bytes of a device; None if it is not known.
+
+    Raises:
+        Mistake: if what is given, or the smallest, does not fit.
+    """
+
+    def needs(layout: Layout, fused: bool) -> int:
+        memory = compile.training_pass(setup, layout, fused).memory
+        return memory.total + setup.inputs.held(layout)
+
+    if given is not None:
+        passes = cut(batch_sizes, setup.devices, ghost_batch, given)
+        if available is not None:
+            check_fits(given, passes, available, needs)
+        return Choice(given, "")
+    limit, why = None, ""
+    if available is not None:
+        limit = largest(batch_sizes, setup.devices, ghost_batch, available, needs)
+        if limit is not None:
+            why = f"the largest that fits {readable(available)}"
+    # Several processes would have to agree on what they time.
+    if setup.mesh.devices.flat[0].platform == "cpu" and jax.process_count() == 1:
+        fast, speeds = fastest(setup, tuple(sorted(batch_sizes)), ghost_batch, limit)
+        if fast is not None:
+            limit, why = fast, f"the fastest of {speeds}"
+    return Choice(limit, f"micro-batch {limit:,}, {why}" if why else "")
+
+
+@cache
+def fastest(
+    setup: Setup, batch_sizes: tuple[int, ...], ghost_batch: int | None, limit: int | None
+) -> tuple[int | None, str]:
+    """(the fastest micro-batch by a short measurement, what was measured); None for the largest.
+
+    On CPUs small ones are faster for convolutions and slower for others, and none is short of
+    memory. Passes of the largest batch are timed, each twice as large as the one before, until they
+    get slower.
+    """
+    size, devices = max(batch_sizes), setup.devices
+    most = size // devices if limit is None else limit
+    if most <= 4 * LEAST_TIMED:
+        return None, ""
+    speeds: dict[int, float] = {}
+    least = max(LEAST_TIMED, max(_least(size, devices, ghost_batch) for size in batch_sizes))
+    for candidate in _doubled(least, most):
+        layout, _ = _biggest(cut([size], devices, ghost_batch, candidate))
+        if layout.per_device in speeds:
+            continue
+        speeds[layout.per_device] = layout.size / _seconds(setup, layout)
+        if len(speeds) > 2 and all(
+            speed < max(speeds.values()) for speed in list(speeds.values())[-2:]
+        ):
+            break
+    best, last = max(speeds, key=speeds.get), next(reversed(speeds))
+    if best == last or speeds[best] < WORTH * speeds[last]:
+        return None, ""
+    shown = ", ".join(f"{examples:,} ({speed:,.0f})" for examples, speed in speeds.items())
+    return best, f"{shown} examples/s"
+
+
+def _doubled(least: int, most: int) -> Iterator[int]:
+    while least < most:
+        yield least
+        least *= 2
+    yield most
+
+
+def _seconds(setup: Setup, layout: Layout) -> float:
+    """Of one pass of several, on zeros."""
+    accumulate = compile.accumulate(setup, layout)
+    state = compile.initializer(setup)(np.uint32(0))
+    sums = compile.zero_sums(setup)(state)
+    shardings = [
+        parallel.split(setup.mesh) if differs else parallel.replicated(setup.mesh)
+        for differs in setup.inputs.per_device
+    ]
+    inputs = [
+        jax.jit(
+            lambda: jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes),  # noqa: B023
+            out_shardings=sharding,
+        )()
+        for shapes, sharding in zip(setup.inputs.shapes(layout), shardings, strict=True)
+    ]
+    count, begun = 0, 0.0
+    while True:
+        sums, loss = accumulate(state, sums, *inputs)
+        loss.block_until_ready()
+        if count == 0:  # the first is slower
+            begun = time.perf_counter()
+        elif (spent := time.perf_counter() - begun) > SECONDS_TIMED:
+            return spent / count
+        count += 1
+
+
+def largest(
+    batch_sizes: Collection[int],
+    devices: int,
+    ghost_batch: int | None,
+    available: int,
+    needs: Needs,
+    probe: Callable[[int], int] | None = None,
+) -> int | None:
+    """The largest micro-batch that fits.
+
+    Memory is nearly affine in the micro-batch: two small passes predict where it ends, and the pass
+    that comes of that is tried, then smaller ones as long as they do not fit.
+
+    Args:
+        batch_sizes: B of each phase, over all devices.
+        devices: D.
+        ghost_batch: g; None without batch norm.
+        available: bytes of one device.
+        needs: compiles a pass to know.
+        probe: examples of one device → bytes of a pass of them, where a small pass is cheaper to
+            ask for in another way.
+
+    Returns:
+        Examples that a device puts through at once, as a limit for `cut`; None where all of its
+        share fits.
+
+    Raises:
+        Mistake: if not even the smallest pass fits.
+    """
+    share = max(batch_sizes) // devices
+    unit = max(_least(size, devices, ghost_batch) for size in batch_sizes)
+    group = group_size(max(batch_sizes), ghost_batch)
+    whole = math.lcm(unit, group)  # so that a pass of one device alone can be probed for many
+    small = whole * -(-LEAST_PROBED // whole)
+    limit = share
+    if share > 2 * small:
+        if probe is None:
+
+            def probe(examples: int) -> int:
+                return needs(Layout(examples * devices, devices, group), False)
+
+        first, second = probe(small), probe(2 * small)
+        each = max((second - first) / small, 1.0)
+        limit = min(share, max(int(small + (available - first) / each), unit))
+    while True:
+        passes = cut(batch_sizes, devices, ghost_batch, limit)
+        layout, fused = _biggest(passes)
+        needed = needs(layout, fused)
+        if needed <= available:
+            return None if layout.per_device == share else layout.per_device
+        smaller = range(unit, layout.per_device, unit)
+        if not smaller:
+            raise Mistake(
+                f"{layout.per_device:,} examples a device, the least that it can take, need "
+                f"{readable(needed)} of its memory, which is {readable(available)}: give a smaller "
+                "model or image, a smaller ghost_batch, or more memory"
+            )
+        limit = smaller[-1]
+
+
+def check_fits(
+    micro_batch: int | None, passes: dict[int, Passes], available: int, needs: Needs
+) -> None:
+    """See that the largest pass fits, or a Mistake with the numbers."""
+    layout, fused = _biggest(passes)
+    needed = needs(layout, fused)
+    if needed > available:
+        raise Mistake(
+            f"micro_batch is {micro_batch:,}: {layout.per_device:,} examples at once need "
+            f"{readable(needed)} of a device's memory, which is {readable(available)}: give a "
+            "smaller one, or none to have the largest that fits"
+        )
+
+
+def _least(size: int, devices: int, ghost_batch: int | None) -> int:
+    """Examples of a device in the smallest pass of an update of `size`."""
+    whole = cut([size], devices, ghost_batch, None)[size].layouts[0]
+    group = whole.group
+    return next(
+        count // devices
+        for count in range(devices, size + 1, devices)
+        if count % group == 0 and size % count == 0
+    )
+
+
+def _biggest(passes: dict[int, Passes]) -> tuple[Layout, bool]:
+    found = (
+        (layout, of_batch.fused) for of_batch in passes.values() for layout in of_batch.layouts
+    )
+    return max(found, key=lambda pair: pair[0].per_device)

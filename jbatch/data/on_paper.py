@@ -1,0 +1,50 @@
+"""A data set's shapes, for what can be said of training on it without having it."""
+
+from jbatch.data.load import load
+from jbatch.data.photographs import Photographs
+from jbatch.data.resident import ResidentInputs
+from jbatch.data.streamed import StreamedInputs
+from jbatch.data.tfds import TFDS
+from jbatch.errors import Mistake
+from jbatch.experiment import Experiment
+
+
+def on_paper(
+    experiment: Experiment, num_examples: int
+) -> tuple[StreamedInputs | ResidentInputs, int]:
+    """(inputs, classes) of an experiment's data, as if it were here.
+
+    A set of TensorFlow Datasets is known by its name; an image folder and sets of the package's own
+    are opened.
+    """
+    data = experiment.data
+    changes = {"augment": experiment.augment, "normalize": experiment.normalize}
+    if isinstance(data, Photographs) and isinstance(data.source, TFDS):
+        _, classes = _known(data.source)
+        inputs = StreamedInputs(
+            num_examples=num_examples,
+            num_test=1,
+            input_shape=(data.image_size, data.image_size, 3),
+            mean=data.mean,
+            deviation=data.deviation,
+            **changes,
+        )
+        return inputs, classes
+    if isinstance(data, TFDS):
+        shape, classes = _known(data)
+        return ResidentInputs(num_examples, 1, shape, **changes), classes
+    loaded = load(data, experiment.augment, experiment.normalize)
+    return loaded.inputs, loaded.num_classes
+
+
+def _known(data: TFDS) -> tuple[tuple[int, ...], int]:
+    """(shape of an image, classes) of a set that TensorFlow Datasets knows by its name."""
+    import tensorflow_datasets as tfds
+
+    try:
+        features = tfds.builder(data.name, data_dir=data.data_dir).info.features
+    except (ValueError, tfds.core.DatasetNotFoundError) as error:
+        raise Mistake(
+            f"{data.name} is not known to TensorFlow Datasets: prepare it, and give its data_dir"
+        ) from error
+    return features["image"].shape, features["label"].num_classes

@@ -1,0 +1,187 @@
+"""The process that compiles a plan for chips that are not here: `python -m jbatch.pod.compiler`.
+
+It is one of its own, since what tells JAX of such chips stays in a process. It reads a `Question`
+as JSON from stdin, and answers in lines of JSON: {"say": …} as it goes on, then {"answer": …}, or
+{"mistake": …}.
+"""
+
+import hashlib
+import json
+import os
+import re
+import sys
+import time
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+
+from jbatch import compile
+from jbatch.assemble import paper_setup
+from jbatch.choose import check_fits, largest
+from jbatch.cli.arguments import override
+from jbatch.compile import Setup
+from jbatch.errors import Mistake
+from jbatch.experiment_file import load_experiment_file
+from jbatch.files import write_whole
+from jbatch.layout import Layout, group_size
+from jbatch.memory import Memory, readable
+from jbatch.micro_batch import cut
+from jbatch.models import ghost_batch
+from jbatch.plan import Plan
+from jbatch.pod.facts import Facts, facts_of
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is to be compiled, and for what."""
+
+    file: str
+    variant: str
+    overrides: list[str]
+    trusted: bool
+    topology: str  # as "v5e:4x4"
+    available: int  # bytes of a chip's memory
+    cache: str  # folder of answers that were given before
+
+
+class Call(NamedTuple):
+    """A program of an update, and how often it is called in one."""
+
+    times: int
+    facts: Facts
+
+
+class Work(NamedTuple):
+    """What a device does in one update of a batch size."""
+
+    share: int  # examples of the update
+    micro_batch: int  # of them at once
+    calls: list[Call]
+
+
+class Compiler:
+    """Compiles for one topology, and keeps what it was told on disk."""
+
+    def __init__(self, question: Question, topology: str, setup: Setup):
+        self._topology, self.setup, self._cache = topology, setup, Path(question.cache)
+
+    def facts(self, layout: Layout | None, fused: bool) -> Facts:
+        """Of a pass; of the end of an update of several if there is no layout."""
+        lowered = compile.lowered(self.setup, layout, fused)
+        what = (self._topology, version("jax"), version("libtpu"), lowered.as_text())
+        path = self._cache / f"{hashlib.sha256(json.dumps(what).encode()).hexdigest()}.json"
+        name = "the end of an update" if layout is None else f"{layout.per_device:,} examples"
+        if not path.exists():
+            tell(say=f"compiles {name} a device for {self._topology}")
+            begun = time.monotonic()
+            found = facts_of(lowered.compile())
+            tell(say=f"{readable(found.memory.total)}, {time.monotonic() - begun:.0f} s")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(path, json.dumps(found))
+        *costs, memory = json.loads(path.read_text())
+        return Facts(*costs, Memory(*memory))
+
+    def needs(self, layout: Layout, fused: bool) -> int:
+        """Bytes of one device for a pass, and for what is held beside it."""
+        try:
+            needed = self.facts(layout, fused).memory.total
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            return sys.maxsize
+        return needed + self.setup.inputs.held(layout)
+
+    def work(self, plan: Plan, micro_batch: int | None) -> dict[int, Work]:
+        """Of each batch size of the plan."""
+        group = ghost_batch(self.setup.task.model)
+        sizes = {phase.batch_size for phase in plan.phases}
+        found = {}
+        for size, passes in cut(sizes, self.setup.devices, group, micro_batch).items():
+            calls = [
+                Call(passes.layouts.count(layout), self.facts(layout, passes.fused))
+                for layout in dict.fromkeys(passes.layouts)
+            ]
+            if not passes.fused:
+                calls.append(Call(1, self.facts(None, False)))
+            biggest = max(layout.per_device for layout in passes.layouts)
+            found[size] = Work(size // self.setup.devices, biggest, calls)
+        return found
+
+
+def answer(question: Question) -> dict:
+    """What an update of each batch size takes: on the topology, and on one chip of it."""
+    file = load_experiment_file(Path(question.file), question.trusted)
+    experiment = override(file.variant(question.variant), question.overrides, "jbatch plan")
+    plan = experiment.plan.plan()
+    devices, group = topology_devices(question.topology), ghost_batch(experiment.model)
+    plan.check(len(devices), group)
+    one = re.sub(r"\d+(?=x|$)", "1", question.topology)
+    here, alone = (
+        Compiler(question, topology, paper_setup(experiment, plan, topology_devices(topology)))
+        for topology in (question.topology, one)
+    )
+    sizes = {phase.batch_size for phase in plan.phases}
+
+    def probe(examples: int) -> int:
+        return alone.needs(Layout(examples, 1, group_size(max(sizes), group)), False)
+
+    choose = partial(largest, sizes, ghost_batch=group, available=question.available, probe=probe)
+    micro_batch = experiment.micro_batch
+    if micro_batch is None:
+        micro_batch = choose(devices=len(devices), needs=here.needs)
+    else:
+        passes = cut(sizes, len(devices), group, micro_batch)
+        check_fits(micro_batch, passes, question.available, here.needs)
+    of_one = experiment.micro_batch or choose(devices=1, needs=alone.needs)
+    return {
+        "devices": len(devices),
+        "work": here.work(plan, micro_batch),
+        "alone": alone.work(plan, of_one),
+    }
+
+
+def topology_devices(name: str) -> list:
+    """The devices of a topology that libtpu knows, one for each chip."""
+    from jax.experimental import topologies
+
+    version_of, _, shape = name.partition(":")
+    # Two cores of a v4 or v5p chip count as one device.
+    options = {"chip_config_name": "megacore"} if version_of in ("v4", "v5") else {}
+    try:
+        devices = topologies.get_topology_desc(name, "tpu", **options).devices
+    except Exception as error:  # of libtpu, in any class
+        said = str(error).splitlines()[0]
+        raise Mistake(f"libtpu knows no topology {name} ({said}): give one as v5e:4x4") from error
+    chips = 1
+    for side in shape.split("x"):
+        chips *= int(side)
+    if len(devices) != chips:
+        raise RuntimeError(f"{name} has {len(devices)} devices, and not one for each chip")
+    return list(devices)
+
+
+def tell(**line) -> None:
+    """Say a line to who has asked."""
+    print(json.dumps(line), file=ANSWERS, flush=True)
+
+
+# libtpu writes to stdout too.
+ANSWERS = os.fdopen(os.dup(1), "w")
+
+
+def main() -> int:
+    """Answer the question on stdin."""
+    os.dup2(2, 1)
+    try:
+        tell(answer=answer(Question(**json.load(sys.stdin))))
+    except Mistake as mistake:
+        tell(mistake=str(mistake))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

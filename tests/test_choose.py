@@ -1,0 +1,164 @@
+"""Which micro-batch a run takes: by memory, by speed, and the same again when it goes on."""
+
+import dataclasses
+import json
+import math
+import re
+
+import jax
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from commands import TINY
+from jbatch import choose, chosen
+from jbatch.assemble import make_setup
+from jbatch.choose import fastest, largest
+from jbatch.errors import Mistake
+from jbatch.experiment_file import load_experiment_file
+from jbatch.micro_batch import cut
+from jbatch.opening import open_run
+from jbatch.progress import Lines
+from jbatch.train import fit, run_until
+
+GROWING = load_experiment_file(TINY).variant("growing")
+ONE = jax.devices()[:1]
+
+
+def biggest(passes):
+    return max(layout.per_device for made in passes.values() for layout in made.layouts)
+
+
+@given(
+    st.integers(0, 5),
+    st.sampled_from([1, 2, 8]),
+    st.sampled_from([None, 16, 32]),
+    st.integers(0, 10**6),
+    st.integers(1, 3000),
+    st.integers(1, 10**7),
+)
+def test_what_fits_is_found_and_nothing_larger_does(power, devices, ghost, fixed, each, available):
+    sizes = {512, 512 * 2**power}
+
+    def needs(layout, fused):
+        return fixed + each * layout.per_device
+
+    try:
+        limit = largest(sizes, devices, ghost, available, needs)
+    except Mistake as mistake:
+        assert "give a smaller model" in str(mistake)
+        with pytest.raises(Mistake):
+            cut(sizes, devices, ghost, max((available - fixed) // each, 1) - 1 or 1)
+            if available >= fixed + each:
+                raise mistake
+            raise Mistake("nothing fits") from mistake
+        return
+    share = max(sizes) // devices
+    found = biggest(cut(sizes, devices, ghost, limit))
+    assert fixed + each * found <= available
+    if limit is None:
+        assert found == share
+    else:
+        fits = (available - fixed) // each
+        assert found == biggest(cut(sizes, devices, ghost, min(fits, share)))
+
+
+def test_two_small_passes_predict_and_one_confirms():
+    asked = []
+
+    def needs(layout, fused):
+        asked.append(layout.per_device)
+        return 10**6 + 1000 * layout.per_device
+
+    assert largest({8192}, 1, 32, 2 * 10**6, needs) == 512
+    assert asked == [32, 64, 512]
+
+
+def test_memory_that_is_not_affine_is_gone_down_to():
+    def needs(layout, fused):
+        return 1000 * layout.per_device + (10**6 if layout.per_device > 300 else 0)
+
+    limit = largest({8192}, 1, 32, 10**6, needs)
+    assert biggest(cut({8192}, 1, 32, limit)) == 256
+
+
+def test_a_stated_memory_is_kept_to_by_the_compiled_program(tmp_path, capsys):
+    setup, _ = make_setup(GROWING, GROWING.plan.plan(), ONE)
+    sizes = [40, 120]
+    small, whole = (choose.choose(setup, sizes, 40, limit, None).limit for limit in (40, None))
+    assert (small, whole) == (40, None)
+    needs = {}
+
+    def needed(layout, fused):
+        memory = choose.compile.training_pass(setup, layout, fused).memory
+        needs[layout.per_device] = memory.total + setup.inputs.held(layout)
+        return needs[layout.per_device]
+
+    assert largest(sizes, 1, 40, 10**9, needed) is None
+    assert largest(sizes, 1, 40, needs[120] - 1, needed) == 40
+    assert needs[40] < needs[120]
+    stated = dataclasses.replace(GROWING, device_memory=(needs[120] - 1) / 2**30)
+    with open_run(stated, tmp_path / "run", devices=ONE, progress=Lines()) as run:
+        run_until(run, 80)
+        assert [layout.per_device for layout, _ in run.ahead.program(120).passes] == [40] * 3
+    assert re.search(r"micro-batch 40, the largest that fits \d+ KiB", capsys.readouterr().err)
+    explicit = dataclasses.replace(stated, micro_batch=120)
+    with pytest.raises(Mistake, match=r"micro_batch is 120: 120 examples at once need \d+ KiB of"):
+        fit(explicit, tmp_path / "other", devices=ONE)
+    assert not (tmp_path / "other").exists()
+    none = dataclasses.replace(stated, device_memory=1e-6)
+    with pytest.raises(Mistake, match="40 examples a device, the least that it can take, need"):
+        fit(none, tmp_path / "other", devices=ONE)
+
+
+@pytest.mark.parametrize(
+    ("speed", "expected"),
+    [
+        (lambda examples: -abs(math.log2(examples / 128)), 128),
+        (math.log2, None),  # all at once
+        (lambda examples: 0.01 * -math.log2(examples), None),  # for so little more not
+        (lambda examples: -math.log2(examples), 40),
+    ],
+)
+def test_the_fastest_is_taken_where_it_is_worth_it(monkeypatch, speed, expected):
+    setup, _ = make_setup(GROWING, GROWING.plan.plan(), ONE)
+    monkeypatch.setattr(
+        choose, "_seconds", lambda _, layout: layout.size / 2 ** speed(layout.per_device)
+    )
+    fastest.cache_clear()
+    ghost = None if expected == 128 else 40
+    assert fastest(setup, (40, 2560 if ghost is None else 2400), ghost, None)[0] == expected
+    fastest.cache_clear()
+
+
+def test_passes_are_timed_as_they_are(monkeypatch, tmp_path):
+    """Really, on one pass of each size; a perceptron of 32 units is not worth cutting."""
+    monkeypatch.setattr(choose, "SECONDS_TIMED", 0.01)
+    timed, seconds = {}, choose._seconds
+
+    def noted(setup, layout):
+        timed[layout.per_device] = seconds(setup, layout)
+        return timed[layout.per_device]
+
+    monkeypatch.setattr(choose, "_seconds", noted)
+    plan = dataclasses.replace(
+        GROWING.plan, batch_size=160, batch_sizes=(160, 480), max_batch_size=480
+    )
+    larger = dataclasses.replace(GROWING, plan=plan)
+    with open_run(larger, tmp_path / "run", devices=ONE):
+        limit = json.loads((tmp_path / "run" / chosen.FILE).read_text())["limit"]
+    assert list(timed)[:3] == [40, 80, 160]
+    assert min(timed.values()) > 0
+    monkeypatch.setattr(choose, "_seconds", pytest.fail)  # what was chosen is kept
+    with open_run(larger, tmp_path / "run", devices=ONE) as run:
+        passes = [layout.per_device for layout, _ in run.ahead.program(480).passes]
+    assert sum(passes) == 480
+    assert max(passes) <= (limit or 480)
+
+
+def test_a_damaged_choice_is_made_again(tmp_path):
+    fit(GROWING, tmp_path / "run", devices=ONE)
+    for text in ("{", "[]", "{}"):
+        (tmp_path / "run" / chosen.FILE).write_text(text)
+        fit(GROWING, tmp_path / "run", devices=ONE)
+    assert '"limit": null' in (tmp_path / "run" / chosen.FILE).read_text()

@@ -1,0 +1,85 @@
+"""What programs hold of a device's memory: no second copy of the state, and what a plan says."""
+
+import jax
+import pytest
+from jax.sharding import AbstractMesh
+
+from commands import TINY
+from jbatch import compile
+from jbatch.assemble import make_setup, paper_setup
+from jbatch.cli import main
+from jbatch.experiment_file import load_experiment_file
+from jbatch.layout import AXIS, Layout
+from jbatch.memory import readable
+
+GROWING = load_experiment_file(TINY).variant("growing")
+PLAN = GROWING.plan.plan()
+WHOLE = Layout(40, 8, 40)
+
+
+def size(tree) -> int:
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+
+
+@pytest.fixture(scope="module")
+def setup():
+    return make_setup(GROWING, PLAN, jax.devices())[0]
+
+
+@pytest.mark.parametrize("kind", ["update", "accumulate", "apply"])
+def test_donated_memory_is_taken_by_the_results(setup, kind):
+    """There is never a second copy of the state, or of the sums."""
+    state = jax.eval_shape(compile.initializer(setup), 0)
+    sums = jax.eval_shape(compile.zero_sums(setup), state)
+    lowered = {
+        "update": lambda: compile.lowered(setup, WHOLE, True),
+        "accumulate": lambda: compile.lowered(setup, WHOLE, False),
+        "apply": lambda: compile.lowered(setup, None, False),
+    }[kind]()
+    compiled = lowered.compile()
+    taken = {
+        "update": size(state),
+        "accumulate": size(sums) // 8,
+        "apply": size(state) + size(sums) // 8,
+    }[kind]
+    # The state's totals are one of several scalars.
+    assert compiled.memory_analysis().alias_size_in_bytes >= taken - 64
+    outputs = compile.training_pass(setup, WHOLE, True).memory.outputs
+    assert outputs <= 256  # the loss, and where results are
+
+
+def test_a_plan_knows_what_devices_would_hold(setup):
+    found = compile.in_memory(setup, WHOLE)
+    kernels, scales = (64 * 32 + 32 * 10), 2 * 32
+    assert found["parameters"] == 4 * (kernels + scales + 10) == found["optimizer state"]
+    assert found["statistics"] == 4 * 2 * 32
+    assert found["gradients and sums"] == found["parameters"] + found["statistics"]
+    # Of 5 examples: input, what the hidden layer has before and after its norm, logits, at least.
+    assert found["activations"] >= 4 * 5 * (64 + 2 * 32 + 10)
+    images, labels, order = 1500 * 64, 4 * 1500, 4 * 1500
+    test = 297 * (64 + 4)
+    assert found["data"] == pytest.approx(images + labels + order + test, abs=64)
+    assert found == compile.in_memory(paper_setup(GROWING, PLAN, 8), WHOLE)
+
+
+def test_activations_grow_with_the_examples():
+    mesh = AbstractMesh((1,), (AXIS,))
+    assert paper_setup(GROWING, PLAN, 1).mesh == mesh
+    small, large = (
+        compile.in_memory(paper_setup(GROWING, PLAN, 1), Layout(size, 1, 40)) for size in (40, 120)
+    )
+    assert large["activations"] == pytest.approx(3 * small["activations"], rel=0.01)
+    assert large["parameters"] == small["parameters"]
+
+
+def test_plan_prints_it(capsys):
+    assert main(["plan", str(TINY), "growing", "--devices", "8"]) == 0
+    said = capsys.readouterr().out
+    assert "Memory of each of 8 devices, with 15 examples at once: parameters 9.54 KiB" in said
+    assert main(["plan", str(TINY), "growing", "--devices", "8", "--micro-batch", "5"]) == 0
+    assert "with 5 examples at once" in capsys.readouterr().out
+
+
+def test_sizes_are_readable():
+    shown = [readable(size) for size in (0, 999, 1000, 2**20, 5 * 2**30, 2**41)]
+    assert shown == ["0 B", "999 B", "0.977 KiB", "1 MiB", "5.00 GiB", "2,048.00 GiB"]
