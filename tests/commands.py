@@ -22,7 +22,8 @@ def environment_of(devices: int) -> dict[str, str]:
     return os.environ | {
         "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
         "PYTHONWARNINGS": "error::RuntimeWarning",
-        "PYTHONPATH": str(TINY.parent),  # experiment files there share tiny.py
+        # Experiment files there share tiny.py.
+        "PYTHONPATH": os.pathsep.join((str(TINY.parent), os.environ.get("PYTHONPATH", ""))),
     }
 
 

@@ -43,24 +43,18 @@ def test_what_fits_is_found_and_nothing_larger_does(power, devices, ghost, fixed
     def needs(layout, fused):
         return fixed + each * layout.per_device
 
+    share, fits = max(sizes) // devices, (available - fixed) // each
     try:
-        limit = largest(sizes, devices, ghost, available, needs)
-    except Mistake as mistake:
-        assert "give a smaller model" in str(mistake)
-        with pytest.raises(Mistake):
-            cut(sizes, devices, ghost, max((available - fixed) // each, 1) - 1 or 1)
-            if available >= fixed + each:
-                raise mistake
-            raise Mistake("nothing fits") from mistake
+        expected = biggest(cut(sizes, devices, ghost, min(fits, share))) if fits > 0 else None
+    except Mistake:
+        expected = None
+    if expected is None:
+        with pytest.raises(Mistake, match="give a smaller model"):
+            largest(sizes, devices, ghost, available, needs)
         return
-    share = max(sizes) // devices
-    found = biggest(cut(sizes, devices, ghost, limit))
-    assert fixed + each * found <= available
-    if limit is None:
-        assert found == share
-    else:
-        fits = (available - fixed) // each
-        assert found == biggest(cut(sizes, devices, ghost, min(fits, share)))
+    limit = largest(sizes, devices, ghost, available, needs)
+    assert biggest(cut(sizes, devices, ghost, limit)) == expected
+    assert (limit is None) == (expected == share)
 
 
 def test_two_small_passes_predict_and_one_confirms():

@@ -11,6 +11,7 @@ import os
 import re
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -66,8 +67,8 @@ class Work(NamedTuple):
 class Compiler:
     """Compiles for one topology, and keeps what it was told on disk."""
 
-    def __init__(self, question: Question, topology: str, setup: Setup):
-        self._topology, self.setup, self._cache = topology, setup, Path(question.cache)
+    def __init__(self, topology: str, setup: Setup, cache: Path, tell: Callable[..., None]):
+        self._topology, self.setup, self._cache, self._tell = topology, setup, cache, tell
 
     def facts(self, layout: Layout | None, fused: bool) -> Facts:
         """Of a pass; of the end of an update of several if there is no layout."""
@@ -76,10 +77,10 @@ class Compiler:
         path = self._cache / f"{hashlib.sha256(json.dumps(what).encode()).hexdigest()}.json"
         name = "the end of an update" if layout is None else f"{layout.per_device:,} examples"
         if not path.exists():
-            tell(say=f"compiles {name} a device for {self._topology}")
+            self._tell(say=f"compiles {name} a device for {self._topology}")
             begun = time.monotonic()
             found = facts_of(lowered.compile())
-            tell(say=f"{readable(found.memory.total)}, {time.monotonic() - begun:.0f} s")
+            self._tell(say=f"{readable(found.memory.total)}, {time.monotonic() - begun:.0f} s")
             path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(path, json.dumps(found))
         *costs, memory = json.loads(path.read_text())
@@ -112,7 +113,7 @@ class Compiler:
         return found
 
 
-def answer(question: Question) -> dict:
+def answer(question: Question, tell: Callable[..., None]) -> dict:
     """What an update of each batch size takes: on the topology, and on one chip of it."""
     file = load_experiment_file(Path(question.file), question.trusted)
     experiment = override(file.variant(question.variant), question.overrides, "jbatch plan")
@@ -121,8 +122,8 @@ def answer(question: Question) -> dict:
     plan.check(len(devices), group)
     one = re.sub(r"\d+(?=x|$)", "1", question.topology)
     here, alone = (
-        Compiler(question, topology, paper_setup(experiment, plan, topology_devices(topology)))
-        for topology in (question.topology, one)
+        Compiler(topology, paper_setup(experiment, plan, on), Path(question.cache), tell)
+        for topology, on in ((question.topology, devices), (one, topology_devices(one)))
     )
     sizes = {phase.batch_size for phase in plan.phases}
 
@@ -164,22 +165,19 @@ def topology_devices(name: str) -> list:
     return list(devices)
 
 
-def tell(**line) -> None:
-    """Say a line to who has asked."""
-    print(json.dumps(line), file=ANSWERS, flush=True)
-
-
-# libtpu writes to stdout too.
-ANSWERS = os.fdopen(os.dup(1), "w")
-
-
 def main() -> int:
     """Answer the question on stdin."""
-    os.dup2(2, 1)
-    try:
-        tell(answer=answer(Question(**json.load(sys.stdin))))
-    except Mistake as mistake:
-        tell(mistake=str(mistake))
+    # What libtpu writes to stdout is no answer.
+    with os.fdopen(os.dup(1), "w") as answers:
+        os.dup2(2, 1)
+
+        def tell(**line) -> None:
+            print(json.dumps(line), file=answers, flush=True)
+
+        try:
+            tell(answer=answer(Question(**json.load(sys.stdin)), tell))
+        except Mistake as mistake:
+            tell(mistake=str(mistake))
     return 0
 
 

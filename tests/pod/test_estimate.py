@@ -1,0 +1,96 @@
+"""What is made of the compiler's counts: arithmetic that can be done by hand."""
+
+import jax
+import pytest
+
+from commands import TINY
+from jbatch import compile
+from jbatch.assemble import make_setup
+from jbatch.experiment_file import load_experiment_file
+from jbatch.layout import Layout
+from jbatch.memory import Memory
+from jbatch.pod.chips import CHIPS, Chip
+from jbatch.pod.compiler import Call, Work
+from jbatch.pod.estimate import estimate, one_update
+from jbatch.pod.facts import Facts, all_reduces, facts_of
+from jbatch.pod.table import estimate_json, estimate_text
+
+GROWING = load_experiment_file(TINY).variant("growing")
+PLAN = GROWING.plan.plan()
+CHIP = Chip("v0", "v0", flops=1e12, bandwidth=1e9, memory=2**30, links=5e8, source="nobody")
+
+
+def facts(flops, accessed, reduced=0, total=2**20):
+    return Facts(flops, accessed, reduced, int(reduced > 0), Memory(total, 0, 0, 0))
+
+
+# Of two passes bound by memory and an end bound by arithmetic, with 40 MB to reduce.
+UPDATE = Work(10, 5, [Call(2, facts(1e9, 4e6)), Call(1, facts(5e9, 1e6, 4 * 10**7, 2**21))])
+ALONE = Work(40, 5, [Call(8, facts(1e9, 4e6)), Call(1, facts(5e9, 1e6))])
+
+
+def test_an_update_takes_as_long_as_the_slower_of_arithmetic_and_memory():
+    update = one_update(UPDATE, CHIP, 4)
+    assert update.computing == pytest.approx(2 * 4e-3 + 5e-3)
+    assert update.reducing == pytest.approx(2 * 3 / 4 * 4e7 / 5e8)
+    assert update.seconds == pytest.approx(update.computing + update.reducing)
+    assert (update.flops, update.accessed, update.memory) == (7e9, 9e6, 2**21)
+    assert one_update(UPDATE, CHIP, 1).reducing == 0
+
+
+def test_phases_take_their_updates_and_are_held_against_one_chip():
+    works = {40: UPDATE, 120: UPDATE._replace(share=30)}
+    alone = {40: ALONE, 120: ALONE._replace(calls=[Call(24, facts(1e9, 4e6)), ALONE.calls[1]])}
+    first, second = estimate(PLAN, CHIP, 4, works, alone)
+    assert first.hours == pytest.approx(74 * 0.133 / 3600)
+    assert first.efficiency == pytest.approx((8 * 4e-3 + 5e-3) / 0.133 / 4)
+    assert second.efficiency == pytest.approx((24 * 4e-3 + 5e-3) / 0.133 / 4)
+    text = estimate_text([first, second], CHIP, 4, 2**29, 1.5)
+    assert "Estimated for 4 v0 chips (1 TFLOP/s, 1 GB/s, links 0.5 GB/s each way; nobody)" in text
+    assert "programs may have 512 MiB" in text
+    [row] = [line.split() for line in text.splitlines() if line.startswith("1 ")]
+    assert row[:9] == ["1", "120", "30", "5", "2", "MiB", "0.007", "0.009", "40"]
+    assert row[9:] == ["13", "120", "7.52", "902", "0.00", "19%"]
+    assert "These are estimates. Beside a measurement:" in text
+    hours = first.hours + second.hours
+    values = estimate_json([first, second], CHIP, 4, 1.5)
+    assert (values["chip_hours"], values["cost"]) == pytest.approx((4 * hours, 6 * hours))
+    assert values["phases"][0]["updates_per_second"] == pytest.approx(1 / 0.133)
+
+
+def test_a_smooth_plan_is_cut_short_for_people():
+    works = {40: UPDATE, 120: UPDATE}
+    many = estimate(PLAN, CHIP, 4, works, {40: ALONE, 120: ALONE}) * 30
+    text = estimate_text(many, CHIP, 4, 2**29, None)
+    assert "… 20 more (--json has all)" in text
+    assert len(estimate_json(many, CHIP, 4, None)["phases"]) == 60
+
+
+def test_all_reduces_are_read_off_the_compiled_program():
+    setup = make_setup(GROWING, PLAN, jax.devices())[0]
+    compiled = compile.lowered(setup, Layout(320, 8, 40), True).compile()
+    found = facts_of(compiled)
+    state = jax.eval_shape(compile.initializer(setup), 0)
+    leaves = jax.tree.leaves((state.params, state.stats))
+    # Loss and number right go with them.
+    assert found.reduced == sum(leaf.size * 4 for leaf in leaves) + 2 * 4
+    assert found.reductions == 1
+    assert min(found.flops, found.accessed, found.memory.total) > 0
+
+
+def test_all_reduces_of_a_tpu_are_read():
+    text = """
+      %all-reduce.1 = (f32[3,3,64]{2,1,0:T(8,128)S(1)}, /*index=5*/f32[]{:T(128)}) all-reduce(%a)
+      %gte = f32[64]{0} get-tuple-element(%all-reduce.1), index=1
+      %s = bf16[8,2]{1,0} all-reduce-start(%c), channel_id=3
+      %d = bf16[8,2]{1,0} all-reduce-done(%s)
+    """
+    assert all_reduces(text) == [4 * (3 * 3 * 64 + 1), 2 * 16]
+
+
+def test_chips_are_as_published():
+    assert {chip.name for chip in CHIPS} == {"v4", "v5e", "v5p", "v6e"}
+    for chip in CHIPS:
+        # Arithmetic intensities of TPUs, and links slower than memory.
+        assert 100 < chip.flops / chip.bandwidth < 700
+        assert chip.links < chip.bandwidth
