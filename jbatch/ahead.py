@@ -65,4 +65,7 @@ def _program(setup: Setup, passes: Passes) -> Program:
     calls = tuple(
         (layout, compile.training_pass(setup, layout, passes.fused)) for layout in passes.layouts
     )
-    return Program(group, calls, None if passes.fused else compile.apply(setup))
+    if passes.fused:
+        return Program(group, calls, None)
+    compile.zero_sums(setup)  # which the first such update begins with
+    return Program(group, calls, compile.apply(setup))

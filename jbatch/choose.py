@@ -119,18 +119,8 @@ def _seconds(setup: Setup, layout: Layout) -> float:
     """Of one pass of several, on zeros."""
     accumulate = compile.accumulate(setup, layout)
     state = compile.initializer(setup)(np.uint32(0))
-    sums = compile.zero_sums(setup)(state)
-    shardings = [
-        parallel.split(setup.mesh) if differs else parallel.replicated(setup.mesh)
-        for differs in setup.inputs.per_device
-    ]
-    inputs = [
-        jax.jit(
-            lambda: jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes),  # noqa: B023
-            out_shardings=sharding,
-        )()
-        for shapes, sharding in zip(setup.inputs.shapes(layout), shardings, strict=True)
-    ]
+    sums = compile.zero_sums(setup)()
+    inputs = zeros(setup, layout)
     count, begun = 0, 0.0
     while True:
         sums, loss = accumulate(state, sums, *inputs)
@@ -140,6 +130,21 @@ def _seconds(setup: Setup, layout: Layout) -> float:
         elif (spent := time.perf_counter() - begun) > SECONDS_TIMED:
             return spent / count
         count += 1
+
+
+def zeros(setup: Setup, layout: Layout) -> list:
+    """Arguments of a pass that are nothing but zeros, on the devices."""
+
+    def placed(shapes, differs: bool):
+        sharding = (parallel.split if differs else parallel.replicated)(setup.mesh)
+        make = jax.jit(
+            lambda: jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes),
+            out_shardings=sharding,
+        )
+        return make()
+
+    shapes = setup.inputs.shapes(layout)
+    return [placed(*pair) for pair in zip(shapes, setup.inputs.per_device, strict=True)]
 
 
 def largest(

@@ -90,14 +90,9 @@ def initializer(setup: Setup):
 
 @cache
 def zero_sums(setup: Setup):
-    """State → sums of no example, one a device, jitted."""
-
-    def zeros(state):
-        return jax.tree.map(
-            lambda leaf: jnp.zeros((setup.devices, *leaf.shape), leaf.dtype), step.no_sums(state)
-        )
-
-    return jax.jit(zeros, out_shardings=parallel.split(setup.mesh))
+    """() → sums of no example, one a device."""
+    jitted = jax.jit(partial(_zero_sums, setup), out_shardings=parallel.split(setup.mesh))
+    return jitted.lower().compile()
 
 
 @cache
@@ -255,4 +250,13 @@ def _state(setup: Setup) -> State:
 
 
 def _sums(setup: Setup) -> Sums:
-    return jax.eval_shape(zero_sums(setup), _state(setup))
+    placed = partial(jax.ShapeDtypeStruct, sharding=parallel.split(setup.mesh))
+    shapes = jax.eval_shape(partial(_zero_sums, setup))
+    return jax.tree.map(lambda leaf: placed(leaf.shape, leaf.dtype), shapes)
+
+
+def _zero_sums(setup: Setup) -> Sums:
+    return jax.tree.map(
+        lambda leaf: jnp.zeros((setup.devices, *leaf.shape), leaf.dtype),
+        jax.eval_shape(step.no_sums, _state(setup)),
+    )

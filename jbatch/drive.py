@@ -51,7 +51,7 @@ class Driver:
             state, loss = update(state, told, *self._feed.arguments(row.position, layout))
         else:
             if self._sums is None:
-                self._sums = compile.zero_sums(self._setup)(state)
+                self._sums = compile.zero_sums(self._setup)()
             position = row.position
             for layout, accumulate in passes:
                 source = self._feed.arguments(position, layout)

@@ -23,10 +23,16 @@ class Ledger:
     seen. A restart goes on from the last line of the checkpoint that it restored.
     """
 
-    def __init__(self, path: Path | None, examples: int):
-        """Open it for a run that goes on after so many examples; None to keep it in memory."""
+    def __init__(self, path: Path | None, examples: int, begun: float | None = None):
+        """Open it for a run that goes on.
+
+        Args:
+            path: of the file; None to keep the account in memory.
+            examples: after which it goes on.
+            begun: time.time() of this start; None for now.
+        """
         lines = [] if path is None else _lines(path)
-        self.seconds = _resumed(lines, examples, time.time())
+        self.seconds = _resumed(lines, examples, time.time() if begun is None else begun)
         if path is not None:  # without the end that a kill has cut
             write_whole(path, "".join(json.dumps(line) + "\n" for line in lines))
         self._file = (Path(os.devnull) if path is None else path).open("a")

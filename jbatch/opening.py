@@ -81,7 +81,7 @@ def open_run(
     accept_plan_change: bool = False,
 ) -> Iterator[Run]:
     """A run ready to go on from where it stands; see `train.fit`."""
-    begun = time.perf_counter()
+    begun, started = time.perf_counter(), time.time()
     devices = parallel.all_devices() if devices is None else devices
     with ExitStack() as stack:
         stop = stack.enter_context(stop_requests())  # until all below is closed
@@ -130,7 +130,7 @@ def open_run(
         cluster.together(  # now that there is something to go on from
             "the new plan", lambda: changed and write_run(directory, experiment, plan, origin)
         )
-        opened = cluster.together("logs", lambda: _logs(directory, examples))
+        opened = cluster.together("logs", lambda: _logs(directory, examples, started))
         metrics, ledger = (log and stack.enter_context(closing(log)) for log in opened)
         standing = {}
         if metrics is not None:
@@ -175,8 +175,12 @@ def open_run(
         )
 
 
-def _logs(directory: Path, examples: int | None) -> tuple[MetricsLog | None, Ledger]:
+def _logs(
+    directory: Path, examples: int | None, started: float
+) -> tuple[MetricsLog | None, Ledger]:
     """What a run writes as it goes on after so many examples; only one process writes it down."""
     if not cluster.first():
         return None, Ledger(None, 0)
-    return MetricsLog(directory, examples), Ledger(directory / "goodput.jsonl", examples or 0)
+    return MetricsLog(directory, examples), Ledger(
+        directory / "goodput.jsonl", examples or 0, started
+    )

@@ -6,7 +6,7 @@ plan.txt        the printed plan
 metrics.jsonl   a line for each log point and each evaluation
 tensorboard/    the same as events
 goodput.jsonl   where the time went, over all starts
-micro_batch.json  what was chosen
+micro_batch.json    how many examples a device puts through at once
 checkpoints/    the last two states
 damaged/        checkpoints that could not be gone on from
 lock            held by the process that trains

@@ -35,7 +35,7 @@ def run_updates(setup, *, batch_size, passes=1, updates=20, seed=3, learning_rat
     told = how(learning_rate, batch_size, batch_size // group)
     state = compile.initializer(setup)(np.uint32(seed))
     feed = data_of(setup).feed(setup.mesh, seed)
-    sums = compile.zero_sums(setup)(state) if passes > 1 else None
+    sums = compile.zero_sums(setup)() if passes > 1 else None
     per_epoch = len(DATASET.train.labels) // batch_size
     losses = []
     for number in range(updates):

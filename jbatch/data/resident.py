@@ -3,6 +3,7 @@
 import hashlib
 import math
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -165,9 +166,20 @@ class ResidentFeed:
         self._count = resident.labels.shape[0]
         self._resident = resident
         self._seed = jax.device_put(np.uint32(seed), sharding)
-        self._order = lru_cache(1)(
-            lambda epoch: jax.device_put(epoch_order(seed, epoch, self._count), sharding)
+        self._pool = ThreadPoolExecutor(1, "order")
+        # Of this epoch and the next, which is made meanwhile: sorting takes longer than an update.
+        sorting = lru_cache(2)(
+            lambda epoch: self._pool.submit(epoch_order, seed, epoch, self._count)
         )
+
+        @lru_cache(1)
+        def order(epoch: int) -> jax.Array:
+            found = sorting(epoch).result()
+            sorting(epoch + 1)
+            # Not in the thread: of several processes, JAX compares what they put by a collective.
+            return jax.device_put(found, sharding)
+
+        self._order = order
 
     def wait(self) -> None:
         """All is there."""
@@ -180,7 +192,8 @@ class ResidentFeed:
         return self._resident, self._order(epoch), self._seed, where
 
     def close(self) -> None:
-        """Nothing to end: the arrays go when they are no longer used."""
+        """End the thread; the arrays go when they are no longer used."""
+        self._pool.shutdown(cancel_futures=True)
 
 
 class ResidentTest:

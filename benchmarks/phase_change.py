@@ -1,0 +1,125 @@
+"""What a change of the batch size costs in the midst of training.
+
+Updates around each change are timed one by one, with every program compiled ahead as it is when
+training has gone on for a while, and beside it how long the first update waits if it must compile.
+
+    python -m benchmarks.phase_change --json phase_change.json
+"""
+
+import dataclasses
+import json
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import optax
+import tyro
+
+from jbatch import compile
+from jbatch.data.sources import Generated
+from jbatch.experiment import Coupling, Experiment
+from jbatch.models import MLP, GhostBatchNorm, SmallCNN
+from jbatch.opening import Run, open_run
+from jbatch.run_directory import environment
+from jbatch.tables import text_table
+
+NETWORKS = {
+    "MLP 784-512-512-10": MLP(hidden=(512, 512)),
+    "CNN 16-32-64": SmallCNN((16, 32, 64), GhostBatchNorm(ghost_batch=128)),
+}
+AROUND = 30  # updates before and after a change
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What a change of the batch size costs in the midst of training."""
+
+    json: Path | None = None
+    """Write the figures here."""
+    factor: int = 5
+    """By which the batch grows, from 128, at each of two changes."""
+    quick: bool = False
+    """One change only, to see that it runs."""
+
+
+def main(options: Options) -> list[dict]:
+    """Measure, print and write; the figures."""
+    changes = 1 if options.quick else 2
+    sizes = tuple(128 * options.factor**power for power in range(changes + 1))
+    count = 2 * AROUND * max(sizes)
+    schedule = optax.piecewise_constant_schedule(
+        0.1, dict.fromkeys(range(1, changes + 1), 1 / options.factor)
+    )
+    rows = []
+    for name, model in NETWORKS.items():
+        experiment = Experiment(
+            plan=Coupling(
+                schedule=schedule,
+                num_examples=count,
+                num_epochs=changes + 1,
+                batch_size=128,
+                batch_sizes=sizes,
+                momentum=0.9,
+            ),
+            model=model,
+            data=Generated(count, 128, (28, 28, 1), 10),
+            micro_batch=128,
+        )
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            open_run(experiment, Path(folder) / "run") as run,
+        ):
+            for size in sizes:
+                run.ahead.program(size)
+            for phase in range(1, changes + 1):
+                rows.append({"network": name, **_change(run, phase)})
+    print(text_table(HEADER, [_cells(row) for row in rows]))
+    if options.json:
+        found = {"environment": environment(), "rows": rows}
+        options.json.write_text(json.dumps(found, indent=2) + "\n")
+    return rows
+
+
+HEADER = ("network", "batch", "ms an update", "after", "first after", "stall ms", "compile ms")
+
+
+def _change(run: Run, phase: int) -> dict:
+    """Seconds of updates around the beginning of a phase."""
+    first = run.plan.phases[phase].first_update
+    seconds = {}
+    for update in range(first - AROUND, first + AROUND):
+        begun = time.perf_counter()
+        run.state = run.driver.update(run.state, run.plan.at(update))
+        jax.block_until_ready(run.state)
+        seconds[update] = time.perf_counter() - begun
+    before = statistics.median(seconds[update] for update in range(first - AROUND, first))
+    after = statistics.median(seconds[update] for update in range(first + 1, first + AROUND))
+    begun = time.perf_counter()
+    program = run.ahead.program(run.plan.at(first).batch_size)
+    compile.lowered(run.setup, program.passes[0][0], program.apply is None).compile()
+    return {
+        "batch": [run.plan.at(first - 1).batch_size, run.plan.at(first).batch_size],
+        "before": before,
+        "after": after,
+        "first": seconds[first],
+        "stall": seconds[first] - after,
+        "compile": time.perf_counter() - begun,
+    }
+
+
+def _cells(row: dict) -> tuple[str, ...]:
+    spent = (row[name] for name in ("before", "after", "first", "stall", "compile"))
+    before, after = row["batch"]
+    return (
+        row["network"],
+        f"{before:,} → {after:,}",
+        *(f"{1e3 * seconds:,.2f}" for seconds in spent),
+    )
+
+
+if __name__ == "__main__":
+    np.seterr(all="raise")
+    main(tyro.cli(Options))
