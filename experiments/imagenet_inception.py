@@ -10,7 +10,7 @@ Claim:    14,040, 5,580, 5,820, 3,480 and 2,310 updates; the paper's top-1 accur
 Cost:     90 epochs of 1.28 million examples at 26 GFLOP each (forward, 299×299): a pod's work. Not
           run in full here; experiments/imagenet_miniature.py was.
 Command:  jbatch prepare imagenet2012 --from ILSVRC2012, once (docs/data.md)
-          jbatch train experiments/imagenet_inception.py momentum-975 --micro-batch 64
+          jbatch train experiments/imagenet_inception.py momentum-975
 
 The paper gives no weight decay and no label smoothing; these are the network's authors' own.
 """

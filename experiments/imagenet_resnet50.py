@@ -10,7 +10,7 @@ Claim:    14,040, 9,360 and 7,020 updates; the paper reaches 76.1% on the half p
 Cost:     90 epochs of 1.28 million examples at 8.2 GFLOP each (forward, 224×224). Not run in full
           here; experiments/imagenet_miniature.py was.
 Command:  jbatch prepare imagenet2012 --from ILSVRC2012, once (docs/data.md)
-          jbatch train experiments/imagenet_resnet50.py growing-pod --micro-batch 128
+          jbatch train experiments/imagenet_resnet50.py growing-pod
 """
 
 import optax

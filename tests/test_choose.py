@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import re
+import time
 
 import jax
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from commands import TINY
-from jbatch import choose, chosen
+from jbatch import ahead, choose, chosen
 from jbatch.assemble import make_setup
 from jbatch.choose import fastest, largest
 from jbatch.errors import Mistake
@@ -156,3 +157,18 @@ def test_a_damaged_choice_is_made_again(tmp_path):
         (tmp_path / "run" / chosen.FILE).write_text(text)
         fit(GROWING, tmp_path / "run", devices=ONE)
     assert '"limit": null' in (tmp_path / "run" / chosen.FILE).read_text()
+
+
+def test_a_phase_that_must_wait_for_its_program_says_so(tmp_path, monkeypatch, capsys):
+    make = ahead._program
+
+    def slow(setup, passes):
+        if passes.layouts[0].size == 120:
+            time.sleep(2)
+        return make(setup, passes)
+
+    fit(GROWING, tmp_path / "one", devices=ONE, progress=Lines())
+    assert "begins after" not in capsys.readouterr().err
+    monkeypatch.setattr(ahead, "_program", slow)
+    fit(GROWING, tmp_path / "other", devices=ONE, progress=Lines())
+    assert re.search(r"batch 120 begins after \d\.\d s of compiling", capsys.readouterr().err)

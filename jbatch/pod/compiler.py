@@ -69,9 +69,15 @@ class Compiler:
 
     def __init__(self, topology: str, setup: Setup, cache: Path, tell: Callable[..., None]):
         self._topology, self.setup, self._cache, self._tell = topology, setup, cache, tell
+        self._known: dict[tuple[Layout | None, bool], Facts] = {}
 
     def facts(self, layout: Layout | None, fused: bool) -> Facts:
         """Of a pass; of the end of an update of several if there is no layout."""
+        if (layout, fused) not in self._known:  # tracing takes its time too
+            self._known[layout, fused] = self._found(layout, fused)
+        return self._known[layout, fused]
+
+    def _found(self, layout: Layout | None, fused: bool) -> Facts:
         lowered = compile.lowered(self.setup, layout, fused)
         what = (self._topology, version("jax"), version("libtpu"), lowered.as_text())
         path = self._cache / f"{hashlib.sha256(json.dumps(what).encode()).hexdigest()}.json"
@@ -121,10 +127,13 @@ def answer(question: Question, tell: Callable[..., None]) -> dict:
     devices, group = topology_devices(question.topology), ghost_batch(experiment.model)
     plan.check(len(devices), group)
     one = re.sub(r"\d+(?=x|$)", "1", question.topology)
-    here, alone = (
-        Compiler(topology, paper_setup(experiment, plan, on), Path(question.cache), tell)
-        for topology, on in ((question.topology, devices), (one, topology_devices(one)))
-    )
+
+    def compiler(topology: str) -> Compiler:
+        setup = paper_setup(experiment, plan, topology_devices(topology))
+        return Compiler(topology, setup, Path(question.cache), tell)
+
+    here = compiler(question.topology)
+    alone = here if one == question.topology else compiler(one)
     sizes = {phase.batch_size for phase in plan.phases}
 
     def probe(examples: int) -> int:
