@@ -40,8 +40,9 @@ def dispatched(update, driver, state, row):
 
 
 def begun(save, checkpoints, examples, state):
+    os.rename = os.replace = lambda *_: die()  # by which Orbax finishes a checkpoint
     save(checkpoints, examples, state)  # returns while the files are being written
-    die()
+    time.sleep(60)
 
 
 def noticed(save, checkpoints, examples, state):
