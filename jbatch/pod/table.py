@@ -48,8 +48,8 @@ def estimate_text(
     cost = "" if price is None else f", {hours * chips * price:,.0f} at {price:g} an hour of a chip"
     return "\n".join(
         (
-            f"Estimated for {chips:,} {chip.name} chip{'s' * (chips > 1)} ({chip.flops / 1e12:g} TFLOP/s, "
-            f"{chip.bandwidth / 1e9:,g} GB/s, links {chip.links / 1e9:g} GB/s each way; "
+            f"Estimated for {chips:,} {chip.name} chip{'s' * (chips > 1)} "
+            f"({chip.flops / 1e12:g} TFLOP/s, {chip.bandwidth / 1e9:,g} GB/s, links {chip.links / 1e9:g} GB/s each way; "
             f"{chip.source}), of whose memory programs may have {readable(memory)}:",
             "",
             text_table(HEADER, rows),
