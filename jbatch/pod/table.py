@@ -49,8 +49,8 @@ def estimate_text(
     return "\n".join(
         (
             f"Estimated for {chips:,} {chip.name} chip{'s' * (chips > 1)} "
-            f"({chip.flops / 1e12:g} TFLOP/s, {chip.bandwidth / 1e9:,g} GB/s, links {chip.links / 1e9:g} GB/s each way; "
-            f"{chip.source}), of whose memory programs may have {readable(memory)}:",
+            f"({chip.flops / 1e12:g} TFLOP/s, {chip.bandwidth / 1e9:,g} GB/s, "
+            f"links {chip.links / 1e9:g} GB/s each way; {chip.source}), of whose memory programs may have {readable(memory)}:",
             "",
             text_table(HEADER, rows),
             "",
