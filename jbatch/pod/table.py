@@ -50,7 +50,8 @@ def estimate_text(
         (
             f"Estimated for {chips:,} {chip.name} chip{'s' * (chips > 1)} "
             f"({chip.flops / 1e12:g} TFLOP/s, {chip.bandwidth / 1e9:,g} GB/s, "
-            f"links {chip.links / 1e9:g} GB/s each way; {chip.source}), of whose memory programs may have {readable(memory)}:",
+            f"links {chip.links / 1e9:g} GB/s each way; {chip.source}), of whose memory programs "
+            f"may have {readable(memory)}:",
             "",
             text_table(HEADER, rows),
             "",
