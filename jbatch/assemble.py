@@ -2,13 +2,13 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
 
 import jax
 from jax.sharding import AbstractMesh
 
-from jbatch import compile, parallel, step
+from jbatch import parallel, step
 from jbatch.compile import Setup
 from jbatch.data.inputs import Inputs
 from jbatch.data.load import load
@@ -16,7 +16,6 @@ from jbatch.data.on_paper import on_paper
 from jbatch.errors import Mistake
 from jbatch.experiment import Experiment
 from jbatch.layout import AXIS
-from jbatch.micro_batch import Passes
 from jbatch.models import ghost_batch
 from jbatch.plan import Plan
 from jbatch.run_directory import describe
@@ -90,9 +89,7 @@ def assemble(experiment: Experiment, devices: Sequence[jax.Device]):
     return plan, setup, data
 
 
-def what_all_must_share(
-    experiment: Experiment, plan: Plan, setup: Setup, passes: Mapping[int, Passes], data
-) -> dict[str, str]:
+def what_all_must_share(experiment: Experiment, plan: Plan, data) -> dict[str, str]:
     """What would make processes train different things, for a person to compare."""
     described = json.dumps(describe(experiment), sort_keys=True)
     libraries = ("jbatch", "jax", "jaxlib", "flax", "optax")
@@ -100,5 +97,4 @@ def what_all_must_share(
         "the plan": plan.digest[:SHOWN],
         "the experiment": hashlib.sha256(described.encode()).hexdigest()[:SHOWN],
         "the data": data.digest()[:SHOWN],
-        "the compiled program": compile.digest(setup, passes)[:SHOWN],
     }

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 
@@ -23,7 +24,8 @@ WORTH = 1.05  # times as fast must a smaller micro-batch be
 SECONDS_TIMED = 0.3  # of a candidate, at least, unless one pass takes longer
 
 # Bytes a device needs for a pass of a layout; the flag says whether it is an update's only one.
-Needs = Callable[[Layout, bool], int]
+# Infinitely many where the compiler refuses it, as TPU's does.
+Needs = Callable[[Layout, bool], float]
 
 
 @dataclass(frozen=True)
@@ -54,9 +56,11 @@ def choose(
         Mistake: if what is given, or the smallest, does not fit.
     """
 
-    def needs(layout: Layout, fused: bool) -> int:
-        memory = compile.training_pass(setup, layout, fused).memory
-        return memory.total + setup.inputs.held(layout)
+    def needs(layout: Layout, fused: bool) -> float:
+        with unlimited_if_refused() as refused:
+            memory = compile.training_pass(setup, layout, fused).memory
+            return memory.total + compile.held_beside(setup, layout, fused)
+        return refused
 
     if given is not None:
         passes = cut(batch_sizes, setup.devices, ghost_batch, given)
@@ -93,16 +97,15 @@ def fastest(
     speeds: dict[int, float] = {}
     least = max(LEAST_TIMED, max(_least(size, devices, ghost_batch) for size in batch_sizes))
     for candidate in _doubled(least, most):
-        layout, _ = _biggest(cut([size], devices, ghost_batch, candidate))
+        layout = cut([size], devices, ghost_batch, candidate)[size].layouts[0]
         if layout.per_device in speeds:
             continue
         speeds[layout.per_device] = layout.size / _seconds(setup, layout)
-        if len(speeds) > 2 and all(
-            speed < max(speeds.values()) for speed in list(speeds.values())[-2:]
-        ):
+        slower = [WORTH * speed < max(speeds.values()) for speed in speeds.values()]
+        if len(speeds) > 2 and all(slower[-2:]):
             break
     best, last = max(speeds, key=speeds.get), next(reversed(speeds))
-    if best == last or speeds[best] < WORTH * speeds[last]:
+    if WORTH * speeds[last] > speeds[best]:  # then it has come to the largest
         return None, ""
     shown = ", ".join(f"{examples:,} ({speed:,.0f})" for examples, speed in speeds.items())
     return best, f"{shown} examples/s"
@@ -147,13 +150,23 @@ def zeros(setup: Setup, layout: Layout) -> list:
     return [placed(*pair) for pair in zip(shapes, setup.inputs.per_device, strict=True)]
 
 
+@contextmanager
+def unlimited_if_refused() -> Iterator[float]:
+    """Infinity, for a program of which the compiler has said that it does not fit."""
+    try:
+        yield math.inf
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+
+
 def largest(
     batch_sizes: Collection[int],
     devices: int,
     ghost_batch: int | None,
     available: int,
     needs: Needs,
-    probe: Callable[[int], int] | None = None,
+    probe: Callable[[int], float] | None = None,
 ) -> int | None:
     """The largest micro-batch that fits.
 
@@ -185,22 +198,22 @@ def largest(
     if share > 2 * small:
         if probe is None:
 
-            def probe(examples: int) -> int:
+            def probe(examples: int) -> float:
                 return needs(Layout(examples * devices, devices, group), False)
 
         first, second = probe(small), probe(2 * small)
-        each = max((second - first) / small, 1.0)
-        limit = min(share, max(int(small + (available - first) / each), unit))
+        each = max((second - first) / small, 1.0) if math.isfinite(second) else math.inf
+        predicted = small + (available - first) / each if math.isfinite(second) else unit
+        limit = min(share, max(int(predicted), unit))
     while True:
         passes = cut(batch_sizes, devices, ghost_batch, limit)
-        layout, fused = _biggest(passes)
-        needed = needs(layout, fused)
+        examples, needed = _most_needed(passes, needs)
         if needed <= available:
-            return None if layout.per_device == share else layout.per_device
-        smaller = range(unit, layout.per_device, unit)
+            return None if examples == share else examples
+        smaller = range(unit, examples, unit)
         if not smaller:
             raise Mistake(
-                f"{layout.per_device:,} examples a device, the least that it can take, need "
+                f"{examples:,} examples a device, the least that it can take, need "
                 f"{readable(needed)} of its memory, which is {readable(available)}: give a smaller "
                 "model or image, a smaller ghost_batch, or more memory"
             )
@@ -211,11 +224,10 @@ def check_fits(
     micro_batch: int | None, passes: dict[int, Passes], available: int, needs: Needs
 ) -> None:
     """See that the largest pass fits, or a Mistake with the numbers."""
-    layout, fused = _biggest(passes)
-    needed = needs(layout, fused)
+    examples, needed = _most_needed(passes, needs)
     if needed > available:
         raise Mistake(
-            f"micro_batch is {micro_batch:,}: {layout.per_device:,} examples at once need "
+            f"micro_batch is {micro_batch:,}: {examples:,} examples at once need "
             f"{readable(needed)} of a device's memory, which is {readable(available)}: give a "
             "smaller one, or none to have the largest that fits"
         )
@@ -232,8 +244,16 @@ def _least(size: int, devices: int, ghost_batch: int | None) -> int:
     )
 
 
-def _biggest(passes: dict[int, Passes]) -> tuple[Layout, bool]:
-    found = (
-        (layout, of_batch.fused) for of_batch in passes.values() for layout in of_batch.layouts
-    )
-    return max(found, key=lambda pair: pair[0].per_device)
+def _most_needed(passes: dict[int, Passes], needs: Needs) -> tuple[int, float]:
+    """(examples of a device, bytes) of the largest passes, of whichever kind needs more."""
+    largest = {
+        (layout, of_batch.fused)
+        for of_batch in passes.values()
+        for layout in of_batch.layouts
+        if layout.per_device == _examples_at_once(passes)
+    }
+    return _examples_at_once(passes), max(needs(*each) for each in largest)
+
+
+def _examples_at_once(passes: dict[int, Passes]) -> int:
+    return max(layout.per_device for of_batch in passes.values() for layout in of_batch.layouts)

@@ -27,45 +27,48 @@ def micro_batch(
     Raises:
         Mistake: if one that is given, or the smallest, does not fit.
     """
-    given = experiment.micro_batch
-    kept = cluster.exchange("kept", _read(directory))[0]
-    where = _where(experiment, batch_sizes)
-    if given is None and kept and json.loads(kept)["where"] == where:
-        return Choice(json.loads(kept)["limit"], "")
+    given, where = experiment.micro_batch, _where(experiment, batch_sizes, setup)
+    kept = _read(directory)
+    same = given is None and kept is not None and kept["where"] == where
+    # The first process decides whether to choose, and the least memory of all what fits.
+    said = json.loads(cluster.exchange("kept", json.dumps([kept["limit"]] if same else []))[0])
+    if said:
+        return Choice(said[0], "")
     memory = experiment.device_memory
     held = available(setup.mesh.local_devices[0]) if memory is None else int(memory * 2**30)
-    choice = cluster.together(
+    known = [json.loads(text) for text in cluster.exchange("memory", json.dumps(held))]
+    least = min((size for size in known if size is not None), default=None)
+    return cluster.together(
         "the micro-batch",
-        lambda: choose(setup, batch_sizes, ghost_batch(experiment.model), given, held),
+        lambda: choose(setup, batch_sizes, ghost_batch(experiment.model), given, least),
     )
-    limits = [json.loads(text) for text in cluster.exchange("chosen", json.dumps(choice.limit))]
-    least = min((limit for limit in limits if limit is not None), default=None)
-    return Choice(least, choice.why)
 
 
-def keep(directory: Path, experiment: Experiment, batch_sizes: Collection[int], limit) -> None:
+def keep(
+    directory: Path, experiment: Experiment, batch_sizes: Collection[int], setup: Setup, limit
+) -> None:
     """Write it down, for the run to go on with."""
-    values = {"limit": limit, "where": _where(experiment, batch_sizes)}
+    values = {"limit": limit, "where": _where(experiment, batch_sizes, setup)}
     write_whole(directory / FILE, json.dumps(values) + "\n")
 
 
-def _where(experiment: Experiment, batch_sizes: Collection[int]) -> dict:
+def _where(experiment: Experiment, batch_sizes: Collection[int], setup: Setup) -> dict:
     """All that the choice may depend on."""
     here = environment()
     return {
         **{name: here[name] for name in ("devices", "cores", "jax")},
+        "used": setup.devices,
         "device_memory": experiment.device_memory,
         "batch_sizes": sorted(set(batch_sizes)),
     }
 
 
-def _read(directory: Path) -> str:
+def _read(directory: Path) -> dict | None:
     path = directory / FILE
     if not path.exists():
-        return ""
-    text = path.read_text(errors="replace")
+        return None
     try:
-        whole = {"limit", "where"} <= json.loads(text).keys()
+        values = json.loads(path.read_text(errors="replace"))
+        return values if {"limit", "where"} <= values.keys() else None
     except (ValueError, AttributeError):
-        return ""
-    return text if whole else ""
+        return None

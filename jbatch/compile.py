@@ -163,6 +163,16 @@ def _bytes(tree) -> int:
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
+def held_beside(setup: Setup, layout: Layout, fused: bool) -> int:
+    """Bytes that a device holds while a pass runs, and that are none of the pass's arguments.
+
+    A pass of several does not look at what only the end of an update needs.
+    """
+    state = _state(setup)
+    unseen = () if fused else (state.optimizer, state.stats, state.totals)
+    return setup.inputs.held(layout) + _bytes(unseen)
+
+
 def training_pass(setup: Setup, layout: Layout, fused: bool) -> Executable:
     """A pass, which is an update's only one or one of several."""
     return (update if fused else accumulate)(setup, layout)

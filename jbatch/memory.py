@@ -36,7 +36,9 @@ def available(device: jax.Device) -> int | None:
 
 
 def readable(size: float) -> str:
-    """A number of bytes for a person."""
+    """A number of bytes for a person; of infinitely many, that a compiler refused them."""
+    if size == float("inf"):
+        return "more than there is"
     for unit in ("B", "KiB", "MiB"):
         if size < 1000:
             return f"{size:.3g} {unit}"

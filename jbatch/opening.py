@@ -13,7 +13,7 @@ import numpy as np
 
 from jbatch import chosen, cluster, compile, parallel
 from jbatch.ahead import Ahead
-from jbatch.assemble import assemble, what_all_must_share
+from jbatch.assemble import SHOWN, assemble, what_all_must_share
 from jbatch.checkpoint import Checkpoints
 from jbatch.compile import Setup
 from jbatch.data.inputs import Evaluated, Feed
@@ -87,14 +87,16 @@ def open_run(
         stop = stack.enter_context(stop_requests())  # until all below is closed
         made = cluster.together("data", lambda: assemble(experiment, devices))
         plan, setup, data = made
+        several = jax.process_count() > 1
+        if several:  # before what they could disagree on
+            shared = cluster.together("hashes", lambda: what_all_must_share(experiment, plan, data))
+            cluster.check_same(shared)
         sizes = [phase.batch_size for phase in plan.phases]
         choice = chosen.micro_batch(directory, experiment, sizes, setup)
         passes = cut(sizes, len(devices), ghost_batch(experiment.model), choice.limit)
-        if jax.process_count() > 1:
-            hashes = cluster.together(
-                "hashes", lambda: what_all_must_share(experiment, plan, setup, passes, data)
-            )
-            cluster.check_same(hashes)
+        if several:
+            programs = cluster.together("programs", lambda: compile.digest(setup, passes))
+            cluster.check_same({"the compiled program": programs[:SHOWN]})
         claim = claimed(
             directory,
             experiment,
@@ -109,7 +111,7 @@ def open_run(
         )
         cluster.together("the run directory's files", lambda: wait_for_run(directory))
         if cluster.first():
-            chosen.keep(directory, experiment, sizes, choice.limit)
+            chosen.keep(directory, experiment, sizes, setup, choice.limit)
         ahead = stack.enter_context(closing(Ahead(setup, passes)))
         warnings = [*plan.warnings, *other_environment(directory)]
         checkpoints = Checkpoints(directory / "checkpoints", warnings.append)

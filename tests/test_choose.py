@@ -77,6 +77,36 @@ def test_memory_that_is_not_affine_is_gone_down_to():
     assert biggest(cut({8192}, 1, 32, limit)) == 256
 
 
+def test_of_equal_passes_the_kind_that_needs_more_counts():
+    def needs(layout, fused):
+        return layout.per_device * (1 if fused else 3)
+
+    assert largest({256, 512}, 1, None, 767, needs) < 256
+    with pytest.raises(Mistake, match="micro_batch is 256: 256 examples at once need 768 B of"):
+        choose.check_fits(256, cut({256, 512}, 1, None, 256), 767, needs)
+
+
+def test_what_a_compiler_refuses_does_not_fit():
+    def needs(layout, fused):
+        return 1000.0 * layout.per_device if layout.per_device <= 64 else math.inf
+
+    assert largest({8192}, 1, 32, 10**6, needs) == 64
+    with pytest.raises(Mistake, match="need more than there is of its memory, which is 977 KiB"):
+        largest({8192}, 1, 128, 10**6, needs)
+
+
+def test_a_flat_top_is_not_the_end(monkeypatch):
+    """Nor is what was not timed taken."""
+    setup, _ = make_setup(GROWING, GROWING.plan.plan(), ONE)
+    speeds = {32: 100, 64: 99, 128: 98, 256: 60, 512: 30, 1024: 29}
+    monkeypatch.setattr(
+        choose, "_seconds", lambda _, layout: layout.size / speeds[layout.per_device]
+    )
+    fastest.cache_clear()
+    assert fastest(setup, (1024,), None, None)[0] == 32
+    fastest.cache_clear()
+
+
 def test_a_stated_memory_is_kept_to_by_the_compiled_program(tmp_path, capsys):
     setup, _ = make_setup(GROWING, GROWING.plan.plan(), ONE)
     sizes = [40, 120]
@@ -86,7 +116,7 @@ def test_a_stated_memory_is_kept_to_by_the_compiled_program(tmp_path, capsys):
 
     def needed(layout, fused):
         memory = choose.compile.training_pass(setup, layout, fused).memory
-        needs[layout.per_device] = memory.total + setup.inputs.held(layout)
+        needs[layout.per_device] = memory.total + choose.compile.held_beside(setup, layout, fused)
         return needs[layout.per_device]
 
     assert largest(sizes, 1, 40, 10**9, needed) is None

@@ -1,10 +1,12 @@
 """A data set's shapes, for what can be said of training on it without having it."""
 
+from pathlib import Path
+
 from jbatch.data.load import load
 from jbatch.data.photographs import Photographs
 from jbatch.data.resident import ResidentInputs
 from jbatch.data.streamed import StreamedInputs
-from jbatch.data.tfds import TFDS
+from jbatch.data.tfds import TFDS, refuse_code
 from jbatch.errors import Mistake
 from jbatch.experiment import Experiment
 
@@ -32,6 +34,8 @@ def on_paper(
         return inputs, classes
     if isinstance(data, TFDS):
         shape, classes = _known(data)
+        if None in shape:
+            raise Mistake(f"images of {data.name} are of many sizes: stream it as Photographs")
         return ResidentInputs(num_examples, 1, shape, **changes), classes
     loaded = load(data, experiment.augment, experiment.normalize)
     return loaded.inputs, loaded.num_classes
@@ -41,10 +45,14 @@ def _known(data: TFDS) -> tuple[tuple[int, ...], int]:
     """(shape of an image, classes) of a set that TensorFlow Datasets knows by its name."""
     import tensorflow_datasets as tfds
 
+    folder = Path(data.data_dir or tfds.core.constants.DATA_DIR).expanduser()
+    refuse_code(folder / data.name.split(":")[0])
     try:
         features = tfds.builder(data.name, data_dir=data.data_dir).info.features
     except (ValueError, tfds.core.DatasetNotFoundError) as error:
         raise Mistake(
             f"{data.name} is not known to TensorFlow Datasets: prepare it, and give its data_dir"
         ) from error
+    if not {"image", "label"} <= features.keys():
+        raise Mistake(f"{data.name} has no image and label: give a set with both")
     return features["image"].shape, features["label"].num_classes

@@ -56,7 +56,7 @@ def open_builder(data: TFDS, data_dir: str | None):
     )
     if not (root / name).is_dir():
         raise Mistake(f"{root} has no data set {data.name}: {advice}")
-    _refuse_code(root / name)
+    refuse_code(root / name)
     try:
         builder = tfds.builder(data.name, data_dir=root)
     except (ValueError, RuntimeError, OSError) as error:
@@ -94,7 +94,7 @@ def open_builder(data: TFDS, data_dir: str | None):
     return builder
 
 
-def _refuse_code(directory) -> None:
+def refuse_code(directory) -> None:
     """See that all features are tfds's own: it would import any module that a set names."""
     versions = (*directory.glob("*/features.json"), *directory.glob("*/*/features.json"))
     for path in versions:

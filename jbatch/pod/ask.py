@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
 from importlib.util import find_spec
@@ -39,15 +40,17 @@ def ask(
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
     }
-    process = subprocess.Popen(
-        [sys.executable, "-m", "jbatch.pod.compiler"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment,
-    )
-    with process:
+    with (
+        tempfile.TemporaryFile("w+") as errors,  # a pipe would be full at some time
+        subprocess.Popen(
+            [sys.executable, "-m", "jbatch.pod.compiler"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            env=environment,
+        ) as process,
+    ):
         process.stdin.write(json.dumps(asdict(question)))
         process.stdin.close()
         for text in process.stdout:
@@ -58,7 +61,9 @@ def ask(
                 found = line["answer"]
                 return found["devices"], _work(found["work"]), _work(found["alone"])
             say(line["say"])
-        said = process.stderr.read().strip().splitlines()
+        process.wait()
+        errors.seek(0)
+        said = errors.read().strip().splitlines()
     raise RuntimeError(f"the compiler's process ended without an answer: {said[-1:]}")
 
 
@@ -70,8 +75,8 @@ def cache_folder() -> Path:
 
 def _work(found: dict) -> dict[int, Work]:
     return {
-        int(size): Work(share, micro_batch, [_call(*call) for call in calls])
-        for size, (share, micro_batch, calls) in found.items()
+        int(size): Work(share, micro_batch, memory, [_call(*call) for call in calls])
+        for size, (share, micro_batch, memory, calls) in found.items()
     }
 
 

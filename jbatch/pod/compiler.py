@@ -12,17 +12,16 @@ import re
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
-import jax
-
 from jbatch import compile
 from jbatch.assemble import paper_setup
-from jbatch.choose import check_fits, largest
+from jbatch.choose import check_fits, largest, unlimited_if_refused
 from jbatch.cli.arguments import override
 from jbatch.compile import Setup
 from jbatch.errors import Mistake
@@ -61,6 +60,7 @@ class Work(NamedTuple):
 
     share: int  # examples of the update
     micro_batch: int  # of them at once
+    memory: int  # bytes, at most
     calls: list[Call]
 
 
@@ -87,20 +87,19 @@ class Compiler:
             begun = time.monotonic()
             found = facts_of(lowered.compile())
             self._tell(say=f"{readable(found.memory.total)}, {time.monotonic() - begun:.0f} s")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(path, json.dumps(found))
+            with suppress(OSError):  # two plans at once, or a folder that cannot be written
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_whole(path, json.dumps(found))
+            return found
         *costs, memory = json.loads(path.read_text())
         return Facts(*costs, Memory(*memory))
 
-    def needs(self, layout: Layout, fused: bool) -> int:
+    def needs(self, layout: Layout, fused: bool) -> float:
         """Bytes of one device for a pass, and for what is held beside it."""
-        try:
+        with unlimited_if_refused() as refused:
             needed = self.facts(layout, fused).memory.total
-        except jax.errors.JaxRuntimeError as error:
-            if "RESOURCE_EXHAUSTED" not in str(error):
-                raise
-            return sys.maxsize
-        return needed + self.setup.inputs.held(layout)
+            return needed + compile.held_beside(self.setup, layout, fused)
+        return refused
 
     def work(self, plan: Plan, micro_batch: int | None) -> dict[int, Work]:
         """Of each batch size of the plan."""
@@ -114,8 +113,10 @@ class Compiler:
             ]
             if not passes.fused:
                 calls.append(Call(1, self.facts(None, False)))
-            biggest = max(layout.per_device for layout in passes.layouts)
-            found[size] = Work(size // self.setup.devices, biggest, calls)
+            biggest = max(passes.layouts, key=lambda layout: layout.per_device)
+            needed = self.needs(biggest, passes.fused)
+            share = size // self.setup.devices
+            found[size] = Work(share, biggest.per_device, int(needed), calls)
         return found
 
 
@@ -123,6 +124,8 @@ def answer(question: Question, tell: Callable[..., None]) -> dict:
     """What an update of each batch size takes: on the topology, and on one chip of it."""
     file = load_experiment_file(Path(question.file), question.trusted)
     experiment = override(file.variant(question.variant), question.overrides, "jbatch plan")
+    if experiment.model is None or experiment.data is None:
+        raise Mistake("this experiment has no model or no data yet: give both in its file")
     plan = experiment.plan.plan()
     devices, group = topology_devices(question.topology), ghost_batch(experiment.model)
     plan.check(len(devices), group)
@@ -136,7 +139,7 @@ def answer(question: Question, tell: Callable[..., None]) -> dict:
     alone = here if one == question.topology else compiler(one)
     sizes = {phase.batch_size for phase in plan.phases}
 
-    def probe(examples: int) -> int:
+    def probe(examples: int) -> float:
         return alone.needs(Layout(examples, 1, group_size(max(sizes), group)), False)
 
     choose = partial(largest, sizes, ghost_batch=group, available=question.available, probe=probe)

@@ -62,7 +62,7 @@ def one_update(work: Work, chip: Chip, chips: int) -> Update:
         reducing=2 * reduced * (chips - 1) / chips / chip.links,
         accessed=sum(times * facts.accessed for times, facts in calls),
         flops=sum(times * facts.flops for times, facts in calls),
-        memory=max(facts.memory.total for _, facts in calls),
+        memory=work.memory,
     )
 
 

@@ -25,8 +25,8 @@ def facts(flops, accessed, reduced=0, total=2**20):
 
 
 # Of two passes bound by memory and an end bound by arithmetic, with 40 MB to reduce.
-UPDATE = Work(10, 5, [Call(2, facts(1e9, 4e6)), Call(1, facts(5e9, 1e6, 4 * 10**7, 2**21))])
-ALONE = Work(40, 5, [Call(8, facts(1e9, 4e6)), Call(1, facts(5e9, 1e6))])
+UPDATE = Work(10, 5, 2**21, [Call(2, facts(1e9, 4e6)), Call(1, facts(5e9, 1e6, 4 * 10**7, 2**21))])
+ALONE = Work(40, 5, 2**20, [Call(8, facts(1e9, 4e6)), Call(1, facts(5e9, 1e6))])
 
 
 def test_an_update_takes_as_long_as_the_slower_of_arithmetic_and_memory():
