@@ -10,7 +10,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jbatch.errors import Mistake
-from jbatch.layout import AXIS, Layout
+from jbatch.layout import Layout
+from jbatch.models.ghost_norm import ghost_norm
 from jbatch.models.specs import (
     GhostBatchNorm,
     GroupNorm,
@@ -73,10 +74,6 @@ class Affine(nnx.Module):
         self.scale = nnx.Param(jnp.full((channels,), scale, jnp.float32))
         self.bias = nnx.Param(jnp.zeros((channels,), jnp.float32))
 
-    def normalized(self, x, mean, var, eps: float):
-        """(x − mean)/√(var + ε) · scale + bias, float32."""
-        return (x - mean) * (jax.lax.rsqrt(var + eps) * self.scale[...]) + self.bias[...]
-
 
 class GhostBatchNormLayer(Affine):
     """Batch norm over the ghost batches of a layout (Hoffer et al., arXiv 1705.08741).
@@ -99,18 +96,16 @@ class GhostBatchNormLayer(Affine):
             x: (per_device, ..., channels), ghost batch by ghost batch as in `Layout.places`.
             training: None to use the running statistics.
         """
-        given, x = x, x.astype(jnp.float32)
         if training is None:
-            y = self.normalized(x, self.mean[...], self.var[...], self.eps)
-            return y.astype(given.dtype)
+            # (x − mean)/√(var + ε) · scale + bias
+            factor = jax.lax.rsqrt(self.var[...] + self.eps) * self.scale[...]
+            y = (x.astype(jnp.float32) - self.mean[...]) * factor + self.bias[...]
+            return y.astype(x.dtype)
         layout = training.layout
-        groups = x.reshape(layout.groups_per_device, -1, x.shape[-1])  # (G, g/s · pixels, C)
-        mean = _over_block(groups.mean(1), layout)  # (G, C)
-        var = _over_block(jnp.square(groups - mean[:, None]).mean(1), layout)
+        y, mean, var = ghost_norm(layout, self.eps, x, self.scale[...], self.bias[...])
         self.mean[...] = mean.sum(0) / layout.span
         self.var[...] = var.sum(0) / layout.span
-        y = self.normalized(groups, mean[:, None], var[:, None], self.eps)
-        return y.reshape(given.shape).astype(given.dtype)
+        return y
 
 
 class GroupNormLayer(Affine):
@@ -150,10 +145,3 @@ class LocalResponseNormLayer(nnx.Module):
             padding=[*[(0, 0)] * (x.ndim - 1), (before, norm.size - 1 - before)],
         )
         return (x.astype(jnp.float32) / (norm.k + norm.alpha * sums) ** norm.beta).astype(x.dtype)
-
-
-def _over_block(share: jax.Array, layout: Layout) -> jax.Array:
-    """The mean over the devices that share a ghost batch."""
-    if layout.span == 1:
-        return share
-    return jax.lax.psum(share, AXIS, axis_index_groups=layout.blocks) / layout.span

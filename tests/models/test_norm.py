@@ -5,9 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from jax.sharding import PartitionSpec
 
+from jbatch import parallel
 from jbatch.errors import Mistake
-from jbatch.layout import Layout
+from jbatch.layout import AXIS, Layout
 from jbatch.models import (
     GhostBatchNorm,
     GroupNorm,
@@ -16,6 +18,7 @@ from jbatch.models import (
     NoNorm,
     WeightNorm,
 )
+from jbatch.models.ghost_norm import ghost_norm
 from jbatch.models.layers import Conv, Dropout, Linear
 from jbatch.models.norm import Pass, norm_layer
 
@@ -52,6 +55,52 @@ def test_ghost_batch_norm(group):
     # What it leaves are the sums over ghost batches of their statistics.
     np.testing.assert_allclose(layer.mean[...], groups.mean(1).sum(0), rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(layer.var[...], groups.var(1).sum(0), rtol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(8,), (3, 2, 8)])
+@pytest.mark.parametrize(("devices", "group"), [(1, 16), (1, 4), (8, 4), (8, 16)])
+def test_ghost_batch_norm_s_gradient_is_that_of_its_formula(devices, group, shape):
+    x, weights = RNG.normal(1, 3, (2, 32, *shape))
+    axes = tuple(range(1, len(shape) + 1))
+
+    def formula(x, scale, bias):  # in float64, on one device
+        groups = x.reshape(32 // group, group, *shape)
+        mean = groups.mean(axes, keepdims=True)
+        var = jnp.square(groups - mean).mean(axes, keepdims=True)
+        y = (groups - mean) / jnp.sqrt(var + 1e-5) * scale + bias
+        return (y.reshape(x.shape) * weights).sum()
+
+    with jax.enable_x64(True):
+        expected = jax.grad(formula, (0, 1, 2))(
+            *(jnp.array(values, jnp.float64) for values in (x, SCALE, BIAS))
+        )
+        expected = jax.device_get(expected)
+
+    layout = Layout(32, devices, group)
+    places = np.concatenate([layout.places(device) for device in range(devices)])
+
+    def on_device(x, weights, scale, bias):
+        def loss(x, scale, bias):
+            return (ghost_norm(layout, 1e-5, x, scale, bias)[0] * weights).sum()
+
+        to_x, *to_both = jax.grad(loss, (0, 1, 2))(x, scale, bias)
+        return to_x, *jax.lax.psum(to_both, AXIS)
+
+    mesh = parallel.make_mesh(jax.devices()[:devices])
+    mapped = jax.shard_map(
+        on_device,
+        mesh=mesh,
+        in_specs=(PartitionSpec(AXIS), PartitionSpec(AXIS), PartitionSpec(), PartitionSpec()),
+        out_specs=(PartitionSpec(AXIS), PartitionSpec(), PartitionSpec()),
+        check_vma=False,
+    )
+    given = [jnp.array(each, jnp.float32) for each in (x[places], weights[places], SCALE, BIAS)]
+    found = jax.jit(mapped)(*given)
+    # Sums of up to 96 products of values up to 30, in float32.
+    for name, one, other in zip(
+        ("x", "scale", "bias"), found, (expected[0][places], *expected[1:]), strict=True
+    ):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4, err_msg=name)
 
 
 def test_ghost_batch_norm_evaluates_by_its_running_statistics():
