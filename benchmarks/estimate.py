@@ -21,7 +21,7 @@ import tyro
 from jbatch import compile
 from jbatch.assemble import paper_setup
 from jbatch.choose import zeros
-from jbatch.compile import how
+from jbatch.compile import how, told
 from jbatch.experiment_file import load_experiment_file
 from jbatch.layout import Layout, group_size
 from jbatch.memory import available, readable
@@ -105,11 +105,11 @@ def _row(file: str, variant: str, size: int, options: Options, peak: tuple[float
     update = compile.update(setup, layout)
     facts = facts_of(update.compiled)
     state = compile.initializer(setup)(np.uint32(0))
-    inputs, told = zeros(setup, layout), how(0.0, size, layout.groups)
+    inputs, hows = zeros(setup, layout), told(setup, [how(0.0, size, layout.groups)])
 
     def once():
         nonlocal state
-        state, loss = update(state, told, *inputs)
+        state, loss = update(state, hows, *inputs)
         return loss
 
     measured = _seconds(once, 2 if options.quick else 20)

@@ -92,7 +92,7 @@ def _change(run: Run, phase: int) -> dict:
     seconds = {}
     for update in range(first - AROUND, first + AROUND):
         begun = time.perf_counter()
-        run.state = run.driver.update(run.state, run.plan.at(update))
+        run.state = run.driver.update(run.state, [run.plan.at(update)])
         jax.block_until_ready(run.state)
         seconds[update] = time.perf_counter() - begun
     before = statistics.median(seconds[update] for update in range(first - AROUND, first))

@@ -18,6 +18,11 @@ class Program(NamedTuple):
     passes: tuple[tuple[Layout, Callable], ...]  # with what each calls: update or accumulate
     apply: Callable | None  # None where the only pass is the whole update
 
+    @property
+    def fused(self) -> bool:
+        """Whether an update is one pass, and one call may take several."""
+        return self.apply is None
+
 
 class Ahead:
     """Compiles in the order of first use, one at a time."""

@@ -9,6 +9,7 @@ import jax
 from jax.sharding import AbstractMesh
 
 from jbatch import parallel, step
+from jbatch.calls import updates_per_call
 from jbatch.compile import Setup
 from jbatch.data.inputs import Inputs
 from jbatch.data.load import load
@@ -53,6 +54,9 @@ def make_setup(experiment: Experiment, plan: Plan, devices: Sequence[jax.Device]
         inputs=data.inputs,
         mesh=parallel.make_mesh(devices),
         mapping=experiment.mapping,
+        updates_per_call=updates_per_call(
+            experiment.updates_per_call, task, data.inputs, devices[0].platform
+        ),
     )
     return setup, data
 

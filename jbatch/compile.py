@@ -1,7 +1,7 @@
 """The compiled functions of a run: each is made once in a process, and found again by its setup."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 
@@ -30,6 +30,7 @@ class Setup:
     inputs: Inputs
     mesh: Mesh | AbstractMesh
     mapping: parallel.Mapping
+    updates_per_call: int = 1  # at most, of those that one pass makes
 
     @property
     def devices(self) -> int:
@@ -47,6 +48,13 @@ def how(learning_rate: float, batch_size: int, ghost_batches: int) -> np.ndarray
     return np.array((learning_rate, batch_size, ghost_batches), np.float32)
 
 
+def told(setup: Setup, hows: Sequence[np.ndarray]) -> np.ndarray:
+    """What `update` is told of those that one call takes: (most, 3) float32, the rest zeros."""
+    rows = np.zeros((setup.updates_per_call, 3), np.float32)
+    rows[: len(hows)] = hows
+    return rows
+
+
 # ---- functions of one device ----------------------------------------------------------------
 
 
@@ -54,6 +62,21 @@ def _update(setup: Setup, layout: Layout, state, how, *inputs):
     batch = setup.inputs.batch(layout, *inputs)
     sums = step.gather(setup.task, layout, state, batch)
     return step.apply(setup.task, state, sums, *how)
+
+
+def _updates(setup: Setup, layout: Layout, state, hows, *inputs):
+    """As many updates as the first rows of `hows` tell; rows of batch 0 fill the rest.
+
+    A program for any number, so that the bits do not depend on how a run is cut into calls.
+    """
+    if setup.updates_per_call == 1:
+        return _update(setup, layout, state, hows[0], *inputs)
+
+    def one(number, before):
+        here = setup.inputs.later(number, layout, *inputs)
+        return _update(setup, layout, before[0], hows[number], *here)
+
+    return jax.lax.fori_loop(0, (hows[:, 1] > 0).sum(), one, (state, jnp.float32(0)))
 
 
 def _accumulate(setup: Setup, layout: Layout, state, sums, *inputs):
@@ -97,7 +120,7 @@ def zero_sums(setup: Setup):
 
 @cache
 def update(setup: Setup, layout: Layout):
-    """(state, how, *inputs) → (state, loss): an update in one pass."""
+    """(state, told, *inputs) → (state, the last loss): updates in one pass each; see `told`."""
     return _mapped_update(setup, layout).compile()
 
 
@@ -204,11 +227,12 @@ def digest(setup: Setup, passes: Mapping[int, Passes]) -> str:
 
 
 def _mapped_update(setup: Setup, layout: Layout) -> Mapped:
+    told = jax.ShapeDtypeStruct((setup.updates_per_call, 3), np.float32)
     return Mapped(
-        partial(_update, setup, layout),
+        partial(_updates, setup, layout),
         setup.mesh,
         setup.mapping,
-        (_state(setup), _HOW, *setup.inputs.shapes(layout)),
+        (_state(setup), told, *setup.inputs.shapes(layout)),
         per_device=(False, False, *setup.inputs.per_device),
         per_device_out=(False, False),
         donate=(0,),

@@ -1,12 +1,13 @@
 """Driving the compiled functions: the passes of an update, and not too many in flight."""
 
 from collections import deque
+from collections.abc import Sequence
 
 import jax
 
 from jbatch import compile
 from jbatch.ahead import Ahead
-from jbatch.compile import Setup, how
+from jbatch.compile import Setup, how, told
 from jbatch.data.inputs import Feed
 from jbatch.plan import Row
 from jbatch.step import State
@@ -27,11 +28,11 @@ class InFlight:
 
 
 class Driver:
-    """Takes updates, one a call."""
+    """Takes updates, as many a call as a program allows."""
 
     def __init__(self, setup: Setup, ahead: Ahead, feed: Feed):
         self._setup, self._ahead, self._feed = setup, ahead, feed
-        self._in_flight = InFlight(feed.most_in_flight)
+        self._in_flight = InFlight(max(2, feed.most_in_flight // setup.updates_per_call))
         self._batch_size, self._program = None, None
         self._sums = None
 
@@ -40,15 +41,24 @@ class Driver:
         """Whether it has taken an update."""
         return self._program is not None
 
-    def update(self, state: State, row: Row) -> State:
-        """The state after the update that `row` plans; `state` is donated to it."""
+    def most(self, batch_size: int) -> int:
+        """Updates of a batch size that one call takes, at most."""
+        return self._setup.updates_per_call if self._ahead.program(batch_size).fused else 1
+
+    def update(self, state: State, rows: Sequence[Row]) -> State:
+        """The state after the updates that `rows` plan; `state` is donated to it.
+
+        The rows are of one batch size and one epoch, and no more than `most` of it.
+        """
+        row = rows[0]
         if row.batch_size != self._batch_size:
             self._batch_size, self._program = row.batch_size, self._ahead.program(row.batch_size)
         group, passes, apply = self._program
-        told = how(row.learning_rate, row.batch_size, row.batch_size // group)
+        hows = [how(each.learning_rate, row.batch_size, row.batch_size // group) for each in rows]
         if apply is None:
             [(layout, update)] = passes
-            state, loss = update(state, told, *self._feed.arguments(row.position, layout))
+            arguments = self._feed.arguments(row.position, layout)
+            state, loss = update(state, told(self._setup, hows), *arguments)
         else:
             if self._sums is None:
                 self._sums = compile.zero_sums(self._setup)()
@@ -58,6 +68,6 @@ class Driver:
                 self._sums, gathered = accumulate(state, self._sums, *source)
                 self._in_flight.add(gathered)
                 position += layout.size
-            state, self._sums, loss = apply(state, self._sums, told)
+            state, self._sums, loss = apply(state, self._sums, hows[0])
         self._in_flight.add(loss)
         return state

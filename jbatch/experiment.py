@@ -88,6 +88,9 @@ class Experiment:
     micro_batch: int | None = None
     """Most examples a device puts through one forward and backward pass; None to have it chosen:
     the largest that fits its memory, on CPUs the fastest."""
+    updates_per_call: int | None = None
+    """Most updates that one call of the compiled step takes, of data that fits the devices and
+    batches of one pass; None for 16 on TPUs, and on CPUs where the network has no convolutions."""
     device_memory: float | None = field(default=None, compare=False)  # of where it runs
     """GiB of a device's memory that training may use; None for what it says it has."""
     mapping: Mapping = "shard_map"
@@ -122,6 +125,8 @@ class Experiment:
         share("label_smoothing", self.label_smoothing)
         if self.micro_batch is not None:
             whole("micro_batch", self.micro_batch)
+        if self.updates_per_call is not None:
+            whole("updates_per_call", self.updates_per_call)
         if self.device_memory is not None:
             positive("device_memory", self.device_memory, of="a number of GiB")
         whole("seed", self.seed, least=0, most=2**32 - 1)

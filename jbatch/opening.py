@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import time
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -23,7 +24,7 @@ from jbatch.goodput import Ledger
 from jbatch.metrics import MetricsLog
 from jbatch.micro_batch import cut
 from jbatch.models import ghost_batch
-from jbatch.plan import Plan
+from jbatch.plan import Plan, Row
 from jbatch.progress import Bar, Lines, Quiet
 from jbatch.run_directory import Origin, claimed, other_environment, wait_for_run, write_run
 from jbatch.step import State
@@ -48,6 +49,7 @@ class Run:
     evaluations: frozenset[int]  # after how many updates
     saves: frozenset[int]
     logs: frozenset[int]
+    cuts: tuple[int, ...]  # after how many updates a call must end, in order
     begun: float  # time.perf_counter
 
     state: State
@@ -67,6 +69,16 @@ class Run:
     def examples(self) -> int:
         """Seen so far."""
         return self.plan.position(self.update)
+
+    def next_rows(self, last: int) -> list[Row]:
+        """What the next call takes: no more than a program allows, and to the next cut."""
+        first = self.plan.at(self.update)
+        end = min(
+            self.update + self.driver.most(first.batch_size),
+            self.cuts[bisect_right(self.cuts, self.update)],
+            last,
+        )
+        return [first, *map(self.plan.at, range(self.update + 1, end))]
 
 
 @contextmanager
@@ -151,6 +163,11 @@ def open_run(
         stack.callback(feed.close)
         test = data.test(setup.mesh, setup.evaluation_size)
         stack.callback(test.close)
+        evaluations = plan.crossings(experiment.eval_every) | {0}
+        saves = plan.crossings(experiment.save_every) | {
+            phase.first_update for phase in plan.phases[1:]
+        }
+        logs = plan.crossings(experiment.log_every)
         yield Run(
             plan=plan,
             setup=setup,
@@ -163,10 +180,11 @@ def open_run(
             checkpoints=checkpoints,
             progress=progress,
             stop=stop,
-            evaluations=plan.crossings(experiment.eval_every) | {0},
-            saves=plan.crossings(experiment.save_every)
-            | {phase.first_update for phase in plan.phases[1:]},
-            logs=plan.crossings(experiment.log_every),
+            evaluations=evaluations,
+            saves=saves,
+            logs=logs,
+            # An epoch has its own order, a phase its own program: saves begin each of those.
+            cuts=tuple(sorted(evaluations | saves | logs | plan.crossings(1))),
             begun=begun - standing["seconds"],
             state=state,
             update=update,

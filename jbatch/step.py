@@ -150,7 +150,8 @@ def apply(
     Returns:
         The state after it, and the update's mean loss.
     """
-    sums = jax.lax.psum(sums, AXIS)
+    if jax.lax.axis_size(AXIS) > 1:  # of one device, XLA would copy them all the same
+        sums = jax.lax.psum(sums, AXIS)
     gradients = jax.tree.map(lambda leaf: leaf / batch_size, sums.gradients)
     with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes
         optimizer = task.optimizer.transformation(learning_rate, task.momentum)

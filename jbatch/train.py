@@ -134,19 +134,20 @@ def run_until(run: Run, last: int) -> None:
             with _paused(run, "logging"):
                 run.ledger.write(run.examples)
             return
-        row = run.plan.at(update)
         if phase is None:  # what a feed needs to begin is no part of training
             with _paused(run, "first input"):
                 run.feed.wait()
+        row = run.plan.at(update)
         if row.phase != phase:
             phase = row.phase
             if not run.ahead.ready(row.batch_size):
                 _compile(run, row.batch_size)
-        # 4. Update. Nothing of it may come back to the host unasked.
+        rows = run.next_rows(last)
+        # 4. Update, once or as often as one call may. Nothing may come back to the host unasked.
         with jax.transfer_guard_device_to_host("disallow"):
-            run.state = run.driver.update(run.state, row)
-        run.update = update + 1
-        run.progress.advance(update)
+            run.state = run.driver.update(run.state, rows)
+        run.update = update + len(rows)
+        run.progress.advance(run.update - 1)
         # 5. Log.
         if run.update in run.logs:
             _log(run)

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 
 from jbatch import compile, parallel
-from jbatch.compile import Setup, how
+from jbatch.compile import Setup, how, told
 from jbatch.data.augment import Augment
 from jbatch.data.resident import ResidentData
 from jbatch.data.sources import Digits
@@ -32,7 +32,7 @@ def run_updates(setup, *, batch_size, passes=1, updates=20, seed=3, learning_rat
     """(state, losses) after `updates` updates of `batch_size`, each in `passes` passes."""
     group = group_size(batch_size, ghost_batch(setup.task.model))
     layout = Layout(batch_size // passes, setup.devices, group)
-    told = how(learning_rate, batch_size, batch_size // group)
+    once = how(learning_rate, batch_size, batch_size // group)
     state = compile.initializer(setup)(np.uint32(seed))
     feed = data_of(setup).feed(setup.mesh, seed)
     sums = compile.zero_sums(setup)() if passes > 1 else None
@@ -43,12 +43,12 @@ def run_updates(setup, *, batch_size, passes=1, updates=20, seed=3, learning_rat
         position = epoch * len(DATASET.train.labels) + nth * batch_size
         if passes == 1:
             update = compile.update(setup, layout)
-            state, loss = update(state, told, *feed.arguments(position, layout))
+            state, loss = update(state, told(setup, [once]), *feed.arguments(position, layout))
         else:
             accumulate, apply = compile.accumulate(setup, layout), compile.apply(setup)
             for part in range(passes):
                 arguments = feed.arguments(position + part * layout.size, layout)
                 sums, _ = accumulate(state, sums, *arguments)
-            state, sums, loss = apply(state, sums, told)
+            state, sums, loss = apply(state, sums, once)
         losses.append(float(loss))
     return state, losses

@@ -86,7 +86,7 @@ def test_training_loss_is_the_mean_over_the_interval(undisturbed):
     layout = Layout(40, 1, 40)
     update, losses = compile.update(setup, layout), []
     for row in map(run.plan.at, range(37)):
-        told = compile.how(row.learning_rate, 40, 1)
+        told = compile.told(setup, [compile.how(row.learning_rate, 40, 1)])
         state, loss = update(state, told, *feed.arguments(row.position, layout))
         losses.append(float(loss))
     assert line["loss"] == pytest.approx(np.mean(losses), rel=1e-6)
@@ -109,6 +109,16 @@ def test_resumed_is_undisturbed_bit_for_bit(undisturbed, tmp_path, stopped_at):
     resumed = fit(GROWING, tmp_path / "run", devices=jax.devices()[:1])
     assert parameters_digest(resumed.state.params) == parameters_digest(whole.state.params)
     assert without_times(tmp_path / "run") == without_times(directory)
+
+
+def test_one_update_a_call_is_the_same_run(undisturbed, tmp_path):
+    run, directory = undisturbed
+    assert run.setup.updates_per_call > 1
+    one = dataclasses.replace(GROWING, updates_per_call=1)
+    fit(one, tmp_path / "run", devices=jax.devices()[:1])
+    for mine, theirs in zip(metrics(tmp_path / "run"), metrics(directory), strict=True):
+        assert mine["loss"] == pytest.approx(theirs["loss"], rel=1e-3)  # as below
+        assert mine["update"] == theirs["update"]
 
 
 def test_a_run_goes_on_with_other_devices(undisturbed, tmp_path, capsys):

@@ -23,6 +23,7 @@ class Inputs(Protocol):
     input_shape: tuple[int, ...]  # (H, W, C)
     per_device: tuple[bool, ...]  # for each argument, whether it differs by device
     evaluation_per_device: tuple[bool, ...]
+    several: bool  # whether one call may take several updates, by `later`
     most_evaluated: int  # examples of a device in one pass of an evaluation
 
     def shapes(self, layout: Layout) -> tuple:
@@ -33,6 +34,9 @@ class Inputs(Protocol):
 
     def batch(self, layout: Layout, *arguments) -> Batch:
         """This device's examples of a pass, in the order of `layout.places`."""
+
+    def later(self, number, layout: Layout, *arguments) -> tuple:
+        """The arguments of the pass so many further on in the epoch, where `several` may be."""
 
     def evaluation_shapes(self, size: int, devices: int) -> tuple:
         """Shapes and dtypes of the arguments of an evaluation's pass."""

@@ -85,6 +85,7 @@ class ResidentInputs:
 
     per_device = (False, False, False, False)  # none of the arguments differs by device
     evaluation_per_device = (False, False)
+    several = True
     most_evaluated = 256
 
     def shapes(self, layout: Layout) -> tuple:
@@ -107,6 +108,11 @@ class ResidentInputs:
         epoch, first = where
         places = first + layout.places(jax.lax.axis_index(AXIS)).astype(jnp.uint32)
         return training_batch(resident, order, seed, epoch, places, self.augment, self.normalize)
+
+    def later(self, number, layout: Layout, resident: Resident, order, seed, where) -> tuple:
+        """The arguments of the pass so many further on in the epoch; int32 scalar."""
+        passed = jnp.stack((jnp.int32(0), number * layout.size)).astype(jnp.uint32)
+        return resident, order, seed, where + passed
 
     def evaluation_shapes(self, size: int, devices: int) -> tuple:
         """Of the test set, and the pass's first place."""

@@ -47,6 +47,7 @@ class StreamedInputs:
 
     per_device = (True, True, False, False)
     evaluation_per_device = (True, True, True)
+    several = False
     most_evaluated = 64
 
     def shapes(self, layout: Layout) -> tuple:

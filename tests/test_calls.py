@@ -1,0 +1,84 @@
+"""Several updates in one call."""
+
+import dataclasses
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from jbatch import compile
+from jbatch.calls import MOST, updates_per_call
+from jbatch.compile import how, told
+from jbatch.data.augment import Augment
+from jbatch.data.streamed import StreamedInputs
+from jbatch.errors import Mistake
+from jbatch.experiment_file import load_experiment_file
+from jbatch.layout import Layout
+from jbatch.models import MLP, GhostBatchNorm, SmallCNN
+from jbatch.opening import open_run
+from jbatch.optimizer import SGD
+from small_runs import data_of, setup_of, task_of
+
+TASK = task_of(MLP((16,), GhostBatchNorm(20)), SGD(weight_decay=1e-3))
+RESIDENT = setup_of(TASK).inputs
+STREAMED = StreamedInputs(100, 1, (32, 32, 3), Augment(), "standardize", (0.0,) * 3, (1.0,) * 3)
+
+
+@pytest.mark.parametrize(("devices", "mapping"), [(1, "shard_map"), (8, "shard_map"), (8, "pmap")])
+def test_a_call_of_several_is_so_many_calls(devices, mapping):
+    setup = setup_of(TASK, devices, mapping)
+    several = dataclasses.replace(setup, updates_per_call=5)
+    layout = Layout(40, devices, 20)
+    feed = data_of(setup).feed(setup.mesh, 3)
+    hows = [how(rate, 40, 2) for rate in (0.1, 0.05, 0.02)]
+    state = compile.initializer(setup)(np.uint32(0))
+    losses = []
+    for number, each in enumerate(hows):
+        arguments = feed.arguments(400 + 40 * number, layout)
+        state, loss = compile.update(setup, layout)(state, told(setup, [each]), *arguments)
+        losses.append(float(loss))
+    together, last = compile.update(several, layout)(
+        compile.initializer(setup)(np.uint32(0)),
+        told(several, hows),
+        *feed.arguments(400, layout),
+    )
+    feed.close()
+    assert float(last) == pytest.approx(losses[-1], rel=1e-6)
+    # The same sums in another program: a few roundings of float32 in values up to 1.
+    for one, other in zip(*map(jax.tree.leaves, (together, state)), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+def test_what_suits_devices_and_network():
+    convolutional = task_of(SmallCNN((4, 8)), SGD())
+    assert updates_per_call(None, TASK, RESIDENT, "cpu") == MOST
+    assert updates_per_call(None, convolutional, RESIDENT, "cpu") == 1
+    assert updates_per_call(None, convolutional, RESIDENT, "tpu") == MOST
+    assert updates_per_call(None, TASK, RESIDENT, "gpu") == 1
+    assert updates_per_call(None, TASK, STREAMED, "tpu") == 1
+    assert updates_per_call(3, convolutional, RESIDENT, "gpu") == 3
+    assert updates_per_call(1, TASK, STREAMED, "cpu") == 1
+    with pytest.raises(Mistake, match="updates_per_call is 3, and examples that are streamed"):
+        updates_per_call(3, TASK, STREAMED, "cpu")
+
+
+def test_calls_end_at_epochs_phases_logs_saves_and_evaluations(tmp_path):
+    """Epochs of 37 updates, then of 12 in two passes each, which are called one by one."""
+    growing = load_experiment_file(Path(__file__).parent / "tiny.py").variant("growing")
+    growing = dataclasses.replace(growing, log_every=0.3, eval_every=0.7, micro_batch=60)
+    with open_run(growing, tmp_path / "run", devices=jax.devices()[:1]) as run:
+        called = []
+        while run.update < run.plan.num_updates:
+            rows = run.next_rows(run.plan.num_updates)
+            assert rows == [run.plan.at(run.update + number) for number in range(len(rows))]
+            assert len({(int(row.epoch), row.phase) for row in rows}) == 1
+            run.update += len(rows)
+            called.append(run.update)
+    assert called[:8] == [12, 23, 27, 34, 37, 45, 52, 56]
+    assert set(called) >= run.logs | run.saves | run.evaluations - {0}
+    assert called[-24:] == list(range(75, 99))
+    whole = dataclasses.replace(growing, log_every=1, eval_every=1)
+    with open_run(whole, tmp_path / "whole", devices=jax.devices()[:1]) as run:
+        assert len(run.next_rows(98)) == MOST
+        assert len(run.next_rows(7)) == 7
