@@ -62,8 +62,13 @@ def examples(folder) -> dict[int, list[int]]:
 
 
 def assert_same_run(one, other):
-    """The same examples at the same positions; the same metrics, but for rounding."""
+    """The same examples at the same positions; the same metrics."""
     assert examples(one) == examples(other)
+    assert_same_metrics(one, other)
+
+
+def assert_same_metrics(one, other):
+    """But for rounding."""
     lines = zip(without_times(one / "run"), without_times(other / "run"), strict=True)
     for mine, theirs in lines:
         # 98 updates, each a sum of 40 to 120 examples in another order: see test_split.
@@ -83,6 +88,11 @@ def test_two_processes_are_the_same_run_as_one(alone, tmp_path):
     both = trained(tmp_path, 2)
     assert_same_run(both, alone)
     assert sum(map(len, examples(both).values())) == 74 * 40 + 24 * 120
+
+
+@pytest.mark.slow
+def test_two_processes_take_several_updates_a_call(alone, tmp_path):
+    assert_same_metrics(trained(tmp_path, 2, "--updates-per-call", "16"), alone)
 
 
 @pytest.mark.slow

@@ -1,0 +1,180 @@
+"""What growing the batch buys: whole plans of one experiment, each trained to its end.
+
+For every schedule: updates, seconds, and what compiling took, ahead in the background and waited
+for; for every phase: speed, and what its beginning cost beyond an ordinary update (its first update
+against the median of the next eight, each waited for).
+
+    python -m benchmarks.growth --json growth.json
+    python -m benchmarks.growth --file experiments/small_cifar10.py --variants steps-decaying …
+"""
+
+import dataclasses
+import statistics
+import tempfile
+import time
+from dataclasses import dataclass
+from itertools import cycle
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from benchmarks.outcome import Common, Outcome, Ratio, Table, run
+from jbatch.errors import Mistake
+from jbatch.experiment import Experiment
+from jbatch.experiment_file import load_experiment_file
+from jbatch.metrics import read_metrics
+from jbatch.opening import Run, open_run
+from jbatch.report.figures import STYLES
+from jbatch.train import run_until
+
+ALONE = 9  # updates at a phase's beginning that are waited for one by one
+
+
+@dataclass(frozen=True)
+class Options(Common):
+    """What growing the batch buys, in whole runs."""
+
+    file: Path = Path(__file__).parent.parent / "experiments" / "digits.py"
+    """Experiment file."""
+    variants: tuple[str, ...] = ("decaying", "hybrid", "increasing")
+    """Its variants; ratios are to the first."""
+    epochs: float | None = None
+    """Of each; None for the plan's own."""
+
+
+def main(options: Options) -> Outcome:
+    """Train them all."""
+    file = load_experiment_file(options.file)
+    runs, phases = [], []
+    for name in options.variants:
+        experiment = file.variant(name)
+        epochs = 32 if options.quick else options.epochs
+        if epochs is not None:
+            plan = dataclasses.replace(experiment.plan, num_epochs=epochs)
+            experiment = dataclasses.replace(experiment, plan=plan)
+        whole, parts = trained(experiment)
+        runs.append({"variant": name, **whole})
+        phases += [{"variant": name, **part} for part in parts]
+        print(f"{name}: {whole['updates']:,} updates in {whole['seconds']:.1f} s", flush=True)
+    first = runs[0]
+    ratios = {
+        f"training time, {first['variant']} over {row['variant']}": Ratio(
+            *[first["training"] / row["training"]] * 3
+        )
+        for row in runs[1:]
+    }
+    return Outcome(
+        [
+            Table(RUNS, [_of_run(row, first) for row in runs]),
+            Table(PHASES, [_of_phase(row) for row in phases]),
+        ],
+        {"runs": runs, "phases": phases, "seeds": [0], "ratios": ratios},
+        figure=lambda: _figure(phases),
+    )
+
+
+def trained(experiment: Experiment) -> tuple[dict, list[dict]]:
+    """(what the whole run took, what each phase took), in seconds."""
+    begun = time.perf_counter()
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        open_run(experiment, Path(directory) / "run") as opened,
+    ):
+        parts = [_phase(opened, number) for number in range(len(opened.plan.phases))]
+        run_until(opened, opened.plan.num_updates)
+        accuracy = read_metrics(Path(directory) / "run" / "metrics.jsonl")[-1]["accuracy"]
+        spent, ahead = opened.ledger.seconds, opened.ahead.seconds
+    whole = {
+        "updates": opened.plan.num_updates,
+        "seconds": time.perf_counter() - begun,
+        "training": spent["training"] + spent["input wait"],
+        "compiling": ahead,
+        "waited": spent["compilation"],
+        "accuracy": accuracy,
+    }
+    return whole, parts
+
+
+def _phase(opened: Run, number: int) -> dict:
+    """Train through a phase."""
+    phase = opened.plan.phases[number]
+    end = phase.first_update + phase.updates
+    if phase.updates < 2 * ALONE:
+        raise Mistake(f"phase {number} has but {phase.updates} updates: give more --epochs")
+    alone = [_training(opened, phase.first_update + each + 1) for each in range(ALONE)]
+    ordinary = statistics.median(alone[1:])
+    rest = _training(opened, end)
+    return {
+        "phase": number,
+        "batch_size": phase.batch_size,
+        "updates": phase.updates,
+        "examples_per_second": (phase.updates - ALONE) * phase.batch_size / rest,
+        "update": rest / (phase.updates - ALONE),
+        "stall": alone[0] - ordinary,
+    }
+
+
+def _training(opened: Run, last: int) -> float:
+    """Seconds that training takes up to an update, waiting for programs included; no more."""
+    spent = opened.ledger.seconds
+    kinds = ("training", "input wait", "compilation")
+    before = sum(spent.get(kind, 0.0) for kind in kinds)
+    run_until(opened, last)
+    return sum(spent.get(kind, 0.0) for kind in kinds) - before
+
+
+RUNS = (
+    *("variant", "updates", "seconds", "training", "faster", "compiling", "waited for it"),
+    "test accuracy",
+)
+PHASES = ("variant", "phase", "batch", "updates", "examples/s", "ms an update", "begins with, ms")
+
+
+def _of_run(row: dict, first: dict) -> tuple[str, ...]:
+    spent = (row[name] for name in ("compiling", "waited"))
+    return (
+        row["variant"],
+        f"{row['updates']:,}",
+        f"{row['seconds']:.1f}",
+        f"{row['training']:.1f}",
+        f"{first['training'] / row['training']:.2f}",
+        *(f"{seconds:.1f}" for seconds in spent),
+        f"{row['accuracy']:.2%}",
+    )
+
+
+def _of_phase(row: dict) -> tuple[str, ...]:
+    return (
+        row["variant"],
+        str(row["phase"]),
+        f"{row['batch_size']:,}",
+        f"{row['updates']:,}",
+        f"{row['examples_per_second']:,.0f}",
+        f"{1e3 * row['update']:.3g}",
+        f"{1e3 * row['stall']:.1f}",
+    )
+
+
+def _figure(phases: list[dict]) -> tuple[str, Figure]:
+    figure = Figure(figsize=(6, 3.6), layout="constrained")
+    axes = figure.subplots()
+    names = list(dict.fromkeys(row["variant"] for row in phases))
+    for name, style in zip(names, cycle(STYLES)):
+        mine = [row for row in phases if row["variant"] == name]
+        axes.plot(
+            [row["phase"] for row in mine],
+            [row["examples_per_second"] for row in mine],
+            marker="o",
+            label=name,
+            **style,
+        )
+    axes.set_xlabel("phase")
+    axes.set_ylabel("examples/s")
+    axes.set_ylim(bottom=0)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.legend()
+    return "Speed in each phase of the plans.", figure
+
+
+if __name__ == "__main__":
+    run(main, Options, __doc__)

@@ -1,0 +1,160 @@
+"""The trainer's own loop and plain ones, over the same compiled functions."""
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable
+from functools import cached_property, partial
+from itertools import cycle
+
+import jax
+import numpy as np
+
+from benchmarks.turns import Loop
+from jbatch import compile, parallel, step
+from jbatch.compile import how, told
+from jbatch.data.inputs import Batch
+from jbatch.drive import InFlight
+from jbatch.layout import Layout
+from jbatch.opening import Run
+from jbatch.pod.facts import facts_of
+from jbatch.train import run_until
+
+MOST_READY = 1024  # examples of a batch that lies ready
+
+
+class Loops:
+    """Of a run at one batch size: each takes so many updates and waits for them."""
+
+    def __init__(self, run: Run):
+        self._run, self._size = run, run.plan.at(0).batch_size
+        self._program = run.ahead.program(self._size)
+        # The same with one update a call.
+        self._setup = dataclasses.replace(run.setup, updates_per_call=1)
+        self.layouts = [layout for layout, _ in self._program.passes]
+        self._how = how(1e-3, self._size, self._size // self._program.group)
+
+    def trainer(self, count: int) -> None:
+        """jbatch's: look-up, order of each epoch, logging, checkpoints, signals."""
+        run_until(self._run, self._run.update + count)
+        jax.block_until_ready(self._run.state)
+
+    @cached_property
+    def bare(self) -> Loop:
+        """The same compiled functions in a plain loop, one update a call, state donated."""
+        feed, calls = self._run.feed, self._calls()
+        starts = range(0, self._run.plan.num_examples - self._size + 1, self._size)
+        updates = cycle([self._arguments(feed, start) for start in starts[:256]])
+        state, sums = self._state(), compile.zero_sums(self._setup)()
+        if self._program.fused:
+            [update] = calls
+            once = told(self._setup, [self._how])
+
+            def loop(count: int) -> None:
+                nonlocal state
+                for _ in range(count):
+                    [arguments] = next(updates)
+                    state, _loss = update(state, once, *arguments)
+                jax.block_until_ready(state)
+
+            return loop
+        *accumulates, apply = calls
+        in_flight = InFlight(feed.most_in_flight)
+
+        def loop(count: int) -> None:
+            nonlocal state, sums
+            for _ in range(count):
+                for accumulate, arguments in zip(accumulates, next(updates), strict=True):
+                    sums, gathered = accumulate(state, sums, *arguments)
+                    in_flight.add(gathered)
+                state, sums, loss = apply(state, sums, self._how)
+                in_flight.add(loss)
+            jax.block_until_ready(state)
+
+        return loop
+
+    @property
+    def prebuilt(self) -> Loop | None:
+        """The update on float batches that lie ready; None where there is no room for them."""
+        if not self._program.fused or self._size > MOST_READY:
+            return None
+        [layout] = self.layouts
+        batches = self._ready_batches(layout)
+        update, state = self._on_ready(layout, batches[0]), self._state()
+        batches = cycle(batches)
+
+        def loop(count: int) -> None:
+            nonlocal state
+            for _ in range(count):
+                state, _loss = update(state, next(batches), self._how)
+            jax.block_until_ready(state)
+
+        return loop
+
+    def costs(self) -> dict[str, float]:
+        """Of an update on one device: FLOPs, bytes it needs, all-reduces and the bytes in them; and
+        seconds to compile it anew.
+        """
+        begun = time.perf_counter()
+        lowered = compile.lowered(self._setup, self.layouts[0], self._program.fused)
+        lowered.compile()
+        seconds = time.perf_counter() - begun
+        calls = self._calls()
+        facts = [facts_of(call.compiled) for call in calls]
+        flops = [each.flops for each in facts]
+        held = compile.held_beside(self._setup, self.layouts[0], self._program.fused)
+        return {
+            "flops": sum(flops) if min(flops) >= 0 else math.nan,
+            "memory": max(call.memory.total for call in calls) + held,
+            "reductions": sum(each.reductions for each in facts),
+            "reduced": sum(each.reduced for each in facts),
+            "compile_seconds": seconds,
+        }
+
+    def _calls(self) -> list[parallel.Executable]:
+        fused = self._program.fused
+        passes = [compile.training_pass(self._setup, each, fused) for each in self.layouts]
+        return passes if fused else [*passes, compile.apply(self._setup)]
+
+    def _arguments(self, feed, start: int) -> list[tuple]:
+        """Of each pass of an update."""
+        found = []
+        for layout in self.layouts:
+            found.append(feed.arguments(start, layout))
+            start += layout.size
+        return found
+
+    def _state(self):
+        return compile.initializer(self._setup)(np.uint32(0))
+
+    def _on_ready(self, layout: Layout, batch: Batch) -> Callable:
+        """(state, batch of each device, how) → (state, loss)."""
+        task = self._setup.task
+
+        def update(state, batch, how):
+            return step.apply(task, state, step.gather(task, layout, state, batch), *how)
+
+        state = jax.eval_shape(partial(step.init, task), np.uint32(0))
+        return parallel.Mapped(
+            update,
+            self._setup.mesh,
+            self._setup.mapping,
+            (state, batch, self._how),
+            per_device=(False, True, False),
+            per_device_out=(False, False),
+            donate=(0,),
+        ).compile()
+
+    def _ready_batches(self, layout: Layout) -> list[Batch]:
+        """Four, split over the devices."""
+        shape = (layout.devices, layout.per_device)
+        inputs = self._setup.inputs
+        batches = [
+            Batch(
+                jax.random.normal(key, (*shape, *inputs.input_shape)),
+                jax.random.randint(key, shape, 0, self._setup.task.num_classes),
+                jax.random.split(key, shape),
+            )
+            for key in jax.random.split(jax.random.key(0), 4)
+        ]
+        return jax.device_put(batches, parallel.split(self._setup.mesh))

@@ -1,0 +1,51 @@
+"""Fair timing: loops that take turns, and ratios within a turn.
+
+A machine's speed drifts by more than what is to be seen. Each window times every loop once, and a
+ratio is the median of each window's own.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from benchmarks.outcome import Ratio
+
+Loop = Callable[[int], None]  # does so many and waits for them
+
+
+def take_turns(
+    loops: Mapping[str, Loop], windows: int, seconds: float, by: str | None = None
+) -> dict[str, np.ndarray]:
+    """Seconds of one turn of each loop, (windows,): about `seconds` long for the loop `by`.
+
+    All do equally many; the first of none always follows the same.
+    """
+    names = list(loops)
+    count = calibrated(loops[by or names[0]], seconds)
+    spent = {name: [] for name in names}
+    for window in range(-1, windows):
+        for turn in range(len(names)):
+            name = names[(window + turn) % len(names)]
+            begun = time.perf_counter()
+            loops[name](count)
+            if window >= 0:  # the first warms up
+                spent[name].append((time.perf_counter() - begun) / count)
+    return {name: np.array(values) for name, values in spent.items()}
+
+
+def ratio(spent: Mapping[str, np.ndarray], fast: str, slow: str) -> Ratio:
+    """How many times as fast one loop was as another."""
+    return Ratio(*(float(q) for q in np.quantile(spent[slow] / spent[fast], (0.5, 0.25, 0.75))))
+
+
+def calibrated(loop: Loop, seconds: float) -> int:
+    """How many of a loop take about so long."""
+    loop(1)
+    count, elapsed = 1, 0.0
+    while elapsed < seconds / 4:
+        count *= 2
+        begun = time.perf_counter()
+        loop(count)
+        elapsed = time.perf_counter() - begun
+    return max(2, round(count * seconds / elapsed))

@@ -1,0 +1,83 @@
+"""What is trained in the benchmarks: networks, on random images of their own data's shape."""
+
+from typing import NamedTuple
+
+import numpy as np
+import optax
+
+from jbatch.data.augment import Augment
+from jbatch.data.sources import Arrays
+from jbatch.experiment import Coupling, Experiment
+from jbatch.models import (
+    MLP,
+    GhostBatchNorm,
+    InceptionResNetV2,
+    Model,
+    ResNet50,
+    SmallCNN,
+    WideResNet,
+)
+from jbatch.optimizer import SGD
+
+
+class Workload(NamedTuple):
+    """A network, and what it is trained on."""
+
+    model: Model
+    shape: tuple[int, ...]  # (H, W, C)
+    classes: int
+    epoch: int  # examples of its data set
+    held: int  # of them that are made up here, all of the same speed
+    sizes: tuple[int, ...]  # batch sizes that are measured unless others are asked for
+
+
+WORKLOADS = {
+    # From one example to the whole of MNIST, as in Lee's lecture on batches.
+    "mlp": Workload(
+        MLP(hidden=(512, 512)), (28, 28, 1), 10, 60_000, 60_000,
+        (1, 8, 32, 128, 1024, 8192, 60_000),
+    ),
+    "cnn": Workload(
+        SmallCNN((16, 32, 64), GhostBatchNorm(128)), (28, 28, 1), 10, 60_000, 60_000,
+        (32, 128, 640, 3200),
+    ),
+    "wrn-16-4": Workload(WideResNet(16, 4), (32, 32, 3), 10, 50_000, 50_000, (32, 128, 640)),
+    "resnet-50": Workload(ResNet50(), (224, 224, 3), 1000, 1_281_167, 2_048, (64, 128, 256)),
+    "inception-resnet-v2": Workload(
+        InceptionResNetV2(), (299, 299, 3), 1000, 1_281_167, 1_024, (32, 64)
+    ),
+}  # fmt: skip
+FOR_CPUS = ("mlp", "cnn", "wrn-16-4")
+ENDLESS = 2e6  # updates of a plan, more than any measurement takes
+
+
+def data_of(workload: Workload) -> Arrays:
+    """Random images and labels, of seed 0."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (workload.held, *workload.shape), dtype=np.uint8)
+    labels = rng.integers(0, workload.classes, workload.held)
+    return Arrays(images, labels, images[:256], labels[:256], num_classes=workload.classes)
+
+
+def experiment_of(workload: Workload, data: Arrays, size: int, **changes) -> Experiment:
+    """Endless training at one batch size: momentum 0.9, weight decay, crops; logs and checkpoints
+    as often as by default on the whole data set.
+    """
+    size = min(size, workload.held)
+    plan = Coupling(
+        schedule=optax.constant_schedule(1e-3),
+        num_examples=workload.held,
+        num_epochs=ENDLESS * size / workload.held,
+        batch_size=size,
+        batch_sizes=(size,),
+        momentum=0.9,
+    )
+    return Experiment(
+        plan=plan,
+        model=workload.model,
+        data=data,
+        eval_every=ENDLESS,
+        log_every=workload.epoch / workload.held,
+        save_every=10 * workload.epoch / workload.held,
+        **{"optimizer": SGD(weight_decay=5e-4), "augment": Augment(pad=2), **changes},
+    )
