@@ -1,0 +1,203 @@
+"""jbatch beside the loops that people write otherwise, taking turns in processes of their own.
+
+The same network, batch size, data and optimizer (momentum, weight decay, no augmentation), each
+peer as its own best users write it:
+
+    flax          in the manner of flax's official examples: nnx.jit, batches from the host
+    torch         PyTorch, eager: data on the device, channels last, a fused optimizer
+    compiled      the same under torch.compile
+    MultiSteps    for batches of several micro-batches: optax.MultiSteps in the flax loop
+
+jbatch takes its own choice of micro-batch and updates a call. The peers' batch norm is over their
+whole batch, ours over ghost batches of 128. PyTorch is measured where it is installed.
+
+    python -m benchmarks.peers --json peers.json
+"""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+import jax
+import numpy as np
+from matplotlib.figure import Figure
+
+from benchmarks import peer_flax
+from benchmarks.apart import apart
+from benchmarks.loops import Loops
+from benchmarks.outcome import Common, Outcome, Table, run
+from benchmarks.turns import Loop, ratio, take_turns
+from benchmarks.workloads import WORKLOADS, data_of, experiment_of
+from jbatch.data.augment import Augment
+from jbatch.machine import usable_cores
+from jbatch.opening import open_run
+from jbatch.report.figures import STYLES
+
+SIZES = {
+    "mlp": (32, 128, 640),
+    "cnn": (128, 640, 3200),
+    "wrn-16-4": (128,),
+    "resnet-50": (128, 256),
+}
+MICRO_BATCH, TIMES = 128, 16  # of the accumulated updates
+
+
+@dataclass(frozen=True)
+class Options(Common):
+    """jbatch beside the loops that people write otherwise."""
+
+    networks: tuple[Literal[tuple(SIZES)], ...] | None = None
+    """Which; None for the MLP, the CNN and WRN-16-4, on GPUs for WRN-16-4 and ResNet-50."""
+    windows: int = 7
+    """Windows of each loop."""
+
+
+def main(options: Options) -> Outcome:
+    """Measure."""
+    on_cpu = jax.devices()[0].platform == "cpu"
+    networks = options.networks or (("mlp", "cnn", "wrn-16-4") if on_cpu else ("wrn-16-4",))
+    if options.quick:
+        networks = options.networks or ("mlp", "cnn")
+    rows = []
+    for name in networks:
+        for size in SIZES[name][:1] if options.quick else SIZES[name]:
+            rows += measure(name, size, options)
+            print(f"{name}, batch {size:,}: done", flush=True)
+    accumulated = accumulation(options) if "cnn" in networks else []
+    ratios = {
+        f"jbatch/{row['loop']}, {row['network']}, batch {row['batch_size']}": row["ratio"]
+        for row in rows
+        if row["loop"] != "jbatch"
+    } | {f"accumulating/{row['loop']}": row["ratio"] for row in accumulated[1:]}
+    tables = [Table(HEADER, [_cells(row) for row in rows])]
+    if accumulated:
+        tables.append(Table(ACCUMULATED, [_of_accumulated(row) for row in accumulated]))
+    notes = [] if find_spec("torch") else ["PyTorch is not installed, and is left out."]
+    values = {"rows": rows, "accumulated": accumulated, "seeds": [0], "ratios": ratios}
+    return Outcome(tables, values, notes, lambda: _figure(rows))
+
+
+def measure(name: str, size: int, options: Options) -> list[dict]:
+    """A row of each loop."""
+    makers = {"jbatch": ours, "flax": flax}
+    if name == "resnet-50":
+        del makers["flax"]
+    with ExitStack() as stack:
+        loops = {
+            label: stack.enter_context(apart(make, name, size)) for label, make in makers.items()
+        }
+        if find_spec("torch"):
+            for label, compiled in (("torch", False), ("compiled", True)):
+                loops[label] = stack.enter_context(apart(torch, name, size, compiled))
+        return _rows(name, size, loops, options)
+
+
+def accumulation(options: Options) -> list[dict]:
+    """The CNN at 16 micro-batches an update: ours, one micro-batch an update, and MultiSteps."""
+    size = MICRO_BATCH * TIMES
+    with (
+        apart(ours, "cnn", size, MICRO_BATCH) as many,
+        apart(ours, "cnn", MICRO_BATCH, MICRO_BATCH) as one,
+        apart(flax, "cnn", size, TIMES) as multi_steps,
+    ):
+        loops = {
+            "jbatch": many,
+            "one micro-batch an update": lambda count: one(count * TIMES),
+            "MultiSteps": multi_steps,
+        }
+        return _rows("cnn", size, loops, options)
+
+
+@contextmanager
+def ours(name: str, size: int, micro_batch: int | None = None) -> Iterator[Loop]:
+    """jbatch's own loop, on one device."""
+    workload = WORKLOADS[name]
+    dtype = "float32" if jax.devices()[0].platform == "cpu" else "bfloat16"
+    changes = {"augment": Augment(), "dtype": dtype, "micro_batch": micro_batch}
+    experiment = experiment_of(workload, data_of(workload), size, **changes)
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        open_run(experiment, Path(directory) / "run", devices=jax.devices()[:1]) as opened,
+    ):
+        yield Loops(opened).trainer
+
+
+@contextmanager
+def flax(name: str, size: int, every: int = 1) -> Iterator[Loop]:
+    """The loop of flax's examples; with `every`, `optax.MultiSteps` over so many batches."""
+    data = data_of(WORKLOADS[name])
+    yield peer_flax.loop(name, data.train_images, data.train_labels, size, every)
+
+
+@contextmanager
+def torch(name: str, size: int, compiled: bool) -> Iterator[Loop]:
+    """PyTorch's."""
+    from benchmarks import peer_torch
+
+    data = data_of(WORKLOADS[name])
+    arrays = (data.train_images, data.train_labels)
+    yield peer_torch.loop(name, *arrays, size, compiled=compiled, threads=usable_cores())
+
+
+def _rows(name: str, size: int, loops: dict, options: Options) -> list[dict]:
+    windows, seconds = (2, 0.2) if options.quick else (options.windows, 1.0)
+    spent = take_turns(loops, windows, seconds)
+    return [
+        {
+            "network": name,
+            "batch_size": size,
+            "loop": label,
+            "examples_per_second": size / float(np.median(spent[label])),
+            "ratio": ratio(spent, "jbatch", label),
+        }
+        for label in loops
+    ]
+
+
+HEADER = ("network", "batch", "loop", "examples/s", "jbatch over it", "quartiles")
+ACCUMULATED = ("16 micro-batches of 128, CNN", "examples/s", "jbatch over it", "quartiles")
+
+
+def _of_accumulated(row: dict) -> tuple[str, ...]:
+    found = row["ratio"]
+    return (
+        row["loop"],
+        f"{row['examples_per_second']:,.0f}",
+        f"{found.median:.2f}",
+        f"{found.low:.2f}–{found.high:.2f}",
+    )
+
+
+def _cells(row: dict) -> tuple[str, ...]:
+    return (row["network"], f"{row['batch_size']:,}", *_of_accumulated(row))
+
+
+def _figure(rows: list[dict]) -> tuple[str, Figure]:
+    cases = list(dict.fromkeys((row["network"], row["batch_size"]) for row in rows))
+    labels = list(dict.fromkeys(row["loop"] for row in rows))
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    axes = figure.subplots()
+    width = 0.8 / len(labels)
+    speeds = {(row["network"], row["batch_size"], row["loop"]): row for row in rows}
+    for number, (label, style) in enumerate(zip(labels, STYLES, strict=False)):
+        heights = [
+            speeds[*case, label]["examples_per_second"]
+            / speeds[*case, "jbatch"]["examples_per_second"]
+            if (*case, label) in speeds
+            else 0
+            for case in cases
+        ]
+        places = [place + (number - len(labels) / 2 + 0.5) * width for place in range(len(cases))]
+        axes.bar(places, heights, width * 0.9, label=label, color=style["color"])
+    axes.set_xticks(range(len(cases)), [f"{name}\n{size:,}" for name, size in cases])
+    axes.set_ylabel("examples/s over jbatch's")
+    axes.legend(ncols=len(labels), loc="upper center", bbox_to_anchor=(0.5, 1.15))
+    return "Speed of each loop against jbatch's, by network and batch size.", figure
+
+
+if __name__ == "__main__":
+    run(main, Options, __doc__)
