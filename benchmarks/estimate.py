@@ -8,27 +8,26 @@ matrix product, a copy), and for known accelerators those published stand beside
 """
 
 import dataclasses
-import json
-import statistics
-import time
 from pathlib import Path
+from typing import Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import tyro
+from matplotlib.figure import Figure
 
+from benchmarks import peaks
+from benchmarks.outcome import Common, Outcome, Table, run
 from jbatch import compile
 from jbatch.assemble import paper_setup
 from jbatch.choose import zeros
 from jbatch.compile import how, told
+from jbatch.experiment import Dtype
 from jbatch.experiment_file import load_experiment_file
 from jbatch.layout import Layout, group_size
 from jbatch.memory import available, readable
 from jbatch.models import ghost_batch
 from jbatch.pod.facts import facts_of
-from jbatch.run_directory import environment
-from jbatch.tables import text_table
+from jbatch.report.figures import STYLES
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 UPDATES = {  # file, variant, and batch sizes
@@ -46,60 +45,61 @@ HEADER = (
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
+class Options(Common):
     """Estimates against measurements, on the first device."""
 
-    json: Path | None = None
-    """Write the figures here."""
-    networks: tuple[str, ...] = tuple(UPDATES)
-    """Which of them."""
-    dtype: str = "bfloat16"
-    """That they compute in."""
-    quick: bool = False
-    """The smallest batch of each only, few repetitions."""
+    networks: tuple[Literal[tuple(UPDATES)], ...] | None = None
+    """Which; None for both, on CPUs WRN-16-4."""
+    dtype: Dtype | None = None
+    """That they compute in; None for bfloat16, on CPUs float32."""
 
 
-def main(options: Options) -> dict:
-    """Measure, print and write; the figures."""
+def main(options: Options) -> Outcome:
+    """Measure: the smallest batch of each only if it is to be quick."""
     device = jax.devices()[0]
-    flops, bandwidth = peaks(device, options.dtype)
+    on_cpu = device.platform == "cpu"
+    dtype = options.dtype or ("float32" if on_cpu else "bfloat16")
+    networks = options.networks or (("WRN-16-4",) if on_cpu else tuple(UPDATES))
+    flops, bandwidth = peaks.flops(device, dtype), peaks.bandwidth(device)
     published = PUBLISHED.get(device.device_kind)
     rows = []
-    for name in options.networks:
+    for name in networks:
         file, variant, sizes = UPDATES[name]
         for size in sizes[:1] if options.quick else sizes:
             peak = published or (flops, bandwidth)
-            rows.append({"network": name, **_row(file, variant, size, options, peak)})
-    print(f"measured peaks: {flops / 1e12:.3g} TFLOP/s, {bandwidth / 1e9:.3g} GB/s")
+            rows.append({"network": name, **_row(file, variant, size, dtype, peak, options)})
+    notes = [f"measured peaks: {flops / 1e12:.3g} TFLOP/s, {bandwidth / 1e9:.3g} GB/s"]
     used = f"published ones of a {device.device_kind}" if published else "these"
-    print(f"estimated by {used}:\n")
-    print(text_table(HEADER, [_cells(row) for row in rows]))
+    notes.append(f"estimated by {used}")
     found = {
-        "environment": environment(),
+        "seeds": [0],
         "measured_peaks": {"flops": flops, "bandwidth": bandwidth},
         "published_peaks": published,
         "memory": available(device),
         "rows": rows,
     }
-    if options.json:
-        options.json.write_text(json.dumps(found, indent=2) + "\n")
-    return found
+    table = Table(HEADER, [_cells(row) for row in rows])
+    return Outcome([table], found, notes, lambda: _figure(rows))
 
 
-def peaks(device: jax.Device, dtype: str) -> tuple[float, float]:
-    """(FLOP/s of a large matrix product, bytes/s of a large copy) of a device."""
-    side = 1024 if device.platform == "cpu" else 8192
-    matrix = jax.device_put(jnp.ones((side, side), dtype), device)
-    product = jax.jit(lambda a: a @ a)
-    words = jax.device_put(jnp.ones(side * side * 16, jnp.float32), device)
-    copy = jax.jit(lambda a: a + 1)
-    flops = 2 * side**3 / _seconds(lambda: product(matrix), 10)
-    return flops, 2 * words.nbytes / _seconds(lambda: copy(words), 10)
+def _figure(rows: list[dict]) -> tuple[str, Figure]:
+    figure = Figure(figsize=(6, 3.6), layout="constrained")
+    axes = figure.subplots()
+    for number, key in enumerate(("estimated", "measured")):
+        places = [place + (number - 0.5) * 0.4 for place in range(len(rows))]
+        color = STYLES[number]["color"]
+        axes.bar(places, [1e3 * row[key] for row in rows], 0.36, label=key, color=color)
+    axes.set_xticks(range(len(rows)), [f"{row['network']}\n{row['batch']:,}" for row in rows])
+    axes.set_ylabel("ms an update")
+    axes.legend()
+    return "The roofline of an update, and what it takes.", figure
 
 
-def _row(file: str, variant: str, size: int, options: Options, peak: tuple[float, float]) -> dict:
+def _row(
+    file: str, variant: str, size: int, dtype: str, peak: tuple[float, float], options: Options
+) -> dict:
     experiment = load_experiment_file(EXPERIMENTS / file).variant(variant)
-    experiment = dataclasses.replace(experiment, dtype=options.dtype)
+    experiment = dataclasses.replace(experiment, dtype=dtype)
     setup = paper_setup(experiment, experiment.plan.plan(), jax.devices()[:1])
     layout = Layout(size, 1, group_size(size, ghost_batch(experiment.model)))
     update = compile.update(setup, layout)
@@ -112,7 +112,7 @@ def _row(file: str, variant: str, size: int, options: Options, peak: tuple[float
         state, loss = update(state, hows, *inputs)
         return loss
 
-    measured = _seconds(once, 2 if options.quick else 20)
+    measured = peaks.seconds(once, 2 if options.quick else 20)
     estimated = max(facts.flops / peak[0], facts.accessed / peak[1])
     return {
         "batch": size,
@@ -124,19 +124,6 @@ def _row(file: str, variant: str, size: int, options: Options, peak: tuple[float
         "examples_per_second": size / measured,
         "utilization": facts.flops / measured / peak[0],
     }
-
-
-def _seconds(function, count: int) -> float:
-    """Of one call: the median of three runs of so many, after one."""
-    jax.block_until_ready(function())
-    spent = []
-    for _ in range(3):
-        begun = time.perf_counter()
-        for _ in range(count):
-            result = function()
-        jax.block_until_ready(result)
-        spent.append((time.perf_counter() - begun) / count)
-    return statistics.median(spent)
 
 
 def _cells(row: dict) -> tuple[str, ...]:
@@ -155,4 +142,4 @@ def _cells(row: dict) -> tuple[str, ...]:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options))
+    run(main, Options, __doc__)

@@ -20,23 +20,24 @@ from pathlib import Path
 
 import jax
 import optax
-import tyro
+from matplotlib.figure import Figure
 
 from benchmarks.input_pipeline import Options as Photographed
 from benchmarks.input_pipeline import prepared
+from benchmarks.outcome import Common, Outcome, Table
+from benchmarks.outcome import run as measure
 from jbatch.data.photographs import ImageFolder, Photographs
 from jbatch.experiment import Coupling, Experiment
 from jbatch.models import MLP
 from jbatch.opening import open_run
-from jbatch.run_directory import environment
-from jbatch.tables import text_table
+from jbatch.report.figures import STYLES
 from jbatch.train import run_until
 
 NUM_EXAMPLES, MICRO_BATCH, DEVICES = 200_000, 16, 8
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
+class Options(Common):
     """Peak memory of a run on streamed photographs, by batch size."""
 
     folder: Path | None = None
@@ -45,16 +46,12 @@ class Options:
     """Batch sizes."""
     examples: int = 49_152
     """Examples to train on with each."""
-    json: Path | None = None
-    """Write the figures here."""
-    quick: bool = False
-    """A batch of each size, to see that it runs."""
 
 
-def main(options: Options) -> list[dict]:
-    """Measure, print and write; the figures."""
+def main(options: Options) -> Outcome:
+    """Measure; a batch of each size if it is to be quick."""
     with tempfile.TemporaryDirectory() as directory:
-        photographs = prepared(Photographed(options.folder), Path(directory))
+        photographs = prepared(Photographed(folder=options.folder), Path(directory))
         folder = repeated(photographs, Path(directory) / "repeated")
         rows = []
         for size in options.sizes:
@@ -72,11 +69,18 @@ def main(options: Options) -> list[dict]:
         for row in rows
     ]
     header = ("batch", "updates", "peak GiB", "over the first", "GiB of one batch, as uint8")
-    print(text_table(header, cells))
-    if options.json:
-        values = {"environment": environment(), "rows": rows}
-        options.json.write_text(json.dumps(values, indent=2) + "\n")
-    return rows
+    return Outcome([Table(header, cells)], {"rows": rows, "seeds": [0]}, (), lambda: _figure(rows))
+
+
+def _figure(rows: list[dict]) -> tuple[str, Figure]:
+    figure = Figure(figsize=(6, 3.6), layout="constrained")
+    axes = figure.subplots()
+    sizes = [row["batch_size"] for row in rows]
+    axes.semilogx(sizes, [row["peak_bytes"] / 2**30 for row in rows], marker="o", **STYLES[0])
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("batch size, photographs")
+    axes.set_ylabel("peak memory, GiB")
+    return "Peak memory of trainer and workers together.", figure
 
 
 def repeated(photographs: Path, folder: Path) -> Path:
@@ -152,4 +156,4 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["train"]:
         train(Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))
     else:
-        main(tyro.cli(Options, description=__doc__, config=(tyro.conf.FlagCreatePairsOff,)))
+        measure(main, Options, __doc__)

@@ -18,7 +18,6 @@ antialiased ones.
 
 import dataclasses
 import io
-import json
 import math
 import os
 import random
@@ -34,9 +33,10 @@ import jax
 import numpy as np
 import optax
 import simplejpeg
-import tyro
+from matplotlib.figure import Figure
 from PIL import Image
 
+from benchmarks.outcome import Common, Outcome, Table, run
 from jbatch import parallel
 from jbatch.data.augment import Augment
 from jbatch.data.crops import Box, random_crop
@@ -44,17 +44,18 @@ from jbatch.data.decode import cut_out, decode
 from jbatch.data.photographs import ImageFolder, Photographs
 from jbatch.data.records import File
 from jbatch.data.streamed import StreamedData
+from jbatch.errors import Mistake
 from jbatch.experiment import Coupling
 from jbatch.machine import usable_cores
 from jbatch.micro_batch import cut
-from jbatch.run_directory import environment
-from jbatch.tables import text_table
+from jbatch.report.figures import STYLES
 
 BATCH, SIZE = 256, 224
+NEEDS = {"jbatch": "grain", "tf.data": "tensorflow", "DataLoader": "torch"}
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
+class Options(Common):
     """Photographs per second from disk to batches."""
 
     folder: Path | None = None
@@ -67,32 +68,56 @@ class Options:
     """Turns of each pipeline."""
     batches: int = 8
     """Batches in a turn."""
-    json: Path | None = None
-    """Write the figures here."""
-    quick: bool = False
-    """Two turns of two batches, to see that it runs."""
 
 
-def main(options: Options) -> dict:
-    """Measure, print and write; the figures."""
+def main(options: Options) -> Outcome:
+    """Measure; two turns of two batches if it is to be quick."""
     if options.enlarge > 1 and options.folder is None:
-        raise SystemExit("--enlarge joins photographs: give their --folder")
+        raise Mistake("--enlarge joins photographs: give their --folder")
     if options.quick:
         options = dataclasses.replace(options, windows=2, batches=2)
     workers = options.workers or usable_cores()
     with tempfile.TemporaryDirectory() as directory:
         folder = prepared(options, Path(directory))
         files = sorted((folder / "train").glob("*/*"))
-        print(f"{len(files):,} photographs, {workers} workers, {BATCH} a batch\n")
         pipelines = measure(folder, files, workers, options)
         first = first_batch(folder, workers, options)
         decoders = compare_decoders(files[:: max(1, len(files) // 300)], options)
-    if options.json:
-        told = {name: str(value) for name, value in vars(options).items()} | {"workers": workers}
-        values = {"environment": environment(), "options": told}
-        values |= {"pipelines": pipelines, "first_batch": first, "decoders": decoders}
-        options.json.write_text(json.dumps(values, indent=2) + "\n")
-    return {"pipelines": pipelines, "first_batch": first, "decoders": decoders}
+    speeds = [
+        (row["pipeline"], f"{row['images_per_second']:,.0f}", f"{row['jbatch_over']:.2f}")
+        for row in pipelines
+    ]
+    ways = [
+        (row["decoder"], f"{row['images_per_second']:,.0f}", f"{row['error']:.2f}")
+        for row in decoders
+    ]
+    notes = [f"{len(files):,} photographs, {workers} workers, {BATCH} a batch."]
+    notes += [f"First batch from position {at} on: {spent:.2f} s." for at, spent in first.items()]
+    notes += [f"{name} is not installed, and is left out." for name in absent()]
+    return Outcome(
+        [
+            Table(("pipeline", "images/s", "jbatch over it"), speeds),
+            Table(("decoding, one core", "images/s", "error of 255"), ways),
+        ],
+        {"pipelines": pipelines, "first_batch": first, "decoders": decoders, "workers": workers},
+        notes,
+        lambda: _figure(pipelines),
+    )
+
+
+def absent() -> list[str]:
+    """Peers whose library is not installed."""
+    return [name for name, module in NEEDS.items() if find_spec(module) is None]
+
+
+def _figure(pipelines: list[dict]) -> tuple[str, Figure]:
+    figure = Figure(figsize=(6, 2.6), layout="constrained")
+    axes = figure.subplots()
+    names = [row["pipeline"] for row in pipelines]
+    axes.barh(names, [row["images_per_second"] for row in pipelines], color=STYLES[0]["color"])
+    axes.invert_yaxis()
+    axes.set_xlabel("photographs/s")
+    return "From JPEG files to batches.", figure
 
 
 # ---- whole pipelines ------------------------------------------------------------------------
@@ -101,9 +126,7 @@ def main(options: Options) -> dict:
 def measure(folder: Path, files: list[Path], workers: int, options: Options) -> list[dict]:
     """Images per second of each pipeline that is installed, and its ratio to jbatch's."""
     makers = {"jbatch": jbatch_batches, "tf.data": tf_batches, "DataLoader": torch_batches}
-    needs = {"jbatch": "grain", "tf.data": "tensorflow", "DataLoader": "torch"}
-    missing = [name for name, module in needs.items() if find_spec(module) is None]
-    seconds = {name: [] for name in makers if name not in missing}
+    seconds = {name: [] for name in makers if name not in absent()}
     for window in range(options.windows + 1):
         for name in seconds:
             # Made anew each time, so that no other one's workers run meanwhile.
@@ -117,7 +140,7 @@ def measure(folder: Path, files: list[Path], workers: int, options: Options) -> 
                 seconds[name].append(time.perf_counter() - begun)
             batches.close()
     count = options.batches * BATCH
-    rows = [
+    return [
         {
             "pipeline": name,
             "images_per_second": count / float(np.median(times)),
@@ -125,14 +148,6 @@ def measure(folder: Path, files: list[Path], workers: int, options: Options) -> 
         }
         for name, times in seconds.items()
     ]
-    cells = [
-        (row["pipeline"], f"{row['images_per_second']:,.0f}", f"{row['jbatch_over']:.2f}")
-        for row in rows
-    ]
-    print(text_table(("pipeline", "images/s", "jbatch over it"), cells))
-    for name in missing:
-        print(f"{name}: {needs[name]} is not installed")
-    return rows
 
 
 def jbatch_batches(
@@ -235,10 +250,7 @@ def first_batch(folder: Path, workers: int, options: Options) -> dict[str, float
             next(batches)
             times.append(time.perf_counter() - begun)
             batches.close()
-    medians = {f"{position:,}": float(np.median(times)) for position, times in seconds.items()}
-    for position, median in medians.items():
-        print(f"first batch from position {position} on: {median:.2f} s")
-    return medians
+    return {f"{position:,}": float(np.median(times)) for position, times in seconds.items()}
 
 
 # ---- ways of decoding -----------------------------------------------------------------------
@@ -264,7 +276,7 @@ def compare_decoders(files: list[Path], options: Options) -> list[dict]:
             errors[name] = np.mean(
                 [np.abs(mine - theirs).mean() for mine, theirs in zip(found, expected, strict=True)]
             )
-    rows = [
+    return [
         {
             "decoder": name,
             "images_per_second": len(jobs) / float(np.median(times)),
@@ -272,11 +284,6 @@ def compare_decoders(files: list[Path], options: Options) -> list[dict]:
         }
         for name, times in seconds.items()
     ]
-    cells = [
-        (row["decoder"], f"{row['images_per_second']:,.0f}", f"{row['error']:.2f}") for row in rows
-    ]
-    print("\n" + text_table(("decoding, one core", "images/s", "error of 255"), cells))
-    return rows
 
 
 def by_pillow(data: bytes, height: int, width: int, box: Box, draft: bool = False) -> np.ndarray:
@@ -376,4 +383,4 @@ def noise(number: int, height: int = 375, width: int = 500) -> Image.Image:
 
 if __name__ == "__main__":
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    main(tyro.cli(Options, description=__doc__, config=(tyro.conf.FlagCreatePairsOff,)))
+    run(main, Options, __doc__)

@@ -7,24 +7,22 @@ training has gone on for a while, and beside it how long the first update waits 
 """
 
 import dataclasses
-import json
 import statistics
 import tempfile
 import time
 from pathlib import Path
 
 import jax
-import numpy as np
 import optax
-import tyro
+from matplotlib.figure import Figure
 
+from benchmarks.outcome import Common, Outcome, Table, run
 from jbatch import compile
 from jbatch.data.sources import Generated
 from jbatch.experiment import Coupling, Experiment
 from jbatch.models import MLP, GhostBatchNorm, SmallCNN
 from jbatch.opening import Run, open_run
-from jbatch.run_directory import environment
-from jbatch.tables import text_table
+from jbatch.report.figures import STYLES
 
 NETWORKS = {
     "MLP 784-512-512-10": MLP(hidden=(512, 512)),
@@ -34,19 +32,15 @@ AROUND = 30  # updates before and after a change
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
+class Options(Common):
     """What a change of the batch size costs in the midst of training."""
 
-    json: Path | None = None
-    """Write the figures here."""
     factor: int = 5
-    """By which the batch grows, from 128, at each of two changes."""
-    quick: bool = False
-    """One change only, to see that it runs."""
+    """By which the batch grows, from 128, at each of two changes (one with --quick)."""
 
 
-def main(options: Options) -> list[dict]:
-    """Measure, print and write; the figures."""
+def main(options: Options) -> Outcome:
+    """Measure."""
     changes = 1 if options.quick else 2
     sizes = tuple(128 * options.factor**power for power in range(changes + 1))
     count = 2 * AROUND * max(sizes)
@@ -76,11 +70,8 @@ def main(options: Options) -> list[dict]:
                 run.ahead.program(size)
             for phase in range(1, changes + 1):
                 rows.append({"network": name, **_change(run, phase)})
-    print(text_table(HEADER, [_cells(row) for row in rows]))
-    if options.json:
-        found = {"environment": environment(), "rows": rows}
-        options.json.write_text(json.dumps(found, indent=2) + "\n")
-    return rows
+    table = Table(HEADER, [_cells(row) for row in rows])
+    return Outcome([table], {"rows": rows, "seeds": [0]}, figure=lambda: _figure(rows))
 
 
 HEADER = ("network", "batch", "ms an update", "after", "first after", "stall ms", "compile ms")
@@ -120,6 +111,21 @@ def _cells(row: dict) -> tuple[str, ...]:
     )
 
 
+def _figure(rows: list[dict]) -> tuple[str, Figure]:
+    figure = Figure(figsize=(6, 3.6), layout="constrained")
+    axes = figure.subplots()
+    names = [f"{row['network']}\n{row['batch'][0]:,} → {row['batch'][1]:,}" for row in rows]
+    bars = {"an update after it": "after", "stall": "stall", "compiling, if it had to": "compile"}
+    for number, (label, key) in enumerate(bars.items()):
+        places = [place + (number - 1) * 0.27 for place in range(len(rows))]
+        color = STYLES[number]["color"]
+        axes.bar(places, [1e3 * row[key] for row in rows], 0.25, label=label, color=color)
+    axes.set_xticks(range(len(rows)), names, fontsize=8)
+    axes.set_yscale("log")
+    axes.set_ylabel("ms")
+    axes.legend()
+    return "What the first update of a phase takes beyond the next ones.", figure
+
+
 if __name__ == "__main__":
-    np.seterr(all="raise")
-    main(tyro.cli(Options))
+    run(main, Options, __doc__)

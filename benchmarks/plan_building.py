@@ -3,18 +3,15 @@
 python -m benchmarks.plan_building --json plan_building.json
 """
 
-import dataclasses
-import json
 import time
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 import optax
-import tyro
+from matplotlib.figure import Figure
 
 import jbatch
-from jbatch.run_directory import environment
-from jbatch.tables import text_table
+from benchmarks.outcome import Common, Outcome, Table, run
 
 COSINE = optax.cosine_decay_schedule(0.1, 90)
 CASES = {  # name → arguments of couple beside N and the number of epochs
@@ -30,22 +27,20 @@ CASES = {  # name → arguments of couple beside N and the number of epochs
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class Options:
+@dataclass(frozen=True)
+class Options(Common):
     """How long `couple` takes."""
 
-    json: Path | None = None
-    """Write the figures here."""
     runs: int = 7
     """Of which the median is taken."""
 
 
-def main(options: Options) -> list[dict]:
-    """Measure, print and write; the figures."""
+def main(options: Options) -> Outcome:
+    """Measure."""
     rows = []
     for name, arguments in CASES.items():
         seconds = []
-        for _ in range(options.runs):
+        for _ in range(1 if options.quick else options.runs):
             start = time.perf_counter()
             plan = jbatch.couple(COSINE, num_examples=1_281_167, num_epochs=90, **arguments)
             seconds.append(time.perf_counter() - start)
@@ -57,17 +52,22 @@ def main(options: Options) -> list[dict]:
                 "median_seconds": float(np.median(seconds)),
             }
         )
-    header = ("cosine over 90 epochs of ImageNet", "updates", "phases", "median s")
     cells = [
         (row["case"], f"{row['updates']:,}", f"{row['phases']:,}", f"{row['median_seconds']:.3f}")
         for row in rows
     ]
-    print(text_table(header, cells))
-    if options.json:
-        values = {"environment": environment(), "runs": options.runs, "rows": rows}
-        options.json.write_text(json.dumps(values, indent=2) + "\n")
-    return rows
+    header = ("cosine over 90 epochs of ImageNet", "updates", "phases", "median s")
+    return Outcome([Table(header, cells)], {"rows": rows}, figure=lambda: _figure(rows))
+
+
+def _figure(rows: list[dict]) -> tuple[str, Figure]:
+    figure = Figure(figsize=(6, 3.2), layout="constrained")
+    axes = figure.subplots()
+    axes.barh([row["case"] for row in rows], [row["median_seconds"] for row in rows])
+    axes.invert_yaxis()
+    axes.set_xlabel("seconds")
+    return "What it takes to make a plan.", figure
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options, description=__doc__))
+    run(main, Options, __doc__)

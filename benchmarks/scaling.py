@@ -52,6 +52,8 @@ def main(options: Options) -> Outcome:
     simulated = jax.devices()[0].platform == "cpu"
     networks = options.networks or (("cnn",) if simulated else ("wrn-16-4", "resnet-50"))
     counts = [2**power for power in range(jax.device_count().bit_length())]
+    if options.quick:
+        counts = sorted({counts[0], counts[-1]})
     if options.batch % (128 * counts[-1]):
         raise Mistake(f"--batch is {options.batch}: give a multiple of {128 * counts[-1]:,}")
     rows = []

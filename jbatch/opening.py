@@ -25,6 +25,7 @@ from jbatch.metrics import MetricsLog
 from jbatch.micro_batch import cut
 from jbatch.models import ghost_batch
 from jbatch.plan import Plan, Row
+from jbatch.profile import Profile
 from jbatch.progress import Bar, Lines, Quiet
 from jbatch.run_directory import Origin, claimed, other_environment, wait_for_run, write_run
 from jbatch.step import State
@@ -57,6 +58,7 @@ class Run:
     evaluated: int | None  # at which update, last
     saved: int | None
     logged: int
+    profile: Profile | None = None
     unsaved: str = ""  # why the last checkpoint could not be written
     waited: float = 0.0  # of `feed.waited`, at the last log point
     damaged: int = 0  # of `feed.damaged`, by then

@@ -4,7 +4,7 @@ import errno
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from jbatch.evaluate import evaluate
 from jbatch.experiment import Experiment
 from jbatch.goodput import goodput
 from jbatch.opening import Run, open_run
+from jbatch.profile import Profile
 from jbatch.progress import Bar, Lines
 from jbatch.run_directory import Origin
 from jbatch.step import State, no_totals
@@ -42,6 +43,7 @@ def fit(
     label: str = "train",
     until_phase: int | None = None,
     accept_plan_change: bool = False,
+    profile: bool = False,
 ) -> Run:
     """Train to the end of the plan, from the newest checkpoint in `directory` if there is one.
 
@@ -54,6 +56,7 @@ def fit(
         label: the run's name in it.
         until_phase: train until this phase of the plan would begin, 1 for the second.
         accept_plan_change: go on, from the examples seen, by another plan than the directory's.
+        profile: trace some calls of each phase, of the first process, into `directory`/profile.
 
     Returns:
         The finished run.
@@ -76,7 +79,10 @@ def fit(
             label=label,
             accept_plan_change=accept_plan_change,
         ) as run,
+        closing(Profile(directory / "profile")) as traces,
     ):
+        if profile and cluster.first():
+            run.profile = traces
         run_until(run, last)
         _attempt(run, run.checkpoints.wait)
         if run.unsaved:
@@ -143,8 +149,15 @@ def run_until(run: Run, last: int) -> None:
             if not run.ahead.ready(row.batch_size):
                 _compile(run, row.batch_size)
         rows = run.next_rows(last)
+        if run.profile is not None and run.profile.due(phase):
+            with _paused(run, "profiling"):
+                run.profile.turn()
         # 4. Update, once or as often as one call may. Nothing may come back to the host unasked.
-        with jax.transfer_guard_device_to_host("disallow"):
+        named = {"phase": phase, "batch_size": row.batch_size, "updates": len(rows)}
+        with (
+            jax.profiler.StepTraceAnnotation("update", step_num=update, **named),
+            jax.transfer_guard_device_to_host("disallow"),
+        ):
             run.state = run.driver.update(run.state, rows)
         run.update = update + len(rows)
         run.progress.advance(run.update - 1)
@@ -162,7 +175,7 @@ def _compile(run: Run, batch_size: int) -> None:
     with _paused(run, "compilation"):
         run.ahead.program(batch_size)
     waited = run.ledger.seconds["compilation"] - before
-    if run.driver.begun:
+    if run.driver.begun and waited >= 0.05:
         run.progress.say(f"batch {batch_size:,} begins after {waited:.1f} s of compiling")
 
 

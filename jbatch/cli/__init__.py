@@ -15,6 +15,7 @@ VERBS = {  # each a module of this package, with `run(arguments)`
     "compare": "train several variants over several seeds; one table and one report",
     "eval": "evaluate a run's newest checkpoint on its test set",
     "report": "write the report page of a run or a comparison anew",
+    "bench": "run the benchmarks of a checkout; one page",
 }
 USAGE = "\n".join(
     (

@@ -31,6 +31,8 @@ class Options(RunsCode):
     """Stop, saved and with exit code 3, where this phase of the plan begins; 1 is the second."""
     accept_plan_change: bool = False
     """Go on by another plan than the run was begun with, from the examples seen."""
+    profile: bool = False
+    """Trace some calls of each phase, of the first process, for xprof: into RUN_DIR/profile."""
     distributed: bool = False
     """Train as one of several processes, which are given the same command."""
     coordinator: str | None = None
@@ -90,6 +92,7 @@ def run(arguments: Sequence[str]) -> int | None:
         label=variant,
         until_phase=options.until_phase,
         accept_plan_change=options.accept_plan_change,
+        profile=options.profile,
     )
     if cluster.first():
         print(account(run, directory))

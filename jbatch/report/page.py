@@ -4,7 +4,14 @@ from base64 import b64encode
 from collections.abc import Sequence
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import (
+    ChoiceLoader,
+    Environment,
+    FileSystemLoader,
+    PackageLoader,
+    StrictUndefined,
+    Template,
+)
 
 from jbatch.experiment import Comparison
 from jbatch.files import write_whole
@@ -47,7 +54,7 @@ def write_report(
         ", ".join(f"{name} {value}" for name, value in record.environment.items())
         for record in records
     )
-    page = _template().render(
+    page = template("page.html.jinja").render(
         title=title,
         docstring=docstring,
         header=header,
@@ -77,12 +84,14 @@ def write_report(
     return path
 
 
-def _template():
+def template(name: str, folder: Path | None = None) -> Template:
+    """A page's template, from here or from another folder."""
+    loaders = [PackageLoader("jbatch.report", ".")]
     environment = Environment(
-        loader=PackageLoader("jbatch.report", "."),
+        loader=ChoiceLoader(loaders + ([FileSystemLoader(folder)] if folder else [])),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("page.html.jinja")
+    return environment.get_template(name)

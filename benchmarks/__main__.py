@@ -1,0 +1,95 @@
+"""The whole suite, as `jbatch bench` runs it: each benchmark in a process of its own, one page."""
+
+import json
+import subprocess
+import sys
+from base64 import b64encode
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from jbatch.errors import Mistake
+from jbatch.files import write_whole
+from jbatch.report.page import template
+
+# The ones that say how fast it is; `soak` says whether it survives, `check` compares.
+SUITE = (
+    *("updates_per_second", "peers", "growth", "scaling", "phase_change", "input_pipeline"),
+    *("input_memory", "plan_building", "estimate"),
+)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Run the benchmarks, each in a process of its own, and write one page of what they find.
+
+    All take about half an hour on two CPU cores.
+
+    For example: jbatch bench --only peers growth --out bench
+    """
+
+    out: Path = Path("bench")
+    """Folder for the page, and for JSON and figure of each."""
+    only: tuple[Literal[SUITE], ...] = SUITE
+    """Which of them."""
+    quick: bool = False
+    """Few and short measurements, to see that all run."""
+
+
+def main(options: Options) -> int:
+    """The exit code: 0, or 1 if one of them failed."""
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Mistake(f"--out {options.out} cannot be made: {error.strerror}") from error
+    failed = []
+    for name in options.only:
+        print(f"benchmarks.{name}", flush=True)
+        command = (
+            sys.executable,
+            "-m",
+            f"benchmarks.{name}",
+            "--json",
+            options.out / f"{name}.json",
+        )
+        quick = ("--quick",) if options.quick else ()
+        if subprocess.run([*map(str, command), *quick], check=False).returncode:
+            failed.append(name)
+    print(write_page(options.out, [name for name in options.only if name not in failed], failed))
+    return 1 if failed else 0
+
+
+def write_page(folder: Path, names: Sequence[str], failed: Sequence[str] = ()) -> Path:
+    """The page of what was found before."""
+    found = [_read(folder / f"{name}.json") for name in names]
+    environments = dict.fromkeys(
+        ", ".join(f"{name} {value}" for name, value in each["environment"].items())
+        for each in found
+    )
+    page = template("suite.html.jinja", Path(__file__).parent).render(
+        title="Benchmarks of jbatch", found=found, failed=failed, environments=environments
+    )
+    path = folder / "bench.html"
+    write_whole(path, page)
+    return path
+
+
+def _read(path: Path) -> dict:
+    found = json.loads(path.read_text())
+    title, _, rest = found["about"].partition("\n")
+    drawn = path.with_suffix(".svg")
+    svg = b64encode(drawn.read_bytes()).decode() if found["caption"] else ""
+    return found | {"name": path.stem, "title": title, "rest": rest.strip(), "svg": svg}
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(
+            main(tyro.cli(Options, prog="jbatch bench", config=(tyro.conf.FlagCreatePairsOff,)))
+        )
+    except Mistake as mistake:
+        print(f"jbatch: {mistake}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,129 @@
+"""Whether anything has become slower: ratios of a run of the suite against those of a baseline.
+
+Ratios compare loops that took turns on the same machine, so that they hold from one machine to the
+next better than any time does; still, a baseline is best made on a machine of the same kind. What
+fell by more than the noise of both is named, and the exit code is 1.
+
+    python -m benchmarks.check                          measures, and compares with baselines.json
+    python -m benchmarks.check --from bench/*.json      compares what was measured before
+    python -m benchmarks.check --write                  makes this the baseline
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import tyro
+
+from benchmarks.outcome import Ratio
+from jbatch.files import write_whole
+from jbatch.tables import text_table
+
+BASELINES = Path(__file__).with_name("baselines.json")
+MEASURED = {  # what gives ratios in a few minutes
+    "updates_per_second": ("--networks", "mlp", "cnn", "--sizes", "32", "128", "640"),
+    "peers": ("--networks", "mlp", "cnn"),
+}
+LEAST = 0.05  # that a ratio must fall to be named, however steady both were
+
+
+@dataclass(frozen=True)
+class Options:
+    """Whether anything has become slower than the committed baselines."""
+
+    measured: Annotated[tuple[Path, ...], tyro.conf.arg(name="from")] = ()
+    """JSON files of benchmarks that were run before; none to run them now."""
+    baselines: Path = BASELINES
+    """What to compare with."""
+    write: bool = False
+    """Write what was measured as the baseline instead."""
+
+
+class Change(NamedTuple):
+    """Of a ratio since its baseline."""
+
+    name: str
+    before: Ratio
+    now: Ratio
+
+    @property
+    def noise(self) -> float:
+        """Half the distance between the quartiles of both, at least `LEAST`, of the baseline."""
+        spread = sum(each.high - each.low for each in (self.before, self.now)) / 2
+        return max(spread, LEAST * self.before.median)
+
+    @property
+    def fell(self) -> bool:
+        """By more than its noise."""
+        return self.before.median - self.now.median > self.noise
+
+
+def changes(before: Mapping[str, Ratio], now: Mapping[str, Ratio]) -> list[Change]:
+    """Of the ratios that both have."""
+    return [Change(name, ratio, now[name]) for name, ratio in before.items() if name in now]
+
+
+def main(options: Options) -> int:
+    """Compare, or write; the exit code."""
+    found = [json.loads(path.read_text()) for path in options.measured] or measured()
+    now = {name: Ratio(*ratio) for each in found for name, ratio in each.get("ratios", {}).items()}
+    if options.write:
+        values = {"environment": found[0]["environment"], "ratios": now}
+        write_whole(options.baselines, json.dumps(values, indent=2) + "\n")
+        print(f"{len(now)} ratios are in {options.baselines}")
+        return 0
+    baseline = json.loads(options.baselines.read_text())
+    before = {name: Ratio(*ratio) for name, ratio in baseline["ratios"].items()}
+    compared = changes(before, now)
+    if not compared:
+        print(
+            "benchmarks: no ratio of the baseline was measured: give other files", file=sys.stderr
+        )
+        return 2
+    header = ("ratio", "baseline", "now", "noise", "")
+    cells = [
+        (
+            each.name,
+            f"{each.before.median:.3f}",
+            f"{each.now.median:.3f}",
+            f"{each.noise:.3f}",
+            "FELL" if each.fell else "",
+        )
+        for each in compared
+    ]
+    print(text_table(header, cells))
+    fell = [each.name for each in compared if each.fell]
+    missing = sorted(before.keys() - now.keys())
+    if missing:
+        print(f"\nnot measured: {'; '.join(missing)}")
+    other = [
+        f"{name} was {baseline['environment'][name]} and is {value}"
+        for name, value in found[0]["environment"].items()
+        if baseline["environment"].get(name) not in (None, value)
+    ]
+    if other:
+        print(f"\nthe baseline was made elsewhere: {', '.join(other)}")
+    verdict = f"{len(fell)} of {len(compared)} fell by more than their noise"
+    print("\n" + (f"{verdict}: {'; '.join(fell)}" if fell else f"none of {len(compared)} fell"))
+    return 1 if fell else 0
+
+
+def measured() -> list[dict]:
+    """What the benchmarks of `MEASURED` find."""
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        for name, arguments in MEASURED.items():
+            path = Path(folder) / f"{name}.json"
+            command = (sys.executable, "-m", f"benchmarks.{name}", *arguments, "--json", str(path))
+            subprocess.run(command, check=True)
+            found.append(json.loads(path.read_text()))
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main(tyro.cli(Options, description=__doc__, config=(tyro.conf.FlagCreatePairsOff,))))

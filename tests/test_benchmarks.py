@@ -1,0 +1,162 @@
+"""The benchmarks run, and what they say of speed is theirs to say."""
+
+import json
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchmarks import check, growth, outcome, scaling, turns
+from benchmarks.__main__ import SUITE, write_page
+from benchmarks.apart import apart
+from benchmarks.loops import Loops
+from benchmarks.outcome import Outcome, Ratio, Table
+from benchmarks.workloads import WORKLOADS, data_of, experiment_of
+from commands import environment_of
+from jbatch.opening import open_run
+
+ROOT = Path(check.__file__).parent.parent
+
+
+def sleeping(seconds: float) -> turns.Loop:
+    return lambda count: time.sleep(count * seconds)
+
+
+def test_loops_take_equal_turns_and_ratios_are_within_them():
+    spent = turns.take_turns({"slow": sleeping(0.004), "fast": sleeping(0.002)}, 3, 0.02)
+    assert {name: values.shape for name, values in spent.items()} == {"slow": (3,), "fast": (3,)}
+    # Sleeps are never short, and a busy machine makes both longer.
+    assert spent["slow"].min() >= 0.004
+    assert spent["fast"].min() >= 0.002
+    drifting = {"slow": np.array([2.0, 20.0, 4.0]), "fast": np.array([1.0, 10.0, 2.0])}
+    assert turns.ratio(drifting, "fast", "slow") == Ratio(2.0, 2.0, 2.0)
+
+
+@contextmanager
+def noted(path):
+    def loop(count: int) -> None:
+        if count == 13:
+            raise ValueError("thirteen")
+        with path.open("a") as file:
+            print(count, file=file)
+
+    yield loop
+
+
+def test_a_loop_in_a_process_of_its_own_does_what_it_is_told_and_says_what_fails(tmp_path):
+    path = tmp_path / "counts"
+    with apart(noted, path) as loop:
+        loop(3)
+        assert path.read_text() == "3\n"  # and has waited for it
+        loop(4)
+        with pytest.raises(RuntimeError, match="ValueError: thirteen"):
+            loop(13)
+    assert path.read_text() == "3\n4\n"
+
+
+ratios = st.tuples(st.floats(0.1, 10), st.floats(0, 0.5), st.floats(0, 0.5)).map(
+    lambda of: Ratio(of[0], of[0] * (1 - of[1]), of[0] * (1 + of[2]))
+)
+
+
+@given(ratios, ratios)
+def test_a_ratio_fell_only_by_more_than_its_noise(before, now):
+    [change] = check.changes({"a": before, "b": before}, {"a": now, "c": now})
+    assert change.name == "a"
+    assert change.noise >= check.LEAST * before.median
+    assert change.fell == (now.median < before.median - change.noise)
+    [same] = check.changes({"a": before}, {"a": before})
+    assert not same.fell
+
+
+def test_check_names_what_fell(tmp_path, capsys):
+    environment = {"cores": 2}
+    steady = {"environment": environment, "ratios": {"a": [1.0, 0.99, 1.01], "b": [2.0, 1.9, 2.1]}}
+    slower = {"environment": {"cores": 4}, "ratios": {"a": [0.9, 0.89, 0.91], "b": [1.9, 1.8, 2]}}
+    baselines, now = tmp_path / "baselines.json", tmp_path / "now.json"
+    now.write_text(json.dumps(steady))
+    assert check.main(check.Options((now,), baselines, write=True)) == 0
+    assert check.main(check.Options((now,), baselines)) == 0
+    now.write_text(json.dumps(slower))
+    assert check.main(check.Options((now,), baselines)) == 1
+    said = capsys.readouterr().out
+    assert "1 of 2 fell by more than their noise: a\n" in said
+    assert "the baseline was made elsewhere: cores was 2 and is 4" in said
+
+
+def test_the_committed_baselines_can_be_read():
+    found = json.loads(check.BASELINES.read_text())
+    assert len(found["ratios"]) > 10
+    assert all(len(ratio) == 3 and min(ratio) > 0 for ratio in found["ratios"].values())
+
+
+@pytest.mark.parametrize(("name", "size", "micro_batch"), [("mlp", 64, None), ("mlp", 64, 16)])
+def test_the_bare_loop_is_the_trainers_update(tmp_path, name, size, micro_batch):
+    """After an epoch in the order of the data, each has seen the same examples."""
+    workload = WORKLOADS[name]._replace(held=256)
+    experiment = experiment_of(workload, data_of(workload), size, micro_batch=micro_batch)
+    with open_run(experiment, tmp_path / "run", devices=jax.devices()[:1]) as run:
+        loops = Loops(run)
+        costs = loops.costs()
+        loops.trainer(4)
+        loops.bare(4)
+        if micro_batch is None:
+            loops.prebuilt(2)
+        assert run.update == 4
+    assert len(loops.layouts) == (4 if micro_batch else 1)
+    # Two layers of 512, forward, and backward twice: 6 FLOPs a weight and example, less the first
+    # layer's gradient of its input.
+    weights, first = 784 * 512 + 512 * 512 + 512 * 10, 784 * 512
+    assert costs["flops"] == pytest.approx(size * (6 * weights - 2 * first), rel=0.1)
+    assert costs["reductions"] == 0
+
+
+def test_a_page_holds_what_was_found(tmp_path):
+    table = Table(("network", "updates/s"), [("mlp <1>", "12.5")])
+    found = Outcome([table], {"seeds": [0]}, ["A note."])
+    outcome.write(tmp_path / "peers.json", found, "What peers do.\n\nAt length.\n")
+    page = write_page(tmp_path, ["peers"], ["growth"]).read_text()
+    for text in ("mlp &lt;1&gt;", "12.5", "A note.", "What peers do.", "At length.", "growth"):
+        assert text in page
+
+
+def test_growth_accounts_for_whole_plans(tmp_path):
+    found = growth.main(growth.Options(variants=("decaying", "increasing"), quick=True))
+    decaying, increasing = found.values["runs"]
+    assert decaying["updates"] > increasing["updates"]
+    assert [row["batch_size"] for row in found.values["phases"]] == [16, 16, 48, 128]
+    for row in found.values["runs"]:
+        assert 0 < row["training"] < row["seconds"]
+    outcome.write(tmp_path / "growth.json", found, growth.__doc__)
+    assert (tmp_path / "growth.svg").read_text().count("<svg") == 1
+
+
+def test_scaling_shares_the_work():
+    found = scaling.main(scaling.Options(networks=("mlp",), quick=True))
+    rows = {(row["kind"], row["devices"]): row for row in found.values["rows"]}
+    assert rows["strong", 8]["flops"] < rows["strong", 1]["flops"] / 6  # the optimizer's is not
+    assert rows["weak", 8]["flops"] == pytest.approx(rows["weak", 1]["flops"], rel=0.05)
+    assert [rows["weak", count]["reductions"] for count in (1, 8)] == [0, 1]
+    assert "simulated" in found.notes[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in SUITE if name != "input_memory"])
+def test_each_runs_alone(name, tmp_path):
+    path = tmp_path / f"{name}.json"
+    command = (sys.executable, "-m", f"benchmarks.{name}", "--quick", "--json", str(path))
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=environment_of(1), check=False
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(path.read_text())
+    assert found["tables"]
+    assert found["caption"]
+    assert path.with_suffix(".svg").exists()
