@@ -11,19 +11,20 @@ import numpy as np
 
 from benchmarks.outcome import Ratio
 
+LEAST_WINDOWS, MOST_SECONDS = 3, 60
 Loop = Callable[[int], None]  # does so many and waits for them
 
 
-def take_turns(
-    loops: Mapping[str, Loop], windows: int, seconds: float, by: str | None = None
-) -> dict[str, np.ndarray]:
-    """Seconds of one turn of each loop, (windows,): about `seconds` long for the loop `by`.
+def take_turns(loops: Mapping[str, Loop], windows: int, seconds: float) -> dict[str, np.ndarray]:
+    """Seconds of one of each loop, in each of the windows.
 
-    All do equally many; the first of none always follows the same.
+    All do equally many in a window, the first loop for about `seconds`; none always follows the
+    same. Slow loops get fewer windows.
     """
     names = list(loops)
-    count = calibrated(loops[by or names[0]], seconds)
+    count = calibrated(loops[names[0]], seconds)
     spent = {name: [] for name in names}
+    started = time.perf_counter()
     for window in range(-1, windows):
         for turn in range(len(names)):
             name = names[(window + turn) % len(names)]
@@ -31,6 +32,8 @@ def take_turns(
             loops[name](count)
             if window >= 0:  # the first warms up
                 spent[name].append((time.perf_counter() - begun) / count)
+        if window + 1 >= LEAST_WINDOWS and time.perf_counter() - started > MOST_SECONDS:
+            break
     return {name: np.array(values) for name, values in spent.items()}
 
 
@@ -42,10 +45,10 @@ def ratio(spent: Mapping[str, np.ndarray], fast: str, slow: str) -> Ratio:
 def calibrated(loop: Loop, seconds: float) -> int:
     """How many of a loop take about so long."""
     loop(1)
-    count, elapsed = 1, 0.0
+    count, elapsed = 0.5, 0.0
     while elapsed < seconds / 4:
         count *= 2
         begun = time.perf_counter()
-        loop(count)
+        loop(int(count))
         elapsed = time.perf_counter() - begun
-    return max(2, round(count * seconds / elapsed))
+    return max(1, round(count * seconds / elapsed))

@@ -41,7 +41,7 @@ WORKLOADS = {
         SmallCNN((16, 32, 64), GhostBatchNorm(128)), (28, 28, 1), 10, 60_000, 60_000,
         (32, 128, 640, 3200),
     ),
-    "wrn-16-4": Workload(WideResNet(16, 4), (32, 32, 3), 10, 50_000, 50_000, (32, 128, 640)),
+    "wrn-16-4": Workload(WideResNet(16, 4), (32, 32, 3), 10, 50_000, 50_000, (32, 128)),
     "resnet-50": Workload(ResNet50(), (224, 224, 3), 1000, 1_281_167, 2_048, (64, 128, 256)),
     "inception-resnet-v2": Workload(
         InceptionResNetV2(), (299, 299, 3), 1000, 1_281_167, 1_024, (32, 64)
