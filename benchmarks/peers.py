@@ -59,7 +59,9 @@ class Options(Common):
 def main(options: Options) -> Outcome:
     """Measure."""
     on_cpu = jax.devices()[0].platform == "cpu"
-    networks = options.networks or (("mlp", "cnn", "wrn-16-4") if on_cpu else ("wrn-16-4",))
+    networks = options.networks or (
+        ("mlp", "cnn", "wrn-16-4") if on_cpu else ("wrn-16-4", "resnet-50")
+    )
     if options.quick:
         networks = options.networks or ("mlp", "cnn")
     rows = []
@@ -76,7 +78,9 @@ def main(options: Options) -> Outcome:
     tables = [Table(HEADER, [_cells(row) for row in rows])]
     if accumulated:
         tables.append(Table(ACCUMULATED, [_of_accumulated(row) for row in accumulated]))
-    notes = [] if find_spec("torch") else ["PyTorch is not installed, and is left out."]
+    missing = [module for module in ("torch", "torchvision") if find_spec(module) is None]
+    notes = [f"{' and '.join(missing)} not installed: PyTorch is left out where it needs them."]
+    notes = notes if missing else []
     values = {"rows": rows, "accumulated": accumulated, "seeds": [0], "ratios": ratios}
     return Outcome(tables, values, notes, lambda: _figure(rows))
 
@@ -90,7 +94,7 @@ def measure(name: str, size: int, options: Options) -> list[dict]:
         loops = {
             label: stack.enter_context(apart(make, name, size)) for label, make in makers.items()
         }
-        if find_spec("torch"):
+        if find_spec("torch") and (name != "resnet-50" or find_spec("torchvision")):
             for label, compiled in (("torch", False), ("compiled", True)):
                 loops[label] = stack.enter_context(apart(torch, name, size, compiled))
         return _rows(name, size, loops, options)
