@@ -20,7 +20,8 @@ from typing import Annotated, NamedTuple
 
 import tyro
 
-from benchmarks.outcome import Ratio
+from benchmarks.outcome import Ratio, mistakes_said, program
+from jbatch.errors import Mistake
 from jbatch.files import write_whole
 from jbatch.tables import text_table
 
@@ -70,21 +71,24 @@ def changes(before: Mapping[str, Ratio], now: Mapping[str, Ratio]) -> list[Chang
 
 def main(options: Options) -> int:
     """Compare, or write; the exit code."""
-    found = [json.loads(path.read_text()) for path in options.measured] or measured()
-    now = {name: Ratio(*ratio) for each in found for name, ratio in each.get("ratios", {}).items()}
+    found = [_read(path) for path in options.measured] or measured()
+    now = {name: Ratio(*ratio) for each in found for name, ratio in each["ratios"].items()}
     if options.write:
         values = {"environment": found[0]["environment"], "ratios": now}
         write_whole(options.baselines, json.dumps(values, indent=2) + "\n")
         print(f"{len(now)} ratios are in {options.baselines}")
         return 0
-    baseline = json.loads(options.baselines.read_text())
+    baseline = _read(options.baselines)
+    devices = [each["environment"].get("devices") for each in (baseline, found[0])]
+    if devices[0] != devices[1]:
+        raise Mistake(
+            f"the baseline is of {devices[0]}, and this is {devices[1]}: make one here, by --write "
+            "--baselines FILE"
+        )
     before = {name: Ratio(*ratio) for name, ratio in baseline["ratios"].items()}
     compared = changes(before, now)
     if not compared:
-        print(
-            "benchmarks: no ratio of the baseline was measured: give other files", file=sys.stderr
-        )
-        return 2
+        raise Mistake("no ratio of the baseline was measured: give other files with --from")
     header = ("ratio", "baseline", "now", "noise", "")
     cells = [
         (
@@ -113,6 +117,14 @@ def main(options: Options) -> int:
     return 1 if fell else 0
 
 
+def _read(path: Path) -> dict:
+    try:
+        found = json.loads(path.read_text())
+        return {"environment": found["environment"], "ratios": found.get("ratios", {})}
+    except (OSError, ValueError, KeyError) as error:
+        raise Mistake(f"{path} is no file that a benchmark has written ({error!r})") from error
+
+
 def measured() -> list[dict]:
     """What the benchmarks of `MEASURED` find."""
     found = []
@@ -120,10 +132,13 @@ def measured() -> list[dict]:
         for name, arguments in MEASURED.items():
             path = Path(folder) / f"{name}.json"
             command = (sys.executable, "-m", f"benchmarks.{name}", *arguments, "--json", str(path))
-            subprocess.run(command, check=True)
-            found.append(json.loads(path.read_text()))
+            if subprocess.run(command, check=False).returncode:
+                raise Mistake(f"benchmarks.{name} has failed, as it says above")
+            found.append(_read(path))
     return found
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(Options, description=__doc__, config=(tyro.conf.FlagCreatePairsOff,))))
+    config = (tyro.conf.FlagCreatePairsOff,)
+    with mistakes_said():
+        sys.exit(main(tyro.cli(Options, prog=program(), description=__doc__, config=config)))

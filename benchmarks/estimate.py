@@ -65,7 +65,7 @@ def main(options: Options) -> Outcome:
     rows = []
     for name in networks:
         file, variant, sizes = UPDATES[name]
-        for size in sizes[:1] if options.quick else sizes:
+        for size in sizes[:1] if options.quick or on_cpu else sizes:
             peak = published or (flops, bandwidth)
             rows.append({"network": name, **_row(file, variant, size, dtype, peak, options)})
     notes = [f"measured peaks: {flops / 1e12:.3g} TFLOP/s, {bandwidth / 1e9:.3g} GB/s"]
@@ -112,7 +112,7 @@ def _row(
         state, loss = update(state, hows, *inputs)
         return loss
 
-    measured = peaks.seconds(once, 2 if options.quick else 20)
+    measured = peaks.seconds(once, 1 if options.quick else 5)
     estimated = max(facts.flops / peak[0], facts.accessed / peak[1])
     return {
         "batch": size,

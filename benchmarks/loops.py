@@ -4,7 +4,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable
-from functools import cached_property, partial
+from functools import cached_property
 from itertools import cycle
 
 import jax
@@ -48,13 +48,14 @@ class Loops:
         state, sums = self._state(), compile.zero_sums(self._setup)()
         if self._program.fused:
             [update] = calls
-            once = told(self._setup, [self._how])
+            once, in_flight = told(self._setup, [self._how]), InFlight(feed.most_in_flight)
 
             def loop(count: int) -> None:
                 nonlocal state
                 for _ in range(count):
                     [arguments] = next(updates)
-                    state, _loss = update(state, once, *arguments)
+                    state, loss = update(state, once, *arguments)
+                    in_flight.add(loss)
                 jax.block_until_ready(state)
 
             return loop
@@ -81,12 +82,13 @@ class Loops:
         [layout] = self.layouts
         batches = self._ready_batches(layout)
         update, state = self._on_ready(layout, batches[0]), self._state()
-        batches = cycle(batches)
+        batches, in_flight = cycle(batches), InFlight(self._run.feed.most_in_flight)
 
         def loop(count: int) -> None:
             nonlocal state
             for _ in range(count):
-                state, _loss = update(state, next(batches), self._how)
+                state, loss = update(state, next(batches), self._how)
+                in_flight.add(loss)
             jax.block_until_ready(state)
 
         return loop
@@ -95,9 +97,9 @@ class Loops:
         """Of an update on one device: FLOPs, bytes it needs, all-reduces and the bytes in them; and
         seconds to compile it anew.
         """
-        begun = time.perf_counter()
-        lowered = compile.lowered(self._setup, self.layouts[0], self._program.fused)
-        lowered.compile()
+        fused, begun = self._program.fused, time.perf_counter()
+        for layout in {*self.layouts, *(() if fused else (None,))}:
+            compile.lowered(self._run.setup, layout, fused).compile()
         seconds = time.perf_counter() - begun
         calls = self._calls()
         facts = [facts_of(call.compiled) for call in calls]
@@ -134,12 +136,11 @@ class Loops:
         def update(state, batch, how):
             return step.apply(task, state, step.gather(task, layout, state, batch), *how)
 
-        state = jax.eval_shape(partial(step.init, task), np.uint32(0))
         return parallel.Mapped(
             update,
             self._setup.mesh,
             self._setup.mapping,
-            (state, batch, self._how),
+            (step.state_shapes(task), batch, self._how),
             per_device=(False, True, False),
             per_device_out=(False, False),
             donate=(0,),

@@ -1,10 +1,14 @@
 """What a benchmark has found: printed, and written with all that it takes to find it again."""
 
 import json
+import platform
 import shlex
+import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +20,7 @@ from jbatch.errors import Mistake
 from jbatch.files import write_whole
 from jbatch.report.figures import LOOK, saved
 from jbatch.run_directory import environment
+from jbatch.stop import Stopped
 from jbatch.tables import text_table
 
 
@@ -55,18 +60,54 @@ class Ratio(NamedTuple):
 
 def run(main: Callable[..., Outcome], kind: type[Common], about: str) -> None:
     """Do what the command line asks of a benchmark."""
-    options = tyro.cli(kind, description=about, config=(tyro.conf.FlagCreatePairsOff,))
-    try:
+    config = (tyro.conf.FlagCreatePairsOff,)
+    options = tyro.cli(kind, prog=program(), description=about, config=config)
+    with mistakes_said():
+        if options.json is not None and not options.json.absolute().parent.is_dir():
+            raise Mistake(f"--json is {options.json}: there is no such folder; make it first")
         outcome = main(options)
-    except Mistake as mistake:
-        print(f"benchmarks: {mistake}", file=sys.stderr)
-        sys.exit(2)
     for table in outcome.tables:
         print(text_table(table.header, table.cells) + "\n")
     for note in outcome.notes:
         print(note)
     if options.json is not None:
         write(options.json, outcome, about)
+
+
+def program() -> str:
+    """What a person has typed to run this process."""
+    return f"python -m benchmarks.{Path(sys.argv[0]).stem}"
+
+
+@contextmanager
+def mistakes_said() -> Iterator[None]:
+    """End with one message, where a person's mistake or wish ends it."""
+    try:
+        yield
+    except Mistake as mistake:
+        print(f"benchmarks: {mistake}", file=sys.stderr)
+        sys.exit(2)
+    except (Stopped, KeyboardInterrupt):
+        print("benchmarks: interrupted", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
+
+
+def hardware() -> dict:
+    """The machine, and the versions of all that may have been measured."""
+    versions = {}
+    for name in ("jaxlib", "torch", "torchvision", "tensorflow"):
+        with suppress(PackageNotFoundError):
+            versions[name] = version(name)
+    return {"processor": processor(), **environment(), **versions}
+
+
+def processor() -> str:
+    """The CPU's own name, on Linux."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 def write(path: Path, outcome: Outcome, about: str) -> None:
@@ -78,10 +119,8 @@ def write(path: Path, outcome: Outcome, about: str) -> None:
             path.with_suffix(".svg").write_bytes(saved(figure, "svg"))
     found = {
         "about": about.strip(),
-        "command": shlex.join(
-            ("python", "-m", f"benchmarks.{Path(sys.argv[0]).stem}", *sys.argv[1:])
-        ),
-        "environment": environment(),
+        "command": f"{program()} {shlex.join(sys.argv[1:])}",
+        "environment": hardware(),
         "tables": [table._asdict() for table in outcome.tables],
         "notes": list(outcome.notes),
         "caption": caption,

@@ -20,10 +20,12 @@ from benchmarks.turns import Loop
 class MLP(nnx.Module):
     """Fully connected layers with ReLU."""
 
-    def __init__(self, features: int, hidden: tuple[int, ...], classes: int, rngs: nnx.Rngs):
+    def __init__(self, features: int, hidden: tuple[int, ...], classes: int, dtype, rngs: nnx.Rngs):
         widths = (features, *hidden)
-        self.hidden = nnx.List(nnx.Linear(a, b, rngs=rngs) for a, b in itertools.pairwise(widths))
-        self.head = nnx.Linear(widths[-1], classes, rngs=rngs)
+        self.hidden = nnx.List(
+            nnx.Linear(a, b, dtype=dtype, rngs=rngs) for a, b in itertools.pairwise(widths)
+        )
+        self.head = nnx.Linear(widths[-1], classes, dtype=dtype, rngs=rngs)
 
     def __call__(self, x):
         """Of images (B, H, W, C)."""
@@ -36,15 +38,19 @@ class MLP(nnx.Module):
 class SmallCNN(nnx.Module):
     """Convolutions that each halve the image, with norm and ReLU."""
 
-    def __init__(self, channels: int, widths: tuple[int, ...], pixels: int, classes: int, rngs):
+    def __init__(
+        self, channels: int, widths: tuple[int, ...], pixels: int, classes: int, dtype, rngs
+    ):
         self.convolutions = nnx.List()
         self.norms = nnx.List()
         for width in widths:
-            conv = nnx.Conv(channels, width, (3, 3), 2, padding=1, use_bias=False, rngs=rngs)
+            conv = nnx.Conv(
+                channels, width, (3, 3), 2, padding=1, use_bias=False, dtype=dtype, rngs=rngs
+            )
             self.convolutions.append(conv)
-            self.norms.append(nnx.BatchNorm(width, rngs=rngs))
+            self.norms.append(nnx.BatchNorm(width, dtype=dtype, rngs=rngs))
             channels, pixels = width, -(-pixels // 2)
-        self.head = nnx.Linear(channels * pixels**2, classes, rngs=rngs)
+        self.head = nnx.Linear(channels * pixels**2, classes, dtype=dtype, rngs=rngs)
 
     def __call__(self, x):
         """Of images (B, H, W, C)."""
@@ -56,14 +62,13 @@ class SmallCNN(nnx.Module):
 class Block(nnx.Module):
     """Of a wide residual network, norm first."""
 
-    def __init__(self, fan_in: int, fan_out: int, stride: int, rngs: nnx.Rngs):
+    def __init__(self, fan_in: int, fan_out: int, stride: int, dtype, rngs: nnx.Rngs):
         def conv(channels: int, size: int, stride: int) -> nnx.Conv:
-            pad = size // 2
-            return nnx.Conv(
-                channels, fan_out, (size, size), stride, padding=pad, use_bias=False, rngs=rngs
-            )
+            how = {"padding": size // 2, "use_bias": False, "dtype": dtype, "rngs": rngs}
+            return nnx.Conv(channels, fan_out, (size, size), stride, **how)
 
-        self.norm1, self.norm2 = nnx.BatchNorm(fan_in, rngs=rngs), nnx.BatchNorm(fan_out, rngs=rngs)
+        self.norm1 = nnx.BatchNorm(fan_in, dtype=dtype, rngs=rngs)
+        self.norm2 = nnx.BatchNorm(fan_out, dtype=dtype, rngs=rngs)
         self.conv1, self.conv2 = conv(fan_in, 3, stride), conv(fan_out, 3, 1)
         self.shortcut = conv(fan_in, 1, stride) if (stride, fan_in) != (1, fan_out) else None
 
@@ -77,19 +82,13 @@ class Block(nnx.Module):
 class WideResNet(nnx.Module):
     """16-4."""
 
-    def __init__(self, classes: int, rngs: nnx.Rngs):
-        self.stem = nnx.Conv(3, 16, (3, 3), padding=1, use_bias=False, rngs=rngs)
-        shapes = [
-            (16, 64, 1),
-            (64, 64, 1),
-            (64, 128, 2),
-            (128, 128, 1),
-            (128, 256, 2),
-            (256, 256, 1),
-        ]
-        self.blocks = nnx.List(Block(*shape, rngs) for shape in shapes)
-        self.norm = nnx.BatchNorm(256, rngs=rngs)
-        self.head = nnx.Linear(256, classes, rngs=rngs)
+    def __init__(self, classes: int, dtype, rngs: nnx.Rngs):
+        self.stem = nnx.Conv(3, 16, (3, 3), padding=1, use_bias=False, dtype=dtype, rngs=rngs)
+        shapes = ((16, 64, 1), (64, 64, 1), (64, 128, 2))
+        shapes += ((128, 128, 1), (128, 256, 2), (256, 256, 1))
+        self.blocks = nnx.List(Block(*shape, dtype, rngs) for shape in shapes)
+        self.norm = nnx.BatchNorm(256, dtype=dtype, rngs=rngs)
+        self.head = nnx.Linear(256, classes, dtype=dtype, rngs=rngs)
 
     def __call__(self, x):
         """Of images (B, H, W, C)."""
@@ -99,22 +98,22 @@ class WideResNet(nnx.Module):
         return self.head(nnx.relu(self.norm(x)).mean((1, 2)))
 
 
-def network(name: str) -> nnx.Module:
-    """One of `benchmarks.workloads`."""
+def network(name: str, dtype) -> nnx.Module:
+    """One of `benchmarks.workloads`, that computes in `dtype`."""
     rngs = nnx.Rngs(0)
     match name:
         case "mlp":
-            return MLP(784, (512, 512), 10, rngs)
+            return MLP(784, (512, 512), 10, dtype, rngs)
         case "cnn":
-            return SmallCNN(1, (16, 32, 64), 28, 10, rngs)
+            return SmallCNN(1, (16, 32, 64), 28, 10, dtype, rngs)
         case "wrn-16-4":
-            return WideResNet(10, rngs)
+            return WideResNet(10, dtype, rngs)
 
 
-def loop(name: str, images: np.ndarray, labels: np.ndarray, size: int, every: int = 1) -> Loop:
+def loop(name: str, images: np.ndarray, labels: np.ndarray, size: int, every: int, dtype) -> Loop:
     """Takes so many updates of `size`, each in `every` batches, and waits for them."""
     images = standardized(images)
-    model = network(name)
+    model = network(name, dtype)
     model.train()
     transformation = optax.chain(optax.add_decayed_weights(5e-4), optax.sgd(1e-3, momentum=0.9))
     if every > 1:

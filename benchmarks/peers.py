@@ -9,11 +9,13 @@ peer as its own best users write it:
     MultiSteps    for batches of several micro-batches: optax.MultiSteps in the flax loop
 
 jbatch takes its own choice of micro-batch and updates a call. The peers' batch norm is over their
-whole batch, ours over ghost batches of 128. PyTorch is measured where it is installed.
+whole batch, ours over ghost batches of 128; they decay all parameters, we leave out norms and
+biases. On accelerators all compute in bfloat16. PyTorch is measured where it is installed.
 
     python -m benchmarks.peers --json peers.json
 """
 
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -23,11 +25,12 @@ from pathlib import Path
 from typing import Literal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
 from benchmarks import peer_flax
-from benchmarks.apart import apart
+from benchmarks.apart import Failed, apart
 from benchmarks.loops import Loops
 from benchmarks.outcome import Common, Outcome, Table, run
 from benchmarks.turns import Loop, ratio, take_turns
@@ -78,9 +81,10 @@ def main(options: Options) -> Outcome:
     tables = [Table(HEADER, [_cells(row) for row in rows])]
     if accumulated:
         tables.append(Table(ACCUMULATED, [_of_accumulated(row) for row in accumulated]))
-    missing = [module for module in ("torch", "torchvision") if find_spec(module) is None]
-    notes = [f"{' and '.join(missing)} not installed: PyTorch is left out where it needs them."]
-    notes = notes if missing else []
+    modules = ("torch", "torchvision") if "resnet-50" in networks else ("torch",)
+    missing = [module for module in modules if find_spec(module) is None]
+    needed = "is not installed, and PyTorch left out: pip install 'jbatch[peers]'"
+    notes = [f"{' and '.join(missing)} {needed}"] if missing else []
     values = {"rows": rows, "accumulated": accumulated, "seeds": [0], "ratios": ratios}
     return Outcome(tables, values, notes, lambda: _figure(rows))
 
@@ -96,7 +100,13 @@ def measure(name: str, size: int, options: Options) -> list[dict]:
         }
         if find_spec("torch") and (name != "resnet-50" or find_spec("torchvision")):
             for label, compiled in (("torch", False), ("compiled", True)):
-                loops[label] = stack.enter_context(apart(torch, name, size, compiled))
+                try:
+                    loop = stack.enter_context(apart(torch, name, size, compiled))
+                    loop(1)  # where torch.compile shows whether it can
+                except Failed as failed:
+                    print(f"{label} is left out for {name}: {failed}", file=sys.stderr)
+                else:
+                    loops[label] = loop
         return _rows(name, size, loops, options)
 
 
@@ -134,7 +144,8 @@ def ours(name: str, size: int, micro_batch: int | None = None) -> Iterator[Loop]
 def flax(name: str, size: int, every: int = 1) -> Iterator[Loop]:
     """The loop of flax's examples; with `every`, `optax.MultiSteps` over so many batches."""
     data = data_of(WORKLOADS[name])
-    yield peer_flax.loop(name, data.train_images, data.train_labels, size, every)
+    dtype = jnp.float32 if jax.devices()[0].platform == "cpu" else jnp.bfloat16
+    yield peer_flax.loop(name, data.train_images, data.train_labels, size, every, dtype)
 
 
 @contextmanager

@@ -24,8 +24,9 @@ def take_turns(loops: Mapping[str, Loop], windows: int, seconds: float) -> dict[
     names = list(loops)
     count = calibrated(loops[names[0]], seconds)
     spent = {name: [] for name in names}
-    started = time.perf_counter()
     for window in range(-1, windows):
+        if window == 0:
+            started = time.perf_counter()
         for turn in range(len(names)):
             name = names[(window + turn) % len(names)]
             begun = time.perf_counter()

@@ -72,7 +72,9 @@ def main(options: Options) -> Outcome:
             rows.append(row | measure(experiment, workload.epoch, options))
             print(f"{name}, batch {size:,}: trainer/bare {rows[-1]['ratio'][0]:.3f}", flush=True)
     ratios = {
-        f"trainer/bare, {row['network']}, batch {row['batch_size']}": row["ratio"] for row in rows
+        f"trainer/bare, {row['network']}, batch {row['batch_size']}, {row['dtype']}, "
+        f"{row['mapping']}": row["ratio"]
+        for row in rows
     }
     return Outcome(
         [

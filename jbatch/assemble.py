@@ -66,11 +66,11 @@ def paper_setup(experiment: Experiment, plan: Plan, devices: int | Sequence[jax.
     if experiment.model is None or experiment.data is None:
         raise Mistake("this experiment has no model or no data yet: give both in its file")
     inputs, classes = on_paper(experiment, plan.num_examples)
+    task = _task(experiment, plan, inputs, classes)
     if isinstance(devices, int):
-        mesh = AbstractMesh((devices,), (AXIS,))
-    else:
-        mesh = parallel.make_mesh(devices)
-    return Setup(_task(experiment, plan, inputs, classes), inputs, mesh, "shard_map")
+        return Setup(task, inputs, AbstractMesh((devices,), (AXIS,)), "shard_map")
+    most = updates_per_call(experiment.updates_per_call, task, inputs, devices[0].platform)
+    return Setup(task, inputs, parallel.make_mesh(devices), "shard_map", most)
 
 
 def _task(experiment: Experiment, plan: Plan, inputs: Inputs, num_classes: int) -> Task:

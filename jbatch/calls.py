@@ -5,10 +5,7 @@ convolutions in a loop to naive ones, many times slower; on GPUs the host drives
 same.
 """
 
-from functools import partial
-
 import jax
-import numpy as np
 
 from jbatch import step
 from jbatch.data.inputs import Inputs
@@ -35,5 +32,4 @@ def updates_per_call(given: int | None, task: Task, inputs: Inputs, platform: st
 
 def _convolutional(task: Task) -> bool:
     """Whether a network has convolutions: their kernels have two axes more than a matrix."""
-    state = jax.eval_shape(partial(step.init, task), jax.ShapeDtypeStruct((), np.uint32))
-    return any(leaf.ndim == 4 for leaf in jax.tree.leaves(state.params))
+    return any(leaf.ndim == 4 for leaf in jax.tree.leaves(step.state_shapes(task).params))

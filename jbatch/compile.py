@@ -227,12 +227,12 @@ def digest(setup: Setup, passes: Mapping[int, Passes]) -> str:
 
 
 def _mapped_update(setup: Setup, layout: Layout) -> Mapped:
-    told = jax.ShapeDtypeStruct((setup.updates_per_call, 3), np.float32)
+    hows = jax.ShapeDtypeStruct((setup.updates_per_call, 3), np.float32)
     return Mapped(
         partial(_updates, setup, layout),
         setup.mesh,
         setup.mapping,
-        (_state(setup), told, *setup.inputs.shapes(layout)),
+        (_state(setup), hows, *setup.inputs.shapes(layout)),
         per_device=(False, False, *setup.inputs.per_device),
         per_device_out=(False, False),
         donate=(0,),
@@ -280,7 +280,7 @@ _HOW = jax.ShapeDtypeStruct((3,), np.float32)
 
 
 def _state(setup: Setup) -> State:
-    return jax.eval_shape(partial(step.init, setup.task), jax.ShapeDtypeStruct((), np.uint32))
+    return step.state_shapes(setup.task)
 
 
 def _sums(setup: Setup) -> Sums:

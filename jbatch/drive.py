@@ -14,17 +14,24 @@ from jbatch.step import State
 
 
 class InFlight:
-    """Waits, at each call, for the one `most` back."""
+    """Waits, at each call, until no more than `most` passes are under way."""
 
     def __init__(self, most: int):
         self._most = most
-        self._results: deque[jax.Array] = deque()
+        self._waiting = 0
+        self._calls: deque[tuple[jax.Array, int]] = deque()
 
-    def add(self, result: jax.Array) -> None:
-        """Count a call in by one of its results, which no later call may take as donated."""
-        self._results.append(result)
-        if len(self._results) > self._most:
-            self._results.popleft().block_until_ready()
+    def add(self, result: jax.Array, passes: int = 1) -> None:
+        """Count a call in by one of its results, which no later call may take as donated.
+
+        The one before it may always wait, however many passes it has.
+        """
+        self._calls.append((result, passes))
+        self._waiting += passes
+        while self._waiting > self._most and len(self._calls) > 2:
+            result, passes = self._calls.popleft()
+            self._waiting -= passes
+            result.block_until_ready()
 
 
 class Driver:
@@ -32,7 +39,7 @@ class Driver:
 
     def __init__(self, setup: Setup, ahead: Ahead, feed: Feed):
         self._setup, self._ahead, self._feed = setup, ahead, feed
-        self._in_flight = InFlight(max(2, feed.most_in_flight // setup.updates_per_call))
+        self._in_flight = InFlight(feed.most_in_flight)
         self._batch_size, self._program = None, None
         self._sums = None
 
@@ -55,7 +62,7 @@ class Driver:
             self._batch_size, self._program = row.batch_size, self._ahead.program(row.batch_size)
         group, passes, apply = self._program
         hows = [how(each.learning_rate, row.batch_size, row.batch_size // group) for each in rows]
-        if apply is None:
+        if self._program.fused:
             [(layout, update)] = passes
             arguments = self._feed.arguments(row.position, layout)
             state, loss = update(state, told(self._setup, hows), *arguments)
@@ -69,5 +76,5 @@ class Driver:
                 self._in_flight.add(gathered)
                 position += layout.size
             state, self._sums, loss = apply(state, self._sums, hows[0])
-        self._in_flight.add(loss)
+        self._in_flight.add(loss, len(rows))
         return state

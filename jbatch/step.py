@@ -7,7 +7,7 @@ that the result does not depend on how the update is split.
 """
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -71,6 +71,11 @@ def init(task: Task, seed: jax.Array) -> State:
     with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes
         optimizer = task.optimizer.transformation(0.0, task.momentum).init(params)
     return State(params, stats, optimizer, no_totals())
+
+
+def state_shapes(task: Task) -> State:
+    """Shapes and dtypes of the state."""
+    return jax.eval_shape(partial(init, task), jax.ShapeDtypeStruct((), np.uint32))
 
 
 def no_totals() -> Totals:

@@ -4,7 +4,7 @@ import errno
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -79,10 +79,8 @@ def fit(
             label=label,
             accept_plan_change=accept_plan_change,
         ) as run,
-        closing(Profile(directory / "profile")) as traces,
+        _profiled(run, directory) if profile and cluster.first() else nullcontext(),
     ):
-        if profile and cluster.first():
-            run.profile = traces
         run_until(run, last)
         _attempt(run, run.checkpoints.wait)
         if run.unsaved:
@@ -98,6 +96,12 @@ def fit(
                 "on, on as many devices as you like"
             )
     return run
+
+
+@contextmanager
+def _profiled(run: Run, directory: Path) -> Iterator[None]:
+    with closing(Profile(directory / "profile", run.progress.say)) as run.profile:
+        yield
 
 
 def _last_update(experiment: Experiment, until_phase: int | None) -> int:
@@ -149,7 +153,8 @@ def run_until(run: Run, last: int) -> None:
             if not run.ahead.ready(row.batch_size):
                 _compile(run, row.batch_size)
         rows = run.next_rows(last)
-        if run.profile is not None and run.profile.due(phase):
+        calls = -(-run.plan.phases[phase].updates // run.driver.most(row.batch_size))
+        if run.profile is not None and run.profile.due(phase, calls):
             with _paused(run, "profiling"):
                 run.profile.turn()
         # 4. Update, once or as often as one call may. Nothing may come back to the host unasked.

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from benchmarks import check, growth, outcome, scaling, turns
 from benchmarks.__main__ import SUITE, write_page
-from benchmarks.apart import apart
+from benchmarks.apart import Failed, apart
 from benchmarks.loops import Loops
 from benchmarks.outcome import Outcome, Ratio, Table
 from benchmarks.workloads import WORKLOADS, data_of, experiment_of
@@ -56,9 +56,20 @@ def test_a_loop_in_a_process_of_its_own_does_what_it_is_told_and_says_what_fails
         loop(3)
         assert path.read_text() == "3\n"  # and has waited for it
         loop(4)
-        with pytest.raises(RuntimeError, match="ValueError: thirteen"):
+        with pytest.raises(Failed, match="ValueError: thirteen"):
             loop(13)
     assert path.read_text() == "3\n4\n"
+
+
+@contextmanager
+def unmakeable(what):
+    raise ValueError(what)
+    yield
+
+
+def test_a_loop_that_cannot_be_made_says_so_at_once():
+    with pytest.raises(Failed, match="ValueError: no compiler"), apart(unmakeable, "no compiler"):
+        raise AssertionError("it was made")
 
 
 ratios = st.tuples(st.floats(0.1, 10), st.floats(0, 0.5), st.floats(0, 0.5)).map(
@@ -127,6 +138,7 @@ def test_a_page_holds_what_was_found(tmp_path):
         assert text in page
 
 
+@pytest.mark.slow
 def test_growth_accounts_for_whole_plans(tmp_path):
     found = growth.main(growth.Options(variants=("decaying", "increasing"), quick=True))
     decaying, increasing = found.values["runs"]
@@ -138,6 +150,7 @@ def test_growth_accounts_for_whole_plans(tmp_path):
     assert (tmp_path / "growth.svg").read_text().count("<svg") == 1
 
 
+@pytest.mark.slow
 def test_scaling_shares_the_work():
     found = scaling.main(scaling.Options(networks=("mlp",), quick=True))
     rows = {(row["kind"], row["devices"]): row for row in found.values["rows"]}
