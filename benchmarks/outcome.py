@@ -74,6 +74,11 @@ def run(main: Callable[..., Outcome], kind: type[Common], about: str) -> None:
         write(options.json, outcome, about)
 
 
+def short(number: float) -> str:
+    """Three digits, or all before the point."""
+    return f"{number:,.0f}" if abs(number) >= 100 else f"{number:.3g}"
+
+
 def program() -> str:
     """What a person has typed to run this process."""
     return f"python -m benchmarks.{Path(sys.argv[0]).stem}"

@@ -27,7 +27,7 @@ from matplotlib.figure import Figure
 
 from benchmarks import peaks
 from benchmarks.loops import Loops
-from benchmarks.outcome import Common, Outcome, Table, run
+from benchmarks.outcome import Common, Outcome, Table, run, short
 from benchmarks.turns import ratio, take_turns
 from benchmarks.workloads import FOR_CPUS, WORKLOADS, data_of, experiment_of
 from jbatch.experiment import Dtype
@@ -131,8 +131,8 @@ def _speeds(row: dict) -> tuple[str, ...]:
         *_name(row),
         f"{1 / seconds:,.1f}",
         f"{row['examples_per_second']:,.0f}",
-        f"{1e3 * seconds:,.3g}",
-        f"{row['epoch_seconds']:,.3g}",
+        short(1e3 * seconds),
+        short(row["epoch_seconds"]),
         f"{row['ratio'].median:.3f}",
         f"{row['ratio'].low:.3f}–{row['ratio'].high:.3f}",
         f"{prebuilt.median:.2f}" if prebuilt else "",
@@ -144,7 +144,7 @@ def _costs(row: dict) -> tuple[str, ...]:
     return (
         *_name(row),
         f"{row['micro_batch']:,}",
-        f"{row['flops'] / 1e9:,.3g}" if known else "",
+        short(row["flops"] / 1e9) if known else "",
         f"{row['utilization']:.0%}" if known else "",
         readable(row["memory"]),
         f"{row['compile_seconds']:.1f}",
