@@ -222,6 +222,8 @@ def _in_short(error: Exception) -> str:
     """What an error says, of Orbax's and tensorstore's nested ones the innermost."""
     while error.__cause__ is not None:
         error = error.__cause__
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
     first = (str(error).strip() or type(error).__name__).split(" [")[0].splitlines()[0]
     return first.rpartition(": ")[2] if re.match("[A-Z_]+: ", first) else first[:300]
 

@@ -34,8 +34,8 @@ def replace_call(owner, name, number, other):
     setattr(owner, name, wrapped)
 
 
-def dispatched(update, driver, state, row):
-    update(driver, state, row)
+def dispatched(update, driver, state, rows):
+    update(driver, state, rows)
     die()
 
 
@@ -64,7 +64,7 @@ def half_a_line(write, log, line):
 
 match os.environ.get("DIE"):
     case "update":
-        replace_call(Driver, "update", 51, dispatched)
+        replace_call(Driver, "update", 5, dispatched)
     case "save":
         replace_call(Checkpoints, "save", 2, begun)
     case "notice":
