@@ -41,6 +41,8 @@ class Options:
 
 def main(options: Options) -> int:
     """The exit code: 0, or 1 if one of them failed."""
+    if not options.only:
+        raise Mistake(f"--only names none: give some of {', '.join(SUITE)}")
     try:
         options.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

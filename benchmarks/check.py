@@ -2,7 +2,8 @@
 
 Ratios compare loops that took turns on the same machine, so that they hold from one machine to the
 next better than any time does; still, a baseline is best made on a machine of the same kind. What
-fell by more than the noise of both is named, and the exit code is 1.
+fell by more than the noise of both is named, and the exit code is 1. On a busy machine it says
+little.
 
     python -m benchmarks.check                          measures, and compares with baselines.json
     python -m benchmarks.check --from bench/*.json      compares what was measured before
@@ -72,7 +73,9 @@ def changes(before: Mapping[str, Ratio], now: Mapping[str, Ratio]) -> list[Chang
 def main(options: Options) -> int:
     """Compare, or write; the exit code."""
     found = [_read(path) for path in options.measured] or measured()
-    now = {name: Ratio(*ratio) for each in found for name, ratio in each["ratios"].items()}
+    now = {name: ratio for each in found for name, ratio in each["ratios"].items()}
+    if not now:
+        raise Mistake("none of these files has a ratio: give those of updates_per_second or peers")
     if options.write:
         values = {"environment": found[0]["environment"], "ratios": now}
         write_whole(options.baselines, json.dumps(values, indent=2) + "\n")
@@ -85,7 +88,7 @@ def main(options: Options) -> int:
             f"the baseline is of {devices[0]}, and this is {devices[1]}: make one here, by --write "
             "--baselines FILE"
         )
-    before = {name: Ratio(*ratio) for name, ratio in baseline["ratios"].items()}
+    before = baseline["ratios"]
     compared = changes(before, now)
     if not compared:
         raise Mistake("no ratio of the baseline was measured: give other files with --from")
@@ -102,9 +105,8 @@ def main(options: Options) -> int:
     ]
     print(text_table(header, cells))
     fell = [each.name for each in compared if each.fell]
-    missing = sorted(before.keys() - now.keys())
-    if missing:
-        print(f"\nnot measured: {'; '.join(missing)}")
+    if missing := len(before.keys() - now.keys()):
+        print(f"\nnot measured: {missing} others of the baseline")
     other = [
         f"{name} was {baseline['environment'][name]} and is {value}"
         for name, value in found[0]["environment"].items()
@@ -120,9 +122,15 @@ def main(options: Options) -> int:
 def _read(path: Path) -> dict:
     try:
         found = json.loads(path.read_text())
-        return {"environment": found["environment"], "ratios": found.get("ratios", {})}
-    except (OSError, ValueError, KeyError) as error:
-        raise Mistake(f"{path} is no file that a benchmark has written ({error!r})") from error
+        ratios = {name: Ratio(*map(float, of)) for name, of in found.get("ratios", {}).items()}
+        known = dict(found["environment"])
+    except OSError as error:
+        raise Mistake(f"{path} cannot be read: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise Mistake(f"{path} is no file that a benchmark has written") from error
+    if found.get("quick"):
+        raise Mistake(f"{path} is of a --quick run, which says nothing of speed: run it without")
+    return {"environment": known, "ratios": ratios}
 
 
 def measured() -> list[dict]:

@@ -48,7 +48,9 @@ class Options(Common):
 def main(options: Options) -> Outcome:
     """Train them all."""
     runs, phases = [], []
-    epochs = 32 if options.quick else options.epochs
+    epochs = options.epochs or (32 if options.quick else None)
+    if not options.variants:
+        raise Mistake("--variants names none: give one at least")
     for name in options.variants:
         check_phases(_experiment(options.file, name, epochs))
     for name in options.variants:
@@ -150,7 +152,7 @@ def _of_run(row: dict, first: dict) -> tuple[str, ...]:
         row["variant"],
         f"{row['updates']:,}",
         f"{row['seconds']:.1f}",
-        f"{row['training']:.1f}",
+        f"{row['training']:.2f}",
         f"{first['training'] / row['training']:.2f}",
         *(f"{seconds:.1f}" for seconds in spent),
         f"{row['accuracy']:.2%}",

@@ -71,7 +71,7 @@ def run(main: Callable[..., Outcome], kind: type[Common], about: str) -> None:
     for note in outcome.notes:
         print(note)
     if options.json is not None:
-        write(options.json, outcome, about)
+        write(options.json, outcome, about, quick=options.quick)
 
 
 def short(number: float) -> str:
@@ -115,7 +115,7 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def write(path: Path, outcome: Outcome, about: str) -> None:
+def write(path: Path, outcome: Outcome, about: str, *, quick: bool = False) -> None:
     """The outcome as JSON, and its figure beside it."""
     caption = ""
     if outcome.figure is not None:
@@ -125,6 +125,7 @@ def write(path: Path, outcome: Outcome, about: str) -> None:
     found = {
         "about": about.strip(),
         "command": f"{program()} {shlex.join(sys.argv[1:])}",
+        "quick": quick,
         "environment": hardware(),
         "tables": [table._asdict() for table in outcome.tables],
         "notes": list(outcome.notes),

@@ -36,6 +36,7 @@ from benchmarks.outcome import Common, Outcome, Table, run
 from benchmarks.turns import Loop, ratio, take_turns
 from benchmarks.workloads import WORKLOADS, data_of, experiment_of
 from jbatch.data.augment import Augment
+from jbatch.errors import whole
 from jbatch.machine import usable_cores
 from jbatch.opening import open_run
 from jbatch.report.figures import STYLES
@@ -61,6 +62,7 @@ class Options(Common):
 
 def main(options: Options) -> Outcome:
     """Measure."""
+    whole("--windows", options.windows)
     on_cpu = jax.devices()[0].platform == "cpu"
     networks = options.networks or (
         ("mlp", "cnn", "wrn-16-4") if on_cpu else ("wrn-16-4", "resnet-50")

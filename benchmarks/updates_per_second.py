@@ -30,6 +30,7 @@ from benchmarks.loops import Loops
 from benchmarks.outcome import Common, Outcome, Table, run, short
 from benchmarks.turns import ratio, take_turns
 from benchmarks.workloads import FOR_CPUS, WORKLOADS, data_of, experiment_of
+from jbatch.errors import whole
 from jbatch.experiment import Dtype
 from jbatch.memory import readable
 from jbatch.opening import open_run
@@ -56,6 +57,7 @@ class Options(Common):
 
 def main(options: Options) -> Outcome:
     """Measure."""
+    whole("--windows", options.windows)
     on_cpu = jax.devices()[0].platform == "cpu"
     networks = options.networks or (FOR_CPUS if on_cpu else tuple(WORKLOADS))
     dtypes = options.dtypes or (("float32",) if on_cpu else ("bfloat16",))

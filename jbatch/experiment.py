@@ -89,8 +89,9 @@ class Experiment:
     """Most examples a device puts through one forward and backward pass; None to have it chosen:
     the largest that fits its memory, on CPUs the fastest."""
     updates_per_call: int | None = None
-    """Most updates that one call of the compiled step takes, of data that fits the devices and
-    batches of one pass; None for 16 on TPUs, and on CPUs where the network has no convolutions."""
+    """Most updates that one call of the compiled step takes; more save the host's time between
+    them. Only where data live on the devices and a batch is one pass; otherwise it is one. None for
+    16 on TPUs and, where the network has no convolutions, on CPUs; for 1 elsewhere."""
     device_memory: float | None = field(default=None, compare=False)  # of where it runs
     """GiB of a device's memory that training may use; None for what it says it has."""
     mapping: Mapping = "shard_map"

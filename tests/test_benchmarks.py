@@ -20,6 +20,7 @@ from benchmarks.loops import Loops
 from benchmarks.outcome import Outcome, Ratio, Table
 from benchmarks.workloads import WORKLOADS, data_of, experiment_of
 from commands import environment_of
+from jbatch.errors import Mistake
 from jbatch.opening import open_run
 
 ROOT = Path(check.__file__).parent.parent
@@ -100,6 +101,24 @@ def test_check_names_what_fell(tmp_path, capsys):
     said = capsys.readouterr().out
     assert "1 of 2 fell by more than their noise: a\n" in said
     assert "the baseline was made elsewhere: cores was 2 and is 4" in said
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[1, 2]", "is no file that a benchmark has written"),
+        ('{"environment": {}, "ratios": {"a": 1}}', "is no file that a benchmark has written"),
+        ('{"environment": {}, "ratios": {}}', "none of these files has a ratio"),
+        ('{"environment": {}, "ratios": {}, "quick": true}', "is of a --quick run"),
+    ],
+)
+def test_check_refuses_what_it_cannot_compare(tmp_path, text, said):
+    path = tmp_path / "found.json"
+    path.write_text(text)
+    for write in (False, True):
+        with pytest.raises(Mistake, match=said):
+            check.main(check.Options((path,), tmp_path / "baselines.json", write=write))
+    assert not (tmp_path / "baselines.json").exists()
 
 
 def test_the_committed_baselines_can_be_read():
