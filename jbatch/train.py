@@ -153,10 +153,8 @@ def run_until(run: Run, last: int) -> None:
             if not run.ahead.ready(row.batch_size):
                 _compile(run, row.batch_size)
         rows = run.next_rows(last)
-        calls = -(-run.plan.phases[phase].updates // run.driver.most(row.batch_size))
-        if run.profile is not None and run.profile.due(phase, calls):
-            with _paused(run, "profiling"):
-                run.profile.turn()
+        if run.profile is not None:
+            _profile(run, phase)
         # 4. Update, once or as often as one call may. Nothing may come back to the host unasked.
         named = {"phase": phase, "batch_size": row.batch_size, "updates": len(rows)}
         with (
@@ -182,6 +180,15 @@ def _compile(run: Run, batch_size: int) -> None:
     waited = run.ledger.seconds["compilation"] - before
     if run.driver.begun and waited >= 0.05:
         run.progress.say(f"batch {batch_size:,} begins after {waited:.1f} s of compiling")
+
+
+def _profile(run: Run, phase: int) -> None:
+    """Begin or end a trace, where the next call asks for it."""
+    planned = run.plan.phases[phase]
+    calls = -(-planned.updates // run.driver.most(planned.batch_size))
+    if run.profile.due(phase, calls):
+        with _paused(run, "profiling"):
+            run.profile.turn()
 
 
 def _evaluate(run: Run) -> None:
