@@ -3,14 +3,15 @@
 docs/theory.md derives the rule and says where it stops to hold.
 """
 
-import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
 
 import numpy as np
 
 from jbatch import schedule as schedules
 from jbatch.errors import Mistake, positive, share, whole
-from jbatch.plan import Plan
+from jbatch.plan import Plan, last_position
 from jbatch.sizes import allowed_sizes
 
 # 0.02/0.1 must count as 1/5, also in float32.
@@ -31,6 +32,8 @@ def couple(
     momentum: float = 0.0,
     scaling: float = 1.0,
     growth: float = 1.0,
+    base_batch_size: int | None = None,
+    adapt_regime: bool = False,
 ) -> Plan:
     """Turn a learning-rate schedule into a plan that grows the batch where the rate would decay.
 
@@ -39,6 +42,7 @@ def couple(
         B(e) = largest allowed size ≤ B0 · s(e)^(−q)
         ε(e) = schedule(e) · (B(e)/B0)^p
 
+    A schedule that is written for batches of `base_batch_size` has that in place of B0 in ε(e).
     Looked up at each update's first example; the batch never shrinks, and an epoch ends with its
     last whole batch. With p = 1 and q = 1 this is the "increasing batch size" of Smith et al.
     (arXiv 1711.00489), with `max_batch_size` at B0 the "decaying learning rate", in between the
@@ -59,8 +63,12 @@ def couple(
         batch_multiple: sizes are the multiples of this from B0 on.
         ramp: epoch → size by hand, from epoch 0 on; the rate follows by the same ε(e).
         momentum: m, of the optimizer (β1 for Adam), in [0, 1).
-        scaling: p, the scaling rule, in (0, 1].
+        scaling: p, the scaling rule, in [0, 1]; 0 leaves the rate as the schedule has it.
         growth: q, how much of the decay becomes growth, in [0, 1/p]; 0 decays the rate only.
+        base_batch_size: that the schedule is written for; None for B0.
+        adapt_regime: keep the base's number of updates and not of epochs: num_epochs and every
+            boundary of the schedule or the ramp count B0/base_batch_size times (Hoffer et al.,
+            arXiv 1705.08741, section 4.2).
 
     Returns:
         The plan of every update.
@@ -86,13 +94,20 @@ def couple(
             f"give at most {num_examples:,}"
         )
     share("momentum", momentum)
-    if not 0 < scaling <= 1:
-        raise Mistake(f"scaling is {scaling}: give 1 (linear) or 0.5 (square root)")
-    if not 0 <= growth <= 1 / scaling:
+    if not 0 <= scaling <= 1:
+        raise Mistake(f"scaling is {scaling}: give 1 (linear), 0.5 (square root) or 0 (none)")
+    if not 0 <= growth <= (1 / scaling if scaling else sys.float_info.max):
+        most = f" to 1/scaling = {1 / scaling:g}" if scaling else ""
         raise Mistake(
-            f"growth is {growth}, outside 0 to 1/scaling = {1 / scaling:g}: beyond it the rate "
-            "would rise while the schedule decays"
+            f"growth is {growth}, outside 0{most}: beyond it the rate would rise while the "
+            "schedule decays"
         )
+    base = batch_size if base_batch_size is None else whole("base_batch_size", base_batch_size)
+    if adapt_regime and base_batch_size is None:
+        raise Mistake(
+            "adapt_regime needs base_batch_size, that the schedule is written for: give it"
+        )
+    stretch = Fraction(batch_size, base) if adapt_regime else Fraction(1)
     ways = {
         "growth_factor": growth_factor,
         "batch_sizes": batch_sizes,
@@ -118,12 +133,20 @@ def couple(
         )
         size_at = _by_decay(sizes, growth)
 
-    end = math.ceil(num_epochs * num_examples)
-    positions, taken, rates = _walk(schedule, size_at, num_examples, end, batch_size)
+    num_epochs = float(num_epochs * stretch)
+    positions, taken, rates = _walk(
+        schedule,
+        size_at,
+        num_examples,
+        last_position(num_epochs, num_examples),
+        batch_size,
+        stretch,
+    )
     peak = float(rates.max())
     if peak == 0:
         raise Mistake("the schedule is 0 at every update: nothing would be learned; give it a rate")
-    learning_rates = (rates * (taken / batch_size) ** scaling).astype(np.float32)
+    learning_rates = (rates * (taken / base) ** scaling).astype(np.float32)
+    peak *= (batch_size / base) ** scaling
     warnings = (
         *_warn_of_size(positions, taken, num_examples),
         *_warn_of_transient(positions, taken, num_examples, momentum),
@@ -187,7 +210,12 @@ def _by_hand(
 
 
 def _walk(
-    schedule: Callable, size_at: Callable, num_examples: int, end: int, batch_size: int
+    schedule: Callable,
+    size_at: Callable,
+    num_examples: int,
+    end: int,
+    batch_size: int,
+    stretch: Fraction,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Positions, batch sizes and schedule values of every update from 0 to `end`.
 
@@ -203,7 +231,8 @@ def _walk(
     while position < end:
         lookups = _lookups(position, size, num_examples, block)
         lookups = lookups[lookups < end]
-        epochs = lookups / num_examples
+        # Of the schedule. In whole numbers as far as possible, for a boundary to stay one.
+        epochs = lookups * stretch.denominator / (num_examples * stretch.numerator)
         values = read(epochs, peak)
         peaks = np.maximum(peak, np.maximum.accumulate(values))
         decay = np.divide(values, peaks, out=np.ones_like(values), where=peaks > 0)

@@ -44,9 +44,13 @@ class Coupling:
     momentum: float = 0.0
     """m, of the optimizer; β1 for Adam and its kin."""
     scaling: float = 1.0
-    """p: the rate follows the batch as B^p; 1 linear, 0.5 square root."""
+    """p: the rate follows the batch as B^p; 1 linear, 0.5 square root, 0 not at all."""
     growth: float = 1.0
     """q: how much of the decay becomes growth, from 0 to 1/p."""
+    base_batch_size: int | None = None
+    """That the schedule is written for: the rate begins at (B0 / this)^p of it; None for B0."""
+    adapt_regime: bool = False
+    """Keep the base's number of updates: epochs and boundaries count B0 / base_batch_size times."""
 
     def plan(self) -> Plan:
         """The plan of every update; Mistake if it cannot be made."""

@@ -15,6 +15,11 @@ from jbatch.layout import nearest_batch_sizes, why_not
 from jbatch.noise import noise_scale
 
 
+def last_position(num_epochs: float, num_examples: int) -> int:
+    """The position after so many epochs, of which rounding makes no example more."""
+    return math.ceil(round(num_epochs * num_examples, 6))
+
+
 class Row(NamedTuple):
     """What a plan says of one update."""
 
@@ -69,7 +74,7 @@ class Plan:
         """The position when the run is over, the last epoch's remainder passed."""
         return max(
             int(self.positions[-1] + self.batch_sizes[-1]),
-            math.ceil(self.num_epochs * self.num_examples),
+            last_position(self.num_epochs, self.num_examples),
         )
 
     def position(self, updates: int) -> int:

@@ -313,6 +313,12 @@ def differences(directory: Path, experiment: Experiment) -> list[str]:
     """What of an experiment is other than when the run in `directory` was made."""
     # What a field did not say when the run was made is what it says by itself.
     before = describe(Experiment(experiment.plan)) | read_run(directory)["experiment"]
+    by_itself = {
+        field.name: field.default
+        for field in dataclasses.fields(experiment.plan)
+        if field.default is not dataclasses.MISSING
+    }
+    before["plan"] = by_itself | before["plan"]
     return _differences(before, describe(experiment))
 
 

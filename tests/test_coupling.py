@@ -258,6 +258,60 @@ def test_plan_is_the_recurrence(arguments):
     assert rows == reference(arguments)
 
 
+@given(couplings(), st.floats(0.1, 10))
+def test_a_base_batch_size_scales_every_rate_and_nothing_else(arguments, ratio):
+    base = max(1, round(ratio * arguments["batch_size"]))
+    plan, based = jbatch.couple(**arguments), jbatch.couple(**arguments, base_batch_size=base)
+    np.testing.assert_array_equal(based.positions, plan.positions)
+    np.testing.assert_array_equal(based.batch_sizes, plan.batch_sizes)
+    factor = (arguments["batch_size"] / base) ** arguments["scaling"]
+    np.testing.assert_allclose(based.learning_rates, plan.learning_rates * factor, rtol=2**-22)
+
+
+@given(
+    st.integers(1, 60),
+    st.integers(1, 60),
+    st.lists(st.integers(1, 19), min_size=1, max_size=3, unique=True),
+    st.sampled_from([0.0, 0.5, 1.0]),
+)
+def test_an_adapted_regime_keeps_every_update(base, size, boundaries, scaling):
+    arguments = {
+        "schedule": optax.piecewise_constant_schedule(0.1, dict.fromkeys(boundaries, 0.5)),
+        "num_examples": 4 * base * size,  # whole batches of both
+        "num_epochs": 20,
+        "scaling": scaling,
+    }
+    plan = jbatch.couple(**arguments, batch_size=base, batch_sizes=[base])
+    adapted = jbatch.couple(
+        **arguments,
+        batch_size=size,
+        batch_sizes=[size],
+        base_batch_size=base,
+        adapt_regime=True,
+    )
+    assert adapted.num_updates == plan.num_updates
+    factor = (size / base) ** scaling
+    np.testing.assert_allclose(adapted.learning_rates, plan.learning_rates * factor, rtol=2**-22)
+    assert adapted.num_epochs == pytest.approx(20 * size / base, rel=1e-15)
+
+
+def test_hoffers_regime_adaptation():
+    # From batch 128 to 4,096: 32 times the epochs, the rate times √32 (arXiv 1705.08741).
+    plan = jbatch.couple(
+        optax.piecewise_constant_schedule(0.1, {10: 0.1}),
+        num_examples=40_960,
+        num_epochs=20,
+        batch_size=4096,
+        batch_sizes=[4096],
+        scaling=0.5,
+        base_batch_size=128,
+        adapt_regime=True,
+    )
+    assert (plan.num_updates, plan.num_epochs) == (6400, 640)
+    assert np.argmax(plan.learning_rates < 0.1 * 32**0.5 - 1e-6) == 3200
+    np.testing.assert_allclose(plan.learning_rates[[0, -1]], [0.565685, 0.0565685], rtol=1e-5)
+
+
 @given(couplings())
 def test_rate_over_batch_power_is_the_schedules(arguments):
     plan = jbatch.couple(**arguments)
@@ -435,6 +489,10 @@ REFUSED = {
     "no epochs": ({"num_epochs": 0}, "num_epochs is 0"),
     "momentum 1": ({"momentum": 1.0}, "momentum is 1.0"),
     "scaling 2": ({"scaling": 2.0}, "scaling is 2.0"),
+    "scaling -1": ({"scaling": -1.0}, "scaling is -1.0"),
+    "endless growth": ({"scaling": 0.0, "growth": float("inf")}, "growth is inf, outside 0:"),
+    "regime of no base": ({"adapt_regime": True}, "adapt_regime needs base_batch_size"),
+    "base 0": ({"base_batch_size": 0}, "base_batch_size is 0"),
     "growth over 1/p": ({"growth": 1.5}, "growth is 1.5, outside 0 to 1/scaling = 1"),
     "two ways": ({"batch_multiple": 10}, "growth_factor and batch_multiple given"),
     "no way": ({"growth_factor": None}, "nothing given"),
