@@ -8,7 +8,7 @@ import time
 
 import jax
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from commands import TINY
@@ -30,6 +30,7 @@ def biggest(passes):
     return max(layout.per_device for made in passes.values() for layout in made.layouts)
 
 
+@settings(max_examples=25)  # each of which cuts a hundred ways
 @given(
     st.integers(0, 5),
     st.sampled_from([1, 2, 8]),

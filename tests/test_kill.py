@@ -66,7 +66,9 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_parameters(undisturbe
     kill_and_resume(tmp_path / "run", undisturbed, starting, training)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
 def test_a_run_asked_to_stop_saves_and_exits_with_75(undisturbed, tmp_path, number):
     command = ("train", TINY, "growing", "--run-dir", tmp_path / "run", *LONG)
     process = start(*command)
