@@ -27,7 +27,7 @@ from jbatch.layout import Layout, group_size
 from jbatch.memory import available, readable
 from jbatch.models import ghost_batch
 from jbatch.pod.facts import facts_of
-from jbatch.report.figures import STYLES
+from jbatch.report.drawing import STYLES
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 UPDATES = {  # file, variant, and batch sizes

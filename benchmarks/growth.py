@@ -27,7 +27,7 @@ from jbatch.experiment import Experiment
 from jbatch.experiment_file import load_experiment_file
 from jbatch.metrics import read_metrics
 from jbatch.opening import Run, open_run
-from jbatch.report.figures import STYLES
+from jbatch.report.drawing import STYLES
 from jbatch.train import run_until
 
 ALONE = 9  # updates at a phase's beginning that are waited for one by one

@@ -30,7 +30,7 @@ from jbatch.data.photographs import ImageFolder, Photographs
 from jbatch.experiment import Coupling, Experiment
 from jbatch.models import MLP
 from jbatch.opening import open_run
-from jbatch.report.figures import STYLES
+from jbatch.report.drawing import STYLES
 from jbatch.train import run_until
 
 NUM_EXAMPLES, MICRO_BATCH, DEVICES = 200_000, 16, 8

@@ -48,7 +48,7 @@ from jbatch.errors import Mistake
 from jbatch.experiment import Coupling
 from jbatch.machine import usable_cores
 from jbatch.micro_batch import cut
-from jbatch.report.figures import STYLES
+from jbatch.report.drawing import STYLES
 
 BATCH, SIZE = 256, 224
 NEEDS = {"jbatch": "grain", "tf.data": "tensorflow", "DataLoader": "torch"}

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 
 from jbatch.errors import Mistake
 from jbatch.files import write_whole
-from jbatch.report.figures import LOOK, saved
+from jbatch.report.drawing import LOOK, saved
 from jbatch.run_directory import environment
 from jbatch.stop import Stopped
 from jbatch.tables import text_table

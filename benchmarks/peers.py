@@ -39,7 +39,7 @@ from jbatch.data.augment import Augment
 from jbatch.errors import whole
 from jbatch.machine import usable_cores
 from jbatch.opening import open_run
-from jbatch.report.figures import STYLES
+from jbatch.report.drawing import STYLES
 
 SIZES = {
     "mlp": (32, 128, 640),

@@ -22,7 +22,7 @@ from jbatch.data.sources import Generated
 from jbatch.experiment import Coupling, Experiment
 from jbatch.models import MLP, GhostBatchNorm, SmallCNN
 from jbatch.opening import Run, open_run
-from jbatch.report.figures import STYLES
+from jbatch.report.drawing import STYLES
 
 NETWORKS = {
     "MLP 784-512-512-10": MLP(hidden=(512, 512)),

@@ -30,7 +30,7 @@ from benchmarks.workloads import WORKLOADS, data_of, experiment_of
 from jbatch.errors import Mistake
 from jbatch.memory import readable
 from jbatch.opening import open_run
-from jbatch.report.figures import STYLES
+from jbatch.report.drawing import STYLES
 
 SIMULATED = 8
 POD_EXPERIMENT = Path(__file__).parent.parent / "experiments" / "imagenet_resnet50.py"

@@ -34,7 +34,7 @@ from jbatch.errors import whole
 from jbatch.experiment import Dtype
 from jbatch.memory import readable
 from jbatch.opening import open_run
-from jbatch.report.figures import STYLES
+from jbatch.report.drawing import STYLES
 
 Network = Literal[tuple(WORKLOADS)]
 

@@ -162,15 +162,19 @@ class Claim:
 class Comparison:
     """What `jbatch compare` should find among a file's variants, stated before it is run."""
 
-    claims: tuple[Claim, ...]
+    claims: tuple[Claim, ...] = ()
     """Each with a baseline of its own."""
     margin: float = 0.5
     """Percentage points of test accuracy within which two variants count as the same."""
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     """One run of every variant for each."""
+    reach: float | None = None
+    """Percent of test accuracy to which reports count epochs, updates and seconds."""
 
     def __post_init__(self):
         positive("margin", self.margin)
+        if self.reach is not None:
+            positive("reach", self.reach, of="percent of test accuracy")
 
     @property
     def variants(self) -> set[str]:

@@ -49,6 +49,12 @@ class Origin:
     code: str  # of the experiment file
     variant: str
     overrides: tuple[str, ...] = ()
+    cell: tuple[str, ...] = ()  # of a sweep's grid, as "plan.batch-size 32"
+
+    @property
+    def name(self) -> str:
+        """What the run's experiment is called among others."""
+        return ", ".join((self.variant, *self.cell))
 
 
 @contextmanager
@@ -156,6 +162,7 @@ def write_run(directory: Path, experiment: Experiment, plan: Plan, origin: Origi
     source = None
     if origin is not None:
         source = {"variant": origin.variant, "overrides": list(origin.overrides)}
+        source["cell"] = list(origin.cell)
         source["seal"] = trust.seal(_sealed(origin.code, source))
         write_whole(directory / "experiment.py", origin.code)
     write_whole(directory / "plan.txt", _table(experiment, plan))
@@ -242,7 +249,7 @@ def read_run(directory: Path) -> dict:
 def _whole(values: dict) -> bool:
     origin = values["origin"]
     if origin is not None:
-        texts = [origin["variant"], *origin["overrides"]]
+        texts = [origin["variant"], *origin["overrides"], *origin.get("cell", ())]
         if not all(isinstance(text, str) for text in texts):
             return False
         if not isinstance(origin.get("seal"), str | None):
@@ -284,7 +291,8 @@ def read_origin(directory: Path) -> Origin:
             f"{directory} has no experiment.py to make its experiment from: only runs of "
             "`jbatch train` and `jbatch compare` can be read again"
         )
-    return Origin(file.read_text(), origin["variant"], tuple(origin["overrides"]))
+    texts = (tuple(origin.get(name, ())) for name in ("overrides", "cell"))
+    return Origin(file.read_text(), origin["variant"], *texts)
 
 
 def describe(value: Any) -> Any:
@@ -313,13 +321,19 @@ def differences(directory: Path, experiment: Experiment) -> list[str]:
     """What of an experiment is other than when the run in `directory` was made."""
     # What a field did not say when the run was made is what it says by itself.
     before = describe(Experiment(experiment.plan)) | read_run(directory)["experiment"]
-    by_itself = {
-        field.name: field.default
-        for field in dataclasses.fields(experiment.plan)
-        if field.default is not dataclasses.MISSING
-    }
-    before["plan"] = by_itself | before["plan"]
+    for field in dataclasses.fields(experiment.plan):
+        if field.default is not dataclasses.MISSING:
+            before["plan"].setdefault(field.name, field.default)
     return _differences(before, describe(experiment))
+
+
+def holds(directory: Path, experiment: Experiment, plan: Plan) -> bool:
+    """Whether the directory is of a run of just this experiment and plan."""
+    return (
+        (directory / "run.json").exists()
+        and not differences(directory, experiment)
+        and read_run(directory)["plan_digest"] == plan.digest
+    )
 
 
 def _changed(directory: Path, experiment: Experiment, plan: Plan, accept: bool) -> bool:

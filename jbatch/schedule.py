@@ -1,6 +1,7 @@
 """Reading an optax schedule at many epochs, fast and with its mistakes found."""
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import jax
 import jax.numpy as jnp
@@ -34,7 +35,7 @@ def reader(schedule: Callable) -> Callable[[np.ndarray, float], np.ndarray]:
             "rate give optax.constant_schedule(rate); transformations that watch the loss "
             "(reduce_on_plateau) cannot be planned"
         )
-    blocks = jax.jit(jax.vmap(lambda epoch: jnp.asarray(schedule(epoch), jnp.float32)))
+    blocks = _blocks(schedule)
 
     def read(epochs: np.ndarray, peak: float) -> np.ndarray:
         length = SHORT if len(epochs) <= SHORT else LONG
@@ -54,6 +55,19 @@ def reader(schedule: Callable) -> Callable[[np.ndarray, float], np.ndarray]:
         return rates
 
     return read
+
+
+def _blocks(schedule: Callable) -> Callable:
+    """The schedule for many epochs, compiled once for as long as the schedule is there."""
+    try:
+        return _kept(schedule)
+    except TypeError:  # a schedule that cannot be hashed
+        return _kept.__wrapped__(schedule)
+
+
+@lru_cache(64)
+def _kept(schedule: Callable) -> Callable:
+    return jax.jit(jax.vmap(lambda epoch: jnp.asarray(schedule(epoch), jnp.float32)))
 
 
 def _evaluate(blocks, epochs: np.ndarray) -> np.ndarray:

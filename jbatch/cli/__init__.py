@@ -13,6 +13,7 @@ VERBS = {  # each a module of this package, with `run(arguments)`
     "plan": "print what a schedule becomes: every phase, without any device",
     "train": "train one variant of an experiment, or go on with it",
     "compare": "train several variants over several seeds; one table and one report",
+    "sweep": "train every point of a grid of fields; one table and one report",
     "eval": "evaluate a run's newest checkpoint on its test set",
     "report": "write the report page of a run or a comparison anew",
     "bench": "run the benchmarks of a checkout; one page",

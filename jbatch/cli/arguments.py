@@ -13,7 +13,8 @@ from jbatch.experiment import Experiment
 from jbatch.experiment_file import ExperimentFile, load_experiment_file
 from jbatch.run_directory import Origin, read_origin
 
-CONFIG = (tyro.conf.AvoidSubcommands, tyro.conf.FlagCreatePairsOff)
+FIELDS = (tyro.conf.AvoidSubcommands,)  # each of an experiment's flags can be turned off too
+CONFIG = (*FIELDS, tyro.conf.FlagCreatePairsOff)
 Options = TypeVar("Options")
 
 
@@ -50,7 +51,7 @@ def split_options(
 
 def override(experiment: Experiment, overrides: Sequence[str], usage: str) -> Experiment:
     """The experiment with fields changed as the command line says; exits with 2 on a mistake."""
-    return tyro.cli(Experiment, args=overrides, default=experiment, prog=usage, config=CONFIG)
+    return tyro.cli(Experiment, args=overrides, default=experiment, prog=usage, config=FIELDS)
 
 
 def wants_help(arguments: Sequence[str]) -> bool:
@@ -65,7 +66,10 @@ def print_help(options: type, usage: str, value: object = None, name: str = "") 
     both = dataclasses.make_dataclass(
         "Both",
         [
-            ("options", Annotated[options, tyro.conf.arg(name="")]),
+            (
+                "options",
+                Annotated[options, tyro.conf.arg(name=""), tyro.conf.FlagCreatePairsOff],
+            ),
             ("value", Annotated[type(value), tyro.conf.arg(name=name)]),
         ],
     )
@@ -75,7 +79,7 @@ def print_help(options: type, usage: str, value: object = None, name: str = "") 
         default=both(options(), value),
         prog=usage,
         description=options.__doc__,
-        config=CONFIG,
+        config=FIELDS,
     )
 
 

@@ -14,7 +14,7 @@ from jbatch.experiment_file import ExperimentFile
 from jbatch.goodput import read_account
 from jbatch.metrics import read_metrics
 from jbatch.report.records import Record
-from jbatch.run_directory import read_run
+from jbatch.run_directory import Origin, read_run
 
 USAGE = "jbatch report DIR"
 
@@ -69,14 +69,15 @@ def _readable(found: Sequence[Path], trusted: bool) -> list[tuple[ExperimentFile
 def read_record(directory: Path, trusted: bool) -> tuple[ExperimentFile, Record]:
     """A run's experiment file, and the run read back."""
     origin, file, experiment = remake(directory, trusted=trusted)
-    return file, record_of(directory, origin.variant, experiment)
+    return file, record_of(directory, origin, experiment)
 
 
-def record_of(directory: Path, variant: str, experiment: Experiment) -> Record:
+def record_of(directory: Path, origin: Origin, experiment: Experiment) -> Record:
     """A run of a known experiment, read back."""
     return Record(
         directory=directory,
-        variant=variant,
+        variant=origin.name,
+        cell=origin.cell,
         experiment=experiment,
         plan=experiment.plan.plan(),
         lines=read_metrics(directory / "metrics.jsonl"),
@@ -86,6 +87,20 @@ def record_of(directory: Path, variant: str, experiment: Experiment) -> Record:
 
 
 def in_order(file: ExperimentFile, records: Sequence[Record]) -> list[Record]:
-    """Records in the order of the file's variants, then of seeds."""
+    """Records in the order of the file's variants, then of a grid's values, then of seeds."""
     names = list(file.variants)
-    return sorted(records, key=lambda record: (names.index(record.variant), record.seed))
+
+    def place(record: Record) -> tuple:
+        of_file = record.variant.removesuffix("".join(f", {part}" for part in record.cell))
+        return names.index(of_file), [_natural(part) for part in record.cell], record.seed
+
+    return sorted(records, key=place)
+
+
+def _natural(part: str) -> tuple:
+    """By which the values of a field are in order: as numbers, if they are numbers."""
+    field, _, value = part.partition(" ")
+    try:
+        return field, 0, float(value), value
+    except ValueError:
+        return field, 1, 0.0, value

@@ -59,8 +59,9 @@ class Options(RunsCode):
 
 
 def run_directory(out: Path, variant: str, seed: int) -> Path:
-    """Where a run goes among others of its experiment."""
-    return out / variant / f"seed-{seed}"
+    """Where a run goes among others of its experiment: each part of its name is a folder."""
+    parts = (part.replace("/", "_").replace(" ", "-") for part in variant.split(", "))
+    return out.joinpath(*parts, f"seed-{seed}")
 
 
 def run(arguments: Sequence[str]) -> int | None:

@@ -2,41 +2,20 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from io import BytesIO
 from typing import NamedTuple
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
 
 from jbatch.experiment import Comparison
 from jbatch.noise import noise_scale
 from jbatch.plan import Plan
+from jbatch.report.against import against
+from jbatch.report.drawing import LOOK, STYLES, drawn, styles
 from jbatch.report.records import Record
 
-# Okabe and Ito's colours, which colour-blind readers tell apart; the dashes serve print.
-STYLES = [
-    {"color": "#0072B2", "linestyle": "-"},
-    {"color": "#E69F00", "linestyle": "--"},
-    {"color": "#009E73", "linestyle": "-."},
-    {"color": "#CC79A7", "linestyle": ":"},
-    {"color": "#D55E00", "linestyle": (0, (5, 1))},
-    {"color": "#56B4E9", "linestyle": (0, (3, 1, 1, 1))},
-    {"color": "#000000", "linestyle": (0, (1, 3))},
-]
-LOOK = {
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.alpha": 0.25,
-    "lines.linewidth": 1.8,
-    "legend.frameon": False,
-    "svg.hashsalt": "jbatch",
-    "svg.fonttype": "none",
-}
 MOST_POINTS = 2000  # of a line: more cannot be seen
 
 Runs = Mapping[str, Sequence[Record]]  # variant → its runs
@@ -64,6 +43,10 @@ def figures(records: Sequence[Record], comparison: Comparison | None) -> list[Gr
     }
     groups = {title: found for title, found in groups.items() if found}
     with matplotlib.rc_context(LOOK):
+        drawn_against = against(runs, comparison.reach if comparison else None)
+        if drawn_against:
+            told_apart = len(runs) <= len(STYLES)
+            return [Group("", drawn_against | (_figures(runs) if told_apart else {}))]
         if len(groups) == 1:
             return [Group("", _figures(found)) for found in groups.values()]
         return [
@@ -114,20 +97,11 @@ def _figures(runs: Runs) -> dict[str, tuple[str, Figure]]:
             lambda axes: _counted(axes, plans),
         ),
     }
-    return {name: (caption, _draw(draw)) for name, (caption, draw) in drawings.items()}
+    return {name: (caption, drawn(draw)) for name, (caption, draw) in drawings.items()}
 
 
 def _slug(title: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", title.lower()).strip("_")
-
-
-def saved(figure: Figure, form: str) -> bytes:
-    """The figure as a file: "svg", always the same, or "png"."""
-    file = BytesIO()
-    with matplotlib.rc_context(LOOK):
-        metadata = {"Date": None} if form == "svg" else None
-        figure.savefig(file, format=form, dpi=150, metadata=metadata)
-    return file.getvalue()
 
 
 def _held(plans: Mapping[str, Plan]) -> str:
@@ -138,24 +112,9 @@ def _held(plans: Mapping[str, Plan]) -> str:
     return "It is not held by plans with scaling p other than 1: they hold ε/B^p."
 
 
-def _draw(draw) -> Figure:
-    figure = Figure(figsize=(6, 4), layout="constrained")
-    axes = figure.subplots()
-    draw(axes)
-    if axes.get_yscale() == "log":
-        low, high = axes.get_ylim()
-        steps = (1, 2, 5) if high / low < 1000 else (1,)
-        axes.yaxis.set_major_locator(LogLocator(subs=steps))
-        axes.yaxis.set_major_formatter("{x:g}")
-        axes.yaxis.set_minor_formatter(NullFormatter())
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend()
-    return figure
-
-
 def _planned(axes: Axes, plans: Mapping[str, Plan], quantity, name: str) -> None:
     """A quantity of the plan, held until the next update."""
-    for (variant, plan), style in zip(plans.items(), _styles(), strict=False):
+    for (variant, plan), style in zip(plans.items(), styles(), strict=False):
         values = quantity(plan)
         changes = np.flatnonzero(np.diff(values)) + 1
         at = np.unique(np.concatenate([[0], changes, [len(values) - 1]]))
@@ -171,7 +130,7 @@ def _planned(axes: Axes, plans: Mapping[str, Plan], quantity, name: str) -> None
 def _counted(axes: Axes, plans: Mapping[str, Plan]) -> None:
     """A bar of updates for each variant."""
     first = next(iter(plans.values())).num_updates
-    for place, (plan, style) in enumerate(zip(plans.values(), _styles(), strict=False)):
+    for place, (plan, style) in enumerate(zip(plans.values(), styles(), strict=False)):
         saved = 1 - plan.num_updates / first
         axes.barh(place, plan.num_updates, color=style["color"], alpha=0.8)
         axes.annotate(
@@ -202,7 +161,7 @@ def _noise_scale(plan: Plan):
 
 def _measured(axes: Axes, runs: Runs, kind: str, name: str, against: str, factor: float) -> None:
     """A metric's mean over seeds, and a band of its standard deviation."""
-    for (variant, found), style in zip(runs.items(), _styles(), strict=False):
+    for (variant, found), style in zip(runs.items(), styles(), strict=False):
         lines = [run.training if kind == "train" else run.evaluations for run in found]
         shared = min(len(run) for run in lines)  # of runs under way, what all have
         x = np.array([line[against] for line in lines[0][:shared]])
@@ -226,7 +185,3 @@ def _measured(axes: Axes, runs: Runs, kind: str, name: str, against: str, factor
 
 
 _AXES = {"epoch": "epoch", "update": "parameter updates"}
-
-
-def _styles():
-    return STYLES * 10

@@ -23,6 +23,7 @@ from jbatch.report.text import (
     comparison_table,
     conclusion,
     curve_text,
+    diverged,
     finding_text,
     table_notes,
 )
@@ -36,9 +37,11 @@ def write_report(
     comparison: Comparison | None,
 ) -> Path:
     """Write report.html and the figures' PNG files into `directory`; the page's path."""
-    from jbatch.report.figures import figures, saved
+    from jbatch.report.drawing import saved
+    from jbatch.report.figures import figures
 
-    summaries = summarize(records)  # refuses what cannot be shown together
+    reach = comparison.reach if comparison else None
+    summaries = summarize(records, reach)  # refuses what cannot be shown together
     header, rows = comparison_table(summaries, comparison) if summaries else ((), [])
     groups = []
     for group in figures(records, comparison):
@@ -65,8 +68,11 @@ def write_report(
         curves=[curve_text(curve) for curve in compare_curves(records, comparison)],
         mood="fails" if False in outcomes else "holds" if outcomes == {True} else "",
         unfinished=", ".join(
-            f"{record.variant} seed {record.seed}" for record in records if not record.finished
+            f"{record.variant} seed {record.seed}"
+            for record in records
+            if not (record.finished or record.diverged)
         ),
+        diverged=" ".join(diverged(records)),
         groups=groups,
         plans=[
             (variant, plan_text(record.plan, record.experiment.plan.decaying().plan().num_updates))

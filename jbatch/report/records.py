@@ -1,5 +1,6 @@
 """Runs read back from their directories, and what a comparison of them says."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ class Record:
     lines: Sequence[Mapping]  # of metrics.jsonl
     environment: Mapping
     account: Mapping[str, float]  # seconds, by what they were spent on
+    cell: tuple[str, ...] = ()  # of a sweep's grid: the last parts of the variant's name
 
     @property
     def seed(self) -> int:
@@ -46,13 +48,32 @@ class Record:
         return last == [self.plan.num_updates] * 2
 
     @property
+    def diverged(self) -> bool:
+        """Whether the run ended when its loss was not finite."""
+        return bool(self.lines) and self.lines[-1]["kind"] == "diverged"
+
+    @property
     def training_seconds(self) -> float:
         """Seconds of training alone: no compilation, evaluation or saving."""
+        return self.seconds_to(self.plan.num_updates)
+
+    def seconds_to(self, update: int) -> float:
+        """Of `training_seconds`, those before an update; interpolated between log points."""
         before, seconds = 0, 0.0
         for line in self.training:
-            seconds += (line["update"] - before) / line["updates_per_second"]
-            before = line["update"]
+            seconds += (min(line["update"], update) - before) / line["updates_per_second"]
+            before = min(line["update"], update)
         return seconds
+
+    def reached(self, accuracy: float | None) -> tuple[float, float, float]:
+        """(epochs, updates, seconds of training) to the first evaluation of so many percent.
+
+        nan if there is none, or none is asked for.
+        """
+        for line in self.evaluations:
+            if accuracy is not None and 100 * line["accuracy"] >= accuracy:
+                return line["epoch"], line["update"], self.seconds_to(line["update"])
+        return math.nan, math.nan, math.nan
 
     @property
     def input_wait(self) -> float:
@@ -78,6 +99,7 @@ class Summary:
     updates_per_second: np.ndarray  # (seeds,), training alone
     examples_per_second: np.ndarray  # (seeds,)
     input_wait: np.ndarray  # (seeds,), share of the time of training
+    reached: np.ndarray  # (seeds, 3), epochs, updates and seconds to an accuracy; nan if never
 
 
 @dataclass(frozen=True)
@@ -112,8 +134,12 @@ class Finding:
         return (self.verdict == "different") == self.control
 
 
-def summarize(records: Sequence[Record]) -> list[Summary]:
+def summarize(records: Sequence[Record], reach: float | None = None) -> list[Summary]:
     """A summary of each variant's finished runs, in the order of the records.
+
+    Args:
+        records: of runs.
+        reach: percent of test accuracy to count up to.
 
     Raises:
         Mistake: if runs of one variant have different plans.
@@ -141,6 +167,7 @@ def summarize(records: Sequence[Record]) -> list[Summary]:
                 updates_per_second=updates / training,
                 examples_per_second=runs[0].plan.batch_sizes.sum() / training,
                 input_wait=np.array([run.input_wait for run in runs]),
+                reached=np.array([run.reached(reach) for run in runs]),
             )
         )
     return summaries

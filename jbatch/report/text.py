@@ -31,6 +31,8 @@ def comparison_table(
     Columns in which no variant has anything to say are left out.
     """
     saved = saved_updates(summaries, comparison)
+    to = f"to {comparison.reach:g}%" if comparison and comparison.reach is not None else ""
+    header = (*HEADER, *(f"{what} {to}".strip() for what in ("epochs", "updates", "s")))
     rows = [
         (
             summary.variant,
@@ -43,25 +45,27 @@ def comparison_table(
             f"{summary.updates_per_second.mean():,.0f}",
             f"{summary.examples_per_second.mean():,.0f}",
             f"{summary.input_wait.mean():.1%}" if summary.input_wait.any() else "",
+            *_reached(summary),
         )
         for summary in summaries
     ]
-    columns = zip(HEADER, *rows, strict=True)
+    columns = zip(header, *rows, strict=True)
     header, *rows = zip(*(column for column in columns if any(column[1:])), strict=True)
     return header, rows
 
 
 def comparison_text(records: Sequence[Record], comparison: Comparison | None) -> str:
     """The table, and what it says."""
-    summaries = summarize(records)
+    summaries = summarize(records, comparison.reach if comparison else None)
     findings = find(summaries, comparison)
     curves = [curve_text(curve) for curve in compare_curves(records, comparison)]
-    header, rows = comparison_table(summaries, comparison)
+    header, rows = comparison_table(summaries, comparison) if summaries else (("schedule",), [])
     return "\n".join(
         (
             text_table(header, rows),
             "",
             *table_notes(header, summaries),
+            *diverged(records),
             *(["", *map(finding_text, findings), conclusion(findings)] if findings else []),
             *(["", *curves] if curves else []),
         )
@@ -79,6 +83,27 @@ def table_notes(header: Sequence[str], summaries: Sequence[Summary]) -> list[str
         "Wall time: of one run, with evaluation, saving and waiting for compilation; updates/s and "
         f"examples/s: of training alone{wait}.",
     ]
+
+
+def diverged(records: Sequence[Record]) -> list[str]:
+    """A line that names the runs whose loss was not finite in the end, if there are any."""
+    names = [
+        f"{record.variant} seed {record.seed} (by update {record.lines[-1]['update']:,})"
+        for record in records
+        if record.diverged
+    ]
+    return [f"Diverged: {'; '.join(names)}."] if names else []
+
+
+def _reached(summary: Summary) -> tuple[str, ...]:
+    """Means over seeds, or that not all have come so far."""
+    if np.isnan(summary.reached).all():
+        return ("",) * 3
+    if np.isnan(summary.reached).any():
+        seeds = int((~np.isnan(summary.reached[:, 0])).sum())
+        return (f"{seeds} of {len(summary.seeds)}", "", "")
+    epochs, updates, seconds = summary.reached.mean(0)
+    return f"{epochs:.3g}", f"{updates:,.0f}", f"{seconds:.3g}"
 
 
 def batches(summary: Summary) -> str:

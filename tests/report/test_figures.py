@@ -7,7 +7,8 @@ import jbatch
 from commands import TINY
 from jbatch.experiment import Claim, Comparison
 from jbatch.experiment_file import load_experiment_file
-from jbatch.report.figures import figures, saved
+from jbatch.report.drawing import saved
+from jbatch.report.figures import figures
 from jbatch.report.records import Record
 
 GROWING = load_experiment_file(TINY).variant("growing")

@@ -1,0 +1,139 @@
+"""Results against a quantity that the names of variants end with, as "one rate, batch size 32"."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from jbatch.report.drawing import drawn, styles
+from jbatch.report.records import Record
+
+WIDE = 8  # times the least value from which on an axis is logarithmic
+
+
+class Place(NamedTuple):
+    """Where a variant stands among others of its kind."""
+
+    line: str  # what it shares with those
+    quantity: str
+    value: float
+
+
+def place(variant: str) -> Place | None:
+    """What a variant's name says: "line, quantity value", or "quantity value" alone.
+
+    >>> place("decaying, plan.batch-size 32")
+    Place(line='decaying', quantity='batch size', value=32.0)
+    """
+    line, _, last = variant.rpartition(", ")
+    found = re.fullmatch(r"(?P<name>\S.*) (?P<value>[-+.\w]+)", last)
+    if found is None:
+        return None
+    try:
+        value = float(found["value"])
+    except ValueError:
+        return None
+    return Place(line, re.sub("[-_]", " ", found["name"].rpartition(".")[2]), value)
+
+
+def places(variants: Sequence[str]) -> dict[str, Place]:
+    """Of each variant, if all are of one quantity and two values of it at least; else nothing."""
+    found = {variant: place(variant) for variant in variants}
+    if None in found.values() or len({here.quantity for here in found.values()}) != 1:
+        return {}
+    return found if len({here.value for here in found.values()}) > 1 else {}
+
+
+def against(runs: Mapping[str, Sequence[Record]], reach: float | None) -> dict[str, tuple]:
+    """Figures of finished runs against the quantity of their names: name → (caption, figure).
+
+    Args:
+        runs: variant → its runs.
+        reach: percent of test accuracy to which epochs, updates and seconds are counted; or None.
+    """
+    done = {name: [run for run in found if run.finished] for name, found in runs.items()}
+    done = {name: found for name, found in done.items() if found}
+    found = places(list(done))
+    if not found:
+        return {}
+    quantity = next(iter(found.values())).quantity
+    lines: dict[str, dict[float, Sequence[Record]]] = {}
+    for name, (line, _, value) in sorted(found.items(), key=lambda item: item[1].value):
+        lines.setdefault(line, {})[value] = done[name]
+    lines = {line: lines[line] for line in dict.fromkeys(here.line for here in found.values())}
+    several = any(len(runs) > 1 for runs in done.values())
+    band = "; the band is the standard deviation over seeds" if several else ""
+
+    def figure(what: str, unit: str, of: Callable[[Record], float], log: bool = False):
+        def draw(axes: Axes) -> None:
+            _draw(axes, lines, of)
+            axes.set(xlabel=quantity, ylabel=unit)
+            if log:
+                axes.set_yscale("log")
+
+        return f"{what} against {quantity}{band}.", drawn(draw)
+
+    def last(kind: str, name: str) -> Callable[[Record], float]:
+        return lambda run: getattr(run, kind)[-1][name]
+
+    def reached(which: int) -> Callable[[Record], float]:
+        return lambda run: run.reached(reach)[which]
+
+    made: dict[str, tuple[str, Figure]] = {
+        "test_accuracy": figure(
+            "Test accuracy at the end",
+            "test accuracy (%)",
+            lambda run: 100 * last("evaluations", "accuracy")(run),
+        ),
+        "training_accuracy": figure(
+            "Training accuracy in the last log interval",
+            "training accuracy (%)",
+            lambda run: 100 * last("training", "accuracy")(run),
+        ),
+        "training_loss": figure(
+            "Training loss of the last log interval",
+            "training loss",
+            last("training", "loss"),
+            log=True,
+        ),
+        "update_time": figure(
+            "Time of an update",
+            "ms per update",
+            lambda run: 1e3 * run.training_seconds / run.plan.num_updates,
+            log=True,
+        ),
+        "epoch_time": figure(
+            "Time of an epoch, training alone",
+            "seconds per epoch",
+            lambda run: run.training_seconds / (run.plan.end / run.plan.num_examples),
+            log=True,
+        ),
+    }
+    if reach is not None:
+        for which, unit in enumerate(("epochs", "updates", "seconds of training")):
+            made[f"{unit.partition(' ')[0]}_to_reach"] = figure(
+                f"{unit.capitalize()} to a test accuracy of {reach:g}%, where all seeds reach it,",
+                unit,
+                reached(which),
+                log=True,
+            )
+    return {f"against_{name}": drawing for name, drawing in made.items()}
+
+
+def _draw(axes: Axes, lines: Mapping[str, Mapping[float, Sequence[Record]]], of) -> None:
+    for (line, runs), style in zip(lines.items(), styles(), strict=False):
+        x = np.array(list(runs))
+        values = [np.array([of(run) for run in found], float) for found in runs.values()]
+        mean = np.array([seeds.mean() for seeds in values])
+        axes.plot(x, mean, marker="o", markersize=4, label=line or None, **style)
+        if any(len(seeds) > 1 for seeds in values):
+            spread = np.array([seeds.std(ddof=1) if len(seeds) > 1 else 0 for seeds in values])
+            low = np.maximum(mean - spread, mean / 10)  # a logarithmic axis has no 0
+            axes.fill_between(x, low, mean + spread, color=style["color"], alpha=0.15, linewidth=0)
+    shown = [value for runs in lines.values() for value in runs]
+    if min(shown) > 0 and max(shown) >= WIDE * min(shown):
+        axes.set_xscale("log", base=2)
+        axes.xaxis.set_major_formatter("{x:g}")
