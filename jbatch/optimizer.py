@@ -5,6 +5,7 @@ the update's rate, so that each stands where its authors put the rate (LARS scal
 momentum, SGD after it); its state does not depend on the rate.
 """
 
+import math
 from dataclasses import dataclass
 
 import jax
@@ -134,7 +135,49 @@ class LAMB:
         )
 
 
-Optimizer = SGD | Adam | AdamW | LARS | LAMB
+@dataclass(frozen=True)
+class Rprop:
+    """Steps by the signs of the gradient alone (Riedmiller and Braun, 1993), for full batches.
+
+    A weight's step grows while its gradient keeps its sign, and shrinks where that changes. The
+    plan's rate multiplies all steps: 1 leaves them as they are. As optax has it, each update takes
+    the step that the gradient before it found.
+    """
+
+    initial_step: float = 1e-3
+    """Of every weight."""
+    shrink: float = 0.5
+    """η−, times the step where the gradient changes its sign."""
+    grow: float = 1.2
+    """η+, times the step where it keeps it."""
+    smallest_step: float = 1e-6
+    """Never under this."""
+    largest_step: float = 50.0
+    """Never over this."""
+
+    def __post_init__(self):
+        if not 0 < self.shrink < 1 < self.grow < math.inf:
+            raise Mistake(
+                f"shrink is {self.shrink} and grow {self.grow}: give one from 0 to 1 and one over 1"
+            )
+        if not 0 < self.smallest_step <= self.initial_step <= self.largest_step < math.inf:
+            raise Mistake(
+                f"steps of {self.smallest_step:g}, {self.initial_step:g} and "
+                f"{self.largest_step:g}: give smallest_step, initial_step and largest_step over 0 "
+                "in that order"
+            )
+
+    def transformation(self, learning_rate, momentum: float) -> optax.GradientTransformation:
+        """The optax transformation; Mistake with momentum, of which Rprop has none."""
+        if momentum:
+            raise Mistake(f"plan.momentum is {momentum:g} and Rprop has none: set it to 0")
+        steps = optax.scale_by_rprop(
+            self.initial_step, self.shrink, self.grow, self.smallest_step, self.largest_step
+        )
+        return optax.chain(steps, optax.scale(-learning_rate))
+
+
+Optimizer = SGD | Adam | AdamW | LARS | LAMB | Rprop
 
 
 def decayed(params):

@@ -13,7 +13,7 @@ from jbatch.data.order import epoch_order
 from jbatch.errors import Mistake
 from jbatch.layout import Layout
 from jbatch.models import MLP, GhostBatchNorm
-from jbatch.optimizer import LAMB, LARS, SGD, Adam, AdamW
+from jbatch.optimizer import LAMB, LARS, SGD, Adam, AdamW, Rprop
 from jbatch.pod.facts import facts_of
 from small_runs import DATASET, run_updates, setup_of, task_of
 
@@ -121,6 +121,26 @@ def test_weight_decay_is_l2_for_sgd_and_adam():
         steps, _ = adam.update(zero, adam.init(params), params)
         assert float(steps["w"][0, 0]) == pytest.approx(-0.1, rel=1e-4)  # a whole step: L2
         assert float(steps["b"][0]) == 0
+
+
+def test_rprop_is_optaxs_times_the_rate():
+    params = jnp.array([1.0, -2.0, 3.0])
+    mine, theirs = Rprop(0.2).transformation(0.5, 0.0), optax.rprop(0.2)
+    state, expected_state = mine.init(params), theirs.init(params)
+    for update in range(12):
+        gradient = jnp.cos(jnp.float32(update) * params)  # its signs change
+        steps, state = mine.update(gradient, state, params)
+        expected, expected_state = theirs.update(gradient, expected_state, params)
+        np.testing.assert_array_equal(steps, 0.5 * expected)
+    assert np.unique(np.abs(steps)).size > 1
+    with pytest.raises(Mistake, match=r"plan\.momentum is 0\.9 and Rprop has none"):
+        Rprop().transformation(1.0, 0.9)
+
+
+@pytest.mark.parametrize("steps", [{"shrink": 1.0}, {"grow": 1.0}, {"initial_step": 60.0}])
+def test_rprop_refuses_steps_that_would_not_adapt(steps):
+    with pytest.raises(Mistake, match=f"{next(iter(steps.values())):g}"):
+        Rprop(**steps)
 
 
 def test_nesterov_without_momentum_is_refused():

@@ -4,12 +4,14 @@ from typing import Literal
 
 import numpy as np
 
-Normalize = Literal["standardize", "min-max", "per-image"]
+Normalize = Literal["standardize", "min-max", "per-image", "logarithm", "none"]
 """What a network sees of an image's values.
 
 standardize: per channel, mean 0 and deviation 1 over the training set.
 min-max: per channel, the training set's values from 0 to 1.
 per-image: mean 0 and deviation 1 over each image's own pixels and channels.
+logarithm: log(1 + value) / log 256, from 0 to 1: dark values are spread, bright ones pressed.
+none: the values themselves, 0 to 255.
 """
 
 
@@ -36,6 +38,8 @@ def affine(normalize: Normalize, images: np.ndarray) -> tuple[np.ndarray, np.nda
             spread = 255 - there[:, ::-1].argmax(1) - shift
         case "per-image":
             shift, spread = np.zeros(images.shape[-1]), np.full(images.shape[-1], 255)
+        case "logarithm" | "none":
+            shift, spread = np.zeros(images.shape[-1]), np.ones(images.shape[-1])
     factor = 1 / np.where(spread > 0, spread, 1)
     return shift.astype(np.float32), factor.astype(np.float32)
 
@@ -46,7 +50,8 @@ def affine_of(
     """The same for a set of which mean and deviation are told and every value is taken."""
     if normalize == "standardize":
         return np.array(mean, np.float32), 1 / np.array(deviation, np.float32)
-    return np.zeros(len(mean), np.float32), np.full(len(mean), 1 / 255, np.float32)
+    factor = 1 if normalize in ("logarithm", "none") else 1 / 255
+    return np.zeros(len(mean), np.float32), np.full(len(mean), factor, np.float32)
 
 
 def normalized(normalize: Normalize, images, shift, factor):
@@ -58,6 +63,8 @@ def normalized(normalize: Normalize, images, shift, factor):
     import jax.numpy as jnp  # an experiment file is read without it
 
     x = (images.astype(jnp.float32) - shift) * factor
+    if normalize == "logarithm":
+        return jnp.log1p(x) * np.float32(1 / np.log(256))
     if normalize != "per-image":
         return x
     axes = (1, 2, 3)

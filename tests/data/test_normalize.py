@@ -1,9 +1,11 @@
 """Normalization of images against plain NumPy."""
 
+from typing import get_args
+
 import numpy as np
 import pytest
 
-from jbatch.data.normalize import affine, affine_of, normalized
+from jbatch.data.normalize import Normalize, affine, affine_of, normalized
 
 IMAGES = np.random.default_rng(0).integers(20, 200, (50, 4, 4, 3)).astype(np.uint8)
 WIDE = IMAGES.astype(np.float64)
@@ -33,12 +35,22 @@ def test_per_image_is_of_each_image_alone():
     np.testing.assert_array_equal(seen("per-image")[:3], seen("per-image", IMAGES[:3]))
 
 
+def test_a_logarithm_is_of_each_value_alone():
+    expected = np.log(1 + WIDE) / np.log(256)
+    np.testing.assert_allclose(seen("logarithm"), expected, rtol=1e-6)
+    np.testing.assert_allclose(seen("logarithm", np.uint8([[[[0, 255]]]])), [[[[0, 1]]]], rtol=1e-6)
+
+
+def test_none_leaves_the_values():
+    np.testing.assert_array_equal(seen("none"), IMAGES.astype(np.float32))
+
+
 @pytest.mark.parametrize("normalize", ["standardize", "min-max", "per-image"], ids=repr)
 def test_a_blank_image_stays_finite(normalize):
     assert not seen(normalize, np.full((5, 2, 2, 1), 7, np.uint8)).any()
 
 
-@pytest.mark.parametrize("normalize", ["standardize", "min-max", "per-image"], ids=repr)
+@pytest.mark.parametrize("normalize", get_args(Normalize), ids=repr)
 def test_what_is_told_of_a_set_does_what_is_found_in_it(normalize):
     """Of a set that holds every value, its mean and deviation are all there is to know."""
     images = np.random.default_rng(3).permuted(np.arange(768).reshape(4, 8, 8, 3) // 3, axis=0)
