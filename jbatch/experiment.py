@@ -108,6 +108,9 @@ class Experiment:
     """Epochs between evaluations on the test set."""
     save_every: float = 10.0
     """Epochs between checkpoints; there is one at every phase change too, and at the end."""
+    measure_distance: bool = field(default=False, compare=False)
+    """Log how far the parameters are from where they began, and from where they were at the last
+    log point (L2 norms). Each device holds two copies more of them."""
 
     def __post_init__(self):
         kinds = {

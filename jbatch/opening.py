@@ -18,6 +18,7 @@ from jbatch.assemble import SHOWN, assemble, what_all_must_share
 from jbatch.checkpoint import Checkpoints
 from jbatch.compile import Setup
 from jbatch.data.inputs import Evaluated, Feed
+from jbatch.distances import Distances
 from jbatch.drive import Driver
 from jbatch.experiment import Experiment
 from jbatch.goodput import Ledger
@@ -63,6 +64,7 @@ class Run:
     waited: float = 0.0  # of `feed.waited`, at the last log point
     damaged: int = 0  # of `feed.damaged`, by then
     named: set[str] = dataclasses.field(default_factory=set)  # files that a person was told of
+    moved: Distances | None = None  # where they are measured
     clock: float = 0.0  # seconds of training since the last log point …
     resumed: float = 0.0  # … up to this time.perf_counter, since when it goes on
     accounted: float = 0.0  # of `feed.waited`, that is in the ledger
@@ -131,10 +133,13 @@ def open_run(
         checkpoints = Checkpoints(directory / "checkpoints", warnings.append)
         stack.callback(checkpoints.close)
         state = compile.initializer(setup)(np.uint32(experiment.seed))
+        moved = Distances(state.params) if experiment.measure_distance else None
         restored = checkpoints.restore(state)
         examples, update = None, 0
         if restored is not None:
             examples, state = restored
+            if moved is not None:
+                moved.since(state.params)
             update = plan.update_at(examples)
             if plan.position(update) != examples:
                 warnings.append(
@@ -193,6 +198,7 @@ def open_run(
             evaluated=update if evaluated else None,
             saved=update or None,
             logged=update,
+            moved=moved,
             resumed=begun,
         )
 

@@ -258,6 +258,8 @@ def _log(run: Run) -> None:
             "damaged": len(run.feed.damaged) - run.damaged,
             "goodput": goodput(run.ledger.seconds),
         }
+        if run.moved is not None:
+            line |= run.moved.since(run.state.params)
         _name_damaged(run, run.feed.damaged[run.damaged :], "replaced")
         run.waited, run.damaged = run.feed.waited, len(run.feed.damaged)
         _write(run, line)

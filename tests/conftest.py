@@ -35,3 +35,20 @@ def pytest_addoption(parser):
 @pytest.fixture
 def write_golden(request) -> bool:
     return request.config.getoption("--write-golden")
+
+
+@pytest.fixture
+def jbatch(capsys):
+    """Run a command: (exit code, stdout, stderr)."""
+
+    from jbatch.cli import main  # after the environment above
+
+    def run(*arguments):
+        try:
+            code = main([str(argument) for argument in arguments])
+        except SystemExit as exit:  # tyro's own
+            code = exit.code
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run

@@ -15,21 +15,6 @@ TINY = Path(__file__).parent / "tiny.py"
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 
 
-@pytest.fixture
-def jbatch(capsys):
-    """Run a command: (exit code, stdout, stderr)."""
-
-    def run(*arguments):
-        try:
-            code = main([str(argument) for argument in arguments])
-        except SystemExit as exit:  # tyro's own
-            code = exit.code
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
-
-
 # In these tests jax has eight devices: 40 and 120 divide by them.
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
@@ -133,7 +118,7 @@ def test_compare_trains_what_is_missing_and_reports(tmp_path, jbatch):
     assert before == {path: path.stat().st_mtime_ns for path in out_dir.rglob("checkpoints/*")}
 
 
-@pytest.mark.parametrize("verb", ["plan", "train", "compare", "eval", "report"])
+@pytest.mark.parametrize("verb", ["plan", "train", "compare", "sweep", "eval", "report"])
 def test_help_has_an_example(verb, jbatch):
     code, out, _ = jbatch(verb, "--help")
     assert code == 0

@@ -241,8 +241,23 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(tmp_
     # From the second epoch's end, or a tenth of one after it while all was finite yet.
     assert 74 <= diverging(save_every).plan.plan().update_at(examples) <= 76
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state))
-    for line in metrics(tmp_path / "run"):
-        assert math.isfinite(line["loss"])
+    *lines, last = metrics(tmp_path / "run")
+    assert all(math.isfinite(line["loss"]) for line in lines)
+    assert last["kind"] == "diverged"
+
+
+def test_distances_are_of_the_parameters_and_change_nothing(undisturbed, tmp_path):
+    experiment = dataclasses.replace(GROWING, measure_distance=True)
+    run = fit(experiment, tmp_path / "run", devices=jax.devices()[:1])
+    first = compile.initializer(run.setup)(np.uint32(0)).params
+    squares = jax.tree.map(lambda a, b: np.square(np.float64(a) - b).sum(), run.state.params, first)
+    lines = [line for line in metrics(tmp_path / "run") if line["kind"] == "train"]
+    assert lines[-1]["distance"] == pytest.approx(sum(jax.tree.leaves(squares)) ** 0.5, rel=1e-5)
+    assert lines[0]["moved"] == lines[0]["distance"]
+    assert lines[1]["distance"] <= lines[0]["distance"] + lines[1]["moved"]
+    assert 0 < lines[-1]["moved"] < lines[-1]["distance"]
+    before, _ = undisturbed
+    assert parameters_digest(run.state.params) == parameters_digest(before.state.params)
 
 
 def test_metrics_are_cut_back_to_the_checkpoint(tmp_path):

@@ -1,0 +1,106 @@
+"""`jbatch sweep`: its grid, its runs, and results against what names say."""
+
+import re
+
+import pytest
+
+from commands import TINY
+from jbatch.cli import main
+from jbatch.cli.several import cells
+from jbatch.errors import Mistake
+from jbatch.report.against import Place, place, places
+
+
+def test_a_grid_is_every_combination_in_order():
+    found = list(cells(["plan.adapt-regime=False,True", "model.hidden=64 64,8"]))
+    assert [" | ".join(names) for names, _ in found] == [
+        "plan.adapt-regime False | model.hidden 64 64",
+        "plan.adapt-regime False | model.hidden 8",
+        "plan.adapt-regime True | model.hidden 64 64",
+        "plan.adapt-regime True | model.hidden 8",
+    ]
+    assert found[0][1] == ("--plan.no-adapt-regime", "--model.hidden", "64", "64")
+    assert found[3][1] == ("--plan.adapt-regime", "--model.hidden", "8")
+    assert list(cells([])) == [((), ())]
+
+
+@pytest.mark.parametrize(
+    "grid", [["plan.batch-size"], ["=3"], ["a=1,,2"], ["a=1", "a=2"], ["a b=1"]]
+)
+def test_what_is_no_grid_is_refused(grid):
+    with pytest.raises(Mistake, match=f"--grid {' '.join(grid)}: give "):
+        list(cells(grid))
+
+
+@pytest.mark.parametrize(
+    ("variant", "expected"),
+    [
+        ("decaying, plan.batch-size 32", Place("decaying", "batch size", 32)),
+        ("a, b 1, weight_decay 5e-4", Place("a, b 1", "weight decay", 5e-4)),
+        ("batch size 8", Place("", "batch size", 8)),
+        ("decaying", None),
+        ("a, optimizer.nesterov True", None),
+    ],
+)
+def test_a_name_says_where_a_variant_stands(variant, expected):
+    assert place(variant) == expected
+
+
+def test_places_are_of_one_quantity():
+    assert places(["a, size 1", "b, size 2"]).keys() == {"a, size 1", "b, size 2"}
+    assert places(["a, size 1", "a, rate 2"]) == {}
+    assert places(["a, size 1", "b, size 1"]) == {}
+    assert places(["a, size 1", "b"]) == {}
+
+
+GRID = ("--grid", "plan.momentum=0.5,0.9", "optimizer.weight-decay=0,1e30")
+
+
+def test_a_sweep_trains_its_grid_once_and_goes_on_where_one_diverges(tmp_path, jbatch):
+    command = ("sweep", TINY, "decaying", *GRID, "--seeds", 0, "--out", tmp_path)
+    code, out, err = jbatch(*command)
+    assert code == 0, err
+    rows = [line for line in out.splitlines() if line.startswith("decaying")]
+    assert [re.split(r"  +", row)[0] for row in rows] == [
+        f"decaying, plan.momentum {momentum}, optimizer.weight-decay 0" for momentum in (0.5, 0.9)
+    ]
+    assert "Diverged: decaying, plan.momentum 0.5, optimizer.weight-decay 1e30 seed 0 (by " in out
+    assert (
+        "4 of 4: decaying, plan.momentum 0.9, optimizer.weight-decay 1e30 seed 0: diverged" in err
+    )
+    run = tmp_path / "decaying" / "plan.momentum-0.9" / "optimizer.weight-decay-0" / "seed-0"
+    assert '"momentum": 0.9' in (run / "run.json").read_text()
+    files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("seed-0/**/*")}
+    code, again, _ = jbatch(*command)
+    assert again.split("in all")[0].rsplit("\n", 1)[0] == out.split("in all")[0].rsplit("\n", 1)[0]
+    assert files == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("seed-0/**/*")}
+    # As a report of what lies there, too.
+    assert main(["report", str(tmp_path)]) == 0
+    page = (tmp_path / "report.html").read_text()
+    assert "decaying, plan.momentum 0.5, optimizer.weight-decay 0" in page
+    assert "Diverged: decaying" in page
+
+
+def test_results_are_drawn_against_the_grids_last_field(tmp_path, jbatch):
+    grid = ("--grid", "plan.momentum=0.5,0.9")
+    code, _, err = jbatch("sweep", TINY, "decaying", *grid, "--seeds", 0, "--out", tmp_path)
+    assert code == 0, err
+    page = (tmp_path / "report.html").read_text()
+    assert "Test accuracy at the end against momentum." in page
+    assert (tmp_path / "against_test_accuracy.png").stat().st_size > 10_000
+
+
+def test_every_cell_is_looked_at_before_the_first_is_trained(tmp_path, jbatch):
+    command = (
+        "sweep",
+        TINY,
+        "decaying",
+        "--grid",
+        "plan.momentum=0.5,1.5",
+        "--out",
+        tmp_path / "x",
+    )
+    code, _, err = jbatch(*command)
+    assert code == 2
+    assert "decaying, plan.momentum 1.5: momentum is 1.5" in err
+    assert not (tmp_path / "x").exists()
