@@ -26,9 +26,9 @@ class TFDS:
     data_dir: str | None = field(default=None, compare=False)  # where it lies is not what it is
     """TensorFlow Datasets' directory or gs://…; None for $TFDS_DATA_DIR, ~/tensorflow_datasets."""
     train: str = "train"
-    """Split to train on."""
+    """Split to train on; or a part, as train[:10%], by TensorFlow Datasets' own notation."""
     test: str = "test"
-    """Split to evaluate on."""
+    """Split to evaluate on; or a part."""
 
     def load(self) -> Dataset:
         """Both splits in memory; Mistake if they are not there, damaged or too large."""
@@ -67,11 +67,15 @@ def open_builder(data: TFDS, data_dir: str | None):
         there = ", ".join(sorted(path.name for path in (root / name).iterdir()))
         raise Mistake(f"{builder.data_dir} is missing; {root / name} holds {there}: {advice}")
     for split in (data.train, data.test):
-        if split not in splits:
+        try:
+            empty = not splits[split].num_examples
+        except ValueError as error:
             raise Mistake(
-                f"{data.name} has no split {split!r}, but {', '.join(splits)}: set "
-                "train and test, as test='validation'"
-            )
+                f"{data.name} has no split {split!r}, but {', '.join(splits)} "
+                f"({str(error).splitlines()[0]}): set train and test, as test='validation'"
+            ) from error
+        if empty:
+            raise Mistake(f"the split {split!r} of {data.name} has no example: give another")
     if builder.info.file_format.value != "array_record":
         raise Mistake(
             f"{builder.data_dir} is in {builder.info.file_format.value}, which has no random "

@@ -96,6 +96,14 @@ def of_two_sizes(data_dir):
     Other(data_dir=data_dir, file_format="array_record").download_and_prepare()
 
 
+def test_a_part_of_a_split_is_as_much_of_the_whole(data_dir):
+    whole = TFDS("pictures", data_dir).load()
+    part = TFDS("pictures", data_dir, train="train[1:4]", test="test[50%:]").load()
+    np.testing.assert_array_equal(part.train.images, whole.train.images[1:4])
+    np.testing.assert_array_equal(part.train.labels, whole.train.labels[1:4])
+    np.testing.assert_array_equal(part.test.images, whole.test.images[1:])
+
+
 MISTAKES = {
     "name": (
         TFDS("nothing"),
@@ -104,6 +112,21 @@ MISTAKES = {
     ),
     "version": (TFDS("pictures:9.9.9"), None, r"pictures does not open \("),
     "split": (TFDS("pictures", test="validation"), None, "has no split 'validation', but train, t"),
+    "slice": (
+        TFDS("pictures", train="train[:x]"),
+        None,
+        r"no split 'train\[:x\]', but train, test",
+    ),
+    "long slice": (
+        TFDS("pictures", train="train[:9]"),
+        None,
+        r"slice \[:9\] incompatible with 5 ex",
+    ),
+    "empty slice": (
+        TFDS("pictures", train="train[2:2]"),
+        None,
+        r"train\[2:2\]' of pictures has no",
+    ),
     "tfrecord": (
         TFDS("pictures"),
         to_tfrecord,
