@@ -171,13 +171,36 @@ class Comparison:
     """Percentage points of test accuracy within which two variants count as the same."""
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     """One run of every variant for each."""
-    reach: float | None = None
+    reach_accuracy: float | None = None
     """Percent of test accuracy to which reports count epochs, updates and seconds."""
+    reach_loss: float | None = None
+    """Training loss to which they count them."""
 
     def __post_init__(self):
         positive("margin", self.margin)
-        if self.reach is not None:
-            positive("reach", self.reach, of="percent of test accuracy")
+        if None not in (self.reach_accuracy, self.reach_loss):
+            raise Mistake("reach_accuracy and reach_loss are both given: give one of them")
+        if self.reach_accuracy is not None:
+            positive("reach_accuracy", self.reach_accuracy, of="percent")
+        if self.reach_loss is not None:
+            positive("reach_loss", self.reach_loss)
+
+    @property
+    def target(self) -> str:
+        """What runs are to reach, in words; empty if nothing is said."""
+        if self.reach_accuracy is not None:
+            return f"test accuracy {self.reach_accuracy:g}%"
+        return "" if self.reach_loss is None else f"training loss {self.reach_loss:g}"
+
+    def reached(self, line: dict) -> bool:
+        """Whether a line of a run's metrics is at the target."""
+        if self.reach_accuracy is not None:
+            return line["kind"] == "eval" and 100 * line["accuracy"] >= self.reach_accuracy
+        return (
+            self.reach_loss is not None
+            and line["kind"] == "train"
+            and line["loss"] <= self.reach_loss
+        )
 
     @property
     def variants(self) -> set[str]:

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from jbatch.experiment import Comparison
 from jbatch.report.drawing import drawn, styles
 from jbatch.report.records import Record
 
@@ -47,12 +48,14 @@ def places(variants: Sequence[str]) -> dict[str, Place]:
     return found if len({here.value for here in found.values()}) > 1 else {}
 
 
-def against(runs: Mapping[str, Sequence[Record]], reach: float | None) -> dict[str, tuple]:
+def against(
+    runs: Mapping[str, Sequence[Record]], comparison: Comparison | None
+) -> dict[str, tuple[str, Figure]]:
     """Figures of finished runs against the quantity of their names: name → (caption, figure).
 
     Args:
         runs: variant → its runs.
-        reach: percent of test accuracy to which epochs, updates and seconds are counted; or None.
+        comparison: to whose target epochs, updates and seconds are counted.
     """
     done = {name: [run for run in found if run.finished] for name, found in runs.items()}
     done = {name: found for name, found in done.items() if found}
@@ -80,7 +83,7 @@ def against(runs: Mapping[str, Sequence[Record]], reach: float | None) -> dict[s
         return lambda run: getattr(run, kind)[-1][name]
 
     def reached(which: int) -> Callable[[Record], float]:
-        return lambda run: run.reached(reach)[which]
+        return lambda run: run.reached(comparison)[which]
 
     made: dict[str, tuple[str, Figure]] = {
         "test_accuracy": figure(
@@ -112,10 +115,10 @@ def against(runs: Mapping[str, Sequence[Record]], reach: float | None) -> dict[s
             log=True,
         ),
     }
-    if reach is not None:
+    if comparison is not None and comparison.target:
         for which, unit in enumerate(("epochs", "updates", "seconds of training")):
             made[f"{unit.partition(' ')[0]}_to_reach"] = figure(
-                f"{unit.capitalize()} to a test accuracy of {reach:g}%, where all seeds reach it,",
+                f"{unit.capitalize()} to {comparison.target}, where all seeds reach it,",
                 unit,
                 reached(which),
                 log=True,

@@ -43,7 +43,7 @@ def figures(records: Sequence[Record], comparison: Comparison | None) -> list[Gr
     }
     groups = {title: found for title, found in groups.items() if found}
     with matplotlib.rc_context(LOOK):
-        drawn_against = against(runs, comparison.reach if comparison else None)
+        drawn_against = against(runs, comparison)
         if drawn_against:
             told_apart = len(runs) <= len(STYLES)
             return [Group("", drawn_against | (_figures(runs) if told_apart else {}))]

@@ -40,8 +40,7 @@ def write_report(
     from jbatch.report.drawing import saved
     from jbatch.report.figures import figures
 
-    reach = comparison.reach if comparison else None
-    summaries = summarize(records, reach)  # refuses what cannot be shown together
+    summaries = summarize(records, comparison)  # refuses what cannot be shown together
     header, rows = comparison_table(summaries, comparison) if summaries else ((), [])
     groups = []
     for group in figures(records, comparison):

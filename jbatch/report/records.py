@@ -65,13 +65,10 @@ class Record:
             before = min(line["update"], update)
         return seconds
 
-    def reached(self, accuracy: float | None) -> tuple[float, float, float]:
-        """(epochs, updates, seconds of training) to the first evaluation of so many percent.
-
-        nan if there is none, or none is asked for.
-        """
-        for line in self.evaluations:
-            if accuracy is not None and 100 * line["accuracy"] >= accuracy:
+    def reached(self, comparison: Comparison | None) -> tuple[float, float, float]:
+        """(epochs, updates, seconds of training) to the comparison's target; nan if never."""
+        for line in self.lines if comparison else ():
+            if comparison.reached(line):
                 return line["epoch"], line["update"], self.seconds_to(line["update"])
         return math.nan, math.nan, math.nan
 
@@ -99,7 +96,7 @@ class Summary:
     updates_per_second: np.ndarray  # (seeds,), training alone
     examples_per_second: np.ndarray  # (seeds,)
     input_wait: np.ndarray  # (seeds,), share of the time of training
-    reached: np.ndarray  # (seeds, 3), epochs, updates and seconds to an accuracy; nan if never
+    reached: np.ndarray  # (seeds, 3), epochs, updates and seconds to a target; nan if never
 
 
 @dataclass(frozen=True)
@@ -134,12 +131,12 @@ class Finding:
         return (self.verdict == "different") == self.control
 
 
-def summarize(records: Sequence[Record], reach: float | None = None) -> list[Summary]:
+def summarize(records: Sequence[Record], comparison: Comparison | None = None) -> list[Summary]:
     """A summary of each variant's finished runs, in the order of the records.
 
     Args:
         records: of runs.
-        reach: percent of test accuracy to count up to.
+        comparison: whose target is counted up to.
 
     Raises:
         Mistake: if runs of one variant have different plans.
@@ -167,7 +164,7 @@ def summarize(records: Sequence[Record], reach: float | None = None) -> list[Sum
                 updates_per_second=updates / training,
                 examples_per_second=runs[0].plan.batch_sizes.sum() / training,
                 input_wait=np.array([run.input_wait for run in runs]),
-                reached=np.array([run.reached(reach) for run in runs]),
+                reached=np.array([run.reached(comparison) for run in runs]),
             )
         )
     return summaries

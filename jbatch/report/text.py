@@ -31,8 +31,8 @@ def comparison_table(
     Columns in which no variant has anything to say are left out.
     """
     saved = saved_updates(summaries, comparison)
-    to = f"to {comparison.reach:g}%" if comparison and comparison.reach is not None else ""
-    header = (*HEADER, *(f"{what} {to}".strip() for what in ("epochs", "updates", "s")))
+    to = comparison.target if comparison else ""
+    header = (*HEADER, *(f"{what} to {to}" for what in ("epochs", "updates", "s")))
     rows = [
         (
             summary.variant,
@@ -56,7 +56,7 @@ def comparison_table(
 
 def comparison_text(records: Sequence[Record], comparison: Comparison | None) -> str:
     """The table, and what it says."""
-    summaries = summarize(records, comparison.reach if comparison else None)
+    summaries = summarize(records, comparison)
     findings = find(summaries, comparison)
     curves = [curve_text(curve) for curve in compare_curves(records, comparison)]
     header, rows = comparison_table(summaries, comparison) if summaries else (("schedule",), [])
