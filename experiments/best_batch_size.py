@@ -1,0 +1,52 @@
+"""Whether the best batch size is in proportion to ε/(1−m).
+
+Smith and Le (arXiv 1710.06451, section 5): trained for equally many updates, test accuracy peaks at
+one batch size, B_opt ∝ εN/(1−m), since what matters is the noise scale. As there, a perceptron of
+one hidden layer on the first 1,000 images of MNIST, without weight decay; two rates and two momenta,
+so that ε/(1−m) is 1, 2 (twice, in two ways) and 4; 5,000 updates at a constant rate.
+
+Claim:    the batch of best test accuracy doubles as ε/(1−m) does, and is the same for rate 0.2 with
+          momentum 0.9 as for rate 0.1 with 0.95.
+Cost:     15 minutes on one CPU core for five seeds.
+Command:  jbatch sweep experiments/best_batch_size.py
+"""
+
+import optax
+
+from jbatch.data.sources import TFDS
+from jbatch.experiment import Comparison, Coupling, Experiment
+from jbatch.models import MLP
+
+N = 1000
+UPDATES = 5000
+SIZES = (2, 4, 8, 16, 32, 64, 128, 256, 500)
+
+
+def experiment(rate, momentum, size):
+    """A run at one batch size."""
+    epochs = UPDATES / (N // size)  # of whole batches
+    return Experiment(
+        plan=Coupling(
+            schedule=optax.constant_schedule(rate),
+            num_examples=N,
+            num_epochs=epochs,
+            batch_size=size,
+            batch_sizes=(size,),
+            momentum=momentum,
+        ),
+        model=MLP((400,)),
+        data=TFDS("mnist", train=f"train[:{N}]"),
+        micro_batch=500,
+        log_every=epochs / 10,
+        eval_every=epochs / 10,
+        save_every=epochs,
+    )
+
+
+variants = {
+    f"rate {rate:g} and momentum {momentum:g}, batch size {size}": experiment(rate, momentum, size)
+    for rate, momentum in ((0.1, 0.9), (0.2, 0.9), (0.1, 0.95), (0.2, 0.95))
+    for size in SIZES
+}
+
+comparison = Comparison()

@@ -1,0 +1,43 @@
+"""How long the momentum's accumulator takes to follow a change of noise scale.
+
+Smith et al. (arXiv 1711.00489, section 5): an accumulator that starts at 0 suppresses the first
+1/(1−m) updates, B/(N(1−m)) epochs, and again after each change. A perceptron on MNIST at a constant
+rate, whose batch grows from 64 to 512 in the middle (the schedule decays by 8, all of which becomes
+growth); the length of every update is logged.
+
+Claim:    after both, the squared length of updates goes to its new level as 1 − m^(2t), t updates
+          after the change: a time constant of 1/(2(1−m)) updates for each momentum.
+Cost:     5 minutes on one CPU core for ten seeds.
+Command:  jbatch sweep experiments/momentum_memory.py
+"""
+
+import optax
+
+from jbatch.data.sources import TFDS
+from jbatch.experiment import Comparison, Coupling, Experiment
+from jbatch.models import MLP
+
+N = 60_000
+CHANGE = 2.0  # epochs, after which gradients change slowly
+EFFECTIVE = 0.02  # ε/(1−m): the same for all
+
+variants = {
+    f"momentum {momentum:g}": Experiment(
+        plan=Coupling(
+            schedule=optax.piecewise_constant_schedule(EFFECTIVE * (1 - momentum), {CHANGE: 1 / 8}),
+            num_examples=N,
+            num_epochs=4,
+            batch_size=64,
+            batch_sizes=(64, 512),
+            momentum=momentum,
+        ),
+        model=MLP((128,)),
+        data=TFDS("mnist"),
+        log_every=64 / N,
+        save_every=4,
+        measure_distance=True,
+    )
+    for momentum in (0.5, 0.9, 0.95, 0.98)
+}
+
+comparison = Comparison(seeds=tuple(range(10)))

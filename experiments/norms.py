@@ -1,0 +1,61 @@
+"""Which norms need a large batch on each device.
+
+Wu and He (arXiv 1803.08494): batch norm's error rises as the batch of a device shrinks to 2, group
+norm's does not. A small convolutional network on the first 12,000 images of Fashion-MNIST, for 5
+epochs, with each norm of jbatch at batches of 2 to 512 on one device; the rate follows the batch
+linearly, from 0.01 at 32, as theirs does.
+
+Claim:    batch norm is worst at a batch of 2 and best from 32 on; group, layer, weight and local
+          response norm do not depend on the batch, but for what the number of updates does; ghost
+          batch norm over 16 does as batch norm does up to 16, and stays there.
+Cost:     20 minutes on one CPU core for three seeds.
+Command:  jbatch sweep experiments/norms.py
+"""
+
+import optax
+
+from jbatch.data.sources import TFDS
+from jbatch.experiment import Comparison, Coupling, Experiment
+from jbatch.models import (
+    GhostBatchNorm,
+    GroupNorm,
+    LayerNorm,
+    LocalResponseNorm,
+    NoNorm,
+    SmallCNN,
+    WeightNorm,
+)
+
+N = 12_000
+SIZES = (2, 8, 32, 128, 512)
+NORMS = {
+    "batch norm": GhostBatchNorm,  # over the batch, which is the device's
+    "ghost batch norm of 16": lambda size: GhostBatchNorm(min(size, 16)),
+    "group norm": lambda size: GroupNorm(4),
+    "layer norm": lambda size: LayerNorm(),
+    "weight norm": lambda size: WeightNorm(),
+    "local response norm": lambda size: LocalResponseNorm(),
+    "no norm": lambda size: NoNorm(),
+}
+
+variants = {
+    f"{name}, batch size {size}": Experiment(
+        plan=Coupling(
+            schedule=optax.constant_schedule(0.01),
+            num_examples=N,
+            num_epochs=5,
+            batch_size=size,
+            batch_sizes=(size,),
+            base_batch_size=32,
+            momentum=0.9,
+        ),
+        model=SmallCNN((16, 32, 64), norm(size)),
+        data=TFDS("fashion_mnist", train=f"train[:{N}]"),
+        micro_batch=512,
+        save_every=5,
+    )
+    for name, norm in NORMS.items()
+    for size in SIZES
+}
+
+comparison = Comparison(seeds=(0, 1, 2))
