@@ -2,8 +2,8 @@
 
 Smith and Le (arXiv 1710.06451, section 5): trained for equally many updates, test accuracy peaks at
 one batch size, B_opt ∝ εN/(1−m), since what matters is the noise scale. As there, a perceptron of
-one hidden layer on the first 1,000 images of MNIST, without weight decay; two rates and two momenta,
-so that ε/(1−m) is 1, 2 (twice, in two ways) and 4; 5,000 updates at a constant rate.
+one hidden layer on the first 1,000 images of MNIST, without weight decay; two rates and two
+momenta, so that ε/(1−m) is 1, 2 (twice, in two ways) and 4; 5,000 updates at a constant rate.
 
 Claim:    the batch of best test accuracy doubles as ε/(1−m) does, and is the same for rate 0.2 with
           momentum 0.9 as for rate 0.1 with 0.95.

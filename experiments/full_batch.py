@@ -1,12 +1,11 @@
 """Full-batch training by gradient descent and by Rprop, a batch of one, and mini-batches between.
 
-Riedmiller and Braun's Rprop (1993) steps by the signs of the gradient, which only a full batch gives
-without noise; a batch of one takes an update for each example. A perceptron on the first 10,000
-images of MNIST; the full batch is accumulated over four passes of 2,500 on each device. Rates were
-chosen by the training loss of seed 9, among powers of about 3.
+Riedmiller and Braun's Rprop (1993) steps by the signs of the gradient, which only a full batch
+gives without noise; a batch of one takes an update for each example. A perceptron on the first
+10,000 images of MNIST; on one device, the full batch is accumulated over four passes.
 
 Claim:    to a test accuracy of 93%, the full batch takes the fewest updates by Rprop and fewer than
-          gradient descent's; mini-batches take the least time, and a batch of one the fewest epochs.
+          gradient descent's; mini-batches take the least time, a batch of one the fewest epochs.
 Cost:     10 minutes on one CPU core for three seeds.
 Command:  jbatch sweep experiments/full_batch.py
 """

@@ -4,8 +4,8 @@ Interview notes name the choices: none, min-max, standardization, a non-linear o
 Fashion-MNIST, batch 128, momentum 0.9, four epochs; each normalization over rates of four orders of
 magnitude, since the scale of the inputs and the rate go together.
 
-Claim:    raw values (0 to 255) train at rates a thousand times smaller, and slower at their best; what
-          brings the mean to 0 (standardize, per image) needs the fewest updates.
+Claim:    raw values (0 to 255) train at rates a thousand times smaller, and slower at their best;
+          what brings the mean to 0 (standardize, per image) needs the fewest updates.
 Cost:     15 minutes on one CPU core for three seeds.
 Command:  jbatch sweep experiments/input_normalization.py
 """

@@ -6,8 +6,8 @@ batch takes, so epochs and boundaries × B/B0. Batch 128 against 4,096 in a perc
 layers on Fashion-MNIST, 8 epochs, the rate ÷ 10 at epochs 4 and 6; each remedy alone and together.
 Distances from the start are logged: theirs grow like the logarithm of the updates.
 
-Claim:    the large batch ends lower by more than 0.5 points, with regime adaptation within them; and
-          the weights' distance from the start grows in proportion to log(updates).
+Claim:    the large batch ends lower by more than 0.5 points, with regime adaptation within them;
+          and the weights' distance from the start grows in proportion to log(updates).
 Cost:     25 minutes on one CPU core for five seeds.
 Command:  jbatch sweep experiments/train_longer.py
 """

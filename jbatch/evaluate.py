@@ -5,7 +5,7 @@ from collections.abc import Callable
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import numpy as np
@@ -13,12 +13,18 @@ import numpy as np
 from jbatch import compile, parallel
 from jbatch.assemble import make_setup
 from jbatch.checkpoint import Checkpoints, parameters_digest
+from jbatch.compile import Setup
 from jbatch.data.inputs import Evaluated
 from jbatch.drive import InFlight
 from jbatch.errors import Mistake
 from jbatch.experiment import Experiment
+from jbatch.plan import Plan
 from jbatch.run_directory import differences
 from jbatch.step import State
+
+if TYPE_CHECKING:
+    from jbatch.data.resident import ResidentData
+    from jbatch.data.streamed import StreamedData
 
 
 class Evaluation(NamedTuple):
@@ -50,8 +56,18 @@ def evaluate(compiled: Callable, state: State, test: Evaluated) -> Evaluation:
     return Evaluation(float(loss / examples), float(correct / examples), int(examples))
 
 
-def evaluate_newest(experiment: Experiment, directory: Path) -> tuple[int, Evaluation, str]:
-    """(updates taken, evaluation, digest of the parameters) of a run's newest checkpoint."""
+class Newest(NamedTuple):
+    """A run's newest checkpoint, and what it takes to evaluate it."""
+
+    plan: Plan
+    setup: Setup
+    data: "ResidentData | StreamedData"
+    examples: int  # seen
+    state: State
+
+
+def newest_of(experiment: Experiment, directory: Path) -> Newest:
+    """Read a run's newest checkpoint; Mistake if it has none, or is of another experiment."""
     if not (directory / "checkpoints").is_dir():
         raise Mistake(f"{directory} has no checkpoint yet: train it first")
     other = [name for name in differences(directory, experiment) if not name.startswith("data")]
@@ -64,7 +80,12 @@ def evaluate_newest(experiment: Experiment, directory: Path) -> tuple[int, Evalu
         restored = checkpoints.restore(compile.initializer(setup)(np.uint32(experiment.seed)))
     if restored is None:
         raise Mistake(f"{directory} has no checkpoint yet: train it first")
-    state = restored.state
+    return Newest(plan, setup, data, *restored)
+
+
+def evaluate_newest(experiment: Experiment, directory: Path) -> tuple[int, Evaluation, str]:
+    """(updates taken, evaluation, digest of the parameters) of a run's newest checkpoint."""
+    plan, setup, data, examples, state = newest_of(experiment, directory)
     with closing(data.test(setup.mesh, setup.evaluation_size)) as test:
         found = evaluate(compile.evaluate(setup), state, test)
-    return plan.update_at(restored.examples), found, parameters_digest(state.params)
+    return plan.update_at(examples), found, parameters_digest(state.params)

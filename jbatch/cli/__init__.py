@@ -15,6 +15,7 @@ VERBS = {  # each a module of this package, with `run(arguments)`
     "compare": "train several variants over several seeds; one table and one report",
     "sweep": "train every point of a grid of fields; one table and one report",
     "eval": "evaluate a run's newest checkpoint on its test set",
+    "sharpness": "measure how sharp the minimum of a run is; of two, the line between",
     "report": "write the report page of a run or a comparison anew",
     "bench": "run the benchmarks of a checkout; one page",
 }
@@ -22,7 +23,7 @@ USAGE = "\n".join(
     (
         "usage: jbatch VERB …",
         "",
-        *(f"  {verb:8} {what}" for verb, what in VERBS.items()),
+        *(f"  {verb:9} {what}" for verb, what in VERBS.items()),
         "",
         "`jbatch VERB --help` says more. For example:",
         "",

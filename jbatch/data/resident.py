@@ -148,14 +148,14 @@ class ResidentData:
 
     def feed(self, mesh: Mesh, seed: int, *_) -> "ResidentFeed":
         """The training set on the devices, from any update on."""
-        return ResidentFeed(self._placed(self.dataset.train, mesh), seed, parallel.replicated(mesh))
+        return ResidentFeed(self.placed(self.dataset.train, mesh), seed, parallel.replicated(mesh))
 
     def test(self, mesh: Mesh, size: int) -> "ResidentTest":
         """The test set on the devices, `size` examples a device and pass."""
-        placed = self._placed(self.dataset.test, mesh)
+        placed = self.placed(self.dataset.test, mesh)
         return ResidentTest(placed, range(0, self.inputs.num_test, size * mesh.size))
 
-    def _placed(self, split: Split, mesh: Mesh) -> Resident:
+    def placed(self, split: Split, mesh: Mesh) -> Resident:
         """A split on the devices, with what normalizes it by the training set."""
         by = affine(self.inputs.normalize, self.dataset.train.images)
         return jax.device_put(Resident(*split, *by), parallel.replicated(mesh))

@@ -1,0 +1,124 @@
+"""`jbatch sharpness`."""
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from jbatch.cli.arguments import RunsCode, leading, print_help, read_options, remake, wants_help
+from jbatch.cli.libraries import prepare_libraries
+from jbatch.errors import Mistake, positive, whole
+
+USAGE = "jbatch sharpness DIR [DIR]"
+ALPHAS = np.linspace(-1, 2, 25)  # of Keskar et al.
+
+
+@dataclass(frozen=True)
+class Options(RunsCode):
+    """How sharp the minimum is that a run has found; of two runs, also the line between them.
+
+    Keskar's sharpness (arXiv 1609.04836): by how many percent of 1 + loss the training loss rises
+    at most within a small box around the parameters, in the full space and in a random subspace;
+    and the largest eigenvalue of the Hessian. On the training set, by running statistics.
+
+    For example: jbatch sharpness runs/digits/decaying/seed-0 runs/digits/increasing/seed-0
+    """
+
+    epsilon: tuple[float, ...] = (1e-3, 5e-4)
+    """How far the boxes reach, times |weight| + 1."""
+    directions: int = 100
+    """Dimensions of the random subspace."""
+    iterations: int = 10
+    """Of L-BFGS-B, at most."""
+    examples: int | None = None
+    """Of the training set, from its first on; None for all."""
+    seed: int = 0
+    """Of the subspace and of where searches begin."""
+    figure: Path | None = None
+    """Where to draw the line between two runs, as a .png or .svg file."""
+    json: bool = False
+    """Print JSON."""
+
+    def __post_init__(self):
+        for epsilon in self.epsilon:
+            positive("--epsilon", epsilon)
+        whole("--directions", self.directions)
+        whole("--iterations", self.iterations)
+        whole("--seed", self.seed, least=0)
+        if self.figure is not None and self.figure.suffix not in (".png", ".svg"):
+            raise Mistake(f"--figure is {self.figure}: give a name that ends in .png or .svg")
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Measure one or two runs."""
+    names, rest = leading(arguments)
+    if wants_help(rest):
+        print_help(Options, USAGE)
+    if not 1 <= len(names) <= 2:
+        raise Mistake(f"give one run's directory or two, not {len(names)}: {USAGE}")
+    options = read_options(Options, rest, USAGE)
+    if options.figure is not None and len(names) == 1:
+        raise Mistake("--figure is of the line between two runs: give another directory too")
+    directories = [Path(name) for name in names]
+    experiments = [remake(directory, trusted=options.trust)[2] for directory in directories]
+
+    from jbatch.landscape import Landscape, line
+    from jbatch.tables import text_table
+
+    prepare_libraries()
+    landscapes = [
+        Landscape(experiment, directory, options.examples)
+        for experiment, directory in zip(experiments, directories, strict=True)
+    ]
+    points = line(*landscapes, ALPHAS) if len(landscapes) == 2 else []
+    found = [_measured(each, options) for each in landscapes]
+    if options.json:
+        on_line = [
+            {"alpha": alpha, "loss": loss, "accuracy": accuracy}
+            for alpha, (loss, accuracy) in zip(ALPHAS, points, strict=bool(points))
+        ]
+        runs = [{"run": name, **values} for name, values in zip(names, found, strict=True)]
+        print(json.dumps({"runs": runs, "line": on_line}))
+    else:
+        rows = [(name, *(f"{values[name]:.4g}" for values in found)) for name in found[0]]
+        print(text_table(("", *names), rows))
+        if points:
+            print("\nOn the line, from the first (α = 0) to the second (α = 1):\n")
+            rows = [
+                (f"{alpha:.3f}", f"{loss:.4g}", f"{accuracy:.2%}")
+                for alpha, (loss, accuracy) in zip(ALPHAS, points, strict=True)
+            ]
+            print(text_table(("α", "training loss", "training accuracy"), rows))
+    if options.figure is not None:
+        from jbatch.report.line import line_figure
+
+        options.figure.write_bytes(line_figure(ALPHAS, points, names, options.figure.suffix[1:]))
+
+
+def _measured(landscape, options: Options) -> dict[str, float]:
+    """All that is measured of one run."""
+    from jbatch.sharpness import largest_eigenvalue, random_directions, sharpness
+
+    loss, accuracy = landscape.value(landscape.point)
+    found = {"training loss": loss, "training accuracy %": 100 * accuracy}
+    subspace = random_directions(landscape.x.size, options.directions, options.seed)
+    for epsilon in options.epsilon:
+        for space, directions in (("full space", None), ("subspace", subspace)):
+            name = f"sharpness, ε {epsilon:g}, {space}"
+            print(f"jbatch: measures {name}", file=sys.stderr)
+            found[name] = sharpness(
+                landscape.value_and_gradient,
+                landscape.x,
+                epsilon,
+                directions=directions,
+                iterations=options.iterations,
+                seed=options.seed,
+            )
+    print("jbatch: measures the largest eigenvalue", file=sys.stderr)
+    found["largest eigenvalue"] = largest_eigenvalue(
+        landscape.hessian_times, landscape.x.size, seed=options.seed
+    )
+    return found

@@ -1,0 +1,38 @@
+"""The loss on the line between two minima, as in figure 3 of Keskar et al. (arXiv 1609.04836)."""
+
+from collections.abc import Sequence
+
+import matplotlib
+
+from jbatch.report.drawing import LOOK, STYLES, drawn, saved
+
+
+def line_figure(
+    alphas: Sequence[float], points: Sequence[tuple[float, float]], names: Sequence[str], form: str
+) -> bytes:
+    """The figure as a file: training loss, logarithmic, and accuracy against α.
+
+    Args:
+        alphas: where on the line; 0 is the first run and 1 the second.
+        points: (loss, accuracy) at each.
+        names: of the two runs.
+        form: "svg" or "png".
+    """
+
+    def draw(axes) -> None:
+        losses, accuracies = zip(*points, strict=True)
+        axes.plot(alphas, losses, label="training loss", **STYLES[0])
+        axes.set(xlabel=f"α: 0 is {names[0]}, 1 is {names[1]}", ylabel="training loss")
+        axes.set_yscale("log")
+        right = axes.twinx()
+        percent = [100 * accuracy for accuracy in accuracies]
+        right.plot(alphas, percent, label="training accuracy", **STYLES[1])
+        right.set_ylabel("training accuracy (%)")
+        right.grid(visible=False)
+        right.spines["right"].set_visible(True)
+        for alpha in (0, 1):
+            axes.axvline(alpha, color="#999999", linewidth=0.8)
+        axes.plot([], [], label="training accuracy", **STYLES[1])
+
+    with matplotlib.rc_context(LOOK):
+        return saved(drawn(draw), form)

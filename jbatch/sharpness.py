@@ -1,0 +1,94 @@
+"""How sharp a minimum is: Keskar's sharpness, and the largest eigenvalue of the Hessian."""
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy.optimize import Bounds, minimize
+from scipy.sparse.linalg import LinearOperator, eigsh
+
+from jbatch.errors import Mistake
+
+ValueAndGradient = Callable[[np.ndarray], tuple[float, np.ndarray]]
+
+
+def sharpness(
+    loss: ValueAndGradient,
+    x: np.ndarray,
+    epsilon: float,
+    *,
+    directions: np.ndarray | None = None,
+    iterations: int = 10,
+    seed: int = 0,
+) -> float:
+    """φ = 100 · (max over y in C of f(x + Ay) − f(x)) / (1 + f(x)), of Keskar et al.
+
+    (arXiv 1609.04836, metric 2.1). C is the box |z_i| ≤ ε(|(A⁺x)_i| + 1). The maximum is sought by
+    L-BFGS-B from a random point of the box, since the gradient at a minimum points nowhere.
+
+    Args:
+        loss: f and its gradient, (n,) float64, at any (n,) float64.
+        x: (n,) float64, the minimum.
+        epsilon: ε, how far the box reaches.
+        directions: A, (n, p); None for the identity, the full space.
+        iterations: of L-BFGS-B, at most.
+        seed: of the point that it starts from.
+
+    Returns:
+        φ, at least 0.
+    """
+    near = x if directions is None else _coordinates(directions, x)
+    reach = epsilon * (np.abs(near) + 1)
+
+    def fallen(y: np.ndarray) -> tuple[float, np.ndarray]:
+        if directions is None:
+            value, gradient = loss(x + y)
+            return -value, -gradient
+        value, gradient = loss(x + directions @ y.astype(directions.dtype))
+        return -value, -np.float64(gradient.astype(directions.dtype) @ directions)
+
+    start = np.random.default_rng(seed).uniform(-reach, reach)
+    found = minimize(
+        fallen,
+        start,
+        jac=True,
+        method="L-BFGS-B",
+        bounds=Bounds(-reach, reach),
+        options={"maxiter": iterations},
+    )
+    at_x = loss(x)[0]
+    highest = max(at_x, -fallen(start)[0], -float(found.fun))
+    return 100 * (highest - at_x) / (1 + at_x)
+
+
+def _coordinates(directions: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """A⁺x by the normal equations: random directions are all but orthogonal."""
+    gram = np.float64(directions.T @ directions)
+    return np.linalg.solve(gram, np.float64(directions.T @ x.astype(directions.dtype)))
+
+
+def random_directions(size: int, count: int, seed: int = 0) -> np.ndarray:
+    """A of a random subspace: (size, count) float32, standard normal."""
+    return np.random.default_rng(seed).standard_normal((size, count), np.float32)
+
+
+def largest_eigenvalue(
+    hessian: Callable[[np.ndarray], np.ndarray],
+    size: int,
+    *,
+    tolerance: float = 1e-3,
+    seed: int = 0,
+) -> float:
+    """The largest eigenvalue of a symmetric matrix, by Lanczos' method (ARPACK).
+
+    Args:
+        hessian: (size,) float64 → the matrix times it.
+        size: of a vector.
+        tolerance: relative, of the eigenvalue.
+        seed: of the vector that it starts from.
+    """
+    if size < 2:
+        raise Mistake(f"a network of {size} parameter has no spectrum: give a larger one")
+    operator = LinearOperator((size, size), matvec=hessian, dtype=np.float64)
+    start = np.random.default_rng(seed).standard_normal(size)
+    [found] = eigsh(operator, 1, which="LA", v0=start, tol=tolerance, return_eigenvectors=False)
+    return float(found)
