@@ -18,7 +18,7 @@ from jbatch.report.page import template
 # The ones that say how fast it is; `soak` says whether it survives, `check` compares.
 SUITE = (
     *("updates_per_second", "peers", "growth", "scaling", "phase_change", "input_pipeline"),
-    *("input_memory", "plan_building", "estimate"),
+    *("input_memory", "plan_building", "seeds", "estimate"),
 )
 
 

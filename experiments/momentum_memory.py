@@ -26,7 +26,7 @@ variants = {
         plan=Coupling(
             schedule=optax.piecewise_constant_schedule(EFFECTIVE * (1 - momentum), {CHANGE: 1 / 8}),
             num_examples=N,
-            num_epochs=4,
+            num_epochs=8,
             batch_size=64,
             batch_sizes=(64, 512),
             momentum=momentum,
@@ -34,10 +34,10 @@ variants = {
         model=MLP((128,)),
         data=TFDS("mnist"),
         log_every=64 / N,
-        save_every=4,
+        save_every=8,
         measure_distance=True,
     )
-    for momentum in (0.5, 0.9, 0.95, 0.98)
+    for momentum in (0.5, 0.8, 0.9, 0.95, 0.98)
 }
 
 comparison = Comparison(seeds=tuple(range(10)))

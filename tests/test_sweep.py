@@ -86,8 +86,8 @@ def test_results_are_drawn_against_the_grids_last_field(tmp_path, jbatch):
     code, _, err = jbatch("sweep", TINY, "decaying", *grid, "--seeds", 0, "--out", tmp_path)
     assert code == 0, err
     page = (tmp_path / "report.html").read_text()
-    assert "Test accuracy at the end against momentum." in page
-    assert (tmp_path / "against_test_accuracy.png").stat().st_size > 10_000
+    assert "Test error at the end against momentum." in page
+    assert (tmp_path / "against_test_error.png").stat().st_size > 10_000
 
 
 def test_every_cell_is_looked_at_before_the_first_is_trained(tmp_path, jbatch):

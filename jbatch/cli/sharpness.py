@@ -50,6 +50,10 @@ class Options(RunsCode):
         whole("--seed", self.seed, least=0)
         if self.figure is not None and self.figure.suffix not in (".png", ".svg"):
             raise Mistake(f"--figure is {self.figure}: give a name that ends in .png or .svg")
+        if self.figure is not None and not self.figure.parent.is_dir():
+            raise Mistake(
+                f"--figure is {self.figure}, and there is no {self.figure.parent}: make it"
+            )
 
 
 def run(arguments: Sequence[str]) -> None:

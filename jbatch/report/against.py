@@ -79,27 +79,26 @@ def against(
 
         return f"{what} against {quantity}{band}.", drawn(draw)
 
-    def last(kind: str, name: str) -> Callable[[Record], float]:
-        return lambda run: getattr(run, kind)[-1][name]
-
     def reached(which: int) -> Callable[[Record], float]:
         return lambda run: run.reached(comparison)[which]
 
     made: dict[str, tuple[str, Figure]] = {
-        "test_accuracy": figure(
-            "Test accuracy at the end",
-            "test accuracy (%)",
-            lambda run: 100 * last("evaluations", "accuracy")(run),
+        "test_error": figure(
+            "Test error at the end",
+            "test error (%)",
+            lambda run: _error(run.evaluations[-1]["accuracy"], run.plan.num_examples),
+            log=True,
         ),
-        "training_accuracy": figure(
-            "Training accuracy in the last log interval",
-            "training accuracy (%)",
-            lambda run: 100 * last("training", "accuracy")(run),
+        "training_error": figure(
+            "Training error in the last log interval",
+            "training error (%)",
+            lambda run: _error(run.training[-1]["accuracy"], run.plan.num_examples),
+            log=True,
         ),
         "training_loss": figure(
             "Training loss of the last log interval",
             "training loss",
-            last("training", "loss"),
+            lambda run: run.training[-1]["loss"],
             log=True,
         ),
         "update_time": figure(
@@ -124,6 +123,11 @@ def against(
                 log=True,
             )
     return {f"against_{name}": drawing for name, drawing in made.items()}
+
+
+def _error(accuracy: float, examples: int) -> float:
+    """Percent that is wrong; half an example if none is, since a logarithmic axis has no 0."""
+    return 100 * max(1 - accuracy, 0.5 / examples)
 
 
 def _draw(axes: Axes, lines: Mapping[str, Mapping[float, Sequence[Record]]], of) -> None:

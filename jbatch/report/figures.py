@@ -15,6 +15,7 @@ from jbatch.plan import Plan
 from jbatch.report.against import against
 from jbatch.report.drawing import LOOK, STYLES, drawn, styles
 from jbatch.report.records import Record
+from jbatch.report.transient import transient_figure, transients
 
 MOST_POINTS = 2000  # of a line: more cannot be seen
 
@@ -97,7 +98,13 @@ def _figures(runs: Runs) -> dict[str, tuple[str, Figure]]:
             lambda axes: _counted(axes, plans),
         ),
     }
-    return {name: (caption, drawn(draw)) for name, (caption, draw) in drawings.items()}
+    made = {name: (caption, drawn(draw)) for name, (caption, draw) in drawings.items()}
+    if all("distance" in line for found in runs.values() for run in found for line in run.training):
+        caption = f"Distance of the parameters from where they began{band}."
+        made["distance"] = caption, drawn(lambda axes: _distances(axes, runs))
+    if settling := transients(runs):
+        made["transient"] = transient_figure(settling)
+    return made
 
 
 def _slug(title: str) -> str:
@@ -182,6 +189,19 @@ def _measured(axes: Axes, runs: Runs, kind: str, name: str, against: str, factor
     last = [np.array([line["accuracy"] for line in runs[v][0].evaluations]) for v in runs]
     lowest = 100 * min(np.quantile(values, 0.1) for values in last)
     axes.set_ylim(max(0, lowest - 5), min(100.5, axes.get_ylim()[1]))
+
+
+def _distances(axes: Axes, runs: Runs) -> None:
+    """‖ω − ω₀‖ against the logarithm of updates, and a band of its standard deviation."""
+    for (variant, found), style in zip(runs.items(), styles(), strict=False):
+        shared = min(len(run.training) for run in found)
+        updates = [line["update"] for line in found[0].training[:shared]]
+        y = np.array([[line["distance"] for line in run.training[:shared]] for run in found])
+        axes.plot(updates, y.mean(0), label=variant, **style)
+        if len(found) > 1:
+            low, high = y.mean(0) - y.std(0, ddof=1), y.mean(0) + y.std(0, ddof=1)
+            axes.fill_between(updates, low, high, color=style["color"], alpha=0.15, linewidth=0)
+    axes.set(xlabel=_AXES["update"], ylabel="distance from the start", xscale="log")
 
 
 _AXES = {"epoch": "epoch", "update": "parameter updates"}

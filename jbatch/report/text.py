@@ -7,6 +7,7 @@ import numpy as np
 from jbatch.experiment import Comparison
 from jbatch.report.curves import Curve, compare_curves
 from jbatch.report.records import Finding, Record, Summary, find, saved_updates, summarize
+from jbatch.report.transient import transient_text, transients
 from jbatch.tables import text_table
 
 HEADER = (
@@ -68,6 +69,7 @@ def comparison_text(records: Sequence[Record], comparison: Comparison | None) ->
             *diverged(records),
             *(["", *map(finding_text, findings), conclusion(findings)] if findings else []),
             *(["", *curves] if curves else []),
+            *(["", *memories] if (memories := transient_lines(records)) else []),
         )
     )
 
@@ -104,6 +106,14 @@ def _reached(summary: Summary) -> tuple[str, ...]:
         return (f"{seeds} of {len(summary.seeds)}", "", "")
     epochs, updates, seconds = summary.reached.mean(0)
     return f"{epochs:.3g}", f"{updates:,.0f}", f"{seconds:.3g}"
+
+
+def transient_lines(records: Sequence[Record]) -> list[str]:
+    """A line for each variant whose runs tell how long momentum remembers."""
+    runs: dict[str, list[Record]] = {}
+    for record in records:
+        runs.setdefault(record.variant, []).append(record)
+    return [transient_text(variant, found) for variant, found in transients(runs).items()]
 
 
 def batches(summary: Summary) -> str:

@@ -1,0 +1,147 @@
+"""Whether several seeds train faster as one program than one after another.
+
+python -m benchmarks.seeds --json seeds.json
+
+The whole update under `jax.vmap` over seeds, on one device, against as many updates of one seed
+each, in turns. As in training, networks without convolutions take their updates in a compiled loop,
+others call by call.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import PartitionSpec
+from matplotlib.figure import Figure
+
+from benchmarks.outcome import Common, Outcome, Table, run, short
+from benchmarks.turns import ratio, take_turns
+from benchmarks.workloads import WORKLOADS, Workload, data_of, experiment_of
+from jbatch import compile, step
+from jbatch.assemble import assemble
+from jbatch.data.inputs import Batch
+from jbatch.micro_batch import cut
+from jbatch.models import MLP, GhostBatchNorm, SmallCNN, ghost_batch
+from jbatch.report.drawing import STYLES
+
+NETWORKS = {  # small enough for several to fit a device
+    "mlp of 128": (WORKLOADS["mlp"]._replace(model=MLP((128,)), held=8192), (1, 16, 128, 1024)),
+    "cnn": (
+        WORKLOADS["cnn"]._replace(model=SmallCNN((16, 32, 64), GhostBatchNorm(32)), held=8192),
+        (32, 128),
+    ),
+}
+IN_A_LOOP = 16  # updates of a call, as in training
+
+
+@dataclass(frozen=True)
+class Options(Common):
+    """Several seeds as one program, or one after another."""
+
+    seeds: tuple[int, ...] = (2, 5, 10)
+    """How many at once."""
+    windows: int = 7
+    """In each of which both take a turn."""
+    seconds: float = 0.5
+    """Of a turn, about."""
+
+
+def main(options: Options) -> Outcome:
+    """Measure."""
+    rows, ratios = [], {}
+    networks = {"mlp of 128": NETWORKS["mlp of 128"]} if options.quick else NETWORKS
+    for name, (workload, sizes) in networks.items():
+        for size in sizes[:1] if options.quick else sizes:
+            for seeds in options.seeds[:1] if options.quick else options.seeds:
+                loops = _loops(workload, size, seeds)
+                windows, seconds = (3, 0.1) if options.quick else (options.windows, options.seconds)
+                spent = take_turns(loops, windows, seconds)
+                gain = ratio(spent, "together", "one by one")
+                ratios[f"{name}, batch {size}, {seeds} seeds together / one by one"] = gain
+                alone = float(np.median(spent["one by one"])) / seeds
+                rows.append(
+                    {"network": name, "batch_size": size, "seeds": seeds, "gain": gain.median}
+                    | {"seconds_alone": alone}
+                )
+    header = ("network", "batch", "seeds", "ms per update, one by one", "together / one by one")
+    cells = [
+        (
+            row["network"],
+            f"{row['batch_size']:,}",
+            str(row["seeds"]),
+            short(1e3 * row["seconds_alone"]),
+            f"{row['gain']:.2f}",
+        )
+        for row in rows
+    ]
+    notes = ["Together / one by one: how many times as fast all seeds are as one program."]
+    values = {"rows": rows, "ratios": ratios}
+    return Outcome([Table(header, cells)], values, notes, lambda: _figure(rows))
+
+
+def _loops(workload: Workload, size: int, seeds: int) -> dict[str, Callable[[int], None]]:
+    """Each takes so many updates of every seed, and waits for them."""
+    experiment = experiment_of(workload, data_of(workload), size)
+    _, setup, _ = assemble(experiment, jax.devices()[:1])
+    task, group = setup.task, ghost_batch(experiment.model)
+    [layout] = cut([size], 1, group, size)[size].layouts
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(size, *task.input_shape)).astype(np.float32)
+    labels = rng.integers(0, workload.classes, size).astype(np.int32)
+    batch = Batch(jnp.asarray(images), jnp.asarray(labels), None)
+    in_a_loop = IN_A_LOOP if isinstance(experiment.model, MLP) else 1
+    told = (jnp.float32(1e-3), jnp.float32(size), jnp.float32(size // layout.group))
+
+    def update(state):
+        sums = step.gather(task, layout, state, batch)
+        return step.apply(task, state, sums, *told)[0]
+
+    def several(state):
+        if in_a_loop == 1:
+            return update(state)
+        return jax.lax.fori_loop(0, in_a_loop, lambda _, state: update(state), state)
+
+    def compiled(function):
+        whole = PartitionSpec()
+        mapped = jax.shard_map(
+            function, mesh=setup.mesh, in_specs=whole, out_specs=whole, check_vma=False
+        )
+        return jax.jit(mapped, donate_argnums=0)
+
+    alone, together = compiled(several), compiled(jax.vmap(several))
+    begun = [compile.initializer(setup)(np.uint32(seed)) for seed in range(seeds)]
+    stacked = [jax.tree.map(lambda *leaves: jnp.stack(leaves), *begun)]
+
+    def one_by_one(count: int) -> None:
+        for seed in range(seeds):
+            for _ in range(-(-count // in_a_loop)):
+                begun[seed] = alone(begun[seed])
+            jax.block_until_ready(begun[seed])
+
+    def at_once(count: int) -> None:
+        for _ in range(-(-count // in_a_loop)):
+            stacked[0] = together(stacked[0])
+        jax.block_until_ready(stacked[0])
+
+    return {"one by one": one_by_one, "together": at_once}
+
+
+def _figure(rows: list[dict]) -> tuple[str, Figure]:
+    figure = Figure(figsize=(6, 3.2), layout="constrained")
+    axes = figure.subplots()
+    kinds = dict.fromkeys((row["network"], row["batch_size"]) for row in rows)
+    for number, (network, size) in enumerate(kinds):
+        here = [row for row in rows if (row["network"], row["batch_size"]) == (network, size)]
+        style = STYLES[number % len(STYLES)]
+        x, y = zip(*((row["seeds"], row["gain"]) for row in here), strict=True)
+        axes.plot(x, y, marker="o", label=f"{network}, batch {size:,}", **style)
+    axes.axhline(1, color="#999999", linewidth=0.8)
+    axes.set(xlabel="seeds", ylabel="together / one by one")
+    axes.legend(fontsize=8)
+    return "How many times as fast several seeds train as one program.", figure
+
+
+if __name__ == "__main__":
+    run(main, Options, __doc__)

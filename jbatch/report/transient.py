@@ -1,0 +1,101 @@
+"""How long the momentum's accumulator remembers the noise of the batch before a change."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from jbatch.plan import Phase
+from jbatch.report.drawing import LOOK, drawn, styles
+from jbatch.report.records import Record
+
+BEFORE = 200  # updates whose mean is the level before the change
+AFTER = 6  # times 1/(1−m) updates, after which the new level is reached
+
+
+class Transient(NamedTuple):
+    """What the seeds of a variant say of its first change."""
+
+    phase: Phase  # that begins with it
+    momentum: float
+    left: (
+        np.ndarray
+    )  # (updates,) share of the old level, from the change on; 1 before, 0 in the end
+
+    @property
+    def memory(self) -> float:
+        """Updates over which it settles: the sum of what is left. Σ m^(2t) in theory."""
+        return 1 + float(self.left[: len(self.left) // 2].sum())
+
+
+def transient(runs: Sequence[Record]) -> Transient | None:
+    """The squared length of updates after the first change of batch, averaged over seeds.
+
+    With the same rate before and after, its part that is noise goes from one level to the other as
+    m^(2t), t updates after the change: by then so much of the accumulator's variance is of the
+    batches before. None where the length of every update was not logged, or a phase is too short.
+    """
+    plan = runs[0].plan
+    if len(plan.phases) < 2 or not plan.momentum:
+        return None
+    phase = plan.phases[1]
+    settled = int(AFTER / (1 - plan.momentum))
+    if phase.first_update < BEFORE or phase.updates < 2 * settled:
+        return None
+    squares = []
+    for run in runs:
+        lengths = {line["update"]: line["moved"] for line in run.training if "moved" in line}
+        first, last = phase.first_update - BEFORE, phase.first_update + 2 * settled
+        if not all(update + 1 in lengths for update in range(first, last)):
+            return None
+        squares.append([lengths[update + 1] ** 2 for update in range(first, last)])
+    mean = np.mean(squares, 0)
+    before, after = mean[:BEFORE].mean(), mean[BEFORE + settled :].mean()
+    left = (mean[BEFORE : BEFORE + settled] - after) / (before - after)
+    return Transient(phase, plan.momentum, left)
+
+
+def transients(runs: Mapping[str, Sequence[Record]]) -> dict[str, Transient]:
+    """Of each variant whose runs tell one."""
+    found = {
+        variant: transient([run for run in made if run.finished])
+        for variant, made in runs.items()
+        if any(run.finished for run in made)
+    }
+    return {variant: here for variant, here in found.items() if here is not None}
+
+
+def transient_figure(found: Mapping[str, Transient]) -> tuple[str, Figure]:
+    """(caption, figure): what is left of the old level, against the theory's."""
+
+    def draw(axes: Axes) -> None:
+        for (variant, here), style in zip(found.items(), styles(), strict=False):
+            updates = np.arange(len(here.left)) + 1
+            units = updates * (1 - here.momentum)  # of 1/(1−m) updates
+            shown = units <= AFTER / 2
+            axes.plot(units[shown], here.left[shown], ".", color=style["color"], markersize=4)
+            theory = here.momentum ** (2 * updates[shown])
+            axes.plot(units[shown], theory, label=variant, **style)
+        axes.set(
+            xlabel="since the change, in B/(N(1−m)) epochs",
+            ylabel="share left of the old level of |Δω|²",
+        )
+
+    with matplotlib.rc_context(LOOK):
+        figure = drawn(draw)
+    return (
+        "What is left of the squared length of updates before the batch grew: dots are means over "
+        "seeds, lines the theory's m^(2t), t updates after it.",
+        figure,
+    )
+
+
+def transient_text(variant: str, found: Transient) -> str:
+    """One variant's memory in a line."""
+    return (
+        f"{variant}: after the change to batch {found.phase.batch_size:,}, |Δω|² settles over "
+        f"{found.memory:.1f} updates; theory 1/(1−m²) = {1 / (1 - found.momentum**2):.1f}"
+    )
