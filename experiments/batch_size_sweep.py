@@ -21,6 +21,7 @@ from jbatch.experiment import Comparison, Coupling, Experiment
 from jbatch.models import MLP
 
 N = 60_000
+RATE = optax.constant_schedule(0.05)
 SIZES = (1, 4, 16, 64, 256, 1024, 4096, 16_384, N)
 SETTINGS = {  # power of the batch that the rate follows, equal updates instead of epochs, sizes
     "one rate": (0.0, False, SIZES),
@@ -35,7 +36,7 @@ def experiment(scaling, same_updates, size):
     epoch = size / 64 if same_updates else 1.0  # of 64, in epochs of this size
     return Experiment(
         plan=Coupling(
-            schedule=optax.constant_schedule(0.05),
+            schedule=RATE,
             num_examples=N,
             num_epochs=10,
             batch_size=size,

@@ -20,11 +20,12 @@ from jbatch.experiment import Comparison, Coupling, Experiment
 from jbatch.models import MLP
 
 RATES = (1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
+SCHEDULES = {rate: optax.constant_schedule(rate) for rate in RATES}
 
 variants = {
     f"{normalize}, rate {rate:g}": Experiment(
         plan=Coupling(
-            schedule=optax.constant_schedule(rate),
+            schedule=schedule,
             num_examples=60_000,
             num_epochs=4,
             batch_size=128,
@@ -38,7 +39,7 @@ variants = {
         save_every=4,
     )
     for normalize in get_args(Normalize)
-    for rate in RATES
+    for rate, schedule in SCHEDULES.items()
 }
 
 comparison = Comparison(seeds=(0, 1, 2), reach_loss=0.35)

@@ -27,6 +27,7 @@ from jbatch.models import (
 )
 
 N = 12_000
+RATE = optax.constant_schedule(0.01)
 SIZES = (2, 8, 32, 128, 512)
 NORMS = {
     "batch norm": GhostBatchNorm,  # over the batch, which is the device's
@@ -41,7 +42,7 @@ NORMS = {
 variants = {
     f"{name}, batch size {size}": Experiment(
         plan=Coupling(
-            schedule=optax.constant_schedule(0.01),
+            schedule=RATE,
             num_examples=N,
             num_epochs=5,
             batch_size=size,

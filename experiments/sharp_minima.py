@@ -21,13 +21,14 @@ from jbatch.models import MLP, GhostBatchNorm, KeskarC1
 from jbatch.optimizer import Adam
 
 SMALL, EPOCHS = 256, 20
+RATE = optax.constant_schedule(1e-3)
 
 
 def experiment(model, data, num_examples, batch_size):
     """A run at one batch size, over which batch norm takes its statistics."""
     return Experiment(
         plan=Coupling(
-            schedule=optax.constant_schedule(1e-3),
+            schedule=RATE,
             num_examples=num_examples,
             num_epochs=EPOCHS,
             batch_size=batch_size,

@@ -19,6 +19,7 @@ from jbatch.experiment import Claim, Comparison, Coupling, Experiment
 from jbatch.models import MLP, GhostBatchNorm
 
 SMALL, LARGE = 128, 4096
+STEPS = optax.piecewise_constant_schedule(0.1, {4: 0.1, 6: 0.1})
 SETTINGS = {  # batch size, power that the rate follows, ghost batch, as many updates
     "small": (SMALL, 0.0, SMALL, False),
     "large": (LARGE, 0.0, LARGE, False),
@@ -35,7 +36,7 @@ def experiment(size, scaling, ghost_batch, same_updates):
     epoch = size / SMALL if same_updates else 1
     return Experiment(
         plan=Coupling(
-            schedule=optax.piecewise_constant_schedule(0.1, {4: 0.1, 6: 0.1}),
+            schedule=STEPS,
             num_examples=60_000,
             num_epochs=8,
             batch_size=size,

@@ -42,12 +42,17 @@ def plan_text(plan: Plan, decaying_updates: int) -> str:
         f"{plan.num_updates:,} updates; with the batch kept at "
         f"{phases[0].batch_size:,} and the rate decayed, {decaying_updates:,}"
         + (f": {saved:.1%} saved" if saved > 0 else ""),
-        "Noise scale: ε/(1−m) · (N/B − 1), which falls short of the schedule's by 1 − B/N."
-        if plan.scaling == 1
-        else f"Held is ε/B^{plan.scaling:g}, not the noise scale ε/(1−m) · (N/B − 1).",
+        _held(plan.scaling),
     ]
     lines += [f"Warning: {warning}." for warning in plan.warnings]
     return "\n".join(lines) + "\n"
+
+
+def _held(scaling: float) -> str:
+    if scaling == 1:
+        return "Noise scale: ε/(1−m) · (N/B − 1), which falls short of the schedule's by 1 − B/N."
+    held = f"ε/B^{scaling:g}" if scaling else "the schedule's rate ε"
+    return f"Held is {held}, not the noise scale ε/(1−m) · (N/B − 1)."
 
 
 def plan_json(plan: Plan, decaying_updates: int) -> dict:
