@@ -1,0 +1,45 @@
+"""What batch size does to speed and accuracy on CIFAR-10, when the rate stays and when it follows.
+
+The questions of batch_size_sweep.py, asked of a small convolutional network with group norm, which
+does not see the batch: batches from 4 to all 50,000 for 5 epochs of SGD with momentum 0.9, at a
+constant rate that is right for 64: kept, times √(B/64), times B/64.
+
+Claim:    at one rate, training and test accuracy both fall with the batch from 64 on; with the
+          square root they fall later, with the linear rule latest, up to where it diverges.
+Cost:     25 minutes on one CPU core for two seeds.
+Command:  jbatch prepare cifar10 --from cifar-10-python.tar.gz
+          jbatch sweep experiments/batch_size_sweep_cifar10.py
+"""
+
+import optax
+
+from jbatch.data.sources import TFDS
+from jbatch.experiment import Comparison, Coupling, Experiment
+from jbatch.models import GroupNorm, SmallCNN
+
+N = 50_000
+RATE = optax.constant_schedule(0.01)
+SCALINGS = {"one rate": 0.0, "square root": 0.5, "linear": 1.0}
+
+variants = {
+    f"{name}, batch size {size}": Experiment(
+        plan=Coupling(
+            schedule=RATE,
+            num_examples=N,
+            num_epochs=5,
+            batch_size=size,
+            batch_sizes=(size,),
+            base_batch_size=64,
+            momentum=0.9,
+            scaling=scaling,
+        ),
+        model=SmallCNN((16, 32, 64), GroupNorm(8)),
+        data=TFDS("cifar10"),
+        micro_batch=500,
+        save_every=5,
+    )
+    for name, scaling in SCALINGS.items()
+    for size in (4, 16, 64, 256, 1024, 4096, 16_384, N)
+}
+
+comparison = Comparison(seeds=(0, 1), reach_accuracy=50.0)
