@@ -8,7 +8,7 @@ linearly, from 0.01 at 32, as theirs does.
 Claim:    batch norm is worst at a batch of 2 and best from 32 on; group, layer, weight and local
           response norm do not depend on the batch, but for what the number of updates does; ghost
           batch norm over 16 does as batch norm does up to 16, and stays there.
-Cost:     20 minutes on one CPU core for three seeds.
+Cost:     13 minutes on one CPU core for three seeds.
 Command:  jbatch sweep experiments/norms.py
 """
 
@@ -29,9 +29,16 @@ from jbatch.models import (
 N = 12_000
 RATE = optax.constant_schedule(0.01)
 SIZES = (2, 8, 32, 128, 512)
+
+
+def batch_norm(size):
+    """Over so many examples, with running statistics of the last 3,200 whatever that is."""
+    return GhostBatchNorm(size, decay=0.99 ** (size / 32))
+
+
 NORMS = {
-    "batch norm": GhostBatchNorm,  # over the batch, which is the device's
-    "ghost batch norm of 16": lambda size: GhostBatchNorm(min(size, 16)),
+    "batch norm": batch_norm,  # over the batch, which is the device's
+    "ghost batch norm of 16": lambda size: batch_norm(min(size, 16)),
     "group norm": lambda size: GroupNorm(4),
     "layer norm": lambda size: LayerNorm(),
     "weight norm": lambda size: WeightNorm(),
