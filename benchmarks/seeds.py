@@ -55,12 +55,12 @@ def main(options: Options) -> Outcome:
     for name, (workload, sizes) in networks.items():
         for size in sizes[:1] if options.quick else sizes:
             for seeds in options.seeds[:1] if options.quick else options.seeds:
-                loops = _loops(workload, size, seeds)
+                loops, updates = _loops(workload, size, seeds)
                 windows, seconds = (3, 0.1) if options.quick else (options.windows, options.seconds)
                 spent = take_turns(loops, windows, seconds)
                 gain = ratio(spent, "together", "one by one")
                 ratios[f"{name}, batch {size}, {seeds} seeds together / one by one"] = gain
-                alone = float(np.median(spent["one by one"])) / seeds
+                alone = float(np.median(spent["one by one"])) / seeds / updates
                 rows.append(
                     {"network": name, "batch_size": size, "seeds": seeds, "gain": gain.median}
                     | {"seconds_alone": alone}
@@ -81,8 +81,10 @@ def main(options: Options) -> Outcome:
     return Outcome([Table(header, cells)], values, notes, lambda: _figure(rows))
 
 
-def _loops(workload: Workload, size: int, seeds: int) -> dict[str, Callable[[int], None]]:
-    """Each takes so many updates of every seed, and waits for them."""
+def _loops(
+    workload: Workload, size: int, seeds: int
+) -> tuple[dict[str, Callable[[int], None]], int]:
+    """Each makes so many calls for every seed, and waits for them; the updates of a call."""
     experiment = experiment_of(workload, data_of(workload), size)
     _, setup, _ = assemble(experiment, jax.devices()[:1])
     task, group = setup.task, ghost_batch(experiment.model)
@@ -116,16 +118,16 @@ def _loops(workload: Workload, size: int, seeds: int) -> dict[str, Callable[[int
 
     def one_by_one(count: int) -> None:
         for seed in range(seeds):
-            for _ in range(-(-count // in_a_loop)):
+            for _ in range(count):
                 begun[seed] = alone(begun[seed])
             jax.block_until_ready(begun[seed])
 
     def at_once(count: int) -> None:
-        for _ in range(-(-count // in_a_loop)):
+        for _ in range(count):
             stacked[0] = together(stacked[0])
         jax.block_until_ready(stacked[0])
 
-    return {"one by one": one_by_one, "together": at_once}
+    return {"one by one": one_by_one, "together": at_once}, in_a_loop
 
 
 def _figure(rows: list[dict]) -> tuple[str, Figure]:

@@ -11,7 +11,7 @@ Claim:    time per epoch falls by 5 or more from 1 to 256 and then no more; at e
           rate accuracy falls with the batch; at a rate that follows it holds to about N/10.
 Cost:     5 minutes on one CPU core for three seeds.
 Command:  jbatch prepare mnist --from FOLDER_OF_THE_IDX_FILES
-          jbatch sweep experiments/batch_size_sweep.py
+          jbatch compare experiments/batch_size_sweep.py
 """
 
 import optax

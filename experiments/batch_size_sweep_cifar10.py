@@ -8,7 +8,7 @@ Claim:    at one rate, training and test accuracy both fall with the batch from 
           square root they fall later, with the linear rule latest, up to where it diverges.
 Cost:     25 minutes on one CPU core for two seeds.
 Command:  jbatch prepare cifar10 --from cifar-10-python.tar.gz
-          jbatch sweep experiments/batch_size_sweep_cifar10.py
+          jbatch compare experiments/batch_size_sweep_cifar10.py
 """
 
 import optax

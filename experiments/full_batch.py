@@ -7,7 +7,7 @@ gives without noise; a batch of one takes an update for each example. A perceptr
 Claim:    to a test accuracy of 93%, the full batch takes the fewest updates by Rprop and fewer than
           gradient descent's; mini-batches take the least time, a batch of one the fewest epochs.
 Cost:     10 minutes on one CPU core for three seeds.
-Command:  jbatch sweep experiments/full_batch.py
+Command:  jbatch compare experiments/full_batch.py
 """
 
 import optax

@@ -7,7 +7,7 @@ magnitude, since the scale of the inputs and the rate go together.
 Claim:    raw values (0 to 255) train at rates a thousand times smaller, and slower at their best;
           what brings the mean to 0 (standardize, per image) needs the fewest updates.
 Cost:     15 minutes on one CPU core for three seeds.
-Command:  jbatch sweep experiments/input_normalization.py
+Command:  jbatch compare experiments/input_normalization.py
 """
 
 from typing import get_args

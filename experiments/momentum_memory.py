@@ -8,7 +8,7 @@ growth); the length of every update is logged.
 Claim:    after both, the squared length of updates goes to its new level as 1 − m^(2t), t updates
           after the change: a time constant of 1/(2(1−m)) updates for each momentum.
 Cost:     5 minutes on one CPU core for ten seeds.
-Command:  jbatch sweep experiments/momentum_memory.py
+Command:  jbatch compare experiments/momentum_memory.py
 """
 
 import optax

@@ -9,7 +9,7 @@ Claim:    batch norm is worst at a batch of 2 and best from 32 on; group, layer,
           response norm do not depend on the batch, but for what the number of updates does; ghost
           batch norm over 16 does as batch norm does up to 16, and stays there.
 Cost:     13 minutes on one CPU core for three seeds.
-Command:  jbatch sweep experiments/norms.py
+Command:  jbatch compare experiments/norms.py
 """
 
 import optax

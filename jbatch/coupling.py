@@ -3,14 +3,14 @@
 docs/theory.md derives the rule and says where it stops to hold.
 """
 
-import sys
+import math
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 
 import numpy as np
 
 from jbatch import schedule as schedules
-from jbatch.errors import Mistake, positive, share, whole
+from jbatch.errors import Mistake, not_negative, positive, share, whole
 from jbatch.plan import Plan, last_position
 from jbatch.sizes import allowed_sizes
 
@@ -67,8 +67,8 @@ def couple(
         growth: q, how much of the decay becomes growth, in [0, 1/p]; 0 decays the rate only.
         base_batch_size: that the schedule is written for; None for B0.
         adapt_regime: keep the base's number of updates and not of epochs: num_epochs and every
-            boundary of the schedule or the ramp count B0/base_batch_size times (Hoffer et al.,
-            arXiv 1705.08741, section 4.2).
+            boundary of the schedule or the ramp count B0/base_batch_size times, by the whole
+            batches of an epoch (Hoffer et al., arXiv 1705.08741, section 4.2).
 
     Returns:
         The plan of every update.
@@ -96,18 +96,25 @@ def couple(
     share("momentum", momentum)
     if not 0 <= scaling <= 1:
         raise Mistake(f"scaling is {scaling}: give 1 (linear), 0.5 (square root) or 0 (none)")
-    if not 0 <= growth <= (1 / scaling if scaling else sys.float_info.max):
-        most = f" to 1/scaling = {1 / scaling:g}" if scaling else ""
+    not_negative("growth", growth)
+    if growth > (1 / scaling if scaling else math.inf):
         raise Mistake(
-            f"growth is {growth}, outside 0{most}: beyond it the rate would rise while the "
-            "schedule decays"
+            f"growth is {growth}, outside 0 to 1/scaling = {1 / scaling:g}: beyond it the rate "
+            "would rise while the schedule decays"
         )
     base = batch_size if base_batch_size is None else whole("base_batch_size", base_batch_size)
     if adapt_regime and base_batch_size is None:
         raise Mistake(
             "adapt_regime needs base_batch_size, that the schedule is written for: give it"
         )
-    stretch = Fraction(batch_size, base) if adapt_regime else Fraction(1)
+    stretch = Fraction(1)
+    if adapt_regime:  # by whole batches, since an epoch's remainder is left out
+        if base > num_examples:
+            raise Mistake(
+                f"base_batch_size {base:,} is over the {num_examples:,} examples of an epoch: "
+                "adapt_regime counts its updates; give a smaller one"
+            )
+        stretch = Fraction(num_examples // base, num_examples // batch_size)
     ways = {
         "growth_factor": growth_factor,
         "batch_sizes": batch_sizes,
@@ -168,7 +175,7 @@ def _by_decay(sizes: np.ndarray, growth: float) -> Callable:
     """(epochs, decay s) → largest allowed size ≤ B0 · s^(−q)."""
 
     def size_at(_, decay: np.ndarray) -> np.ndarray:
-        with np.errstate(divide="ignore"):  # s = 0 takes the largest size
+        with np.errstate(divide="ignore", over="ignore"):  # s = 0 takes the largest size
             wanted = sizes[0] * decay**-growth * (1 + ROUNDING)
         return sizes[np.searchsorted(sizes, wanted, side="right") - 1]
 

@@ -50,7 +50,8 @@ class Coupling:
     base_batch_size: int | None = None
     """That the schedule is written for: the rate begins at (B0 / this)^p of it; None for B0."""
     adapt_regime: bool = False
-    """Keep the base's number of updates: epochs and boundaries count B0 / base_batch_size times."""
+    """Keep the base's number of updates: epochs and boundaries of the plan count B0 /
+    base_batch_size times (those of log_every, eval_every and save_every stay as they are)."""
 
     def plan(self) -> Plan:
         """The plan of every update; Mistake if it cannot be made."""
@@ -110,7 +111,7 @@ class Experiment:
     """Epochs between checkpoints; there is one at every phase change too, and at the end."""
     measure_distance: bool = field(default=False, compare=False)
     """Log how far the parameters are from where they began, and from where they were at the last
-    log point (L2 norms). Each device holds two copies more of them."""
+    log point (L2 norms); each time they are copied to the host."""
 
     def __post_init__(self):
         kinds = {

@@ -1,6 +1,8 @@
 """The loss of a trained network over its training set, as a function of its parameters."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,11 +14,13 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from jbatch import step
 from jbatch.data.dataset import Split
-from jbatch.data.resident import Resident, ResidentData, evaluation_batch
+from jbatch.data.resident import MOST_IN_FLIGHT, Resident, ResidentData, evaluation_batch
+from jbatch.drive import InFlight
 from jbatch.errors import Mistake
 from jbatch.evaluate import newest_of
 from jbatch.experiment import Experiment
 from jbatch.layout import AXIS
+from jbatch.run_directory import describe
 
 AT_ONCE = 500  # examples a device and pass
 
@@ -47,12 +51,15 @@ class Landscape:
         self.point = Point(newest.state.params, newest.state.stats)
         flat, self._unravel = ravel_pytree(self.point.params)
         self.x = np.asarray(flat, np.float64)
-        self._setup = newest.setup
+        # In float32 whatever the run computed in: the boxes are smaller than bfloat16's steps.
+        self._task = dataclasses.replace(newest.setup.task, dtype="float32")
+        self._setup, self.experiment = newest.setup, experiment
+        self._size = min(AT_ONCE, experiment.micro_batch or AT_ONCE) * newest.setup.devices
         seen = Split(*(part[: self.count] for part in train))
         self._resident = newest.data.placed(seen, newest.setup.mesh)
-        self._values = jax.jit(self._summed(self._pass))
-        self._gradient = jax.jit(self._summed(jax.value_and_grad(self._pass_loss)))
-        self._product = jax.jit(self._hessian_times)
+        self._values = self._summed(self._pass)
+        self._gradient = self._summed(jax.value_and_grad(self._pass_loss))
+        self._product = self._summed(self._pass_product)
 
     def value(self, point: Point) -> tuple[float, float]:
         """(loss, accuracy) at other numbers of the same network."""
@@ -69,53 +76,71 @@ class Landscape:
         arguments = jnp.float32(self.x), self.point.stats, self._resident, jnp.float32(vector)
         return np.asarray(self._product(*arguments), np.float64) / self.count
 
-    def _hessian_times(self, flat, stats, resident, vector):
-        def product(flat, *rest):
-            gradient = jax.grad(lambda at: self._pass_loss(at, *rest))
-            return jax.jvp(gradient, (flat,), (vector,))[1]
-
-        return self._summed(product)(flat, stats, resident)
+    def _pass_product(self, flat, stats, resident, vector, start) -> jax.Array:
+        gradient = jax.grad(lambda at: self._pass_loss(at, stats, resident, start))
+        return jax.jvp(gradient, (flat,), (vector,))[1]
 
     def _pass_loss(self, flat, *rest) -> jax.Array:
         return self._pass(self._unravel(flat), *rest)[0]
 
     def _pass(self, params, stats, resident: Resident, start) -> tuple[jax.Array, jax.Array]:
         """(sum of losses, number right) of the examples of one pass."""
-        size = AT_ONCE * self._setup.devices
-        batch, exists = evaluation_batch(resident, start, size, self._setup.inputs.normalize)
+        normalize = self._setup.inputs.normalize
+        batch, exists = evaluation_batch(resident, start, self._size, normalize)
         split = NamedSharding(self._setup.mesh, PartitionSpec(AXIS))
         images = jax.lax.with_sharding_constraint(batch.images, split)
-        (logits,), _ = step.forward(self._setup.task, params, stats, images, None)
+        (logits,), _ = step.forward(self._task, params, stats, images, None)
         weight = exists.astype(jnp.float32)
         losses = step.cross_entropy(logits, batch.labels, 0.0)
         return (losses * weight).sum(), (step.correct(logits, batch.labels) * weight).sum()
 
     def _summed(self, function: Callable) -> Callable:
-        """The sum of what `function` gives for each pass, whose start is its last argument."""
-        starts = range(0, self.count, AT_ONCE * self._setup.devices)
+        """The sum of what `function` gives for each pass, whose start is its last argument.
+
+        Pass by pass from the host: within a loop, XLA's convolutions are far slower on CPUs.
+        """
+
+        @jax.jit
+        def one(before, start, *arguments):
+            return jax.tree.map(jnp.add, before, function(*arguments, start))
 
         def summed(*arguments):
-            def one(before, start):
-                return jax.tree.map(jnp.add, before, function(*arguments, start)), None
-
             shapes = jax.eval_shape(function, *arguments, jnp.int32(0))
-            zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-            return jax.lax.scan(one, zero, jnp.array(starts, jnp.int32))[0]
+            total = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+            in_flight = InFlight(MOST_IN_FLIGHT)
+            for start in range(0, self.count, self._size):
+                total = one(total, np.int32(start), *arguments)
+                in_flight.add(jax.tree.leaves(total)[0])
+            return total
 
         return summed
 
 
 def line(small: Landscape, large: Landscape, alphas: Sequence[float]) -> list[tuple[float, float]]:
-    """(loss, accuracy) at α · large + (1 − α) · small, running statistics too, for each α.
+    """(loss, accuracy) at α · large + (1 − α) · small for each α.
 
-    Mistake if the two are not of one network.
+    Running statistics are mixed too, variances by their logarithms: beyond the two, a line through
+    them would go below 0. Mistake if the two are not of one network on the same data.
     """
     shapes = [jax.tree.map(jnp.shape, each.point) for each in (small, large)]
-    if shapes[0] != shapes[1]:
+    kinds = [
+        (type(each.experiment.model), type(each.experiment.model.norm)) for each in (small, large)
+    ]
+    if shapes[0] != shapes[1] or kinds[0] != kinds[1]:
         raise Mistake("the two runs are of two networks: a line lies between runs of one")
+    for name in ("data", "normalize"):
+        here, there = (describe(getattr(each.experiment, name)) for each in (small, large))
+        if here != there:
+            raise Mistake(f"the two runs differ in {name}: a line is on the same examples")
 
     def between(alpha: float) -> Point:
-        mixed = lambda a, b: jnp.float32(1 - alpha) * a + jnp.float32(alpha) * b  # noqa: E731
-        return jax.tree.map(mixed, small.point, large.point)
+        return jax.tree_util.tree_map_with_path(partial(_mixed, alpha), small.point, large.point)
 
     return [small.value(between(alpha)) for alpha in alphas]
+
+
+def _mixed(alpha: float, path, here: jax.Array, there: jax.Array) -> jax.Array:
+    shares = jnp.float32(1 - alpha), jnp.float32(alpha)
+    if jax.tree_util.keystr(path[-1:], simple=True) == "var":
+        return here ** shares[0] * there ** shares[1]
+    return shares[0] * here + shares[1] * there

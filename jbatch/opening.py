@@ -139,7 +139,7 @@ def open_run(
         if restored is not None:
             examples, state = restored
             if moved is not None:
-                moved.since(state.params)
+                moved.resume()
             update = plan.update_at(examples)
             if plan.position(update) != examples:
                 warnings.append(

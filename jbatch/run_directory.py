@@ -289,7 +289,7 @@ def read_origin(directory: Path) -> Origin:
     if origin is None or not file.exists():
         raise Mistake(
             f"{directory} has no experiment.py to make its experiment from: only runs of "
-            "`jbatch train` and `jbatch compare` can be read again"
+            "`jbatch train`, `compare` and `sweep` can be read again"
         )
     texts = (tuple(origin.get(name, ())) for name in ("overrides", "cell"))
     return Origin(file.read_text(), origin["variant"], *texts)

@@ -4,10 +4,11 @@ from collections.abc import Callable
 
 import numpy as np
 from scipy.optimize import Bounds, minimize
-from scipy.sparse.linalg import LinearOperator, eigsh
+from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 
 from jbatch.errors import Mistake
 
+MOST_RESTARTS = 300  # of 20 products each
 ValueAndGradient = Callable[[np.ndarray], tuple[float, np.ndarray]]
 
 
@@ -67,7 +68,15 @@ def _coordinates(directions: np.ndarray, x: np.ndarray) -> np.ndarray:
 
 
 def random_directions(size: int, count: int, seed: int = 0) -> np.ndarray:
-    """A of a random subspace: (size, count) float32, standard normal."""
+    """A of a random subspace: (size, count) float32, standard normal.
+
+    Mistake for more than half as many directions as there are dimensions: those are no subspace
+    whose coordinates can be told.
+    """
+    if count > size // 2:
+        raise Mistake(
+            f"--directions is {count:,}: of {size:,} parameters, give at most {size // 2:,}"
+        )
     return np.random.default_rng(seed).standard_normal((size, count), np.float32)
 
 
@@ -90,5 +99,21 @@ def largest_eigenvalue(
         raise Mistake(f"a network of {size} parameter has no spectrum: give a larger one")
     operator = LinearOperator((size, size), matvec=hessian, dtype=np.float64)
     start = np.random.default_rng(seed).standard_normal(size)
-    [found] = eigsh(operator, 1, which="LA", v0=start, tol=tolerance, return_eigenvectors=False)
+    if not hessian(start).any():
+        return 0.0
+    try:
+        [found] = eigsh(
+            operator,
+            1,
+            which="LA",
+            v0=start,
+            tol=tolerance,
+            maxiter=MOST_RESTARTS,
+            return_eigenvectors=False,
+        )
+    except ArpackNoConvergence as error:
+        raise Mistake(
+            f"the largest eigenvalue is not found to {tolerance:g} in {MOST_RESTARTS} restarts of "
+            "Lanczos' method: the loss may be flat there"
+        ) from error
     return float(found)

@@ -138,7 +138,7 @@ def test_help_with_a_variant_lists_its_fields(jbatch):
 def test_usage(jbatch):
     code, out, _ = jbatch("--help")
     assert code == 0
-    assert "compare  train several variants" in out
+    assert "compare   train several variants" in out
     assert jbatch()[0] == 2
     assert jbatch("--version")[1].startswith("jbatch 0.")
 
@@ -266,7 +266,7 @@ MISTAKES = {
     "report of nothing": (["report", "."], "holds no run"),
     "seeds twice": (["compare", TINY, "--seeds", 1, 1], "--seeds 1 1: give each seed once"),
     "a variant twice": (["compare", TINY, "growing", "growing"], "name each variant once"),
-    "one seed for several": (["compare", TINY, "--seed", 3], "--seed is for one run: give --seeds"),
+    "one seed for several": (["compare", TINY, "--seed", 3], "seed is of one run: give --seeds"),
     "a seed too large": (["train", TINY, "growing", "--seed", 2**32], "at most 4294967295"),
     "planned micro-batch": (
         ["plan", TINY, "growing", "--devices", 8, "--micro-batch", 2],

@@ -295,6 +295,21 @@ def test_an_adapted_regime_keeps_every_update(base, size, boundaries, scaling):
     assert adapted.num_epochs == pytest.approx(20 * size / base, rel=1e-15)
 
 
+@given(st.integers(1, 60), st.integers(1, 60), st.integers(60, 5000), st.integers(1, 9))
+def test_an_adapted_regime_keeps_updates_where_epochs_have_remainders(base, size, n, num_epochs):
+    plan = jbatch.couple(
+        optax.constant_schedule(0.1),
+        num_examples=n,
+        num_epochs=num_epochs,
+        batch_size=size,
+        batch_sizes=[size],
+        base_batch_size=base,
+        adapt_regime=True,
+    )
+    # The last epoch ends with the update within which its share of examples ends.
+    assert 0 <= plan.num_updates - num_epochs * (n // base) <= 1
+
+
 def test_hoffers_regime_adaptation():
     # From batch 128 to 4,096: 32 times the epochs, the rate times √32 (arXiv 1705.08741).
     plan = jbatch.couple(
@@ -490,7 +505,12 @@ REFUSED = {
     "momentum 1": ({"momentum": 1.0}, "momentum is 1.0"),
     "scaling 2": ({"scaling": 2.0}, "scaling is 2.0"),
     "scaling -1": ({"scaling": -1.0}, "scaling is -1.0"),
-    "endless growth": ({"scaling": 0.0, "growth": float("inf")}, "growth is inf, outside 0:"),
+    "endless growth": ({"scaling": 0.0, "growth": float("inf")}, "growth is inf: give at least"),
+    "growth -1": ({"scaling": 0.0, "growth": -1.0}, "growth is -1.0: give at least 0"),
+    "large base": (
+        {"base_batch_size": 2000, "adapt_regime": True},
+        "base_batch_size 2,000 is over the 1,000",
+    ),
     "regime of no base": ({"adapt_regime": True}, "adapt_regime needs base_batch_size"),
     "base 0": ({"base_batch_size": 0}, "base_batch_size is 0"),
     "growth over 1/p": ({"growth": 1.5}, "growth is 1.5, outside 0 to 1/scaling = 1"),

@@ -1,7 +1,8 @@
 """Sharpness of functions whose answers are known, and of a trained network."""
 
+import copy
+import dataclasses
 import json
-from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -58,6 +59,12 @@ def test_the_largest_eigenvalue_is_not_the_most_negative():
     assert largest_eigenvalue(lambda v: matrix @ v, 50) == pytest.approx(4, rel=2e-3)
     with pytest.raises(Mistake, match="no spectrum"):
         largest_eigenvalue(lambda v: v, 1)
+    assert largest_eigenvalue(lambda v: 0 * v, 50) == 0
+
+
+def test_too_many_directions_are_refused():
+    with pytest.raises(Mistake, match="--directions is 6: of 10 parameters, give at most 5"):
+        random_directions(10, 6)
 
 
 @pytest.fixture(scope="module")
@@ -155,6 +162,20 @@ def test_mistakes(trained, jbatch, arguments, message):
 
 
 def test_two_networks_have_no_line(landscape):
-    other = SimpleNamespace(point=Point({"w": np.zeros(2)}, {}))
+    other = copy.copy(landscape)
+    other.point = Point({"w": np.zeros(2)}, {})
     with pytest.raises(Mistake, match="of two networks"):
         line(landscape, other, [0.0])
+    other = copy.copy(landscape)
+    other.experiment = dataclasses.replace(landscape.experiment, normalize="min-max")
+    with pytest.raises(Mistake, match="differ in normalize"):
+        line(landscape, other, [0.0])
+
+
+def test_variances_stay_above_0_beyond_the_two(trained, landscape):
+    other = landscape_of(trained / "decaying")
+    # By a straight line they would be at −2 at α = −1.
+    stats = jax.tree.map(lambda leaf: 3 * leaf + 1, landscape.point.stats)
+    other.point = Point(landscape.point.params, stats)
+    points = line(landscape, other, [-1.0, 2.0])
+    assert np.isfinite(points).all()

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from jbatch.cli import several
 
@@ -22,4 +23,5 @@ class Options(several.Options):
 
 def run(arguments: Sequence[str]) -> None:
     """Train what is missing, then print the table and write the report."""
-    several.train(several.read(Options, arguments, USAGE))
+    asked = several.read(Options, arguments, USAGE)
+    several.train(asked, Path("runs") / asked.file.path.stem)

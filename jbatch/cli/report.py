@@ -78,6 +78,7 @@ def record_of(directory: Path, origin: Origin, experiment: Experiment) -> Record
         directory=directory,
         variant=origin.name,
         cell=origin.cell,
+        overrides=origin.overrides,
         experiment=experiment,
         plan=experiment.plan.plan(),
         lines=read_metrics(directory / "metrics.jsonl"),

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import jax
+
 from jbatch.cli.arguments import RunsCode, leading, override, print_help, split_options, wants_help
 from jbatch.cli.libraries import prepare_libraries
 from jbatch.cli.report import in_order, record_of
@@ -17,7 +19,8 @@ from jbatch.cli.train import run_directory
 from jbatch.errors import Mistake
 from jbatch.experiment import Comparison, Experiment
 from jbatch.experiment_file import ExperimentFile, load_experiment_file
-from jbatch.run_directory import Origin, holds
+from jbatch.models import ghost_batch
+from jbatch.run_directory import Origin, differences, holds
 
 
 @dataclass(frozen=True)
@@ -27,17 +30,16 @@ class Options(RunsCode):
     seeds: tuple[int, ...] | None = None
     """One run of every variant for each; None for the file's own."""
     out: Path | None = None
-    """Directory of the report and the runs; None for runs/FILE."""
+    """Directory of the report and the runs; None for one under runs/ that FILE names."""
 
 
 class Asked(NamedTuple):
     """What a command line asks for."""
 
     file: ExperimentFile
+    options: Options
     origins: dict[Origin, Experiment]
     seeds: tuple[int, ...]
-    out: Path
-    comparison: Comparison | None
 
 
 def read(options: type[Options], arguments: Sequence[str], usage: str) -> Asked:
@@ -55,31 +57,24 @@ def read(options: type[Options], arguments: Sequence[str], usage: str) -> Asked:
     if len(set(variants)) != len(variants):
         raise Mistake(f"{' '.join(variants)}: name each variant once")
     known, overrides = split_options(options, rest)
+    grid = getattr(known, "grid", ())
+    fields = {f"--{text.partition('=')[0]}".replace("_", "-") for text in grid}
+    given = {text.partition("=")[0].replace("_", "-") for text in overrides}
+    if "--seed" in fields | given:
+        raise Mistake("seed is of one run: give --seeds, as in --seeds 0 1 2")
+    if both := sorted(fields & given):
+        raise Mistake(f"{both[0]} is given by itself and in --grid: give it once")
     origins = {}
     for name in variants:
-        for cell, changes in cells(getattr(known, "grid", ())):
+        for cell, changes in cells(grid):
             origin = Origin(file.code, name, (*overrides, *changes), cell)
-            usage = f"{verb} {file.path} {name}"
+            usage = f"{verb} {file.path} {origin.name}"
             origins[origin] = override(file.variant(name), origin.overrides, usage)
-            _planned(origin.name, origins[origin])
-            if origins[origin].seed != file.variant(name).seed:
-                raise Mistake("--seed is for one run: give --seeds, as in --seeds 3")
     stated = file.comparison or Comparison(claims=())
     seeds = stated.seeds if known.seeds is None else known.seeds
     if not seeds or len(set(seeds)) != len(seeds):
         raise Mistake(f"--seeds {' '.join(map(str, seeds))}: give each seed once, at least one")
-    out = known.out or Path("runs") / file.path.stem
-    if (out / "run.json").exists():
-        raise Mistake(f"{out} is the directory of one run: give --out another")
-    return Asked(file, origins, seeds, out, file.comparison)
-
-
-def _planned(name: str, experiment: Experiment) -> None:
-    """See that it can be planned, before the first of them is trained."""
-    try:
-        experiment.plan.plan()
-    except Mistake as mistake:
-        raise Mistake(f"{name}: {mistake}") from mistake
+    return Asked(file, known, origins, seeds)
 
 
 def cells(grid: Sequence[str]) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
@@ -90,15 +85,25 @@ def cells(grid: Sequence[str]) -> Iterator[tuple[tuple[str, ...], tuple[str, ...
     """
     axes = []
     for text in grid:
-        field, equals, values = text.partition("=")
-        if not (re.fullmatch(r"[\w.-]+", field) and equals and all(values.split(","))):
+        field, equals, joined = text.partition("=")
+        values = [" ".join(value.split()) for value in joined.split(",")]
+        if not (re.fullmatch(r"\w[\w.-]*", field) and equals and all(values)):
             raise Mistake(f"--grid {text}: give FIELD=VALUE,VALUE…, as plan.batch-size=32,128")
-        axes.append([(field, value) for value in dict.fromkeys(values.split(","))])
+        if len({_number(value) for value in values}) < len(values):
+            raise Mistake(f"--grid {text}: give each value once")
+        axes.append([(field.replace("_", "-"), value) for value in values])
     if len({axis[0][0] for axis in axes}) < len(axes):
         raise Mistake(f"--grid {' '.join(grid)}: give each field once, with all its values")
     for cell in itertools.product(*axes):
         names = tuple(f"{field} {value}" for field, value in cell)
         yield names, tuple(itertools.chain.from_iterable(itertools.starmap(_tokens, cell)))
+
+
+def _number(value: str) -> float | str:
+    try:
+        return float(value)
+    except ValueError:
+        return value
 
 
 def _tokens(field: str, value: str) -> tuple[str, ...]:
@@ -110,8 +115,12 @@ def _tokens(field: str, value: str) -> tuple[str, ...]:
     return f"--{field}", *value.split()
 
 
-def train(asked: Asked) -> None:
+def train(asked: Asked, out: Path) -> None:
     """Train what is missing, one run after another; then print the table and write the report.
+
+    Args:
+        asked: what the command line asks for.
+        out: directory of the report and the runs, unless the command line says another.
 
     What one run has compiled, those after it find: they share it if they differ in seed or rates.
     A run that diverges is said and left; the others go on.
@@ -122,16 +131,25 @@ def train(asked: Asked) -> None:
     from jbatch.train import Diverged, fit
 
     prepare_libraries()
+    out = asked.options.out or out
+    if (out / "run.json").exists():
+        raise Mistake(f"{out} is the directory of one run: give --out another")
+    runs = []
+    for seed in asked.seeds:
+        for cell, experiment in asked.origins.items():
+            origin = dataclasses.replace(cell, overrides=(*cell.overrides, "--seed", str(seed)))
+            directory = run_directory(out, origin.name, seed)
+            runs.append((directory, origin, dataclasses.replace(experiment, seed=seed)))
+    for directory, origin, experiment in runs:
+        _check(directory, origin, experiment)
+    if len({directory for directory, _, _ in runs}) < len(runs):
+        raise Mistake("two of the variants would have one directory: give them other names")
     records, begun = [], time.perf_counter()
-    count = len(asked.seeds) * len(asked.origins)
-    runs = [(seed, *made) for seed in asked.seeds for made in asked.origins.items()]
-    for number, (seed, cell, experiment) in enumerate(runs, 1):
-        experiment = dataclasses.replace(experiment, seed=seed)
-        origin = dataclasses.replace(cell, overrides=(*cell.overrides, "--seed", str(seed)))
-        directory = run_directory(asked.out, origin.name, seed)
-        called = f"{origin.name} seed {seed}"
-        of = f"run {number} of {count}"
-        if not _over(directory, origin, experiment):
+    for number, (directory, origin, experiment) in enumerate(runs, 1):
+        called = f"{origin.name} seed {experiment.seed}"
+        of = f"run {number} of {len(runs)}"
+        before = _over(directory, origin, experiment)
+        if not before:
             try:
                 fit(
                     experiment,
@@ -144,18 +162,37 @@ def train(asked: Asked) -> None:
                 print(f"jbatch: {called}: {diverged}", file=sys.stderr)
         record = record_of(directory, origin, experiment)
         records.append(record)
-        outcome = "diverged"
+        outcome = f"diverged; remove {directory} to try again"
         if not record.diverged:
             outcome = (
                 f"{record.plan.num_updates:,} updates, test accuracy "
                 f"{record.evaluations[-1]['accuracy']:.2%}, {record.lines[-1]['seconds']:.1f} s"
             )
-        print(f"{of}: {called}: {outcome}", file=sys.stderr)
+        made_before = "made before: " if before else ""
+        print(f"{of}: {called}: {made_before}{outcome}", file=sys.stderr)
+        if experiment.measure_distance and not all("distance" in line for line in record.training):
+            raise Mistake(f"{directory} was made without distances: remove it to make it with them")
     records = in_order(asked.file, records)
-    print(comparison_text(records, asked.comparison))
-    title = asked.out.absolute().name
-    page = write_report(asked.out, title, asked.file.docstring, records, asked.comparison)
+    print(comparison_text(records, asked.file.comparison))
+    title = out.absolute().name
+    page = write_report(out, title, asked.file.docstring, records, asked.file.comparison)
     print(f"\n{time.perf_counter() - begun:.0f} s in all. Report: {page}")
+
+
+def _check(directory: Path, origin: Origin, experiment: Experiment) -> None:
+    """See what can be seen of a run before the first of them is trained."""
+    try:
+        plan = experiment.plan.plan()
+        if experiment.model is not None:
+            plan.check(jax.device_count(), ghost_batch(experiment.model))
+        experiment.optimizer.transformation(0.0, plan.momentum)
+    except Mistake as mistake:
+        raise Mistake(f"{origin.name}: {mistake}") from mistake
+    if (directory / "run.json").exists() and not holds(directory, experiment, plan):
+        raise Mistake(
+            f"{directory} holds another run than is asked for now, which differs in "
+            f"{'; '.join(differences(directory, experiment)) or 'its schedule'}: give --out another"
+        )
 
 
 def _over(directory: Path, origin: Origin, experiment: Experiment) -> bool:

@@ -1,9 +1,11 @@
 """`jbatch sharpness`."""
 
 import json
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +24,8 @@ class Options(RunsCode):
 
     Keskar's sharpness (arXiv 1609.04836): by how many percent of 1 + loss the training loss rises
     at most within a small box around the parameters, in the full space and in a random subspace;
-    and the largest eigenvalue of the Hessian. On the training set, by running statistics.
+    and the largest eigenvalue of the Hessian. On the training set, by running statistics. The
+    subspace has more room in each direction (standard normal ones): compare runs, not spaces.
 
     For example: jbatch sharpness runs/digits/decaying/seed-0 runs/digits/increasing/seed-0
     """
@@ -48,12 +51,6 @@ class Options(RunsCode):
         whole("--directions", self.directions)
         whole("--iterations", self.iterations)
         whole("--seed", self.seed, least=0)
-        if self.figure is not None and self.figure.suffix not in (".png", ".svg"):
-            raise Mistake(f"--figure is {self.figure}: give a name that ends in .png or .svg")
-        if self.figure is not None and not self.figure.parent.is_dir():
-            raise Mistake(
-                f"--figure is {self.figure}, and there is no {self.figure.parent}: make it"
-            )
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -64,8 +61,7 @@ def run(arguments: Sequence[str]) -> None:
     if not 1 <= len(names) <= 2:
         raise Mistake(f"give one run's directory or two, not {len(names)}: {USAGE}")
     options = read_options(Options, rest, USAGE)
-    if options.figure is not None and len(names) == 1:
-        raise Mistake("--figure is of the line between two runs: give another directory too")
+    _check_figure(options.figure, len(names))
     directories = [Path(name) for name in names]
     experiments = [remake(directory, trusted=options.trust)[2] for directory in directories]
 
@@ -78,17 +74,22 @@ def run(arguments: Sequence[str]) -> None:
         for experiment, directory in zip(experiments, directories, strict=True)
     ]
     points = line(*landscapes, ALPHAS) if len(landscapes) == 2 else []
-    found = [_measured(each, options) for each in landscapes]
+    called = _apart(names)
+    found = [_measured(name, each, options) for name, each in zip(called, landscapes, strict=True)]
     if options.json:
         on_line = [
-            {"alpha": alpha, "loss": loss, "accuracy": accuracy}
+            {
+                "alpha": alpha,
+                "loss": loss if math.isfinite(loss) else None,
+                "accuracy": accuracy,
+            }
             for alpha, (loss, accuracy) in zip(ALPHAS, points, strict=bool(points))
         ]
         runs = [{"run": name, **values} for name, values in zip(names, found, strict=True)]
-        print(json.dumps({"runs": runs, "line": on_line}))
+        print(json.dumps({"runs": runs, "line": on_line}, ensure_ascii=False))
     else:
         rows = [(name, *(f"{values[name]:.4g}" for values in found)) for name in found[0]]
-        print(text_table(("", *names), rows))
+        print(text_table(("", *called), rows))
         if points:
             print("\nOn the line, from the first (α = 0) to the second (α = 1):\n")
             rows = [
@@ -99,10 +100,33 @@ def run(arguments: Sequence[str]) -> None:
     if options.figure is not None:
         from jbatch.report.line import line_figure
 
-        options.figure.write_bytes(line_figure(ALPHAS, points, names, options.figure.suffix[1:]))
+        options.figure.write_bytes(line_figure(ALPHAS, points, called, options.figure.suffix[1:]))
 
 
-def _measured(landscape, options: Options) -> dict[str, float]:
+def _check_figure(figure: Path | None, runs: int) -> None:
+    """See that it can be drawn in the end."""
+    if figure is None:
+        return
+    if runs == 1:
+        raise Mistake("--figure is of the line between two runs: give another directory too")
+    if figure.suffix not in (".png", ".svg"):
+        raise Mistake(f"--figure is {figure}: give a name that ends in .png or .svg")
+    if not figure.parent.is_dir():
+        raise Mistake(f"--figure is {figure}: there is no {figure.parent}, make it")
+
+
+def _apart(names: Sequence[str]) -> list[str]:
+    """The directories by what tells them apart: without the folders that they share."""
+    parts = [Path(name).absolute().parts for name in names]
+    if len(parts) == 1 or parts[0] == parts[1]:
+        return list(names)
+    begin = next(i for i, pair in enumerate(zip_longest(*parts)) if len(set(pair)) > 1)
+    ends = zip_longest(*(reversed(each) for each in parts))
+    end = next(i for i, pair in enumerate(ends) if len(set(pair)) > 1)
+    return ["/".join(each[begin : max(len(each) - end, begin + 1)]) for each in parts]
+
+
+def _measured(called: str, landscape, options: Options) -> dict[str, float]:
     """All that is measured of one run."""
     from jbatch.sharpness import largest_eigenvalue, random_directions, sharpness
 
@@ -112,7 +136,7 @@ def _measured(landscape, options: Options) -> dict[str, float]:
     for epsilon in options.epsilon:
         for space, directions in (("full space", None), ("subspace", subspace)):
             name = f"sharpness, ε {epsilon:g}, {space}"
-            print(f"jbatch: measures {name}", file=sys.stderr)
+            print(f"jbatch: {called}: measures {name}", file=sys.stderr)
             found[name] = sharpness(
                 landscape.value_and_gradient,
                 landscape.x,
@@ -121,7 +145,7 @@ def _measured(landscape, options: Options) -> dict[str, float]:
                 iterations=options.iterations,
                 seed=options.seed,
             )
-    print("jbatch: measures the largest eigenvalue", file=sys.stderr)
+    print(f"jbatch: {called}: measures the largest eigenvalue", file=sys.stderr)
     found["largest eigenvalue"] = largest_eigenvalue(
         landscape.hessian_times, landscape.x.size, seed=options.seed
     )

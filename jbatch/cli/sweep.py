@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from jbatch.cli import several
+from jbatch.errors import Mistake
 
 USAGE = "jbatch sweep FILE [VARIANT …]"
 
@@ -13,17 +15,20 @@ class Options(several.Options):
     """Train an experiment at every point of a grid over several seeds; one table and one report.
 
     Without VARIANT, all of the file; each at every combination of the grid's values. Results are
-    drawn against the last field of the grid, if its values are numbers. Runs that are finished are
-    not trained again, and the same command goes on where it stopped. FILE VARIANT --help lists the
-    experiment's fields.
+    drawn against the last field of the grid, if its values are numbers. Runs that are finished, or
+    have diverged, are not trained again, and the same command goes on where it stopped. FILE
+    VARIANT --help lists the experiment's fields. Into runs/FILE-sweep, unless --out is given.
 
-    For example: jbatch sweep experiments/digits.py decaying --grid plan.batch-size=16,32,64
+    For example: jbatch sweep experiments/digits.py --grid optimizer.weight-decay=0,1e-4,1e-3
     """
 
     grid: tuple[str, ...] = ()
-    """Fields and their values, as plan.scaling=0.5,1 plan.batch-size=32,128,512."""
+    """Fields and their values, as optimizer.nesterov=True,False "model.hidden=64,64 64"."""
 
 
 def run(arguments: Sequence[str]) -> None:
     """Train what is missing, then print the table and write the report."""
-    several.train(several.read(Options, arguments, USAGE))
+    asked = several.read(Options, arguments, USAGE)
+    if not asked.options.grid:
+        raise Mistake("give --grid FIELD=VALUE,VALUE…; without one, it is jbatch compare")
+    several.train(asked, Path("runs") / f"{asked.file.path.stem}-sweep")

@@ -1,6 +1,8 @@
 """Results against a quantity that the names of variants end with, as "one rate, batch size 32"."""
 
+import math
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -37,15 +39,23 @@ def place(variant: str) -> Place | None:
         value = float(found["value"])
     except ValueError:
         return None
+    if not math.isfinite(value):
+        return None
     return Place(line, re.sub("[-_]", " ", found["name"].rpartition(".")[2]), value)
 
 
 def places(variants: Sequence[str]) -> dict[str, Place]:
-    """Of each variant, if all are of one quantity and two values of it at least; else nothing."""
+    """Of the variants that name the commonest quantity, if they are at two values or more of it."""
     found = {variant: place(variant) for variant in variants}
-    if None in found.values() or len({here.quantity for here in found.values()}) != 1:
+    quantities = Counter(here.quantity for here in found.values() if here is not None)
+    if not quantities:
         return {}
-    return found if len({here.value for here in found.values()}) > 1 else {}
+    [(most, _)] = quantities.most_common(1)
+    found = {variant: here for variant, here in found.items() if here and here.quantity == most}
+    different = len({(here.line, here.value) for here in found.values()})
+    if different < len(found) or len({here.value for here in found.values()}) < 2:
+        return {}
+    return found
 
 
 def against(
@@ -69,6 +79,9 @@ def against(
     lines = {line: lines[line] for line in dict.fromkeys(here.line for here in found.values())}
     several = any(len(runs) > 1 for runs in done.values())
     band = "; the band is the standard deviation over seeds" if several else ""
+    others = [name for name in runs if name not in found]
+    if others:
+        band += f" (without {', '.join(others)})"
 
     def figure(what: str, unit: str, of: Callable[[Record], float], log: bool = False):
         def draw(axes: Axes) -> None:
@@ -86,7 +99,9 @@ def against(
         "test_error": figure(
             "Test error at the end",
             "test error (%)",
-            lambda run: _error(run.evaluations[-1]["accuracy"], run.plan.num_examples),
+            lambda run: _error(
+                run.evaluations[-1]["accuracy"], run.evaluations[-1]["num_examples"]
+            ),
             log=True,
         ),
         "training_error": figure(

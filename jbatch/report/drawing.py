@@ -1,7 +1,8 @@
 """How every figure looks, and is written."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from io import BytesIO
+from itertools import cycle
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -31,9 +32,9 @@ LOOK = {
 }
 
 
-def styles() -> Sequence[dict]:
+def styles() -> Iterator[dict]:
     """For line after line."""
-    return STYLES * 10
+    return cycle(STYLES)
 
 
 def drawn(draw: Callable[[Axes], None]) -> Figure:

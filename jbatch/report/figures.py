@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from jbatch.experiment import Comparison
 from jbatch.noise import noise_scale
 from jbatch.plan import Plan
-from jbatch.report.against import against
+from jbatch.report.against import against, places
 from jbatch.report.drawing import LOOK, STYLES, drawn, styles
 from jbatch.report.records import Record
 from jbatch.report.transient import transient_figure, transients
@@ -45,12 +45,9 @@ def figures(records: Sequence[Record], comparison: Comparison | None) -> list[Gr
     groups = {title: found for title, found in groups.items() if found}
     with matplotlib.rc_context(LOOK):
         drawn_against = against(runs, comparison)
-        if drawn_against:
-            told_apart = len(runs) <= len(STYLES)
-            return [Group("", drawn_against | (_figures(runs) if told_apart else {}))]
         if len(groups) == 1:
-            return [Group("", _figures(found)) for found in groups.values()]
-        return [
+            return [Group("", drawn_against | _figures(found)) for found in groups.values()]
+        return [Group("", drawn_against)] * bool(drawn_against) + [
             Group(title, {f"{_slug(title)}_{name}": f for name, f in _figures(found).items()})
             for title, found in groups.items()
         ]
@@ -98,6 +95,8 @@ def _figures(runs: Runs) -> dict[str, tuple[str, Figure]]:
             lambda axes: _counted(axes, plans),
         ),
     }
+    if len(runs) > len(STYLES) and places(list(runs)):  # more than can be told apart
+        drawings = {}
     made = {name: (caption, drawn(draw)) for name, (caption, draw) in drawings.items()}
     if all("distance" in line for found in runs.values() for run in found for line in run.training):
         caption = f"Distance of the parameters from where they began{band}."
@@ -114,9 +113,12 @@ def _slug(title: str) -> str:
 def _held(plans: Mapping[str, Plan]) -> str:
     if len(plans) == 1:
         return ""
-    if all(plan.scaling == 1 for plan in plans.values()):
-        return "Coupled schedules lie on one another, but for the factor 1 − B/N."
-    return "It is not held by plans with scaling p other than 1: they hold ε/B^p."
+    if any(plan.scaling != 1 for plan in plans.values()):
+        return "It is not held by plans with scaling p other than 1."
+    first = [float(plan.learning_rates.max() / plan.batch_sizes[0]) for plan in plans.values()]
+    if max(first) > 1.001 * min(first):
+        return ""
+    return "Coupled schedules lie on one another, but for the factor 1 − B/N."
 
 
 def _planned(axes: Axes, plans: Mapping[str, Plan], quantity, name: str) -> None:

@@ -22,7 +22,7 @@ def line_figure(
     def draw(axes) -> None:
         losses, accuracies = zip(*points, strict=True)
         axes.plot(alphas, losses, label="training loss", **STYLES[0])
-        axes.set(xlabel=f"α: 0 is {names[0]}, 1 is {names[1]}", ylabel="training loss")
+        axes.set(xlabel="α", ylabel="training loss")
         axes.set_yscale("log")
         right = axes.twinx()
         percent = [100 * accuracy for accuracy in accuracies]
@@ -30,9 +30,11 @@ def line_figure(
         right.set_ylabel("training accuracy (%)")
         right.grid(visible=False)
         right.spines["right"].set_visible(True)
-        for alpha in (0, 1):
-            axes.axvline(alpha, color="#999999", linewidth=0.8)
+        axes.set_xticks([-1, 0, 1, 2], ["−1", f"0\n{names[0]}", f"1\n{names[1]}", "2"])
         axes.plot([], [], label="training accuracy", **STYLES[1])
 
     with matplotlib.rc_context(LOOK):
-        return saved(drawn(draw), form)
+        figure = drawn(draw)
+        figure.axes[0].get_legend().remove()
+        figure.legend(loc="outside upper center", ncols=2)
+        return saved(figure, form)

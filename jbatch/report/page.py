@@ -20,6 +20,7 @@ from jbatch.plan_table import plan_text
 from jbatch.report.curves import compare_curves
 from jbatch.report.records import Record, find, summarize
 from jbatch.report.text import (
+    changed,
     comparison_table,
     conclusion,
     curve_text,
@@ -59,6 +60,7 @@ def write_report(
     page = template("page.html.jinja").render(
         title=title,
         docstring=docstring,
+        changed=changed(records),
         header=header,
         rows=rows,
         notes=" ".join(table_notes(header, summaries)),

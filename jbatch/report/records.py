@@ -25,6 +25,7 @@ class Record:
     environment: Mapping
     account: Mapping[str, float]  # seconds, by what they were spent on
     cell: tuple[str, ...] = ()  # of a sweep's grid: the last parts of the variant's name
+    overrides: tuple[str, ...] = ()  # of the command line
 
     @property
     def seed(self) -> int:

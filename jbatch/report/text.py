@@ -1,5 +1,6 @@
 """A comparison as text."""
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -46,7 +47,7 @@ def comparison_table(
             f"{summary.updates_per_second.mean():,.0f}",
             f"{summary.examples_per_second.mean():,.0f}",
             f"{summary.input_wait.mean():.1%}" if summary.input_wait.any() else "",
-            *_reached(summary),
+            *(_reached(summary) if to else ("",) * 3),
         )
         for summary in summaries
     ]
@@ -87,6 +88,13 @@ def table_notes(header: Sequence[str], summaries: Sequence[Summary]) -> list[str
     ]
 
 
+def changed(records: Sequence[Record]) -> str:
+    """The overrides that all runs share; empty if there are none."""
+    each = [re.split(r" (?=--)", " ".join(record.overrides)) for record in records]
+    shared = [text for text in each[0] if all(text in texts for texts in each)]
+    return " ".join(text for text in shared if not text.startswith("--seed "))
+
+
 def diverged(records: Sequence[Record]) -> list[str]:
     """A line that names the runs whose loss was not finite in the end, if there are any."""
     names = [
@@ -100,7 +108,7 @@ def diverged(records: Sequence[Record]) -> list[str]:
 def _reached(summary: Summary) -> tuple[str, ...]:
     """Means over seeds, or that not all have come so far."""
     if np.isnan(summary.reached).all():
-        return ("",) * 3
+        return ("never", "", "")
     if np.isnan(summary.reached).any():
         seeds = int((~np.isnan(summary.reached[:, 0])).sum())
         return (f"{seeds} of {len(summary.seeds)}", "", "")

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from jbatch.optimizer import SGD
 from jbatch.plan import Phase
 from jbatch.report.drawing import LOOK, drawn, styles
 from jbatch.report.records import Record
@@ -38,12 +39,17 @@ def transient(runs: Sequence[Record]) -> Transient | None:
     m^(2t), t updates after the change: by then so much of the accumulator's variance is of the
     batches before. None where the length of every update was not logged, or a phase is too short.
     """
-    plan = runs[0].plan
+    plan, optimizer = runs[0].plan, runs[0].experiment.optimizer
     if len(plan.phases) < 2 or not plan.momentum:
+        return None
+    if not isinstance(optimizer, SGD) or optimizer.nesterov:  # their updates are other sums
         return None
     phase = plan.phases[1]
     settled = int(AFTER / (1 - plan.momentum))
     if phase.first_update < BEFORE or phase.updates < 2 * settled:
+        return None
+    window = slice(phase.first_update - BEFORE, phase.first_update + 2 * settled)
+    if np.ptp(plan.learning_rates[window]) > 0:
         return None
     squares = []
     for run in runs:
@@ -54,6 +60,8 @@ def transient(runs: Sequence[Record]) -> Transient | None:
         squares.append([lengths[update + 1] ** 2 for update in range(first, last)])
     mean = np.mean(squares, 0)
     before, after = mean[:BEFORE].mean(), mean[BEFORE + settled :].mean()
+    if before - after < 4 * mean[:BEFORE].std() / BEFORE**0.5:  # nothing to be seen
+        return None
     left = (mean[BEFORE : BEFORE + settled] - after) / (before - after)
     return Transient(phase, plan.momentum, left)
 
