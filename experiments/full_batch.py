@@ -20,8 +20,8 @@ from jbatch.optimizer import SGD, Rprop
 N = 10_000
 SETTINGS = {  # batch size, epochs, rate, momentum, optimizer
     "batch of one": (1, 10, 0.01, 0.0, SGD()),
-    "mini-batch of 32": (32, 20, 0.1, 0.0, SGD()),
-    "mini-batch of 256": (256, 40, 0.3, 0.0, SGD()),
+    "32 a batch": (32, 20, 0.1, 0.0, SGD()),
+    "256 a batch": (256, 40, 0.3, 0.0, SGD()),
     "full batch": (N, 1000, 0.3, 0.0, SGD()),
     "full batch with momentum": (N, 1000, 0.1, 0.9, SGD()),
     "full batch by Rprop": (N, 300, 1.0, 0.0, Rprop()),

@@ -9,12 +9,14 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
 from jbatch.experiment import Comparison
 from jbatch.report.drawing import drawn, styles
 from jbatch.report.records import Record
 
-WIDE = 8  # times the least value from which on an axis is logarithmic
+WIDE = 4  # times the least value from which on an axis is logarithmic
+MOST_TICKS = 10
 
 
 class Place(NamedTuple):
@@ -155,7 +157,9 @@ def _draw(axes: Axes, lines: Mapping[str, Mapping[float, Sequence[Record]]], of)
             spread = np.array([seeds.std(ddof=1) if len(seeds) > 1 else 0 for seeds in values])
             low = np.maximum(mean - spread, mean / 10)  # a logarithmic axis has no 0
             axes.fill_between(x, low, mean + spread, color=style["color"], alpha=0.15, linewidth=0)
-    shown = [value for runs in lines.values() for value in runs]
-    if min(shown) > 0 and max(shown) >= WIDE * min(shown):
-        axes.set_xscale("log", base=2)
-        axes.xaxis.set_major_formatter("{x:g}")
+    shown = sorted({value for runs in lines.values() for value in runs})
+    if shown[0] > 0 and shown[-1] >= WIDE * shown[0]:
+        axes.set_xscale("log")
+    axes.set_xticks(shown[:: -(-len(shown) // MOST_TICKS)])
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_locator(NullLocator())

@@ -18,6 +18,7 @@ from jbatch.report.records import Record
 from jbatch.report.transient import transient_figure, transients
 
 MOST_POINTS = 2000  # of a line: more cannot be seen
+LONGER = 20  # times the shortest run, from where on the axis is logarithmic
 
 Runs = Mapping[str, Sequence[Record]]  # variant → its runs
 
@@ -170,6 +171,9 @@ def _noise_scale(plan: Plan):
 
 def _measured(axes: Axes, runs: Runs, kind: str, name: str, against: str, factor: float) -> None:
     """A metric's mean over seeds, and a band of its standard deviation."""
+    ends = [found[0].training[-1][against] for found in runs.values()]
+    if max(ends) > LONGER * min(ends):  # the short ones would be lines straight up
+        axes.set_xscale("log")
     for (variant, found), style in zip(runs.items(), styles(), strict=False):
         lines = [run.training if kind == "train" else run.evaluations for run in found]
         shared = min(len(run) for run in lines)  # of runs under way, what all have
