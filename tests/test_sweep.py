@@ -24,12 +24,36 @@ def test_a_grid_is_every_combination_in_order():
     assert list(cells([])) == [((), ())]
 
 
-@pytest.mark.parametrize(
-    "grid", [["plan.batch-size"], ["=3"], ["a=1,,2"], ["a=1", "a=2"], ["a b=1"]]
-)
-def test_what_is_no_grid_is_refused(grid):
-    with pytest.raises(Mistake, match=f"--grid {' '.join(grid)}: give "):
-        list(cells(grid))
+REFUSED = {
+    "plan.batch-size": "give FIELD=VALUE",
+    "=3": "give FIELD=VALUE",
+    "a=1,,2": "give FIELD=VALUE",
+    "a=1,1.0": "give each value once",
+    "a-b=1 a_b=2": "give each field once",
+}
+
+
+@pytest.mark.parametrize(("grid", "message"), REFUSED.items())
+def test_what_is_no_grid_is_refused(grid, message):
+    with pytest.raises(Mistake, match=f"--grid {grid}: {message}"):
+        list(cells(grid.split()))
+
+
+GIVEN = {
+    ("--grid", "seed=0"): "seed is of one run: give --seeds",
+    ("--grid", "plan.momentum=0.5", "--plan.momentum", "0.9"): "by itself and in --grid",
+    (): "without one, it is jbatch compare",
+    ("--grid", "model.norm.ghost-batch=40,30"): "ghost-batch 30: batch 40 .* ghost batches of 30",
+    ("--grid", "optimizer.nesterov=True", "--plan.momentum", "0"): "nesterov needs momentum",
+}
+
+
+@pytest.mark.parametrize(("arguments", "message"), GIVEN.items())
+def test_what_a_sweep_cannot_do_is_refused_before_it_begins(arguments, message, jbatch, tmp_path):
+    code, _, err = jbatch("sweep", TINY, "decaying", *arguments, "--out", tmp_path / "x")
+    assert code == 2
+    assert re.search(message, err)
+    assert not (tmp_path / "x").exists()
 
 
 @pytest.mark.parametrize(
@@ -49,8 +73,11 @@ def test_a_name_says_where_a_variant_stands(variant, expected):
 def test_places_are_of_one_quantity():
     assert places(["a, size 1", "b, size 2"]).keys() == {"a, size 1", "b, size 2"}
     assert places(["a, size 1", "a, rate 2"]) == {}
+    assert places(["a, size 1", "a, size 2", "b"]).keys() == {"a, size 1", "a, size 2"}
+    assert places(["a, size 1", "a, size 1.0", "a, size 2"]) == {}
     assert places(["a, size 1", "b, size 1"]) == {}
     assert places(["a, size 1", "b"]) == {}
+    assert places(["a, size 1", "a, size nan"]) == {}
 
 
 GRID = ("--grid", "plan.momentum=0.5,0.9", "optimizer.weight-decay=0,1e30")
