@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import jax
-
+from jbatch import parallel
 from jbatch.cli.arguments import RunsCode, leading, override, print_help, split_options, wants_help
 from jbatch.cli.libraries import prepare_libraries
 from jbatch.cli.report import in_order, record_of
@@ -20,6 +19,7 @@ from jbatch.errors import Mistake
 from jbatch.experiment import Comparison, Experiment
 from jbatch.experiment_file import ExperimentFile, load_experiment_file
 from jbatch.models import ghost_batch
+from jbatch.report.records import Record
 from jbatch.run_directory import Origin, differences, holds
 
 
@@ -115,63 +115,39 @@ def _tokens(field: str, value: str) -> tuple[str, ...]:
     return f"--{field}", *value.split()
 
 
+class Planned(NamedTuple):
+    """A run that is to be there in the end."""
+
+    directory: Path
+    origin: Origin
+    experiment: Experiment
+
+    @property
+    def called(self) -> str:
+        """For a person."""
+        return f"{self.origin.name} seed {self.experiment.seed}"
+
+
 def train(asked: Asked, out: Path) -> None:
     """Train what is missing, one run after another; then print the table and write the report.
+
+    What one run has compiled, those after it find: they share it if they differ in seed or rates.
+    A run that diverges is said and left; the others go on.
 
     Args:
         asked: what the command line asks for.
         out: directory of the report and the runs, unless the command line says another.
-
-    What one run has compiled, those after it find: they share it if they differ in seed or rates.
-    A run that diverges is said and left; the others go on.
     """
-    from jbatch.progress import progress
     from jbatch.report.page import write_report
     from jbatch.report.text import comparison_text
-    from jbatch.train import Diverged, fit
 
     prepare_libraries()
+    begun = time.perf_counter()
     out = asked.options.out or out
     if (out / "run.json").exists():
         raise Mistake(f"{out} is the directory of one run: give --out another")
-    runs = []
-    for seed in asked.seeds:
-        for cell, experiment in asked.origins.items():
-            origin = dataclasses.replace(cell, overrides=(*cell.overrides, "--seed", str(seed)))
-            directory = run_directory(out, origin.name, seed)
-            runs.append((directory, origin, dataclasses.replace(experiment, seed=seed)))
-    for directory, origin, experiment in runs:
-        _check(directory, origin, experiment)
-    if len({directory for directory, _, _ in runs}) < len(runs):
-        raise Mistake("two of the variants would have one directory: give them other names")
-    records, begun = [], time.perf_counter()
-    for number, (directory, origin, experiment) in enumerate(runs, 1):
-        called = f"{origin.name} seed {experiment.seed}"
-        of = f"run {number} of {len(runs)}"
-        before = _over(directory, origin, experiment)
-        if not before:
-            try:
-                fit(
-                    experiment,
-                    directory,
-                    origin=origin,
-                    progress=progress(seconds_between=30),
-                    label=f"{called}, {of}",
-                )
-            except Diverged as diverged:
-                print(f"jbatch: {called}: {diverged}", file=sys.stderr)
-        record = record_of(directory, origin, experiment)
-        records.append(record)
-        outcome = f"diverged; remove {directory} to try again"
-        if not record.diverged:
-            outcome = (
-                f"{record.plan.num_updates:,} updates, test accuracy "
-                f"{record.evaluations[-1]['accuracy']:.2%}, {record.lines[-1]['seconds']:.1f} s"
-            )
-        made_before = "made before: " if before else ""
-        print(f"{of}: {called}: {made_before}{outcome}", file=sys.stderr)
-        if experiment.measure_distance and not all("distance" in line for line in record.training):
-            raise Mistake(f"{directory} was made without distances: remove it to make it with them")
+    runs = _planned(asked, out)
+    records = [_recorded(run, f"run {number} of {len(runs)}") for number, run in enumerate(runs, 1)]
     records = in_order(asked.file, records)
     print(comparison_text(records, asked.file.comparison))
     title = out.absolute().name
@@ -179,12 +155,55 @@ def train(asked: Asked, out: Path) -> None:
     print(f"\n{time.perf_counter() - begun:.0f} s in all. Report: {page}")
 
 
-def _check(directory: Path, origin: Origin, experiment: Experiment) -> None:
+def _planned(asked: Asked, out: Path) -> list[Planned]:
+    """Seed by seed, all that is asked for; Mistake for what can be seen to be wrong with any."""
+    runs = []
+    for seed in asked.seeds:
+        for cell, experiment in asked.origins.items():
+            origin = dataclasses.replace(cell, overrides=(*cell.overrides, "--seed", str(seed)))
+            directory = run_directory(out, origin.name, seed)
+            runs.append(Planned(directory, origin, dataclasses.replace(experiment, seed=seed)))
+    if len({run.directory for run in runs}) < len(runs):
+        raise Mistake("two of the variants would have one directory: give them other names")
+    devices = len(parallel.all_devices())
+    for run in runs:
+        _check(run, devices)
+    return runs
+
+
+def _recorded(run: Planned, of: str) -> Record:
+    """A run read back, trained before if it is not there."""
+    from jbatch.progress import progress
+    from jbatch.train import Diverged, fit
+
+    directory, origin, experiment = run
+    before = _over(run)
+    if not before:
+        shown, label = progress(seconds_between=30), f"{run.called}, {of}"
+        try:
+            fit(experiment, directory, origin=origin, progress=shown, label=label)
+        except Diverged as diverged:
+            print(f"jbatch: {run.called}: {diverged}", file=sys.stderr)
+    record = record_of(directory, origin, experiment)
+    outcome = f"diverged; remove {directory} to try again"
+    if not record.diverged:
+        outcome = (
+            f"{record.plan.num_updates:,} updates, test accuracy "
+            f"{record.evaluations[-1]['accuracy']:.2%}, {record.lines[-1]['seconds']:.1f} s"
+        )
+    print(f"{of}: {run.called}: {'made before: ' * before}{outcome}", file=sys.stderr)
+    if experiment.measure_distance and not all("distance" in line for line in record.training):
+        raise Mistake(f"{directory} was made without distances: remove it to make it with them")
+    return record
+
+
+def _check(run: Planned, devices: int) -> None:
     """See what can be seen of a run before the first of them is trained."""
+    directory, origin, experiment = run
     try:
         plan = experiment.plan.plan()
         if experiment.model is not None:
-            plan.check(jax.device_count(), ghost_batch(experiment.model))
+            plan.check(devices, ghost_batch(experiment.model))
         experiment.optimizer.transformation(0.0, plan.momentum)
     except Mistake as mistake:
         raise Mistake(f"{origin.name}: {mistake}") from mistake
@@ -195,8 +214,9 @@ def _check(directory: Path, origin: Origin, experiment: Experiment) -> None:
         )
 
 
-def _over(directory: Path, origin: Origin, experiment: Experiment) -> bool:
+def _over(run: Planned) -> bool:
     """Whether just this run was made before, to its end or until it diverged."""
+    directory, origin, experiment = run
     plan = experiment.plan.plan()
     if not holds(directory, experiment, plan):
         return False
