@@ -33,7 +33,9 @@ def compare_curves(records: Sequence[Record], comparison: Comparison | None) -> 
     for claim in comparison.claims if comparison else ():
         for variant in claim.same:
             seeds = [s for name, s in runs if name == variant and (claim.baseline, s) in runs]
-            if len(seeds) > 1:
+            both = (variant, claim.baseline)
+            lengths = {run.plan.num_epochs for (name, _), run in runs.items() if name in both}
+            if len(seeds) > 1 and len(lengths) == 1:  # epochs mean the same
                 mine = [runs[variant, seed] for seed in seeds]
                 base = [runs[claim.baseline, seed] for seed in seeds]
                 curves += [_loss(mine, base), _accuracy(mine, base)]

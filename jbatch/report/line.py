@@ -26,7 +26,7 @@ def line_figure(
         axes.set_yscale("log")
         right = axes.twinx()
         percent = [100 * accuracy for accuracy in accuracies]
-        right.plot(alphas, percent, label="training accuracy", **STYLES[1])
+        right.plot(alphas, percent, **STYLES[1])
         right.set_ylabel("training accuracy (%)")
         right.grid(visible=False)
         right.spines["right"].set_visible(True)

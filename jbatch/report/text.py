@@ -40,7 +40,7 @@ def comparison_table(
             summary.variant,
             batches(summary),
             f"{summary.plan.num_updates:,}",
-            f"{saved[summary.variant]:.0%}" if summary.variant in saved else "",
+            f"{round(saved[summary.variant], 2) + 0.0:.0%}" if summary.variant in saved else "",
             _mean(summary.training_loss, "{:.4f}"),
             _mean(summary.test_accuracy, "{:.2f}"),
             f"{summary.seconds.mean():.1f}",
