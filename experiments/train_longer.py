@@ -8,7 +8,7 @@ Distances from the start are logged: theirs grow like the logarithm of the updat
 
 Claim:    the large batch ends lower by more than 0.5 points, with regime adaptation within them;
           and the weights' distance from the start grows in proportion to log(updates).
-Cost:     25 minutes on one CPU core for five seeds.
+Cost:     40 minutes on one CPU core for five seeds.
 Command:  jbatch compare experiments/train_longer.py
 """
 

@@ -172,13 +172,16 @@ def _noise_scale(plan: Plan):
 def _measured(axes: Axes, runs: Runs, kind: str, name: str, against: str, factor: float) -> None:
     """A metric's mean over seeds, and a band of its standard deviation."""
     ends = [found[0].training[-1][against] for found in runs.values()]
-    if max(ends) > LONGER * min(ends):  # the short ones would be lines straight up
+    logarithmic = max(ends) > LONGER * min(ends)  # else short ones would be lines straight up
+    if logarithmic:
         axes.set_xscale("log")
     for (variant, found), style in zip(runs.items(), styles(), strict=False):
         lines = [run.training if kind == "train" else run.evaluations for run in found]
         shared = min(len(run) for run in lines)  # of runs under way, what all have
         x = np.array([line[against] for line in lines[0][:shared]])
         y = factor * np.array([[line[name] for line in run[:shared]] for run in lines])
+        if logarithmic:
+            x, y = x[x > 0], y[:, x > 0]
         mean = y.mean(0)
         axes.plot(x, mean, label=variant, **style)
         if len(found) > 1:
