@@ -41,7 +41,9 @@ def comparison_table(
             batches(summary),
             f"{summary.plan.num_updates:,}",
             f"{round(saved[summary.variant], 2) + 0.0:.0%}" if summary.variant in saved else "",
-            _mean(summary.training_loss, "{:.4f}"),
+            _mean(
+                summary.training_loss, "{:.4f}" if summary.training_loss.mean() < 100 else "{:.2g}"
+            ),
             _mean(summary.test_accuracy, "{:.2f}"),
             f"{summary.seconds.mean():.1f}",
             f"{summary.updates_per_second.mean():,.0f}",
