@@ -9,7 +9,8 @@ takes, at the kept rate ("same updates": 2.5 epochs at 16, 160 at 1,024).
 
 Claim:    time per epoch falls by 5 or more from 1 to 256 and then no more; at equal epochs and one
           rate accuracy falls with the batch; at a rate that follows it holds to about N/10.
-Cost:     5 minutes on one CPU core for three seeds.
+Found:    the first two; in proportion only to 256, and not at all from 4,096 on (docs/studies.md).
+Cost:     7 minutes on one CPU core for three seeds.
 Command:  jbatch prepare mnist --from FOLDER_OF_THE_IDX_FILES
           jbatch compare experiments/batch_size_sweep.py
 """

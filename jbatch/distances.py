@@ -30,6 +30,7 @@ class Distances:
 
 
 def _on_host(params) -> list[np.ndarray]:
+    # Copied: on CPUs what `device_get` gives may be the device's own memory, which is donated.
     return [np.array(leaf) for leaf in jax.tree.leaves(jax.device_get(params))]
 
 

@@ -19,6 +19,7 @@ from jbatch.errors import Mistake
 from jbatch.experiment import Comparison, Experiment
 from jbatch.experiment_file import ExperimentFile, load_experiment_file
 from jbatch.models import ghost_batch
+from jbatch.plan import Plan
 from jbatch.report.records import Record
 from jbatch.run_directory import Origin, differences, holds
 
@@ -68,8 +69,8 @@ def read(options: type[Options], arguments: Sequence[str], usage: str) -> Asked:
     for name in variants:
         for cell, changes in cells(grid):
             origin = Origin(file.code, name, (*overrides, *changes), cell)
-            usage = f"{verb} {file.path} {origin.name}"
-            origins[origin] = override(file.variant(name), origin.overrides, usage)
+            called = f"{verb} {file.path} {origin.name}"
+            origins[origin] = override(file.variant(name), origin.overrides, called)
     stated = file.comparison or Comparison(claims=())
     seeds = stated.seeds if known.seeds is None else known.seeds
     if not seeds or len(set(seeds)) != len(seeds):
@@ -121,6 +122,7 @@ class Planned(NamedTuple):
     directory: Path
     origin: Origin
     experiment: Experiment
+    plan: Plan
 
     @property
     def called(self) -> str:
@@ -157,18 +159,39 @@ def train(asked: Asked, out: Path) -> None:
 
 def _planned(asked: Asked, out: Path) -> list[Planned]:
     """Seed by seed, all that is asked for; Mistake for what can be seen to be wrong with any."""
+    devices = len(parallel.all_devices())
+    plans = {
+        cell: _checked_plan(cell, experiment, devices) for cell, experiment in asked.origins.items()
+    }
     runs = []
     for seed in asked.seeds:
         for cell, experiment in asked.origins.items():
             origin = dataclasses.replace(cell, overrides=(*cell.overrides, "--seed", str(seed)))
             directory = run_directory(out, origin.name, seed)
-            runs.append(Planned(directory, origin, dataclasses.replace(experiment, seed=seed)))
+            experiment = dataclasses.replace(experiment, seed=seed)
+            runs.append(Planned(directory, origin, experiment, plans[cell]))
     if len({run.directory for run in runs}) < len(runs):
         raise Mistake("two of the variants would have one directory: give them other names")
-    devices = len(parallel.all_devices())
-    for run in runs:
-        _check(run, devices)
+    for directory, _, experiment, plan in runs:
+        if (directory / "run.json").exists() and not holds(directory, experiment, plan):
+            differs = "; ".join(differences(directory, experiment)) or "its schedule"
+            raise Mistake(
+                f"{directory} holds another run than is asked for now, which differs in "
+                f"{differs}: give --out another"
+            )
     return runs
+
+
+def _checked_plan(origin: Origin, experiment: Experiment, devices: int) -> Plan:
+    """Its plan, after what can be seen to be wrong before anything is trained."""
+    try:
+        plan = experiment.plan.plan()
+        if experiment.model is not None:
+            plan.check(devices, ghost_batch(experiment.model))
+        experiment.optimizer.transformation(0.0, plan.momentum)
+    except Mistake as mistake:
+        raise Mistake(f"{origin.name}: {mistake}") from mistake
+    return plan
 
 
 def _recorded(run: Planned, of: str) -> Record:
@@ -176,7 +199,7 @@ def _recorded(run: Planned, of: str) -> Record:
     from jbatch.progress import progress
     from jbatch.train import Diverged, fit
 
-    directory, origin, experiment = run
+    directory, origin, experiment, _ = run
     before = _over(run)
     if not before:
         shown, label = progress(seconds_between=30), f"{run.called}, {of}"
@@ -197,28 +220,10 @@ def _recorded(run: Planned, of: str) -> Record:
     return record
 
 
-def _check(run: Planned, devices: int) -> None:
-    """See what can be seen of a run before the first of them is trained."""
-    directory, origin, experiment = run
-    try:
-        plan = experiment.plan.plan()
-        if experiment.model is not None:
-            plan.check(devices, ghost_batch(experiment.model))
-        experiment.optimizer.transformation(0.0, plan.momentum)
-    except Mistake as mistake:
-        raise Mistake(f"{origin.name}: {mistake}") from mistake
-    if (directory / "run.json").exists() and not holds(directory, experiment, plan):
-        raise Mistake(
-            f"{directory} holds another run than is asked for now, which differs in "
-            f"{'; '.join(differences(directory, experiment)) or 'its schedule'}: give --out another"
-        )
-
-
 def _over(run: Planned) -> bool:
-    """Whether just this run was made before, to its end or until it diverged."""
-    directory, origin, experiment = run
-    plan = experiment.plan.plan()
-    if not holds(directory, experiment, plan):
+    """Whether it was made before, to its end or until it diverged."""
+    directory, origin, experiment, plan = run
+    if not (directory / "run.json").exists():  # which is this run's, as was seen before the first
         return False
     record = record_of(directory, origin, experiment)
     saved = directory / "checkpoints" / str(plan.end)
