@@ -1,6 +1,7 @@
 """The command line: what it prints, what it refuses, and that a mistake costs nothing."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -150,13 +151,32 @@ def test_no_verdict_without_the_stated_baseline(tmp_path, jbatch):
     assert "claim" not in out
 
 
+def with_another_file(trained, directory, *changes):
+    """A run, and a later copy of it whose experiment file was changed."""
+    shutil.copytree(trained, directory / "one")
+    other = shutil.copytree(trained, directory / "other")
+    text = (other / "experiment.py").read_text()
+    for old, new in changes:
+        text = text.replace(old, new)
+    (other / "experiment.py").write_text(text)
+    later = (other / "run.json").stat().st_mtime + 10
+    os.utime(other / "run.json", (later, later))
+
+
 def test_report_of_several_experiments_is_refused(trained, tmp_path, jbatch):
-    shutil.copytree(trained, tmp_path / "one")
-    other = shutil.copytree(trained, tmp_path / "other")
-    (other / "experiment.py").write_text((other / "experiment.py").read_text() + "# changed\n")
+    with_another_file(trained, tmp_path, ("schedule=SCHEDULE", "schedule=lambda e: SCHEDULE(e)/2"))
     code, _, err = jbatch("report", tmp_path, "--trust")
     assert code == 2
     assert "several experiment files" in err
+    assert f"does not say what {tmp_path / 'one'} is" in err
+
+
+def test_report_takes_the_newest_text_of_one_experiment(trained, tmp_path, jbatch):
+    found = ("An experiment small enough for a test", "What was found")
+    with_another_file(trained, tmp_path, found, ("margin=5", "margin=6"))
+    code, _, err = jbatch("report", tmp_path, "--trust")
+    assert code == 0, err
+    assert "What was found" in (tmp_path / "report.html").read_text()
 
 
 def test_a_claim_that_was_cut_short_is_no_obstacle(tmp_path, jbatch):

@@ -135,8 +135,10 @@ def test_the_command_measures_two_runs_and_draws_the_line(trained, jbatch, tmp_p
     values = json.loads(out)
     assert [run["run"] for run in values["runs"]] == [str(run) for run in runs]
     first = values["runs"][0]
-    assert first["sharpness, ε 0.001, full space"] > 0
-    assert first["largest eigenvalue"] > 0
+    spaces = [(box["epsilon"], box["space"]) for box in first["sharpness"]]
+    assert spaces == [(0.001, "full space"), (0.001, "subspace")]
+    assert all(box["value"] > 0 for box in first["sharpness"])
+    assert first["largest_eigenvalue"] > 0
     assert [point["alpha"] for point in values["line"]] == list(np.linspace(-1, 2, 25))
     assert (tmp_path / "line.png").read_bytes().startswith(b"\x89PNG")
     code, out, _ = jbatch("sharpness", runs[0], *few)

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import jax
 
-from jbatch.cli.arguments import RunsCode, remake, run_directory
+from jbatch.cli.arguments import RunsCode, override, remake, run_directory
 from jbatch.errors import Mistake
 from jbatch.experiment import Experiment
 from jbatch.experiment_file import ExperimentFile
 from jbatch.goodput import read_account
 from jbatch.metrics import read_metrics
 from jbatch.report.records import Record
-from jbatch.run_directory import Origin, read_run
+from jbatch.run_directory import Origin, holds, read_origin, read_run
 
 USAGE = "jbatch report DIR"
 
@@ -39,16 +39,30 @@ def run(arguments: Sequence[str]) -> None:
     if not found:
         raise Mistake(f"{directory} holds no run: give a run directory, or one with runs below it")
     files, records = zip(*_readable(found, options.trust), strict=True)
-    if len({file.path.read_text() for file in files}) > 1:
-        raise Mistake(
-            f"{directory} holds runs of several experiment files, which make no one report: give "
-            f"a directory of one of them, as {found[0].parent}"
-        )
-    records = in_order(files[0], records)
+    file = max(files, key=lambda file: (file.path.parent / "run.json").stat().st_mtime)
+    for record in records:
+        if not _says(file, record):
+            raise Mistake(
+                f"{directory} holds runs of several experiment files, which make no one report: "
+                f"{file.path} does not say what {record.directory} is; give a directory of one of "
+                "them"
+            )
+    records = in_order(file, records)
     title = directory.absolute().name
     if len(records) == 1:
         title = f"{records[0].variant}, seed {records[0].seed}"
-    print(write_report(directory, title, files[0].docstring, records, files[0].comparison))
+    print(write_report(directory, title, file.docstring, records, file.comparison))
+
+
+def _says(file: ExperimentFile, record: Record) -> bool:
+    """Whether an experiment file says of a run what its own file, an older text of it, said."""
+    if file.code == read_origin(record.directory).code:
+        return True
+    if record.of_file not in file.variants:
+        return False
+    variant = file.variant(record.of_file)
+    experiment = override(variant, record.overrides, f"jbatch: {record.directory}/run.json")
+    return holds(record.directory, experiment, experiment.plan.plan())
 
 
 def _readable(found: Sequence[Path], trusted: bool) -> list[tuple[ExperimentFile, Record]]:
@@ -92,8 +106,7 @@ def in_order(file: ExperimentFile, records: Sequence[Record]) -> list[Record]:
     names = list(file.variants)
 
     def place(record: Record) -> tuple:
-        of_file = record.variant.removesuffix("".join(f", {part}" for part in record.cell))
-        return names.index(of_file), [_natural(part) for part in record.cell], record.seed
+        return names.index(record.of_file), [_natural(part) for part in record.cell], record.seed
 
     return sorted(records, key=place)
 

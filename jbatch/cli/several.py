@@ -29,7 +29,7 @@ class Options(RunsCode):
     """Of a verb that trains several experiments."""
 
     seeds: tuple[int, ...] | None = None
-    """One run of every variant for each; None for the file's own."""
+    """One run of every variant for each, in place of --seed; None for the file's own."""
     out: Path | None = None
     """Directory of the report and the runs; None for one under runs/ that FILE names."""
 
@@ -155,6 +155,9 @@ def train(asked: Asked, out: Path) -> None:
     title = out.absolute().name
     page = write_report(out, title, asked.file.docstring, records, asked.file.comparison)
     print(f"\n{time.perf_counter() - begun:.0f} s in all. Report: {page}")
+    others = {path.parent for path in out.glob("**/run.json")} - {run.directory for run in runs}
+    if others:
+        print(f"Other runs there, not shown: {len(others)}; `jbatch report {out}` shows all.")
 
 
 def _planned(asked: Asked, out: Path) -> list[Planned]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -43,7 +44,8 @@ class Options(RunsCode):
     figure: Path | None = None
     """Where to draw the line between two runs, as a .png or .svg file."""
     json: bool = False
-    """Print JSON."""
+    """Print JSON: runs (run, training_loss, training_accuracy, sharpness of every box,
+    largest_eigenvalue) and line (alpha, loss, accuracy)."""
 
     def __post_init__(self):
         for epsilon in self.epsilon:
@@ -85,10 +87,14 @@ def run(arguments: Sequence[str]) -> None:
             }
             for alpha, (loss, accuracy) in zip(ALPHAS, points, strict=bool(points))
         ]
-        runs = [{"run": name, **values} for name, values in zip(names, found, strict=True)]
-        print(json.dumps({"runs": runs, "line": on_line}, ensure_ascii=False))
+        runs = [
+            {"run": name, **each._asdict(), "sharpness": [box._asdict() for box in each.sharpness]}
+            for name, each in zip(names, found, strict=True)
+        ]
+        print(json.dumps({"runs": runs, "line": on_line}))
     else:
-        rows = [(name, *(f"{values[name]:.4g}" for values in found)) for name in found[0]]
+        columns = [_column(each) for each in found]
+        rows = [(name, *(f"{column[name]:.4g}" for column in columns)) for name in columns[0]]
         print(text_table(("", *called), rows))
         if points:
             print("\nOn the line, from the first (α = 0) to the second (α = 1):\n")
@@ -126,18 +132,47 @@ def _apart(names: Sequence[str]) -> list[str]:
     return ["/".join(each[begin : max(len(each) - end, begin + 1)]) for each in parts]
 
 
-def _measured(called: str, landscape, options: Options) -> dict[str, float]:
+class Box(NamedTuple):
+    """A box around a minimum, and what was found in it."""
+
+    epsilon: float
+    space: str
+    value: float  # percent of 1 + loss
+
+
+class Measured(NamedTuple):
     """All that is measured of one run."""
+
+    training_loss: float
+    training_accuracy: float  # from 0 to 1
+    sharpness: list[Box]
+    largest_eigenvalue: float
+
+
+def _column(found: Measured) -> dict[str, float]:
+    """What the table calls each number."""
+    boxes = {f"sharpness, ε {box.epsilon:g}, {box.space}": box.value for box in found.sharpness}
+    return {
+        "training loss": found.training_loss,
+        "training accuracy %": 100 * found.training_accuracy,
+        **boxes,
+        "largest eigenvalue": found.largest_eigenvalue,
+    }
+
+
+def _measured(called: str, landscape, options: Options) -> Measured:
     from jbatch.sharpness import largest_eigenvalue, random_directions, sharpness
 
+    def say(what: str) -> None:
+        print(f"jbatch: {called}: measures {what}", file=sys.stderr)
+
     loss, accuracy = landscape.value(landscape.point)
-    found = {"training loss": loss, "training accuracy %": 100 * accuracy}
     subspace = random_directions(landscape.x.size, options.directions, options.seed)
+    boxes = []
     for epsilon in options.epsilon:
         for space, directions in (("full space", None), ("subspace", subspace)):
-            name = f"sharpness, ε {epsilon:g}, {space}"
-            print(f"jbatch: {called}: measures {name}", file=sys.stderr)
-            found[name] = sharpness(
+            say(f"sharpness, ε {epsilon:g}, {space}")
+            value = sharpness(
                 landscape.value_and_gradient,
                 landscape.x,
                 epsilon,
@@ -145,8 +180,7 @@ def _measured(called: str, landscape, options: Options) -> dict[str, float]:
                 iterations=options.iterations,
                 seed=options.seed,
             )
-    print(f"jbatch: {called}: measures the largest eigenvalue", file=sys.stderr)
-    found["largest eigenvalue"] = largest_eigenvalue(
-        landscape.hessian_times, landscape.x.size, seed=options.seed
-    )
-    return found
+            boxes.append(Box(epsilon, space, value))
+    say("the largest eigenvalue")
+    largest = largest_eigenvalue(landscape.hessian_times, landscape.x.size, seed=options.seed)
+    return Measured(loss, accuracy, boxes, largest)

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from jbatch.experiment import Comparison
-from jbatch.report.drawing import drawn, styles
+from jbatch.report.drawing import banded, deviation, drawn, styles
 from jbatch.report.records import Record
 
 WIDE = 4  # times the least value from which on an axis is logarithmic
@@ -65,12 +65,19 @@ def against(
 ) -> dict[str, tuple[str, Figure]]:
     """Figures of finished runs against the quantity of their names: name → (caption, figure).
 
+    Variants of which a run has diverged are left out, and the captions say so.
+
     Args:
         runs: variant → its runs.
         comparison: to whose target epochs, updates and seconds are counted.
     """
     done = {name: [run for run in found if run.finished] for name, found in runs.items()}
-    done = {name: found for name, found in done.items() if found}
+    # What is left where a seed has diverged would look better than it is.
+    done = {
+        name: found
+        for name, found in done.items()
+        if found and not any(run.diverged for run in runs[name])
+    }
     found = places(list(done))
     if not found:
         return {}
@@ -85,12 +92,11 @@ def against(
     if others:
         band += f" (without {', '.join(others)})"
 
-    def figure(what: str, unit: str, of: Callable[[Record], float], log: bool = False):
+    def figure(what: str, unit: str, of: Callable[[Record], float]):
         def draw(axes: Axes) -> None:
+            axes.set_yscale("log")
             _draw(axes, lines, of)
             axes.set(xlabel=quantity, ylabel=unit)
-            if log:
-                axes.set_yscale("log")
 
         return f"{what} against {quantity}{band}.", drawn(draw)
 
@@ -104,31 +110,26 @@ def against(
             lambda run: _error(
                 run.evaluations[-1]["accuracy"], run.evaluations[-1]["num_examples"]
             ),
-            log=True,
         ),
         "training_error": figure(
             "Training error in the last log interval",
             "training error (%)",
             lambda run: _error(run.training[-1]["accuracy"], run.plan.num_examples),
-            log=True,
         ),
         "training_loss": figure(
             "Training loss of the last log interval",
             "training loss",
             lambda run: run.training[-1]["loss"],
-            log=True,
         ),
         "update_time": figure(
             "Time of an update",
             "ms per update",
             lambda run: 1e3 * run.training_seconds / run.plan.num_updates,
-            log=True,
         ),
         "epoch_time": figure(
             "Time of an epoch, training alone",
             "seconds per epoch",
             lambda run: run.training_seconds / (run.plan.end / run.plan.num_examples),
-            log=True,
         ),
     }
     if comparison is not None and comparison.target:
@@ -137,7 +138,6 @@ def against(
                 f"{unit.capitalize()} to {comparison.target}, where all seeds reach it,",
                 unit,
                 reached(which),
-                log=True,
             )
     return {f"against_{name}": drawing for name, drawing in made.items()}
 
@@ -152,11 +152,8 @@ def _draw(axes: Axes, lines: Mapping[str, Mapping[float, Sequence[Record]]], of)
         x = np.array(list(runs))
         values = [np.array([of(run) for run in found], float) for found in runs.values()]
         mean = np.array([seeds.mean() for seeds in values])
-        axes.plot(x, mean, marker="o", markersize=4, label=line or None, **style)
-        if any(len(seeds) > 1 for seeds in values):
-            spread = np.array([seeds.std(ddof=1) if len(seeds) > 1 else 0 for seeds in values])
-            low = np.maximum(mean - spread, mean / 10)  # a logarithmic axis has no 0
-            axes.fill_between(x, low, mean + spread, color=style["color"], alpha=0.15, linewidth=0)
+        spread = np.array([deviation(seeds) for seeds in values])
+        banded(axes, x, mean, spread, label=line or None, marker="o", markersize=4, **style)
     shown = sorted({value for runs in lines.values() for value in runs})
     if shown[0] > 0 and shown[-1] >= WIDE * shown[0]:
         axes.set_xscale("log")

@@ -5,6 +5,7 @@ from io import BytesIO
 from itertools import cycle
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
@@ -51,6 +52,20 @@ def drawn(draw: Callable[[Axes], None]) -> Figure:
     if axes.get_legend_handles_labels()[0]:
         axes.legend()
     return figure
+
+
+def banded(axes: Axes, x, mean: np.ndarray, spread: np.ndarray, **style) -> None:
+    """A line, or a mark where it is one point, in a band of ± its spread where it has one."""
+    axes.plot(x, mean, **{"marker": "o" if len(mean) == 1 else None, **style})
+    if spread.any():
+        least = mean / 10 if axes.get_yscale() == "log" else -np.inf  # a log axis has no 0
+        low = np.maximum(mean - spread, least)
+        axes.fill_between(x, low, mean + spread, color=style["color"], alpha=0.15, linewidth=0)
+
+
+def deviation(values: np.ndarray) -> np.ndarray:
+    """Of samples, shape (seeds, …), over seeds; 0 for one."""
+    return values.std(0, ddof=1) if len(values) > 1 else np.zeros(values.shape[1:])
 
 
 def saved(figure: Figure, form: str) -> bytes:

@@ -13,7 +13,7 @@ from jbatch.experiment import Comparison
 from jbatch.noise import noise_scale
 from jbatch.plan import Plan
 from jbatch.report.against import against, places
-from jbatch.report.drawing import LOOK, STYLES, drawn, styles
+from jbatch.report.drawing import LOOK, STYLES, banded, deviation, drawn, styles
 from jbatch.report.records import Record
 from jbatch.report.transient import transient_figure, transients
 
@@ -175,6 +175,8 @@ def _measured(axes: Axes, runs: Runs, kind: str, name: str, against: str, factor
     logarithmic = max(ends) > LONGER * min(ends)  # else short ones would be lines straight up
     if logarithmic:
         axes.set_xscale("log")
+    if kind == "train":
+        axes.set_yscale("log")
     for (variant, found), style in zip(runs.items(), styles(), strict=False):
         lines = [run.training if kind == "train" else run.evaluations for run in found]
         shared = min(len(run) for run in lines)  # of runs under way, what all have
@@ -182,21 +184,14 @@ def _measured(axes: Axes, runs: Runs, kind: str, name: str, against: str, factor
         y = factor * np.array([[line[name] for line in run[:shared]] for run in lines])
         if logarithmic:
             x, y = x[x > 0], y[:, x > 0]
-        mean = y.mean(0)
-        axes.plot(x, mean, label=variant, **style)
-        if len(found) > 1:
-            deviation = y.std(0, ddof=1)
-            low = np.maximum(mean - deviation, mean / 10) if kind == "train" else mean - deviation
-            axes.fill_between(
-                x, low, mean + deviation, color=style["color"], alpha=0.15, linewidth=0
-            )
+        banded(axes, x, y.mean(0), deviation(y), label=variant, **style)
     if kind == "train":
-        axes.set(xlabel=_AXES[against], ylabel="training loss", yscale="log")
+        axes.set(xlabel=_AXES[against], ylabel="training loss")
         return
     axes.set(xlabel=_AXES[against], ylabel="test accuracy (%)")
     # The climb from chance would press what differs into the upper edge.
-    last = [np.array([line["accuracy"] for line in runs[v][0].evaluations]) for v in runs]
-    lowest = 100 * min(np.quantile(values, 0.1) for values in last)
+    first = [[line["accuracy"] for line in found[0].evaluations] for found in runs.values()]
+    lowest = 100 * min((np.quantile(values, 0.1) for values in first if values), default=0)
     axes.set_ylim(max(0, lowest - 5), min(100.5, axes.get_ylim()[1]))
 
 
@@ -206,10 +201,7 @@ def _distances(axes: Axes, runs: Runs) -> None:
         shared = min(len(run.training) for run in found)
         updates = [line["update"] for line in found[0].training[:shared]]
         y = np.array([[line["distance"] for line in run.training[:shared]] for run in found])
-        axes.plot(updates, y.mean(0), label=variant, **style)
-        if len(found) > 1:
-            low, high = y.mean(0) - y.std(0, ddof=1), y.mean(0) + y.std(0, ddof=1)
-            axes.fill_between(updates, low, high, color=style["color"], alpha=0.15, linewidth=0)
+        banded(axes, updates, y.mean(0), deviation(y), label=variant, **style)
     axes.set(xlabel=_AXES["update"], ylabel="distance from the start", xscale="log")
 
 

@@ -28,6 +28,11 @@ class Record:
     overrides: tuple[str, ...] = ()  # of the command line
 
     @property
+    def of_file(self) -> str:
+        """The file's variant, without the cell."""
+        return self.variant.removesuffix("".join(f", {part}" for part in self.cell))
+
+    @property
     def seed(self) -> int:
         """Of the run."""
         return self.experiment.seed
@@ -89,6 +94,8 @@ class Summary:
     """The runs of one variant over its seeds."""
 
     variant: str
+    of_file: str  # the variant without the cell of a grid
+    cell: tuple[str, ...]  # as "plan.batch-size 32"
     plan: Plan
     seeds: tuple[int, ...]
     training_loss: np.ndarray  # (seeds,), mean over the last log interval
@@ -97,7 +104,7 @@ class Summary:
     updates_per_second: np.ndarray  # (seeds,), training alone
     examples_per_second: np.ndarray  # (seeds,)
     input_wait: np.ndarray  # (seeds,), share of the time of training
-    reached: np.ndarray  # (seeds, 3), epochs, updates and seconds to a target; nan if never
+    reached: np.ndarray  # (seeds + diverged runs, 3), epochs, updates, seconds; nan if never
 
 
 @dataclass(frozen=True)
@@ -144,7 +151,10 @@ def summarize(records: Sequence[Record], comparison: Comparison | None = None) -
     """
     summaries = []
     for variant in dict.fromkeys(record.variant for record in records):
-        runs = [record for record in records if record.variant == variant and record.finished]
+        ended = [
+            run for run in records if run.variant == variant and (run.finished or run.diverged)
+        ]
+        runs = [run for run in ended if run.finished]
         if not runs:
             continue
         if len({run.plan.digest for run in runs}) > 1:
@@ -157,6 +167,8 @@ def summarize(records: Sequence[Record], comparison: Comparison | None = None) -
         summaries.append(
             Summary(
                 variant=variant,
+                of_file=runs[0].of_file,
+                cell=runs[0].cell,
                 plan=runs[0].plan,
                 seeds=tuple(run.seed for run in runs),
                 training_loss=np.array([run.training[-1]["loss"] for run in runs]),
@@ -165,7 +177,7 @@ def summarize(records: Sequence[Record], comparison: Comparison | None = None) -
                 updates_per_second=updates / training,
                 examples_per_second=runs[0].plan.batch_sizes.sum() / training,
                 input_wait=np.array([run.input_wait for run in runs]),
-                reached=np.array([run.reached(comparison) for run in runs]),
+                reached=np.array([run.reached(comparison) for run in ended]),
             )
         )
     return summaries

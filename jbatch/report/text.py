@@ -34,10 +34,14 @@ def comparison_table(
     """
     saved = saved_updates(summaries, comparison)
     to = comparison.target if comparison else ""
-    header = (*HEADER, *(f"{what} to {to}" for what in ("epochs", "updates", "s")))
+    cells = [dict(part.split(" ", 1) for part in summary.cell) for summary in summaries]
+    fields = list(dict.fromkeys(field for cell in cells for field in cell))
+    first, *others = HEADER
+    header = (first, *fields, *others, *(f"{what} to {to}" for what in ("epochs", "updates", "s")))
     rows = [
         (
-            summary.variant,
+            summary.of_file,
+            *(cell.get(field, "") for field in fields),
             batches(summary),
             f"{summary.plan.num_updates:,}",
             f"{round(saved[summary.variant], 2) + 0.0:.0%}" if summary.variant in saved else "",
@@ -51,7 +55,7 @@ def comparison_table(
             f"{summary.input_wait.mean():.1%}" if summary.input_wait.any() else "",
             *(_reached(summary) if to else ("",) * 3),
         )
-        for summary in summaries
+        for summary, cell in zip(summaries, cells, strict=True)
     ]
     columns = zip(header, *rows, strict=True)
     header, *rows = zip(*(column for column in columns if any(column[1:])), strict=True)
@@ -113,7 +117,7 @@ def _reached(summary: Summary) -> tuple[str, ...]:
         return ("never", "", "")
     if np.isnan(summary.reached).any():
         seeds = int((~np.isnan(summary.reached[:, 0])).sum())
-        return (f"{seeds} of {len(summary.seeds)}", "", "")
+        return (f"{seeds} of {len(summary.reached)}", "", "")
     epochs, updates, seconds = summary.reached.mean(0)
     return f"{epochs:.3g}", f"{updates:,.0f}", f"{seconds:.3g}"
 

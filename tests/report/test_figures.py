@@ -1,5 +1,7 @@
 """The figures of a report."""
 
+from dataclasses import replace
+
 import optax
 import pytest
 
@@ -78,6 +80,20 @@ def test_a_figure_is_always_the_same_file():
     one, other = (figures([record("a")], None)[0].figures["updates"][1] for _ in range(2))
     assert saved(one, "svg") == saved(other, "svg")
     assert saved(one, "png").startswith(b"\x89PNG")
+
+
+def test_one_point_has_a_mark():
+    [group] = figures([record("a", losses=(0.5,)), record("b")], None)
+    marks = [line.get_marker() for line in group.figures["training_loss_epochs"][1].axes[0].lines]
+    assert marks == ["o", "None"]
+
+
+def test_what_has_not_been_evaluated_yet_is_no_obstacle():
+    begun = record("a")
+    begun = replace(begun, lines=[line for line in begun.lines if line["kind"] == "train"])
+    for runs in ([begun], [begun, record("b")]):
+        [group] = figures(runs, None)
+        assert group.figures.keys() == NAMES
 
 
 def test_nothing_logged_draws_nothing():

@@ -21,7 +21,7 @@ def summary(variant, accuracy, seeds=None):
     accuracy = np.array(accuracy, float)
     seeds = tuple(range(len(accuracy))) if seeds is None else seeds
     one = np.ones(len(accuracy))
-    return Summary(variant, PLAN, seeds, one, accuracy, one, one, one, 0 * one, one)
+    return Summary(variant, variant, (), PLAN, seeds, one, accuracy, one, one, one, 0 * one, one)
 
 
 COMPARISON = Comparison(

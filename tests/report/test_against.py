@@ -1,0 +1,79 @@
+"""Results against a quantity that the names of variants end with."""
+
+from dataclasses import replace
+
+import optax
+import pytest
+
+import jbatch
+from commands import TINY
+from jbatch.experiment import Comparison
+from jbatch.experiment_file import load_experiment_file
+from jbatch.report.against import against
+from jbatch.report.records import Record, summarize
+from jbatch.report.text import comparison_table
+
+EXPERIMENT = load_experiment_file(TINY).variant("decaying")
+PLAN = jbatch.couple(
+    optax.constant_schedule(0.1), num_examples=100, num_epochs=2, batch_size=10, batch_sizes=[10]
+)
+TO_REACH = Comparison(reach_accuracy=70)
+
+
+def run(variant, accuracies, seed=0, cell=()):
+    """A run of two epochs; of which it diverges in the second if it has one accuracy."""
+    lines = []
+    for epoch, accuracy in enumerate(accuracies, 1):
+        standing = {"epoch": epoch, "update": 10 * epoch, "seconds": epoch, "accuracy": accuracy}
+        training = {"loss": 1 - accuracy, "updates_per_second": 10.0}
+        lines.append({"kind": "train", **standing, **training})
+        lines.append({"kind": "eval", **standing, "num_examples": 1000})
+    if len(accuracies) == 1:
+        lines.append({"kind": "diverged", "epoch": 2, "update": 20, "seconds": 2})
+    experiment = replace(EXPERIMENT, seed=seed)
+    return Record(TINY.parent, variant, experiment, PLAN, lines, {}, {}, cell)
+
+
+def by_variant(*records):
+    runs = {}
+    for record in records:
+        runs.setdefault(record.variant, []).append(record)
+    return runs
+
+
+RUNS = (
+    run("a, batch size 8", [0.6, 0.8]),
+    run("a, batch size 8", [0.7, 0.9], seed=1),
+    run("a, batch size 16", [0.5, 0.7]),
+    run("a, batch size 16", [0.5, 0.6], seed=1),
+    run("a, batch size 32", [0.5, 0.9]),
+    run("a, batch size 32", [0.5], seed=1),
+)
+
+
+def test_means_over_seeds_without_what_diverged():
+    made = against(by_variant(*RUNS), TO_REACH)
+    caption, figure = made["against_test_error"]
+    assert caption == (
+        "Test error at the end against batch size; the band is the standard deviation over seeds "
+        "(without a, batch size 32)."
+    )
+    [line] = figure.axes[0].lines
+    assert line.get_xydata().tolist() == [[8, pytest.approx(15)], [16, pytest.approx(35)]]
+    [line] = made["against_epochs_to_reach"][1].axes[0].lines
+    assert line.get_ydata()[0] == 1.5
+    assert str(line.get_ydata()[1]) == "nan"  # one seed never comes so far
+
+
+def test_a_seed_that_diverged_has_not_reached_the_target():
+    header, rows = comparison_table(summarize(RUNS, TO_REACH), TO_REACH)
+    column = header.index("epochs to test accuracy 70%")
+    assert [row[column] for row in rows] == ["1.5", "1 of 2", "1 of 2"]
+
+
+def test_each_field_of_a_grid_has_its_column():
+    cells = [("plan.batch-size 8", "model.hidden 64 64"), ("plan.batch-size 16",), ()]
+    runs = [run(", ".join(("a", *cell)), [0.6, 0.8], cell=cell) for cell in cells]
+    header, rows = comparison_table(summarize(runs), None)
+    assert header[:4] == ("schedule", "plan.batch-size", "model.hidden", "batches")
+    assert [row[:3] for row in rows] == [("a", "8", "64 64"), ("a", "16", ""), ("a", "", "")]
