@@ -7,8 +7,7 @@ growth); the length of every update is logged.
 
 Claim:    the squared length of updates goes to its new level as 1 − m^(2t), t updates after the
           change: a time constant of 1/(2(1−m)) updates for each momentum.
-Found:    so at first, then slower: 10 to 60% longer in all, for the weights' own fluctuation has
-          a memory as well (docs/studies.md).
+Found:    so at first, then slower: 10 to 60% longer in all (docs/studies.md).
 Cost:     4 minutes on one CPU core for ten seeds.
 Command:  jbatch compare experiments/momentum_memory.py
 """
