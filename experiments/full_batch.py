@@ -42,8 +42,8 @@ variants = {
         data=TFDS("mnist", train=f"train[:{N}]"),
         optimizer=optimizer,
         micro_batch=2500,
-        log_every=max(epochs / 200, 0.05),
-        eval_every=max(epochs / 200, 0.05),
+        log_every=max(size / N, 0.05),
+        eval_every=max(size / N, 0.05),
         save_every=epochs,
     )
     for name, (size, epochs, rate, momentum, optimizer) in SETTINGS.items()

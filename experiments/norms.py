@@ -33,14 +33,12 @@ RATE = optax.constant_schedule(0.01)
 SIZES = (2, 8, 32, 128, 512)
 
 
-def batch_norm(size):
-    """Over so many examples, with running statistics of the last 3,200 whatever that is."""
-    return GhostBatchNorm(size, decay=0.99 ** (size / 32))
+MEMORY = 3200  # examples, of running statistics
 
 
-NORMS = {
-    "batch norm": batch_norm,  # over the batch, which is the device's
-    "ghost batch norm of 16": lambda size: batch_norm(min(size, 16)),
+NORMS = {  # for a batch size
+    "batch norm": lambda size: GhostBatchNorm.remembering(MEMORY, size),  # over the whole batch
+    "ghost batch norm of 16": lambda size: GhostBatchNorm.remembering(MEMORY, min(size, 16)),
     "group norm": lambda size: GroupNorm(4),
     "layer norm": lambda size: LayerNorm(),
     "weight norm": lambda size: WeightNorm(),

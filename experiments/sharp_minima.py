@@ -23,16 +23,12 @@ from jbatch.models import MLP, GhostBatchNorm, KeskarC1, KeskarC2
 from jbatch.optimizer import Adam
 
 SMALL, EPOCHS = 256, 20
+MEMORY = 100 * SMALL  # examples, of running statistics
 RATE = optax.constant_schedule(1e-3)
 
 
 def experiment(model, data, num_examples, batch_size):
-    """A run at one batch size, over which batch norm takes its statistics.
-
-    The running ones remember the last 25,600 examples at every batch: by 0.99 for each large batch,
-    200 batches would not fill them, and what is measured would be that.
-    """
-    norm = GhostBatchNorm(batch_size, decay=0.99 ** (batch_size / SMALL))
+    """A run at one batch size, over which batch norm takes its statistics."""
     return Experiment(
         plan=Coupling(
             schedule=RATE,
@@ -42,7 +38,7 @@ def experiment(model, data, num_examples, batch_size):
             batch_sizes=(batch_size,),
             momentum=0.9,
         ),
-        model=model(norm),
+        model=model(GhostBatchNorm.remembering(MEMORY, batch_size)),
         data=TFDS(data),
         optimizer=Adam(),
         micro_batch=num_examples // 10,

@@ -21,6 +21,7 @@ from jbatch.experiment import Claim, Comparison, Coupling, Experiment
 from jbatch.models import MLP, GhostBatchNorm
 
 SMALL, LARGE = 128, 4096
+MEMORY = 100 * SMALL  # examples, of running statistics
 STEPS = optax.piecewise_constant_schedule(0.1, {4: 0.1, 6: 0.1})
 SETTINGS = {  # batch size, power that the rate follows, ghost batch, as many updates
     "small": (SMALL, 0.0, SMALL, False),
@@ -35,7 +36,6 @@ SETTINGS = {  # batch size, power that the rate follows, ghost batch, as many up
 
 def experiment(size, scaling, ghost_batch, same_updates):
     """A run."""
-    epoch = size / SMALL if same_updates else 1
     return Experiment(
         plan=Coupling(
             schedule=STEPS,
@@ -48,12 +48,10 @@ def experiment(size, scaling, ghost_batch, same_updates):
             momentum=0.9,
             scaling=scaling,
         ),
-        model=MLP((256, 256), GhostBatchNorm(ghost_batch)),
+        model=MLP((256, 256), GhostBatchNorm.remembering(MEMORY, ghost_batch)),
         data=TFDS("fashion_mnist"),
         micro_batch=4096,
-        log_every=0.1 * epoch,
-        eval_every=epoch,
-        save_every=8 * epoch,
+        log_every=0.1,
         measure_distance=True,
     )
 

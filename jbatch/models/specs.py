@@ -26,6 +26,15 @@ class GhostBatchNorm:
     eps: float = 1e-5
     """Added to the variance."""
 
+    @classmethod
+    def remembering(cls, examples: int, ghost_batch: int) -> "GhostBatchNorm":
+        """With running statistics of about the last so many examples, whatever the ghost batch is.
+
+        By the default decay they are of the last 100 ghost batches, which a run of few updates of a
+        large one does not fill: what it began with is left in them.
+        """
+        return cls(ghost_batch, decay=0.99 ** (100 * ghost_batch / examples))
+
     def __post_init__(self):
         whole("ghost_batch", self.ghost_batch)
         share("decay", self.decay)
