@@ -35,29 +35,30 @@ def sharpness(
         seed: of the point that it starts from.
 
     Returns:
-        φ, at least 0.
+        φ, at least 0; infinite if the loss is not finite somewhere in the box.
     """
     near = x if directions is None else _coordinates(directions, x)
     reach = epsilon * (np.abs(near) + 1)
+    at_x = loss(x)[0]
+    highest = at_x
 
     def fallen(y: np.ndarray) -> tuple[float, np.ndarray]:
-        if directions is None:
-            value, gradient = loss(x + y)
-            return -value, -gradient
-        value, gradient = loss(x + directions @ y.astype(directions.dtype))
-        return -value, -np.float64(gradient.astype(directions.dtype) @ directions)
+        nonlocal highest
+        step = y if directions is None else directions @ y.astype(directions.dtype)
+        value, gradient = loss(x + step)
+        highest = max(highest, value if np.isfinite(value) else np.inf)
+        if directions is not None:
+            gradient = np.float64(gradient.astype(directions.dtype) @ directions)
+        return -value, -gradient
 
-    start = np.random.default_rng(seed).uniform(-reach, reach)
-    found = minimize(
+    minimize(
         fallen,
-        start,
+        np.random.default_rng(seed).uniform(-reach, reach),
         jac=True,
         method="L-BFGS-B",
         bounds=Bounds(-reach, reach),
         options={"maxiter": iterations},
     )
-    at_x = loss(x)[0]
-    highest = max(at_x, -fallen(start)[0], -float(found.fun))
     return 100 * (highest - at_x) / (1 + at_x)
 
 

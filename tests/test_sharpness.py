@@ -44,6 +44,12 @@ def test_a_subspace_has_a_box_of_its_own():
     assert sharpness(bowl, x, 0.01, directions=along) == pytest.approx(expected, rel=1e-9)
 
 
+@pytest.mark.parametrize("beyond", [np.nan, np.inf])
+def test_what_has_no_loss_nearby_is_not_flat(beyond):
+    found = sharpness(lambda x: (beyond if x.any() else 1.0, 0 * x), np.zeros(4), 0.1)
+    assert found == np.inf
+
+
 def test_what_is_flat_has_none():
     assert sharpness(lambda x: (2.0, 0 * x), np.ones(3), 0.1) == 0
 

@@ -55,6 +55,23 @@ class Options(RunsCode):
         whole("--seed", self.seed, least=0)
 
 
+class Box(NamedTuple):
+    """A box around a minimum, and what was found in it."""
+
+    epsilon: float
+    space: str
+    value: float  # percent of 1 + loss
+
+
+class Measured(NamedTuple):
+    """All that is measured of one run."""
+
+    training_loss: float
+    training_accuracy: float  # from 0 to 1
+    sharpness: list[Box]
+    largest_eigenvalue: float
+
+
 def run(arguments: Sequence[str]) -> None:
     """Measure one or two runs."""
     names, rest = leading(arguments)
@@ -82,13 +99,13 @@ def run(arguments: Sequence[str]) -> None:
         on_line = [
             {
                 "alpha": alpha,
-                "loss": loss if math.isfinite(loss) else None,
+                "loss": _or_null(loss),
                 "accuracy": accuracy,
             }
             for alpha, (loss, accuracy) in zip(ALPHAS, points, strict=bool(points))
         ]
         runs = [
-            {"run": name, **each._asdict(), "sharpness": [box._asdict() for box in each.sharpness]}
+            {"run": name, **each._asdict(), "sharpness": [*map(_json, each.sharpness)]}
             for name, each in zip(names, found, strict=True)
         ]
         print(json.dumps({"runs": runs, "line": on_line}))
@@ -107,6 +124,15 @@ def run(arguments: Sequence[str]) -> None:
         from jbatch.report.line import line_figure
 
         options.figure.write_bytes(line_figure(ALPHAS, points, called, options.figure.suffix[1:]))
+
+
+def _json(box: Box) -> dict:
+    return {**box._asdict(), "value": _or_null(box.value)}
+
+
+def _or_null(value: float) -> float | None:
+    """JSON has no numbers that are not finite."""
+    return value if math.isfinite(value) else None
 
 
 def _check_figure(figure: Path | None, runs: int) -> None:
@@ -130,23 +156,6 @@ def _apart(names: Sequence[str]) -> list[str]:
     ends = zip_longest(*(reversed(each) for each in parts))
     end = next(i for i, pair in enumerate(ends) if len(set(pair)) > 1)
     return ["/".join(each[begin : max(len(each) - end, begin + 1)]) for each in parts]
-
-
-class Box(NamedTuple):
-    """A box around a minimum, and what was found in it."""
-
-    epsilon: float
-    space: str
-    value: float  # percent of 1 + loss
-
-
-class Measured(NamedTuple):
-    """All that is measured of one run."""
-
-    training_loss: float
-    training_accuracy: float  # from 0 to 1
-    sharpness: list[Box]
-    largest_eigenvalue: float
 
 
 def _column(found: Measured) -> dict[str, float]:
