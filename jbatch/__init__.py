@@ -1,8 +1,22 @@
 """jbatch: a trainer in JAX that treats batch size as part of the schedule."""
 
-from jbatch.coupling import couple
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from jbatch.errors import Mistake
-from jbatch.plan import Phase, Plan, Row
+
+if TYPE_CHECKING:
+    from jbatch.coupling import couple
+    from jbatch.plan import Phase, Plan, Row
 
 __version__ = "0.1.0"
 __all__ = ["Mistake", "Phase", "Plan", "Row", "couple"]
+
+# Imported when asked for: the command line should answer, and stop, before JAX is there.
+_HOMES = {"couple": "coupling", "Phase": "plan", "Plan": "plan", "Row": "plan"}
+
+
+def __getattr__(name: str):
+    if name not in _HOMES:
+        raise AttributeError(f"module 'jbatch' has no attribute {name!r}")
+    return getattr(import_module(f"jbatch.{_HOMES[name]}"), name)

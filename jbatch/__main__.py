@@ -1,8 +1,6 @@
 """`python -m jbatch` is `jbatch`."""
 
-import sys
-
-from jbatch.cli import main
+from jbatch.cli import command_line
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command_line()

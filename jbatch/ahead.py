@@ -1,5 +1,6 @@
 """Compiling every phase's functions ahead, in the background while the first phase runs."""
 
+import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -9,6 +10,13 @@ from jbatch import compile
 from jbatch.compile import Setup
 from jbatch.layout import Layout
 from jbatch.micro_batch import Passes
+
+THREADS = "compile"  # what their names begin with
+
+
+def compiling() -> bool:
+    """Whether a thread compiles in the background; nothing stops it."""
+    return any(thread.name.startswith(THREADS) for thread in threading.enumerate())
 
 
 class Program(NamedTuple):
@@ -29,7 +37,7 @@ class Ahead:
 
     def __init__(self, setup: Setup, passes: Mapping[int, Passes]):
         self._seconds: list[float] = []
-        self._pool = ThreadPoolExecutor(1, "compile")
+        self._pool = ThreadPoolExecutor(1, THREADS)
         # A run evaluates first of all.
         self._evaluate = self._pool.submit(self._timed, compile.evaluate, setup)
         self._programs: dict[int, Future[Program]] = {

@@ -47,7 +47,7 @@ class Checkpoints:
     """
 
     def __init__(self, directory: Path, say: Callable[[str], None], read_only: bool = False):
-        self._directory, self._read_only, self._say = directory.absolute(), read_only, say
+        self._directory, self._read_only, self.say = directory.absolute(), read_only, say
         if not read_only:
             for path in self._directory.glob("*.orbax-checkpoint-tmp*"):
                 examples = path.name.partition(".")[0]
@@ -96,7 +96,7 @@ class Checkpoints:
             if not problem:
                 self._move_aside(damaged)
                 for other, why in damaged.items():
-                    self._say(
+                    self.say(
                         f"the checkpoint of {other:,} examples is damaged ({why}): that of "
                         f"{examples:,} is used"
                     )
@@ -116,7 +116,7 @@ class Checkpoints:
         try:
             self._manager.wait_until_finished()  # the other processes may be gone
         except failures as failure:
-            self._say(f"a checkpoint could not be written ({_in_short(failure)})")
+            self.say(f"a checkpoint could not be written ({_in_short(failure)})")
         with suppress(*failures):
             self._manager.close()
 

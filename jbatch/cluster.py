@@ -5,7 +5,6 @@ public interface yet.
 """
 
 import itertools
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -15,6 +14,7 @@ from typing import TypeVar
 import jax
 
 from jbatch.errors import Mistake
+from jbatch.messages import tell
 from jbatch.stop import Interrupted
 
 JOIN_SECONDS = 300  # in which all processes must come
@@ -173,4 +173,4 @@ def waiting(what: str, most: float) -> Iterator[None]:
 
 def say(text: str) -> None:
     """Tell a person."""
-    print(f"jbatch: {text}", file=sys.stderr, flush=True)
+    tell(f"jbatch: {text}")

@@ -1,9 +1,7 @@
 """Evaluation: every example once, on any number of devices."""
 
-import sys
 from collections.abc import Callable
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,6 +16,7 @@ from jbatch.data.inputs import Evaluated
 from jbatch.drive import InFlight
 from jbatch.errors import Mistake
 from jbatch.experiment import Experiment
+from jbatch.messages import tell
 from jbatch.plan import Plan
 from jbatch.run_directory import differences
 from jbatch.step import State
@@ -75,12 +74,16 @@ def newest_of(experiment: Experiment, directory: Path) -> Newest:
         raise Mistake(f"{directory} holds another run than is to be evaluated: {'; '.join(other)}")
     plan = experiment.plan.plan()
     setup, data = make_setup(experiment, plan, parallel.all_devices())
-    say = partial(print, "jbatch: warning:", file=sys.stderr)
-    with closing(Checkpoints(directory / "checkpoints", say, read_only=True)) as checkpoints:
+    folder = directory / "checkpoints"
+    with closing(Checkpoints(folder, _warn, read_only=True)) as checkpoints:
         restored = checkpoints.restore(compile.initializer(setup)(np.uint32(experiment.seed)))
     if restored is None:
         raise Mistake(f"{directory} has no checkpoint yet: train it first")
     return Newest(plan, setup, data, *restored)
+
+
+def _warn(text: str) -> None:
+    tell(f"jbatch: warning: {text}")
 
 
 def evaluate_newest(experiment: Experiment, directory: Path) -> tuple[int, Evaluation, str]:

@@ -6,12 +6,12 @@ from pathlib import Path
 SECONDS_TO_APPEAR = 60  # of a file on another host: network file systems look again that often
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a file so that a reader finds all of it, or what was there before."""
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write a file, text as UTF-8, so that a reader finds all of it, or what was there before."""
     temporary = path.with_name(path.name + ".tmp")
     temporary.unlink(missing_ok=True)  # left by a kill, or a link to something else
-    with temporary.open("x") as file:
-        file.write(text)
+    with temporary.open("xb") as file:
+        file.write(content.encode() if isinstance(content, str) else content)
     temporary.replace(path)
 
 

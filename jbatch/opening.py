@@ -166,6 +166,7 @@ def open_run(
             progress.say(choice.why)
         for warning in warnings:
             progress.say(f"warning: {warning}")
+        checkpoints.say = lambda text: progress.say(f"warning: {text}")
         feed = data.feed(setup.mesh, experiment.seed, plan, passes, update)
         stack.callback(feed.close)
         test = data.test(setup.mesh, setup.evaluation_size)

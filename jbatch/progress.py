@@ -14,6 +14,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from jbatch.messages import tell
 from jbatch.plan import Plan
 
 
@@ -59,7 +60,7 @@ class Lines:
         """The run is over, or stopped."""
 
     def _print(self, text: str) -> None:
-        print(f"{self._label}: {text}", file=sys.stderr, flush=True)
+        tell(f"{self._label}: {text}")
 
 
 class Bar:
@@ -123,7 +124,7 @@ class Quiet:
 
     def say(self, text: str) -> None:
         """Print a line."""
-        print(f"process {self._process}: {text}", file=sys.stderr, flush=True)
+        tell(f"process {self._process}: {text}")
 
     def advance(self, update: int) -> None:
         """The first process says so."""

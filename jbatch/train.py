@@ -357,6 +357,7 @@ def _refuse_diverged(run: Run, loss: float) -> None:
         return
     row = run.plan.at(max(run.update - 1, 0))
     _write(run, {"kind": "diverged", **_standing(run)})
+    _attempt(run, run.checkpoints.wait)  # to say which is kept
     raise Diverged(
         f"the loss is not finite between updates {run.logged:,} and {run.update:,} (epoch "
         f"{row.epoch:.2f}, batch {row.batch_size:,}, rate {row.learning_rate:g}): {_kept(run)}; "

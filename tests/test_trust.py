@@ -153,6 +153,8 @@ def test_links_in_a_run_directory_lead_nowhere(mine, tmp_path):
     experiment = load_experiment_file(TINY).variant("growing")
     (directory / "metrics.jsonl.tmp").symlink_to(precious)
     fit(experiment, directory, devices=jax.devices()[:1])
+    (directory / "training_loss_epochs.png").symlink_to(precious)
+    assert main(["report", str(directory), "--trust"]) == 0
     (directory / "lock").unlink()
     (directory / "lock").symlink_to(precious)
     with pytest.raises(Mistake, match="cannot write to the run directory"):

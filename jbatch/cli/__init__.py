@@ -1,12 +1,15 @@
 """The command line: `jbatch <verb> …`."""
 
 import difflib
+import os
 import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import NoReturn
 
 from jbatch.errors import Mistake
+from jbatch.messages import tell, unread
 
 VERBS = {  # each a module of this package, with `run(arguments)`
     "prepare": "write a data set from its official files for TensorFlow Datasets",
@@ -35,9 +38,55 @@ USAGE = "\n".join(
 FINISHED, MISTAKE = 0, 2
 
 
+def command_line() -> NoReturn:
+    """The program `jbatch`."""
+    # By an exception, Ctrl-C is lost where it comes in a callback of JAX's; while a run trains, and
+    # has something to save, it is caught otherwise.
+    signal.signal(signal.SIGINT, _interrupted)
+    code = main()
+    ahead = sys.modules.get("jbatch.ahead")
+    if ahead is not None and ahead.compiling():
+        # Python would wait for that, and whoever asked the run to stop may not wait as long.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
+def _interrupted(*_) -> NoReturn:
+    os.write(2, b"jbatch: interrupted\n")
+    os._exit(128 + signal.SIGINT)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; its exit code."""
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        code = _run(sys.argv[1:] if arguments is None else list(arguments))
+        sys.stdout.flush()
+        return code
+    except Mistake as mistake:
+        tell(f"jbatch: {mistake}")
+        return MISTAKE
+    except KeyboardInterrupt:  # before there was anything to save
+        tell("jbatch: interrupted")
+        return 128 + signal.SIGINT
+    except BrokenPipeError:  # the reader of our output has seen enough
+        unread(sys.stdout)
+        return 128 + signal.SIGPIPE
+    except OSError as error:  # a full disk, a directory of somebody else
+        where = f"{error.filename}: " if error.filename else ""
+        tell(f"jbatch: {where}{error.strerror or error}")
+        return MISTAKE
+    except Exception as error:
+        from jbatch.stop import Stopped  # a failure is no reason to import more than this
+
+        if isinstance(error, Stopped):
+            tell(f"jbatch: {error}")
+            return error.exit_code
+        raise
+
+
+def _run(arguments: Sequence[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(USAGE)
         return FINISHED if arguments else MISTAKE
@@ -47,25 +96,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"jbatch {__version__}")
         return FINISHED
     verb, *rest = arguments
-    try:
-        if verb not in VERBS:
-            close = difflib.get_close_matches(verb, VERBS, 1)
-            meant = f"; did you mean {close[0]}?" if close else ""
-            raise Mistake(f"there is no verb {verb!r}{meant} (one of {', '.join(VERBS)})")
-        return import_module(f"jbatch.cli.{verb}").run(rest) or FINISHED
-    except Mistake as mistake:
-        print(f"jbatch: {mistake}", file=sys.stderr)
-        return MISTAKE
-    except KeyboardInterrupt:  # before there was anything to save
-        print("jbatch: interrupted", file=sys.stderr)
-        return 128 + signal.SIGINT
-    except BrokenPipeError:  # the reader of our output has seen enough
-        sys.stderr.close()
-        return FINISHED
-    except Exception as error:
-        from jbatch.stop import Stopped  # a failure is no reason to import more than this
-
-        if isinstance(error, Stopped):
-            print(f"jbatch: {error}", file=sys.stderr)
-            return error.exit_code
-        raise
+    if verb not in VERBS:
+        close = difflib.get_close_matches(verb, VERBS, 1)
+        meant = f"; did you mean {close[0]}?" if close else ""
+        raise Mistake(f"there is no verb {verb!r}{meant} (one of {', '.join(VERBS)})")
+    return import_module(f"jbatch.cli.{verb}").run(rest) or FINISHED

@@ -10,6 +10,7 @@ import jax
 from jbatch.cli.arguments import RunsCode, file_and_variant
 from jbatch.errors import Mistake, positive, whole
 from jbatch.experiment import Experiment
+from jbatch.messages import tell
 from jbatch.micro_batch import cut
 from jbatch.models import ghost_batch
 from jbatch.plan import Plan
@@ -122,7 +123,7 @@ def _estimate(options: Options, file, variant: str, overrides: Sequence[str], pl
         available=available,
         cache=str(cache_folder()),
     )
-    chips, works, alone = ask(question, lambda text: print(f"jbatch: {text}", file=sys.stderr))
+    chips, works, alone = ask(question, lambda text: tell(f"jbatch: {text}"))
     stretches = estimate(plan, chip, chips, works, alone)
     price = options.price_per_chip_hour
     return (

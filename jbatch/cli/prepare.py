@@ -1,6 +1,6 @@
 """`jbatch prepare`."""
 
-import sys
+import signal
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ from rich.progress import Progress, TaskID
 
 from jbatch.cli.arguments import leading, print_help, read_options, wants_help
 from jbatch.errors import Mistake
+from jbatch.messages import tell
 from jbatch.stop import Interrupted
 
 USAGE = "jbatch prepare NAME"
@@ -67,8 +68,9 @@ def run(arguments: Sequence[str]) -> None:
             bar.update(tasks[split], completed=done)
             if bar.disable and time.monotonic() - said > SECONDS_BETWEEN_LINES:
                 said = time.monotonic()
-                print(f"{names[0]}: {done:,} of {total:,} {split} examples", file=sys.stderr)
+                tell(f"{names[0]}: {done:,} of {total:,} {split} examples")
 
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             directory = prepare(names[0], options.source, options.data_dir, progress)
         except KeyboardInterrupt:

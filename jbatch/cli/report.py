@@ -1,6 +1,5 @@
 """`jbatch report`."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from jbatch.errors import Mistake
 from jbatch.experiment import Experiment
 from jbatch.experiment_file import ExperimentFile
 from jbatch.goodput import read_account
+from jbatch.messages import tell
 from jbatch.metrics import read_metrics
 from jbatch.report.records import Record
 from jbatch.run_directory import Origin, holds, read_origin, read_run
@@ -76,7 +76,7 @@ def _readable(found: Sequence[Path], trusted: bool) -> list[tuple[ExperimentFile
     if not read:
         raise mistakes[0]
     for mistake in mistakes:
-        print(f"jbatch: warning: a run is left out: {mistake}", file=sys.stderr)
+        tell(f"jbatch: warning: a run is left out: {mistake}")
     return read
 
 

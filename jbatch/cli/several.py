@@ -3,7 +3,6 @@
 import dataclasses
 import itertools
 import re
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from jbatch.cli.train import run_directory
 from jbatch.errors import Mistake
 from jbatch.experiment import Comparison, Experiment
 from jbatch.experiment_file import ExperimentFile, load_experiment_file
+from jbatch.messages import tell
 from jbatch.models import ghost_batch
 from jbatch.plan import Plan
 from jbatch.report.records import Record
@@ -209,7 +209,7 @@ def _recorded(run: Planned, of: str) -> Record:
         try:
             fit(experiment, directory, origin=origin, progress=shown, label=label)
         except Diverged as diverged:
-            print(f"jbatch: {run.called}: {diverged}", file=sys.stderr)
+            tell(f"jbatch: {run.called}: {diverged}")
     record = record_of(directory, origin, experiment)
     outcome = f"diverged; remove {directory} to try again"
     if not record.diverged:
@@ -217,7 +217,7 @@ def _recorded(run: Planned, of: str) -> Record:
             f"{record.plan.num_updates:,} updates, test accuracy "
             f"{record.evaluations[-1]['accuracy']:.2%}, {record.lines[-1]['seconds']:.1f} s"
         )
-    print(f"{of}: {run.called}: {'made before: ' * before}{outcome}", file=sys.stderr)
+    tell(f"{of}: {run.called}: {'made before: ' * before}{outcome}")
     if experiment.measure_distance and not all("distance" in line for line in record.training):
         raise Mistake(f"{directory} was made without distances: remove it to make it with them")
     return record

@@ -2,7 +2,6 @@
 
 import json
 import math
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -14,6 +13,8 @@ import numpy as np
 from jbatch.cli.arguments import RunsCode, leading, print_help, read_options, remake, wants_help
 from jbatch.cli.libraries import prepare_libraries
 from jbatch.errors import Mistake, positive, whole
+from jbatch.files import write_whole
+from jbatch.messages import tell
 
 USAGE = "jbatch sharpness DIR [DIR]"
 ALPHAS = np.linspace(-1, 2, 25)  # of Keskar et al.
@@ -123,7 +124,8 @@ def run(arguments: Sequence[str]) -> None:
     if options.figure is not None:
         from jbatch.report.line import line_figure
 
-        options.figure.write_bytes(line_figure(ALPHAS, points, called, options.figure.suffix[1:]))
+        figure = line_figure(ALPHAS, points, called, options.figure.suffix[1:])
+        write_whole(options.figure, figure)
 
 
 def _json(box: Box) -> dict:
@@ -173,7 +175,7 @@ def _measured(called: str, landscape, options: Options) -> Measured:
     from jbatch.sharpness import largest_eigenvalue, random_directions, sharpness
 
     def say(what: str) -> None:
-        print(f"jbatch: {called}: measures {what}", file=sys.stderr)
+        tell(f"jbatch: {called}: measures {what}")
 
     loss, accuracy = landscape.value(landscape.point)
     subspace = random_directions(landscape.x.size, options.directions, options.seed)

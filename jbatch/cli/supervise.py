@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
+from jbatch.messages import tell
 from jbatch.stop import Interrupted
 
 FAULTS = {"SIGSEGV", "SIGBUS", "SIGILL", "SIGFPE"}  # that would come again
@@ -53,11 +54,10 @@ def run(arguments: Sequence[str]) -> int:
         return code
     name = signal.Signals(-code).name
     if name in FAULTS:
-        print(
+        tell(
             f"jbatch: the trainer was ended by {name}, a fault in a program that would likely come "
             "again: see what it says above (a driver, jaxlib?), then give the same command, which "
-            "goes on from the last checkpoint",
-            file=sys.stderr,
+            "goes on from the last checkpoint"
         )
         return 128 - code
     if name == "SIGTERM" and asked:

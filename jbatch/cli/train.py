@@ -1,7 +1,6 @@
 """`jbatch train`."""
 
 import re
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,7 +72,7 @@ def run(arguments: Sequence[str]) -> int | None:
             return supervise.run(["train", *arguments])
         # Before the experiment is read: what it holds may touch a device.
         found = cluster.join(options.coordinator, options.num_processes, options.process_id)
-        print(f"jbatch: {found}", file=sys.stderr)
+        cluster.say(found)
     file, variant, options, overrides, experiment = file_and_variant(Options, arguments, USAGE)
     origin = Origin(file.code, variant, overrides)
     directory = options.run_dir or run_directory(

@@ -95,7 +95,15 @@ def _write_split(
         path = Path(template.sharded_filepath(shard_index=shard, num_shards=shards))
         if not path.exists():
             temporary = path.with_name(path.name + ".tmp")
-            file_adapters.ArrayRecordFileAdapter.write_examples(temporary, serialized(start, end))
+            try:
+                adapter = file_adapters.ArrayRecordFileAdapter
+                adapter.write_examples(temporary, serialized(start, end))
+            except (OSError, RuntimeError) as error:  # of ArrayRecord's writer
+                temporary.unlink(missing_ok=True)
+                raise Mistake(
+                    f"{temporary} cannot be written ({error}): the whole set takes "
+                    f"{examples.num_bytes / 2**30:.2g} GiB for {name}; the same command goes on"
+                ) from error
             os.replace(temporary, path)
         num_bytes += path.stat().st_size
     progress(name, examples.count, examples.count)

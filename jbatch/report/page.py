@@ -47,7 +47,7 @@ def write_report(
     for group in figures(records, comparison):
         shown = []
         for name, (caption, figure) in group.figures.items():
-            (directory / f"{name}.png").write_bytes(saved(figure, "png"))
+            write_whole(directory / f"{name}.png", saved(figure, "png"))
             shown.append({"caption": caption, "svg": b64encode(saved(figure, "svg")).decode()})
         groups.append((group.title, shown))
     findings = find(summaries, comparison)

@@ -262,6 +262,22 @@ def test_what_was_interrupted_goes_on(tmp_path, monkeypatch):
         prepare("mnist", folder, tmp_path / "data", quiet)
 
 
+def test_what_cannot_be_written_leaves_no_half_file(tmp_path, monkeypatch):
+    folder, _ = idx_folder(tmp_path / "given")
+
+    def full(path, _):
+        path.write_bytes(b"half")
+        raise RuntimeError("write() failed: No space left on device")  # as ArrayRecord's writer
+
+    adapter = "tensorflow_datasets.core.file_adapters.ArrayRecordFileAdapter.write_examples"
+    with monkeypatch.context() as patched:
+        patched.setattr(adapter, full)
+        with pytest.raises(Mistake, match=r"No space left on device\): the whole set takes"):
+            prepare("mnist", folder, tmp_path / "data", quiet)
+    assert not list(tmp_path.rglob("*.tmp"))
+    prepare("mnist", folder, tmp_path / "data", quiet)
+
+
 def test_another_source_begins_anew(tmp_path, monkeypatch):
     one, _ = idx_folder(tmp_path / "one")
     other, written = idx_folder(tmp_path / "other")
