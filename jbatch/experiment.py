@@ -157,6 +157,11 @@ class Claim:
     """What the report calls these variants together; empty for the baseline's name."""
 
     @property
+    def name(self) -> str:
+        """What the report calls it."""
+        return self.title or self.baseline
+
+    @property
     def variants(self) -> tuple[str, ...]:
         """All that it names."""
         return (self.baseline, *self.same, *self.different)
@@ -185,6 +190,11 @@ class Comparison:
             positive("reach_accuracy", self.reach_accuracy, of="percent")
         if self.reach_loss is not None:
             positive("reach_loss", self.reach_loss)
+        names = [claim.name for claim in self.claims]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise Mistake(
+                f"two claims are called {', '.join(sorted(twice))}: give each a title of its own"
+            )
 
     @property
     def target(self) -> str:

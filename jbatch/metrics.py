@@ -13,6 +13,14 @@ from jbatch.tensorboard import Events
 TIMED = frozenset({"seconds", "updates_per_second", "examples_per_second", "input_wait", "goodput"})
 
 
+_STANDING = ("update", "examples", "epoch", "seconds")
+NUMBERS = {  # that a line of each kind has at least
+    "train": (*_STANDING, "loss", "accuracy", "updates_per_second"),
+    "eval": (*_STANDING, "loss", "accuracy", "num_examples"),
+    "diverged": _STANDING,
+}
+
+
 class MetricsLog:
     """Appends lines to metrics.jsonl and events for TensorBoard."""
 
@@ -51,8 +59,8 @@ def read_metrics(path: Path) -> list[dict]:
     """The lines of a metrics.jsonl; none if it does not exist. Mistake if it is damaged."""
     lines = read_json_lines(path)
     for number, line in enumerate(lines, 1):
-        whole = {"update": int, "examples": int, "kind": str}
-        if any(not isinstance(line.get(name), kind) for name, kind in whole.items()):
+        numbers = NUMBERS.get(line.get("kind"))
+        if numbers is None or not all(isinstance(line.get(name), int | float) for name in numbers):
             raise Mistake(
                 f"{path} line {number} is damaged (it is no line of metrics): restore or remove "
                 "that file"

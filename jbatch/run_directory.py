@@ -327,6 +327,11 @@ def differences(directory: Path, experiment: Experiment) -> list[str]:
     return _differences(before, describe(experiment))
 
 
+def differences_between(there: Experiment, here: Experiment) -> list[str]:
+    """What of two experiments is other, but for functions."""
+    return _differences(describe(there), describe(here))
+
+
 def holds(directory: Path, experiment: Experiment, plan: Plan) -> bool:
     """Whether the directory is of a run of just this experiment and plan."""
     return (

@@ -172,6 +172,15 @@ def test_report_of_several_experiments_is_refused(trained, tmp_path, jbatch):
     assert f"does not say what {tmp_path / 'one'} is" in err
 
 
+def test_report_refuses_two_networks_of_one_name(trained, tmp_path, jbatch):
+    shutil.copytree(trained, tmp_path / "one")
+    other = ("--seed", 1, "--model.hidden", 8)
+    assert jbatch("train", TINY, "growing", "--run-dir", tmp_path / "other", *other)[0] == 0
+    code, _, err = jbatch("report", tmp_path)
+    assert code == 2
+    assert "are both called growing, and differ: model.hidden is [32] there and [8] here" in err
+
+
 def test_report_takes_the_newest_text_of_one_experiment(trained, tmp_path, jbatch):
     found = ("An experiment small enough for a test", "What was found")
     with_another_file(trained, tmp_path, found, ("margin=5", "margin=6"))
@@ -414,6 +423,13 @@ DAMAGES = {
     ),
     "metrics of something else": (
         lambda run: (run / "metrics.jsonl").write_text("{}\n"),
+        ["report"],
+        "metrics.jsonl line 1 is damaged",
+    ),
+    "metrics without a loss": (
+        lambda run: (run / "metrics.jsonl").write_text(
+            '{"kind": "train", "update": 1, "examples": 40, "epoch": 0.1, "seconds": 1}\n'
+        ),
         ["report"],
         "metrics.jsonl line 1 is damaged",
     ),

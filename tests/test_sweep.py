@@ -42,6 +42,7 @@ def test_what_is_no_grid_is_refused(grid, message):
 GIVEN = {
     ("--grid", "seed=0"): "seed is of one run: give --seeds",
     ("--grid", "plan.momentum=0.5", "--plan.momentum", "0.9"): "by itself and in --grid",
+    ("--grid", "optimizer.nesterov=True,False", "--optimizer.no-nesterov"): "by itself and in",
     (): "without one, it is jbatch compare",
     ("--grid", "model.norm.ghost-batch=40,30"): "ghost-batch 30: batch 40 .* ghost batches of 30",
     ("--grid", "optimizer.nesterov=True", "--plan.momentum", "0"): "nesterov needs momentum",

@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -43,8 +43,20 @@ class Asked(NamedTuple):
     seeds: tuple[int, ...]
 
 
-def read(options: type[Options], arguments: Sequence[str], usage: str) -> Asked:
-    """Read `FILE [VARIANT …] [options] [fields]`; a verb's options may have a grid of fields."""
+def read(
+    options: type[Options],
+    arguments: Sequence[str],
+    usage: str,
+    grid_of: Callable[[Options], Sequence[str]] = lambda _: (),
+) -> Asked:
+    """Read `FILE [VARIANT …] [options] [fields]`.
+
+    Args:
+        options: of the verb.
+        arguments: of the command line, without the verb.
+        usage: how the verb is called.
+        grid_of: the fields with values that the verb's options may sweep.
+    """
     names, rest = leading(arguments)
     if not names:
         if wants_help(rest):
@@ -58,9 +70,9 @@ def read(options: type[Options], arguments: Sequence[str], usage: str) -> Asked:
     if len(set(variants)) != len(variants):
         raise Mistake(f"{' '.join(variants)}: name each variant once")
     known, overrides = split_options(options, rest)
-    grid = getattr(known, "grid", ())
-    fields = {f"--{text.partition('=')[0]}".replace("_", "-") for text in grid}
-    given = {text.partition("=")[0].replace("_", "-") for text in overrides}
+    grid = grid_of(known)
+    fields = {_flag(f"--{text}") for text in grid}
+    given = {_flag(text) for text in overrides}
     if "--seed" in fields | given:
         raise Mistake("seed is of one run: give --seeds, as in --seeds 0 1 2")
     if both := sorted(fields & given):
@@ -98,6 +110,12 @@ def cells(grid: Sequence[str]) -> Iterator[tuple[tuple[str, ...], tuple[str, ...
     for cell in itertools.product(*axes):
         names = tuple(f"{field} {value}" for field, value in cell)
         yield names, tuple(itertools.chain.from_iterable(itertools.starmap(_tokens, cell)))
+
+
+def _flag(text: str) -> str:
+    """The flag of an argument, as --optimizer.nesterov of --optimizer.no-nesterov too."""
+    group, dot, name = text.partition("=")[0].replace("_", "-").rpartition(".")
+    return f"{group}{dot}{name.removeprefix('no-')}" if dot else name.replace("--no-", "--", 1)
 
 
 def _number(value: str) -> float | str:

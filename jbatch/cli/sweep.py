@@ -28,7 +28,7 @@ class Options(several.Options):
 
 def run(arguments: Sequence[str]) -> None:
     """Train what is missing, then print the table and write the report."""
-    asked = several.read(Options, arguments, USAGE)
+    asked = several.read(Options, arguments, USAGE, grid_of=lambda options: options.grid)
     if not asked.options.grid:
         raise Mistake("give --grid FIELD=VALUE,VALUE…; without one, it is jbatch compare")
     several.train(asked, Path("runs") / f"{asked.file.path.stem}-sweep")

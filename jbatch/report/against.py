@@ -12,11 +12,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from jbatch.experiment import Comparison
-from jbatch.report.drawing import banded, deviation, drawn, styles
+from jbatch.report.drawing import band_text, banded, deviation, drawn, styles
 from jbatch.report.records import Record
 
 WIDE = 4  # times the least value from which on an axis is logarithmic
 MOST_TICKS = 10
+MOST_NAMED = 3  # of what a caption says to be left out
 
 
 class Place(NamedTuple):
@@ -86,11 +87,10 @@ def against(
     for name, (line, _, value) in sorted(found.items(), key=lambda item: item[1].value):
         lines.setdefault(line, {})[value] = done[name]
     lines = {line: lines[line] for line in dict.fromkeys(here.line for here in found.values())}
-    several = any(len(runs) > 1 for runs in done.values())
-    band = "; the band is the standard deviation over seeds" if several else ""
-    others = [name for name in runs if name not in found]
-    if others:
-        band += f" (without {', '.join(others)})"
+    band = band_text(done)
+    if others := [name for name in runs if name not in found]:
+        more = f" and {len(others) - MOST_NAMED} more" if len(others) > MOST_NAMED else ""
+        band += f" (without {', '.join(others[:MOST_NAMED])}{more})"
 
     def figure(what: str, unit: str, of: Callable[[Record], float]):
         def draw(axes: Axes) -> None:
@@ -136,7 +136,7 @@ def against(
         for which, unit in enumerate(("epochs", "updates", "seconds of training")):
             made[f"{unit.partition(' ')[0]}_to_reach"] = figure(
                 f"{unit.capitalize()} to {comparison.target}, where all seeds reach it,",
-                unit,
+                f"{unit} to {comparison.target}",
                 reached(which),
             )
     return {f"against_{name}": drawing for name, drawing in made.items()}

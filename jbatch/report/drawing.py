@@ -1,6 +1,6 @@
 """How every figure looks, and is written."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from io import BytesIO
 from itertools import cycle
 
@@ -20,6 +20,13 @@ STYLES = [
     {"color": "#56B4E9", "linestyle": (0, (3, 1, 1, 1))},
     {"color": "#000000", "linestyle": (0, (1, 3))},
 ]
+TICKS = (  # of a logarithmic axis: up to how many times the least, where in each decade
+    (20, (1, 1.5, 2, 3, 4, 5, 7)),
+    (1000, (1, 2, 5)),
+    (np.inf, (1,)),
+)
+SHORT = 32  # letters of a name that leaves room for another beside it
+ROW = 0.22  # inches of the legend
 LOOK = {
     "font.size": 10,
     "axes.spines.top": False,
@@ -28,6 +35,7 @@ LOOK = {
     "grid.alpha": 0.25,
     "lines.linewidth": 1.8,
     "legend.frameon": False,
+    "legend.handlelength": 3,
     "svg.hashsalt": "jbatch",
     "svg.fonttype": "none",
 }
@@ -45,12 +53,15 @@ def drawn(draw: Callable[[Axes], None]) -> Figure:
     draw(axes)
     if axes.get_yscale() == "log":
         low, high = axes.get_ylim()
-        steps = (1, 2, 5) if high / low < 1000 else (1,)
+        steps = next(steps for most, steps in TICKS if high / low < most)
         axes.yaxis.set_major_locator(LogLocator(subs=steps))
         axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_formatter(NullFormatter())
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend()
+    if labels := axes.get_legend_handles_labels()[1]:
+        columns = 2 if max(map(len, labels)) <= SHORT else 1
+        rows = -(-len(labels) // columns)
+        figure.set_figheight(4 + ROW * rows)  # beside the curves, which it would cover
+        figure.legend(loc="outside upper center", ncols=columns)
     return figure
 
 
@@ -61,6 +72,12 @@ def banded(axes: Axes, x, mean: np.ndarray, spread: np.ndarray, **style) -> None
         least = mean / 10 if axes.get_yscale() == "log" else -np.inf  # a log axis has no 0
         low = np.maximum(mean - spread, least)
         axes.fill_between(x, low, mean + spread, color=style["color"], alpha=0.15, linewidth=0)
+
+
+def band_text(runs: Mapping[str, Sequence]) -> str:
+    """What a caption says of the bands, for variant → its runs."""
+    several = any(len(found) > 1 for found in runs.values())
+    return "; the band is the standard deviation over seeds" if several else ""
 
 
 def deviation(values: np.ndarray) -> np.ndarray:

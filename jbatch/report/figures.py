@@ -13,8 +13,8 @@ from jbatch.experiment import Comparison
 from jbatch.noise import noise_scale
 from jbatch.plan import Plan
 from jbatch.report.against import against, places
-from jbatch.report.drawing import LOOK, STYLES, banded, deviation, drawn, styles
-from jbatch.report.records import Record
+from jbatch.report.drawing import LOOK, STYLES, band_text, banded, deviation, drawn, styles
+from jbatch.report.records import Record, by_variant
 from jbatch.report.transient import transient_figure, transients
 
 MOST_POINTS = 2000  # of a line: more cannot be seen
@@ -32,32 +32,28 @@ class Group(NamedTuple):
 
 def figures(records: Sequence[Record], comparison: Comparison | None) -> list[Group]:
     """The figures of each claim's variants, and of those that no claim names."""
-    runs: dict[str, list[Record]] = {}
-    for record in records:
-        if record.training:
-            runs.setdefault(record.variant, []).append(record)
+    runs = by_variant([record for record in records if record.training])
     claims = comparison.claims if comparison else ()
-    named = {claim.title or claim.baseline: claim.variants for claim in claims}
+    named = {claim.name: claim.variants for claim in claims}
     rest = [variant for variant in runs if not any(variant in names for names in named.values())]
-    groups = {
-        title: {variant: runs[variant] for variant in names if variant in runs}
+    groups = [
+        (title, {variant: runs[variant] for variant in names if variant in runs})
         for title, names in (*named.items(), ("others", rest))
-    }
-    groups = {title: found for title, found in groups.items() if found}
+    ]
+    groups = [(title, found) for title, found in groups if found]
     with matplotlib.rc_context(LOOK):
         drawn_against = against(runs, comparison)
         if len(groups) == 1:
-            return [Group("", drawn_against | _figures(found)) for found in groups.values()]
+            return [Group("", drawn_against | _figures(found)) for _, found in groups]
         return [Group("", drawn_against)] * bool(drawn_against) + [
             Group(title, {f"{_slug(title)}_{name}": f for name, f in _figures(found).items()})
-            for title, found in groups.items()
+            for title, found in groups
         ]
 
 
 def _figures(runs: Runs) -> dict[str, tuple[str, Figure]]:
     plans = {variant: found[0].plan for variant, found in runs.items()}
-    several = any(len(found) > 1 for found in runs.values())
-    band = "; the band is the standard deviation over seeds" if several else ""
+    several, band = any(len(found) > 1 for found in runs.values()), band_text(runs)
     fewer = ", and how many fewer than the first one's" if len(runs) > 1 else ""
     same = "The same curves against parameter updates."
     if len(runs) == 1 and not several:
@@ -169,9 +165,9 @@ def _noise_scale(plan: Plan):
     return noise_scale(_learning_rate(plan), plan.batch_sizes, plan.momentum, plan.num_examples)
 
 
-def _measured(axes: Axes, runs: Runs, kind: str, name: str, against: str, factor: float) -> None:
+def _measured(axes: Axes, runs: Runs, kind: str, name: str, along: str, factor: float) -> None:
     """A metric's mean over seeds, and a band of its standard deviation."""
-    ends = [found[0].training[-1][against] for found in runs.values()]
+    ends = [found[0].training[-1][along] for found in runs.values()]
     logarithmic = max(ends) > LONGER * min(ends)  # else short ones would be lines straight up
     if logarithmic:
         axes.set_xscale("log")
@@ -180,15 +176,15 @@ def _measured(axes: Axes, runs: Runs, kind: str, name: str, against: str, factor
     for (variant, found), style in zip(runs.items(), styles(), strict=False):
         lines = [run.training if kind == "train" else run.evaluations for run in found]
         shared = min(len(run) for run in lines)  # of runs under way, what all have
-        x = np.array([line[against] for line in lines[0][:shared]])
+        x = np.array([line[along] for line in lines[0][:shared]])
         y = factor * np.array([[line[name] for line in run[:shared]] for run in lines])
         if logarithmic:
             x, y = x[x > 0], y[:, x > 0]
         banded(axes, x, y.mean(0), deviation(y), label=variant, **style)
     if kind == "train":
-        axes.set(xlabel=_AXES[against], ylabel="training loss")
+        axes.set(xlabel=_AXES[along], ylabel="training loss")
         return
-    axes.set(xlabel=_AXES[against], ylabel="test accuracy (%)")
+    axes.set(xlabel=_AXES[along], ylabel="test accuracy (%)")
     # The climb from chance would press what differs into the upper edge.
     first = [[line["accuracy"] for line in found[0].evaluations] for found in runs.values()]
     lowest = 100 * min((np.quantile(values, 0.1) for values in first if values), default=0)

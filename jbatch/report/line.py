@@ -34,7 +34,4 @@ def line_figure(
         axes.plot([], [], label="training accuracy", **STYLES[1])
 
     with matplotlib.rc_context(LOOK):
-        figure = drawn(draw)
-        figure.axes[0].get_legend().remove()
-        figure.legend(loc="outside upper center", ncols=2)
-        return saved(figure, form)
+        return saved(drawn(draw), form)

@@ -26,7 +26,9 @@ from jbatch.report.text import (
     curve_text,
     diverged,
     finding_text,
+    swept,
     table_notes,
+    transient_lines,
 )
 
 
@@ -60,6 +62,7 @@ def write_report(
     page = template("page.html.jinja").render(
         title=title,
         docstring=docstring,
+        swept=", ".join(swept(records)),
         changed=changed(records),
         header=header,
         rows=rows,
@@ -67,6 +70,7 @@ def write_report(
         findings=[finding_text(finding) for finding in findings],
         conclusion=conclusion(findings),
         curves=[curve_text(curve) for curve in compare_curves(records, comparison)],
+        memories=transient_lines(records),
         mood="fails" if False in outcomes else "holds" if outcomes == {True} else "",
         unfinished=", ".join(
             f"{record.variant} seed {record.seed}"

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ from scipy import stats
 from jbatch.errors import Mistake
 from jbatch.experiment import Comparison, Experiment
 from jbatch.plan import Plan
+from jbatch.run_directory import differences_between
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,8 @@ class Summary:
     updates_per_second: np.ndarray  # (seeds,), training alone
     examples_per_second: np.ndarray  # (seeds,)
     input_wait: np.ndarray  # (seeds,), share of the time of training
-    reached: np.ndarray  # (seeds + diverged runs, 3), epochs, updates, seconds; nan if never
+    reached: np.ndarray  # (seeds + diverged, 3), epochs, updates, seconds; nan if never
+    diverged: int = 0  # runs, which are in none but the last of these
 
 
 @dataclass(frozen=True)
@@ -118,11 +120,15 @@ class Finding:
     mean: float
     interval: tuple[float, float] | None  # 95%, of the mean difference; None from one seed
     margin: float
+    diverged: int = 0  # runs of both, of which the differences say nothing
 
     @property
     def verdict(self) -> str:
-        """same: the interval is within the margin; different: outside of it; else undecided."""
-        if self.interval is None:
+        """same: the interval is within the margin; different: outside of it; else undecided.
+
+        Where a run has diverged, the others do not speak for all.
+        """
+        if self.interval is None or self.diverged:
             return "undecided"
         low, high = self.interval
         if -self.margin <= low and high <= self.margin:
@@ -139,6 +145,14 @@ class Finding:
         return (self.verdict == "different") == self.control
 
 
+def by_variant(records: Sequence[Record]) -> dict[str, list[Record]]:
+    """Variant → its runs, in the order of the records."""
+    runs: dict[str, list[Record]] = {}
+    for record in records:
+        runs.setdefault(record.variant, []).append(record)
+    return runs
+
+
 def summarize(records: Sequence[Record], comparison: Comparison | None = None) -> list[Summary]:
     """A summary of each variant's finished runs, in the order of the records.
 
@@ -147,21 +161,15 @@ def summarize(records: Sequence[Record], comparison: Comparison | None = None) -
         comparison: whose target is counted up to.
 
     Raises:
-        Mistake: if runs of one variant have different plans.
+        Mistake: if runs of one variant differ in more than their seed and where their data are.
     """
     summaries = []
-    for variant in dict.fromkeys(record.variant for record in records):
-        ended = [
-            run for run in records if run.variant == variant and (run.finished or run.diverged)
-        ]
+    for variant, found in by_variant(records).items():
+        ended = [run for run in found if run.finished or run.diverged]
         runs = [run for run in ended if run.finished]
         if not runs:
             continue
-        if len({run.plan.digest for run in runs}) > 1:
-            raise Mistake(
-                f"the runs of {variant} under {', '.join(str(run.directory) for run in runs)} have "
-                "different plans: report them one by one"
-            )
+        _check_alike(variant, found)
         training = np.array([run.training_seconds for run in runs])
         updates = runs[0].plan.num_updates
         summaries.append(
@@ -178,9 +186,26 @@ def summarize(records: Sequence[Record], comparison: Comparison | None = None) -
                 examples_per_second=runs[0].plan.batch_sizes.sum() / training,
                 input_wait=np.array([run.input_wait for run in runs]),
                 reached=np.array([run.reached(comparison) for run in ended]),
+                diverged=len(ended) - len(runs),
             )
         )
     return summaries
+
+
+def _check_alike(variant: str, runs: Sequence[Record]) -> None:
+    first = runs[0]
+    for run in runs[1:]:
+        same = replace(run.experiment, seed=first.experiment.seed)
+        found = [
+            name
+            for name in differences_between(first.experiment, same)
+            if not name.startswith("data.")
+        ]
+        if found or run.plan.digest != first.plan.digest:
+            raise Mistake(
+                f"{first.directory} and {run.directory} are both called {variant}, and differ: "
+                f"{'; '.join(found) or 'in their schedules'}; report them one by one"
+            )
 
 
 def find(summaries: Sequence[Summary], comparison: Comparison | None) -> list[Finding]:
@@ -230,4 +255,5 @@ def _finding(summary: Summary, baseline: Summary, control: bool, margin: float) 
         mean=mean,
         interval=interval,
         margin=margin,
+        diverged=summary.diverged + baseline.diverged,
     )

@@ -7,7 +7,15 @@ import numpy as np
 
 from jbatch.experiment import Comparison
 from jbatch.report.curves import Curve, compare_curves
-from jbatch.report.records import Finding, Record, Summary, find, saved_updates, summarize
+from jbatch.report.records import (
+    Finding,
+    Record,
+    Summary,
+    by_variant,
+    find,
+    saved_updates,
+    summarize,
+)
 from jbatch.report.transient import transient_text, transients
 from jbatch.tables import text_table
 
@@ -35,7 +43,7 @@ def comparison_table(
     saved = saved_updates(summaries, comparison)
     to = comparison.target if comparison else ""
     cells = [dict(part.split(" ", 1) for part in summary.cell) for summary in summaries]
-    fields = list(dict.fromkeys(field for cell in cells for field in cell))
+    fields = swept(summaries)
     first, *others = HEADER
     header = (first, *fields, *others, *(f"{what} to {to}" for what in ("epochs", "updates", "s")))
     rows = [
@@ -48,7 +56,7 @@ def comparison_table(
             _mean(
                 summary.training_loss, "{:.4f}" if summary.training_loss.mean() < 100 else "{:.2g}"
             ),
-            _mean(summary.test_accuracy, "{:.2f}"),
+            _mean(summary.test_accuracy, "{:.2f}") + _of_how_many(summary),
             f"{summary.seconds.mean():.1f}",
             f"{summary.updates_per_second.mean():,.0f}",
             f"{summary.examples_per_second.mean():,.0f}",
@@ -88,10 +96,15 @@ def table_notes(header: Sequence[str], summaries: Sequence[Summary]) -> list[str
     saved = " Saved: updates, against the baseline." if "saved" in header else ""
     wait = ", of which input wait is a share" if "input wait" in header else ""
     return [
-        f"{over}Training loss: of the last epoch logged.{saved}",
+        f"{over}Training loss: of the last log interval.{saved}",
         "Wall time: of one run, with evaluation, saving and waiting for compilation; updates/s and "
         f"examples/s: of training alone{wait}.",
     ]
+
+
+def swept(runs: Sequence[Record | Summary]) -> list[str]:
+    """The fields of the grids that they are cells of."""
+    return list(dict.fromkeys(part.partition(" ")[0] for run in runs for part in run.cell))
 
 
 def changed(records: Sequence[Record]) -> str:
@@ -111,6 +124,12 @@ def diverged(records: Sequence[Record]) -> list[str]:
     return [f"Diverged: {'; '.join(names)}."] if names else []
 
 
+def _of_how_many(summary: Summary) -> str:
+    """Said where the mean is not of all."""
+    finished = len(summary.seeds)
+    return f" ({finished} of {finished + summary.diverged})" if summary.diverged else ""
+
+
 def _reached(summary: Summary) -> tuple[str, ...]:
     """Means over seeds, or that not all have come so far."""
     if np.isnan(summary.reached).all():
@@ -124,10 +143,8 @@ def _reached(summary: Summary) -> tuple[str, ...]:
 
 def transient_lines(records: Sequence[Record]) -> list[str]:
     """A line for each variant whose runs tell how long momentum remembers."""
-    runs: dict[str, list[Record]] = {}
-    for record in records:
-        runs.setdefault(record.variant, []).append(record)
-    return [transient_text(variant, found) for variant, found in transients(runs).items()]
+    found = transients(by_variant(records))
+    return [transient_text(variant, memory) for variant, memory in found.items()]
 
 
 def batches(summary: Summary) -> str:
@@ -143,6 +160,8 @@ def finding_text(finding: Finding) -> str:
         interval = "95% interval {} to {}".format(*map(_signed, finding.interval))
     claim = "outside" if finding.control else "within"
     outcome = {True: "as claimed", False: "NOT as claimed", None: "undecided"}[finding.as_claimed]
+    if finding.diverged:
+        outcome += f", since {finding.diverged} of the runs diverged"
     return (
         f"{finding.variant} − {finding.baseline}: {_signed(finding.mean)} points of test accuracy "
         f"({interval}), claimed {claim} ±{finding.margin:g}: {outcome}"

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from jbatch.optimizer import SGD
 from jbatch.plan import Phase
-from jbatch.report.drawing import LOOK, drawn, styles
+from jbatch.report.drawing import LOOK, deviation, drawn, styles
 from jbatch.report.records import Record
 
 BEFORE = 200  # updates whose mean is the level before the change
@@ -22,14 +22,45 @@ class Transient(NamedTuple):
 
     phase: Phase  # that begins with it
     momentum: float
-    left: (
-        np.ndarray
-    )  # (updates,) share of the old level, from the change on; 1 before, 0 in the end
+    squares: np.ndarray  # (seeds, updates) squared lengths, BEFORE of them before the change
+
+    @property
+    def settled(self) -> int:
+        """Updates after the change by which the new level is reached."""
+        return (self.squares.shape[1] - BEFORE) // 2
+
+    @property
+    def left(self) -> np.ndarray:
+        """(updates,) share of the old level, from the change on; 1 before, 0 in the end."""
+        mean = self.squares.mean(0)
+        before, after = self._levels(mean)
+        return (mean[BEFORE : BEFORE + self.settled] - after) / (before - after)
+
+    @property
+    def error(self) -> np.ndarray:
+        """(updates,) standard error of `left` over seeds, whose levels are those of all."""
+        before, after = self._levels(self.squares.mean(0))
+        found = deviation(self.squares) / len(self.squares) ** 0.5 / (before - after)
+        return found[BEFORE : BEFORE + self.settled]
 
     @property
     def memory(self) -> float:
         """Updates over which it settles: the sum of what is left. Σ m^(2t) in theory."""
-        return 1 + float(self.left[: len(self.left) // 2].sum())
+        return 1 + float(self.left[: self.settled // 2].sum())
+
+    @property
+    def memory_error(self) -> float | None:
+        """Its standard error, by leaving out one seed after another; None of one seed."""
+        count = len(self.squares)
+        if count == 1:
+            return None
+        without = [
+            self._replace(squares=np.delete(self.squares, seed, 0)).memory for seed in range(count)
+        ]
+        return float(((count - 1) * np.var(without)) ** 0.5)
+
+    def _levels(self, mean: np.ndarray) -> tuple[float, float]:
+        return float(mean[:BEFORE].mean()), float(mean[BEFORE + self.settled :].mean())
 
 
 def transient(runs: Sequence[Record]) -> Transient | None:
@@ -60,10 +91,10 @@ def transient(runs: Sequence[Record]) -> Transient | None:
         squares.append([lengths[update + 1] ** 2 for update in range(first, last)])
     mean = np.mean(squares, 0)
     before, after = mean[:BEFORE].mean(), mean[BEFORE + settled :].mean()
-    if before - after < 4 * mean[:BEFORE].std() / BEFORE**0.5:  # nothing to be seen
+    independent = BEFORE * (1 - plan.momentum)  # of so many updates of the accumulator
+    if before - after < 4 * mean[:BEFORE].std() / independent**0.5:  # nothing to be seen
         return None
-    left = (mean[BEFORE : BEFORE + settled] - after) / (before - after)
-    return Transient(phase, plan.momentum, left)
+    return Transient(phase, plan.momentum, np.array(squares))
 
 
 def transients(runs: Mapping[str, Sequence[Record]]) -> dict[str, Transient]:
@@ -84,7 +115,11 @@ def transient_figure(found: Mapping[str, Transient]) -> tuple[str, Figure]:
             updates = np.arange(len(here.left)) + 1
             units = updates * (1 - here.momentum)  # of 1/(1−m) updates
             shown = units <= AFTER / 2
-            axes.plot(units[shown], here.left[shown], ".", color=style["color"], markersize=4)
+            left, error = here.left[shown], here.error[shown]
+            axes.plot(units[shown], left, ".", color=style["color"], markersize=4)
+            axes.fill_between(
+                units[shown], left - error, left + error, color=style["color"], alpha=0.15, lw=0
+            )
             theory = here.momentum ** (2 * updates[shown])
             axes.plot(units[shown], theory, label=variant, **style)
         axes.set(
@@ -96,14 +131,15 @@ def transient_figure(found: Mapping[str, Transient]) -> tuple[str, Figure]:
         figure = drawn(draw)
     return (
         "What is left of the squared length of updates before the batch grew: dots are means over "
-        "seeds, lines the theory's m^(2t), t updates after it.",
+        "seeds, bands their standard errors, lines the theory's m^(2t), t updates after it.",
         figure,
     )
 
 
 def transient_text(variant: str, found: Transient) -> str:
     """One variant's memory in a line."""
+    error = "" if found.memory_error is None else f" ± {found.memory_error:.1f}"
     return (
         f"{variant}: after the change to batch {found.phase.batch_size:,}, |Δω|² settles over "
-        f"{found.memory:.1f} updates; theory 1/(1−m²) = {1 / (1 - found.momentum**2):.1f}"
+        f"{found.memory:.1f}{error} updates; theory 1/(1−m²) = {1 / (1 - found.momentum**2):.1f}"
     )

@@ -71,6 +71,12 @@ def test_a_seed_that_diverged_has_not_reached_the_target():
     assert [row[column] for row in rows] == ["1.5", "1 of 2", "1 of 2"]
 
 
+def test_a_mean_that_is_not_of_all_seeds_says_so():
+    header, rows = comparison_table(summarize(RUNS), None)
+    column = header.index("test accuracy %")
+    assert [row[column] for row in rows] == [*("85.00 ± 7.07", "65.00 ± 7.07", "90.00 (1 of 2)")]
+
+
 def test_each_field_of_a_grid_has_its_column():
     cells = [("plan.batch-size 8", "model.hidden 64 64"), ("plan.batch-size 16",), ()]
     runs = [run(", ".join(("a", *cell)), [0.6, 0.8], cell=cell) for cell in cells]

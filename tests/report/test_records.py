@@ -8,6 +8,7 @@ import pytest
 from scipy import stats
 
 import jbatch
+from jbatch.errors import Mistake
 from jbatch.experiment import Claim, Comparison
 from jbatch.report.records import Summary, find, saved_updates
 from jbatch.report.text import conclusion, finding_text
@@ -88,6 +89,23 @@ def test_each_claim_has_its_own_baseline():
     assert found == [("b", "a", 0.0, True), ("b", "c", 10.0, True)]
     assert find(runs[1:], comparison)[0].baseline == "c"
     assert find(runs, None) == []
+
+
+def test_where_a_run_diverged_the_others_decide_nothing():
+    shifts = [-0.1, 0.1, 0.2, 0, -0.2]
+    runs = [
+        summary("decaying", BASE),
+        replace(summary("good", np.add(BASE, shifts)), diverged=1),
+        replace(summary("bad", np.add(BASE, shifts)), diverged=0),
+    ]
+    good, bad = find(runs, COMPARISON)
+    assert (good.as_claimed, bad.as_claimed) == (None, True)
+    assert finding_text(good).endswith("undecided, since 1 of the runs diverged")
+
+
+def test_two_claims_of_one_name_are_refused():
+    with pytest.raises(Mistake, match="two claims are called a: give each a title"):
+        Comparison((Claim("a", same=("b",)), Claim("a", same=("c",))))
 
 
 def test_conclusions():

@@ -45,6 +45,9 @@ def run(momentum, *, seed=0, growth=1.0, optimizer=EXPERIMENT.optimizer, missing
 def test_it_settles_over_as_many_updates_as_in_theory(momentum):
     found = transient([run(momentum, seed=seed) for seed in range(20)])
     assert found.memory == pytest.approx(1 / (1 - momentum**2), rel=0.1)
+    assert abs(found.memory - 1 / (1 - momentum**2)) < 4 * found.memory_error < 0.8
+    # Noise of 2% of a level that is (1/3 + m²) times what there is to lose, in a mean of 20.
+    assert found.error[0] == pytest.approx(0.02 * (1 / 3 + momentum**2) / 20**0.5, rel=0.6)
     theory = momentum ** (2 * (np.arange(len(found.left)) + 1))
     np.testing.assert_allclose(found.left, theory, atol=0.04)  # 5 deviations of a mean of 20
     assert f"theory 1/(1−m²) = {1 / (1 - momentum**2):.1f}" in transient_text("a", found)
