@@ -10,7 +10,7 @@ from fractions import Fraction
 import numpy as np
 
 from jbatch import schedule as schedules
-from jbatch.errors import Mistake, not_negative, positive, share, whole
+from jbatch.errors import Mistake, not_negative, positive, real, share, whole
 from jbatch.plan import Plan, last_position
 from jbatch.sizes import allowed_sizes
 
@@ -94,7 +94,7 @@ def couple(
             f"give at most {num_examples:,}"
         )
     share("momentum", momentum)
-    if not 0 <= scaling <= 1:
+    if not 0 <= real("scaling", scaling) <= 1:
         raise Mistake(f"scaling is {scaling}: give 1 (linear), 0.5 (square root) or 0 (none)")
     not_negative("growth", growth)
     if growth > (1 / scaling if scaling else math.inf):
@@ -129,6 +129,7 @@ def couple(
         )
     if ramp is not None:
         size_at = _by_hand(ramp, num_examples, batch_size, max_batch_size, growth)
+        largest = max(ramp.values())
     else:
         sizes = allowed_sizes(
             num_examples=num_examples,
@@ -139,6 +140,7 @@ def couple(
             batch_multiple=batch_multiple,
         )
         size_at = _by_decay(sizes, growth)
+        largest = int(sizes[-1]) if growth else batch_size
 
     num_epochs = float(num_epochs * stretch)
     positions, taken, rates = _walk(
@@ -155,6 +157,7 @@ def couple(
     learning_rates = (rates * (taken / base) ** scaling).astype(np.float32)
     peak *= (batch_size / base) ** scaling
     warnings = (
+        *_warn_of_no_growth(taken, largest, num_epochs),
         *_warn_of_size(positions, taken, num_examples),
         *_warn_of_transient(positions, taken, num_examples, momentum),
         *_warn_of_restart(positions, learning_rates, peak, num_examples),
@@ -190,6 +193,12 @@ def _by_hand(
     growth: float,
 ) -> Callable:
     """(epochs, decay s) → the ramp's size."""
+    if not isinstance(ramp, Mapping):
+        raise Mistake(
+            f"ramp is {ramp!r}: give a dict of epoch → batch size, as {{0: 128, 60: 640}}"
+        )
+    for start in ramp:
+        not_negative("an epoch of ramp", start)
     starts = sorted(ramp)
     if not starts or starts[0] != 0:
         raise Mistake(f"ramp {dict(ramp)} does not start at epoch 0: say the first batch size")
@@ -280,6 +289,14 @@ def _lookups(position: int, size: int, num_examples: int, count: int) -> np.ndar
     return np.where(
         index < left, position + index * size, (epoch + 1 + later) * num_examples + nth * size
     )
+
+
+def _warn_of_no_growth(sizes, largest, num_epochs):
+    if sizes[-1] == sizes[0] < largest:
+        yield (
+            f"the batch never grows, though {largest:,} is allowed: schedules and ramps are read "
+            f"over epochs, here 0 to {num_epochs:g}, and not over updates"
+        )
 
 
 def _warn_of_size(positions, sizes, num_examples):

@@ -1,6 +1,7 @@
 """Reading an experiment file."""
 
 import sys
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +54,10 @@ def load_experiment_file(path: Path, trusted: bool = False) -> ExperimentFile:
     try:
         exec(compile(code, str(path), "exec"), vars(module))  # what was checked, not read again
     except Exception as error:
-        raise Mistake(f"{path} does not load: {type(error).__name__}: {error}") from error
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [frame.lineno for frame in frames if frame.filename == str(path)]
+        where = f", line {lines[-1]}," if lines else ""
+        raise Mistake(f"{path}{where} does not load: {type(error).__name__}: {error}") from error
     values = vars(module)
     variants = values.get("variants")
     if not isinstance(variants, Mapping) or not variants:

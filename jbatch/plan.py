@@ -43,12 +43,12 @@ class Phase(NamedTuple):
     learning_rate: tuple[float, float]  # of the first and the last update
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Plan:
     """Every update of a training run, as `couple` makes it.
 
-    The three arrays are the one truth: trainer, loader, logs and printed table look them up through
-    `at`, and `phases`, `crossings` and `learning_rate` are made of them.
+    The three arrays are the one truth: `at`, `phases`, `crossings` and `learning_rate` are made of
+    them, and trainer, loader, logs and printed table know no other. As text it is that table.
     """
 
     num_examples: int  # N, examples in the training set
@@ -63,6 +63,15 @@ class Plan:
     def __post_init__(self):
         for array in (self.positions, self.batch_sizes, self.learning_rates):
             array.setflags(write=False)
+
+    def __str__(self) -> str:
+        from jbatch.plan_table import plan_text  # which is made of plans
+
+        return plan_text(self).rstrip()
+
+    def __repr__(self) -> str:
+        sizes = f"{self.batch_sizes[0]:,} to {self.batch_sizes[-1]:,}"
+        return f"<Plan of {self.num_updates:,} updates, batches of {sizes}>"
 
     @property
     def num_updates(self) -> int:

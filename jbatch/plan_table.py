@@ -9,12 +9,13 @@ from jbatch.tables import text_table
 MOST_PHASES = 40
 
 
-def plan_text(plan: Plan, decaying_updates: int) -> str:
+def plan_text(plan: Plan, decaying_updates: int | None = None) -> str:
     """The table of phases, with a sub-row for each stretch between jumps of the rate.
 
     Args:
         plan: the plan.
-        decaying_updates: updates of the plan that keeps the first batch and decays the rate.
+        decaying_updates: updates of the plan that keeps the first batch and decays the rate; None
+            to say nothing of it.
     """
     phases = plan.phases
     shown = phases
@@ -31,7 +32,6 @@ def plan_text(plan: Plan, decaying_updates: int) -> str:
     table = text_table(
         ("phase", "epochs", "updates", "batch", "learning rate", "noise scale", "1 − B/N"), rows
     )
-    saved = 1 - plan.num_updates / decaying_updates
     rule = {1.0: "linear", 0.5: "square root"}.get(plan.scaling, "power")
     lines = [
         f"N = {plan.num_examples:,} examples, {plan.num_epochs:g} epochs, momentum "
@@ -39,13 +39,21 @@ def plan_text(plan: Plan, decaying_updates: int) -> str:
         "",
         table,
         "",
-        f"{plan.num_updates:,} updates; with the batch kept at "
-        f"{phases[0].batch_size:,} and the rate decayed, {decaying_updates:,}"
-        + (f": {saved:.1%} saved" if saved > 0 else ""),
+        f"{plan.num_updates:,} updates" + _against(plan, decaying_updates),
         _held(plan.scaling),
     ]
     lines += [f"Warning: {warning}." for warning in plan.warnings]
     return "\n".join(lines) + "\n"
+
+
+def _against(plan: Plan, decaying_updates: int | None) -> str:
+    if decaying_updates is None:
+        return ""
+    saved = 1 - plan.num_updates / decaying_updates
+    return (
+        f"; with the batch kept at {plan.phases[0].batch_size:,} and the rate decayed, "
+        f"{decaying_updates:,}" + (f": {saved:.1%} saved" if saved > 0 else "")
+    )
 
 
 def _held(scaling: float) -> str:

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from jbatch.errors import Mistake, whole
+from jbatch.errors import Mistake, real, whole, wholes
 
 
 def allowed_sizes(
@@ -53,7 +53,7 @@ def allowed_sizes(
 
 
 def _powers(batch_size: int, factor: float, limit: int) -> np.ndarray:
-    if not (math.isfinite(factor) and factor > 1):
+    if not 1 < real("growth_factor", factor) < math.inf:
         raise Mistake(f"growth_factor {factor} does not grow the batch: give a factor over 1")
     sizes = []
     size = float(batch_size)
@@ -69,7 +69,7 @@ def _powers(batch_size: int, factor: float, limit: int) -> np.ndarray:
 
 
 def _listed(batch_sizes: tuple[int, ...], batch_size: int, num_examples: int) -> np.ndarray:
-    sizes = np.array([whole("batch_sizes", size) for size in batch_sizes], np.int64)
+    sizes = np.array(wholes("batch_sizes", batch_sizes), np.int64)
     if len(sizes) == 0 or sizes[0] != batch_size:
         raise Mistake(
             f"batch_sizes {list(batch_sizes)} do not start with batch_size {batch_size:,}: "

@@ -407,6 +407,23 @@ def test_a_restart_keeps_the_batch_and_warns_of_the_rate():
     assert "8 times" in warning
 
 
+@pytest.mark.parametrize(
+    ("arguments", "largest"),
+    [
+        ({"growth_factor": 2, "schedule": optax.cosine_decay_schedule(0.1, 11_700)}, 640),
+        ({"ramp": {0: 10, 100: 80}}, 80),
+    ],
+)
+def test_a_batch_that_never_grows_is_said(arguments, largest):
+    plan = jbatch.couple(**(GOOD | {"growth_factor": None} | arguments))
+    assert plan.warnings[0] == (
+        f"the batch never grows, though {largest} is allowed: schedules and ramps are read over "
+        "epochs, here 0 to 3, and not over updates"
+    )
+    still = jbatch.couple(**(GOOD | {"growth": 0}))  # which asks for no growth
+    assert not still.warnings
+
+
 def test_warnings_name_the_numbers():
     schedule = optax.piecewise_constant_schedule(0.1, {60: 0.2, 120: 0.2, 160: 0.2})
     plan = jbatch.couple(
@@ -485,6 +502,22 @@ GOOD = {
     "growth_factor": 2,
 }
 REFUSED = {
+    "text for a length": ({"num_epochs": "3"}, "num_epochs is '3': give a number"),
+    "no momentum": ({"momentum": None}, "momentum is None: give a number"),
+    "text for a scaling": ({"scaling": "1"}, "scaling is '1': give a number"),
+    "text for a factor": ({"growth_factor": "2"}, "growth_factor is '2': give a number"),
+    "one size": (
+        {"growth_factor": None, "batch_sizes": 10},
+        r"batch_sizes is 10: give several whole numbers, as \(10,\)",
+    ),
+    "a ramp of pairs": (
+        {"growth_factor": None, "ramp": [(0, 10)]},
+        "give a dict of epoch → batch size",
+    ),
+    "a ramp of texts": (
+        {"growth_factor": None, "ramp": {"0": 10}},
+        "an epoch of ramp is '0': give a number",
+    ),
     "negative rate": ({"schedule": optax.linear_schedule(1.0, -1.0, 3)}, "-.* at epoch 1.5"),
     "nan": ({"schedule": lambda epoch: epoch * float("nan")}, "nan at epoch 0"),
     "zero throughout": ({"schedule": optax.constant_schedule(0.0)}, "0 at every update"),

@@ -65,6 +65,13 @@ def test_plan_is_immutable():
         plan.learning_rates[0] = 1
 
 
+def test_as_text_it_is_its_table():
+    plan = plan_of([10, 20])
+    assert f"{plan}\n" == plan_text(plan)
+    assert f"{plan.num_updates} updates\nNoise scale" in plan_text(plan)
+    assert repr(plan) == f"<Plan of {plan.num_updates} updates, batches of 10 to 20>"
+
+
 def test_digest_is_of_the_rows():
     assert plan_of([10, 20]).digest == plan_of([10, 20]).digest
     digests = {plan_of([10, 20]).digest, plan_of([10]).digest, plan_of([10, 20], momentum=0).digest}

@@ -8,7 +8,7 @@ import numpy as np
 from jbatch.data.dataset import Dataset, Split
 from jbatch.data.photographs import Photographs
 from jbatch.data.tfds import TFDS
-from jbatch.errors import Mistake, whole
+from jbatch.errors import Mistake, whole, wholes
 
 
 @dataclass(frozen=True)
@@ -91,8 +91,7 @@ class Generated:
     def __post_init__(self):
         for name in ("num_train", "num_test", "num_classes"):
             whole(name, getattr(self, name))
-        for size in self.shape:
-            whole("shape", size)
+        wholes("shape", self.shape)
 
     def load(self) -> Dataset:
         """Generate both splits, the same ones always."""

@@ -5,7 +5,7 @@
 
 from dataclasses import dataclass
 
-from jbatch.errors import Mistake, not_negative, positive, share, whole
+from jbatch.errors import Mistake, not_negative, positive, share, whole, wholes
 
 # ---- norms ----------------------------------------------------------------------------------
 
@@ -109,8 +109,7 @@ class MLP:
     """Before each ReLU."""
 
     def __post_init__(self):
-        for width in self.hidden:
-            whole("hidden", width)
+        wholes("hidden", self.hidden)
 
 
 @dataclass(frozen=True)
@@ -242,7 +241,5 @@ def ghost_batch(model: Model) -> int | None:
 
 
 def _check_widths(widths: tuple[int, ...]) -> None:
-    if not widths:
+    if not wholes("widths", widths):
         raise Mistake("widths is empty: give the channels of one layer at least")
-    for width in widths:
-        whole("widths", width)
