@@ -85,7 +85,7 @@ def main(options: Options) -> Outcome:
         tables.append(Table(ACCUMULATED, [_of_accumulated(row) for row in accumulated]))
     modules = ("torch", "torchvision") if "resnet-50" in networks else ("torch",)
     missing = [module for module in modules if find_spec(module) is None]
-    needed = "is not installed, and PyTorch left out: pip install 'jbatch[peers]'"
+    needed = "is not installed, and PyTorch left out: pip install -e '.[peers]'"
     notes = [f"{' and '.join(missing)} {needed}"] if missing else []
     values = {"rows": rows, "accumulated": accumulated, "seeds": [0], "ratios": ratios}
     return Outcome(tables, values, notes, lambda: _figure(rows))

@@ -6,7 +6,7 @@ grows. On accelerators updates are timed, and efficiency is against one device. 
 stands instead. On a real machine of many chips that is to come, `--pods` estimates the same.
 
     python -m benchmarks.scaling --json scaling.json
-    python -m benchmarks.scaling --pods v5e:2x2 v5e:4x4        needs pip install 'jbatch[pod]'
+    python -m benchmarks.scaling --pods v5e:2x2 v5e:4x4        needs pip install -e '.[pod]'
 """
 
 import dataclasses
@@ -45,7 +45,7 @@ class Options(Common):
     batch: int = 1024
     """Examples of an update: strong scaling over all devices, weak on each at its largest count."""
     pods: tuple[str, ...] = ("v5e:4x4",) if find_spec("libtpu") else ()
-    """TPU slices to estimate ResNet-50 on beside it; needs pip install 'jbatch[pod]'."""
+    """TPU slices to estimate ResNet-50 on beside it; needs pip install -e '.[pod]'."""
 
 
 def main(options: Options) -> Outcome:
@@ -89,7 +89,7 @@ def main(options: Options) -> Outcome:
     if pods:
         notes.append("Estimates for pods are a roofline of what the compiler counts.")
     else:
-        notes.append("Pods are estimated with --pods, where jbatch[pod] is installed.")
+        notes.append("Pods are estimated with --pods, where the extra `pod` is installed.")
     return Outcome(tables, {"rows": rows, "pods": pods, "seeds": [0]}, notes, lambda: _figure(rows))
 
 

@@ -10,6 +10,7 @@ from jax.sharding import AbstractMesh
 
 from jbatch import parallel, step
 from jbatch.calls import updates_per_call
+from jbatch.check import check
 from jbatch.compile import Setup
 from jbatch.data.inputs import Inputs
 from jbatch.data.load import load
@@ -17,7 +18,6 @@ from jbatch.data.on_paper import on_paper
 from jbatch.errors import Mistake
 from jbatch.experiment import Experiment
 from jbatch.layout import AXIS
-from jbatch.models import ghost_batch
 from jbatch.plan import Plan
 from jbatch.run_directory import describe
 from jbatch.step import Task
@@ -45,8 +45,6 @@ def make_setup(experiment: Experiment, plan: Plan, devices: Sequence[jax.Device]
             f"the training set has {count:,} examples and the plan is for {plan.num_examples:,}: "
             f"set plan.num_examples to {count}"
         )
-    # Made once here, for what is wrong with it to be found before anything is written.
-    experiment.optimizer.transformation(0.0, plan.momentum)
     task = _task(experiment, plan, data.inputs, data.num_classes)
     step.graph(task)  # for images too small for the network, or a norm that does not fit it
     setup = Setup(
@@ -88,9 +86,8 @@ def _task(experiment: Experiment, plan: Plan, inputs: Inputs, num_classes: int) 
 def assemble(experiment: Experiment, devices: Sequence[jax.Device]):
     """(plan, setup, data); Mistake if they do not fit together."""
     plan = experiment.plan.plan()
-    setup, data = make_setup(experiment, plan, devices)
-    plan.check(len(devices), ghost_batch(experiment.model))
-    return plan, setup, data
+    check(experiment, plan, len(devices))
+    return plan, *make_setup(experiment, plan, devices)
 
 
 def what_all_must_share(experiment: Experiment, plan: Plan, data) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """Writing files."""
 
+import os
 import time
 from pathlib import Path
 
@@ -13,6 +14,12 @@ def write_whole(path: Path, content: str | bytes) -> None:
     with temporary.open("xb") as file:
         file.write(content.encode() if isinstance(content, str) else content)
     temporary.replace(path)
+
+
+def cache_folder(name: str) -> Path:
+    """Where this person's programs keep what they can make again, for all runs."""
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return home / "jbatch" / name
 
 
 def appears(path: Path) -> bool:

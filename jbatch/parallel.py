@@ -18,7 +18,7 @@ Mapping = Literal["shard_map", "pmap"]
 def all_devices() -> list[jax.Device]:
     """Those of all processes; Mistake if the platform that was asked for is not there."""
     asked = jax.config.jax_platforms or ""
-    advice = "give another, or install JAX for it, as pip install 'jbatch[cuda]'"
+    advice = "give another, or install JAX for it, as pip install -e '.[cuda]'"
     try:
         devices = jax.devices()
     except (RuntimeError, AssertionError) as error:  # which of them depends on the platform

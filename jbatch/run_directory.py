@@ -10,6 +10,8 @@ micro_batch.json    how many examples a device puts through at once
 checkpoints/    the last two states
 damaged/        checkpoints that could not be gone on from
 lock            held by the process that trains
+profile/        traces, of `train --profile`
+report.html     the report of `jbatch report`, with its figures as PNG
 """
 
 import dataclasses
@@ -203,9 +205,9 @@ def other_environment(directory: Path) -> list[str]:
     """What differs between the machine that a run was begun on and this one, if it matters."""
     there, here = read_run(directory)["environment"], environment()
     differs = [
-        f"{name} {there.get(name)} there, {here[name]} here"
-        for name in ("devices", "cores", "jax")
-        if there.get(name) != here[name]
+        f"{name} {there[name]} there, {here[name]} here"
+        for name in here
+        if there.get(name, here[name]) != here[name]
     ]
     if not differs:
         return []
@@ -220,7 +222,7 @@ def environment() -> dict:
         "cores": usable_cores(),
         "machine": platform.machine(),
         "python": platform.python_version(),
-        **{name: version(name) for name in ("jbatch", "jax", "flax", "optax")},
+        **{name: version(name) for name in ("jbatch", "jax", "jaxlib", "flax", "optax")},
     }
 
 

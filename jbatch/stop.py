@@ -12,7 +12,7 @@ import jax
 
 
 class Stopped(Exception):
-    """The run ended before its plan did, with all of it saved."""
+    """The run ended before its plan did; the message says what of it is saved."""
 
     exit_code: int
 

@@ -172,6 +172,20 @@ def test_report_of_several_experiments_is_refused(trained, tmp_path, jbatch):
     assert f"does not say what {tmp_path / 'one'} is" in err
 
 
+def test_a_run_whose_fields_are_gone_is_left_out_of_a_report(trained, tmp_path, jbatch):
+    changed = ("--model.hidden", 8, "--run-dir", tmp_path / "other")
+    assert jbatch("train", TINY, "growing", *changed)[0] == 0
+    shutil.copytree(trained, tmp_path / "one")
+    for name in ("one", "other"):
+        file = tmp_path / name / "experiment.py"
+        file.write_text(file.read_text().replace("MLP(hidden=(32,),", "SmallCNN((8,),"))
+        file.write_text(file.read_text().replace("import MLP,", "import SmallCNN,"))
+    code, _, err = jbatch("report", tmp_path, "--trust")
+    assert code == 0, err
+    assert "warning: a run is left out" in err
+    assert "changes fields that its experiment has not (any more): --model.hidden 8" in err
+
+
 def test_report_refuses_two_networks_of_one_name(trained, tmp_path, jbatch):
     shutil.copytree(trained, tmp_path / "one")
     other = ("--seed", 1, "--model.hidden", 8)

@@ -1,6 +1,7 @@
 """`jbatch sweep`: its grid, its runs, and results against what names say."""
 
 import re
+import shutil
 
 import pytest
 
@@ -101,6 +102,11 @@ def test_a_sweep_trains_its_grid_once_and_goes_on_where_one_diverges(tmp_path, j
     code, again, _ = jbatch(*command)
     assert again.split("in all")[0].rsplit("\n", 1)[0] == out.split("in all")[0].rsplit("\n", 1)[0]
     assert files == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("seed-0/**/*")}
+    # What was finished is not trained again, with its checkpoints removed to save room either.
+    shutil.rmtree(run / "checkpoints")
+    code, third, _ = jbatch(*command)
+    assert third.split("in all")[0].rsplit("\n", 1)[0] == out.split("in all")[0].rsplit("\n", 1)[0]
+    # As a report of what lies there, too.
     assert main(["report", str(tmp_path)]) == 0
     page = (tmp_path / "report.html").read_text()
     assert "decaying, plan.momentum 0.5, optimizer.weight-decay 0" in page

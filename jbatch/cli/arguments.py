@@ -54,6 +54,19 @@ def override(experiment: Experiment, overrides: Sequence[str], usage: str) -> Ex
     return tyro.cli(Experiment, args=overrides, default=experiment, prog=usage, config=FIELDS)
 
 
+def override_again(experiment: Experiment, overrides: Sequence[str], directory: Path) -> Experiment:
+    """The same as a run directory says; Mistake if it does not fit the experiment any more."""
+    try:
+        return tyro.cli(
+            Experiment, args=overrides, default=experiment, config=FIELDS, console_outputs=False
+        )
+    except SystemExit as error:
+        raise Mistake(
+            f"{directory}/run.json changes fields that its experiment has not (any more): "
+            f"{' '.join(overrides)}; report it with the version of jbatch that made it"
+        ) from error
+
+
 def wants_help(arguments: Sequence[str]) -> bool:
     """Whether -h or --help is among the arguments."""
     return "-h" in arguments or "--help" in arguments
@@ -130,6 +143,7 @@ def remake(
     """
     origin = read_origin(directory)
     file = load_experiment_file(directory / "experiment.py", trusted)
-    variant = file.variant(origin.variant)
-    changes = (*origin.overrides, *overrides)
-    return origin, file, override(variant, changes, f"jbatch: {directory}/run.json")
+    experiment = override_again(file.variant(origin.variant), origin.overrides, directory)
+    if overrides:
+        experiment = override(experiment, overrides, f"jbatch: {directory}")
+    return origin, file, experiment

@@ -10,6 +10,7 @@ import jax
 from jbatch.cli.arguments import RunsCode, file_and_variant
 from jbatch.errors import Mistake, positive, whole
 from jbatch.experiment import Experiment
+from jbatch.files import cache_folder
 from jbatch.messages import tell
 from jbatch.micro_batch import cut
 from jbatch.models import ghost_batch
@@ -102,7 +103,7 @@ def _memory_text(memory: dict[str, int] | None, devices: int) -> str:
 
 def _estimate(options: Options, file, variant: str, overrides: Sequence[str], plan: Plan):
     """(as JSON, as text)."""
-    from jbatch.pod.ask import ask, cache_folder
+    from jbatch.pod.ask import ask
     from jbatch.pod.chips import CHIPS, USABLE
     from jbatch.pod.compiler import Question
     from jbatch.pod.estimate import estimate
@@ -121,7 +122,7 @@ def _estimate(options: Options, file, variant: str, overrides: Sequence[str], pl
         trusted=options.trust,
         topology=f"{chip.prefix}:{options.on.partition(':')[2]}",
         available=available,
-        cache=str(cache_folder()),
+        cache=str(cache_folder("pod")),
     )
     chips, works, alone = ask(question, lambda text: tell(f"jbatch: {text}"))
     stretches = estimate(plan, chip, chips, works, alone)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import jax
 
-from jbatch.cli.arguments import RunsCode, override, remake, run_directory
+from jbatch.cli.arguments import RunsCode, override_again, remake, run_directory
 from jbatch.errors import Mistake
 from jbatch.experiment import Experiment
 from jbatch.experiment_file import ExperimentFile
@@ -58,11 +58,12 @@ def _says(file: ExperimentFile, record: Record) -> bool:
     """Whether an experiment file says of a run what its own file, an older text of it, said."""
     if file.code == read_origin(record.directory).code:
         return True
-    if record.of_file not in file.variants:
+    try:
+        variant = file.variant(record.of_file)
+        experiment = override_again(variant, record.overrides, record.directory)
+        return holds(record.directory, experiment, experiment.plan.plan())
+    except Mistake:
         return False
-    variant = file.variant(record.of_file)
-    experiment = override(variant, record.overrides, f"jbatch: {record.directory}/run.json")
-    return holds(record.directory, experiment, experiment.plan.plan())
 
 
 def _readable(found: Sequence[Path], trusted: bool) -> list[tuple[ExperimentFile, Record]]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jbatch import parallel
+from jbatch.check import check
 from jbatch.cli.arguments import RunsCode, leading, override, print_help, split_options, wants_help
 from jbatch.cli.libraries import prepare_libraries
 from jbatch.cli.report import in_order, record_of
@@ -18,7 +19,6 @@ from jbatch.errors import Mistake
 from jbatch.experiment import Comparison, Experiment
 from jbatch.experiment_file import ExperimentFile, load_experiment_file
 from jbatch.messages import tell
-from jbatch.models import ghost_batch
 from jbatch.plan import Plan
 from jbatch.report.records import Record
 from jbatch.run_directory import Origin, differences, holds
@@ -81,7 +81,7 @@ def read(
     for name in variants:
         for cell, changes in cells(grid):
             origin = Origin(file.code, name, (*overrides, *changes), cell)
-            called = f"{verb} {file.path} {origin.name}"
+            called = f"{verb} {file.path} {name}"
             origins[origin] = override(file.variant(name), origin.overrides, called)
     stated = file.comparison or Comparison(claims=())
     seeds = stated.seeds if known.seeds is None else known.seeds
@@ -207,9 +207,7 @@ def _checked_plan(origin: Origin, experiment: Experiment, devices: int) -> Plan:
     """Its plan, after what can be seen to be wrong before anything is trained."""
     try:
         plan = experiment.plan.plan()
-        if experiment.model is not None:
-            plan.check(devices, ghost_batch(experiment.model))
-        experiment.optimizer.transformation(0.0, plan.momentum)
+        check(experiment, plan, devices)
     except Mistake as mistake:
         raise Mistake(f"{origin.name}: {mistake}") from mistake
     return plan
@@ -247,5 +245,6 @@ def _over(run: Planned) -> bool:
     if not (directory / "run.json").exists():  # which is this run's, as was seen before the first
         return False
     record = record_of(directory, origin, experiment)
-    saved = directory / "checkpoints" / str(plan.end)
-    return record.diverged or (record.finished and saved.is_dir())
+    saved = [path.name for path in directory.glob("checkpoints/*")]
+    # Checkpoints may have been removed; those that are there must be of the end.
+    return record.diverged or (record.finished and (not saved or str(plan.end) in saved))

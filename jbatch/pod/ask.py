@@ -8,7 +8,6 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
 from importlib.util import find_spec
-from pathlib import Path
 
 from jbatch.errors import Mistake
 from jbatch.memory import Memory
@@ -30,7 +29,7 @@ def ask(
     """
     if find_spec("libtpu") is None:
         raise Mistake(
-            "--on compiles by libtpu, which is not installed: pip install 'jbatch[pod]' (in an "
+            "--on compiles by libtpu, which is not installed: pip install -e '.[pod]' (in an "
             "environment of its own: JAX looks for TPUs wherever it is)"
         )
     environment = os.environ | {
@@ -65,12 +64,6 @@ def ask(
         errors.seek(0)
         said = errors.read().strip().splitlines()
     raise RuntimeError(f"the compiler's process ended without an answer: {said[-1:]}")
-
-
-def cache_folder() -> Path:
-    """Where answers are kept, for all plans of a person."""
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return home / "jbatch" / "pod"
 
 
 def _work(found: dict) -> dict[int, Work]:

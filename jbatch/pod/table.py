@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 
 from jbatch.memory import readable
+from jbatch.plan_table import MOST_PHASES
 from jbatch.pod.chips import Chip
 from jbatch.pod.estimate import CALIBRATION, Stretch
 from jbatch.tables import text_table
 
-MOST_PHASES = 40  # of a smooth plan, of which the middle is left out
 HEADER = (
     "phase",
     "batch",
