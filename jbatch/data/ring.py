@@ -16,7 +16,7 @@ import numpy as np
 
 from jbatch.errors import Mistake
 
-FREE, TAKEN, CLOSED = 0, 1, 2
+FREE, TAKEN = 0, 1
 LEAST_WAIT, MOST_WAIT = 0.001, 0.05  # seconds, of a worker between looks at whether it may go on
 
 
@@ -43,7 +43,7 @@ class Ring:
             Mistake: if there is not so much shared memory.
         """
         self._shape, self._length = (places, *shape), len(message)
-        size = places + math.prod(self._shape) + len(message)
+        size = places + 1 + math.prod(self._shape) + len(message)
         _check_free(size)
         self._memory = SharedMemory(create=True, size=size)
         self._open()
@@ -61,22 +61,23 @@ class Ring:
     def _open(self) -> None:
         places = self._shape[0]
         self._flags = np.ndarray(places, np.uint8, self._memory.buf)
-        self._images = np.ndarray(self._shape, np.uint8, self._memory.buf, places)
+        self._closed = np.ndarray(1, np.bool_, self._memory.buf, places)
+        self._images = np.ndarray(self._shape, np.uint8, self._memory.buf, places + 1)
 
     @property
     def message(self) -> bytes:
         """What the trainer has to say to its workers."""
-        start = self._flags.size + self._images.size
+        start = self._flags.size + self._closed.size + self._images.size
         return bytes(self._memory.buf[start : start + self._length])
 
     def room(self, number: int) -> np.ndarray:
         """Where a worker writes the images of a chunk; waits until its place is free."""
         place, wait = number % len(self._flags), LEAST_WAIT
-        while self._flags[place] != FREE:
-            if self._flags[place] == CLOSED:
-                raise RingClosed
+        while self._flags[place] != FREE and not self._closed[0]:
             time.sleep(wait)
             wait = min(2 * wait, MOST_WAIT)
+        if self._closed[0]:
+            raise RingClosed
         self._flags[place] = TAKEN
         return self._images[place]
 
@@ -90,11 +91,11 @@ class Ring:
 
     def close(self) -> None:
         """Wake the workers that wait, to end."""
-        self._flags[:] = CLOSED
+        self._closed[0] = True  # a flag of a place would be lost where a worker takes it
 
     def unlink(self) -> None:
         """Give the memory back, when the workers are gone and no view of it is in use."""
-        del self._flags, self._images
+        del self._flags, self._closed, self._images
         self._memory.close()
         self._memory.unlink()
 

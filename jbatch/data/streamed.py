@@ -60,7 +60,7 @@ class StreamedInputs:
 
     def held(self, layout: Layout) -> int:
         """Passes that are there before they are asked for, or wait to be let go."""
-        beside = PASSES_AHEAD + MOST_IN_FLIGHT - 1
+        beside = PASSES_AHEAD + MOST_IN_FLIGHT  # the one taken is counted as the step's argument
         return beside * layout.per_device * (math.prod(self.input_shape) + 4)
 
     def batch(self, layout: Layout, images, labels, seed, where) -> Batch:

@@ -101,8 +101,8 @@ class Summary:
     seeds: tuple[int, ...]
     training_loss: np.ndarray  # (seeds,), mean over the last log interval
     test_accuracy: np.ndarray  # (seeds,), percent
-    seconds: np.ndarray  # (seeds,), wall time
-    updates_per_second: np.ndarray  # (seeds,), training alone
+    training_seconds: np.ndarray  # (seeds,), without compiling, evaluating and saving
+    updates_per_second: np.ndarray  # (seeds,), of these
     examples_per_second: np.ndarray  # (seeds,)
     input_wait: np.ndarray  # (seeds,), share of the time of training
     reached: np.ndarray  # (seeds + diverged, 3), epochs, updates, seconds; nan if never
@@ -181,7 +181,7 @@ def summarize(records: Sequence[Record], comparison: Comparison | None = None) -
                 seeds=tuple(run.seed for run in runs),
                 training_loss=np.array([run.training[-1]["loss"] for run in runs]),
                 test_accuracy=np.array([100 * run.evaluations[-1]["accuracy"] for run in runs]),
-                seconds=np.array([run.lines[-1]["seconds"] for run in runs]),
+                training_seconds=training,
                 updates_per_second=updates / training,
                 examples_per_second=runs[0].plan.batch_sizes.sum() / training,
                 input_wait=np.array([run.input_wait for run in runs]),

@@ -26,7 +26,7 @@ HEADER = (
     "saved",
     "training loss",
     "test accuracy %",
-    "wall time s",
+    "training s",
     "updates/s",
     "examples/s",
     "input wait",
@@ -57,7 +57,7 @@ def comparison_table(
                 summary.training_loss, "{:.4f}" if summary.training_loss.mean() < 100 else "{:.2g}"
             ),
             _mean(summary.test_accuracy, "{:.2f}") + _of_how_many(summary),
-            f"{summary.seconds.mean():.1f}",
+            f"{summary.training_seconds.mean():.1f}",
             f"{summary.updates_per_second.mean():,.0f}",
             f"{summary.examples_per_second.mean():,.0f}",
             f"{summary.input_wait.mean():.1%}" if summary.input_wait.any() else "",
@@ -97,8 +97,8 @@ def table_notes(header: Sequence[str], summaries: Sequence[Summary]) -> list[str
     wait = ", of which input wait is a share" if "input wait" in header else ""
     return [
         f"{over}Training loss: of the last log interval.{saved}",
-        "Wall time: of one run, with evaluation, saving and waiting for compilation; updates/s and "
-        f"examples/s: of training alone{wait}.",
+        "Seconds, updates/s and examples/s: of training alone, without compiling, evaluating and "
+        f"saving{wait}.",
     ]
 
 
