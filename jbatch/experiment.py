@@ -48,7 +48,7 @@ class Coupling:
     growth: float = 1.0
     """q: how much of the decay becomes growth, from 0 to 1/p."""
     base_batch_size: int | None = None
-    """That the schedule is written for: the rate begins at (B0 / this)^p of it; None for B0."""
+    """Batch size that the schedule is for: the rate begins at (B0 / this)^p of it; None for B0."""
     adapt_regime: bool = False
     """Keep the base's number of updates: epochs and boundaries of the plan count B0 /
     base_batch_size times (those of log_every, eval_every and save_every stay as they are)."""
@@ -89,7 +89,7 @@ class Experiment:
     label_smoothing: float = 0.0
     """Share of the target spread evenly over the classes."""
     dtype: Dtype = "float32"
-    """That the network computes in; parameters, norm statistics and the loss are float32."""
+    """Type that the network computes in; parameters, norm statistics and the loss are float32."""
     micro_batch: int | None = None
     """Most examples a device puts through one forward and backward pass; None to have it chosen:
     the largest that fits its memory, on CPUs the fastest."""
@@ -102,7 +102,7 @@ class Experiment:
     mapping: Mapping = "shard_map"
     """How the step is mapped over devices."""
     seed: int = 0
-    """Of the initial parameters, the order of examples and their augmentation."""
+    """Seed of the initial parameters, the order of examples and their augmentation."""
     log_every: float = 1.0
     """Epochs between lines of training metrics."""
     eval_every: float = 1.0

@@ -44,7 +44,7 @@ def load_experiment_file(path: Path, trusted: bool = False) -> ExperimentFile:
     except (OSError, UnicodeDecodeError) as error:
         raise Mistake(
             f"no experiment file {path} ({getattr(error, 'strerror', None) or error}): give the "
-            "path of one, as experiments/digits.py"
+            f"path of one, from {Path.cwd()} on"
         ) from error
     if not trusted:
         check_trusted(path, code)

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from inspect import getdoc
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -36,7 +37,8 @@ def leading(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def read_options(options: type[Options], arguments: Sequence[str], usage: str) -> Options:
     """The options of a verb that takes no experiment fields; exits with 2 on a mistake."""
-    return tyro.cli(options, args=arguments, prog=usage, description=options.__doc__, config=CONFIG)
+    described = getdoc(options)
+    return tyro.cli(options, args=arguments, prog=usage, description=described, config=CONFIG)
 
 
 def split_options(
@@ -91,7 +93,7 @@ def print_help(options: type, usage: str, value: object = None, name: str = "") 
         args=["--help"],
         default=both(options(), value),
         prog=usage,
-        description=options.__doc__,
+        description=getdoc(options),
         config=FIELDS,
     )
 

@@ -29,7 +29,7 @@ class Options(RunsCode):
     """Of a verb that trains several experiments."""
 
     seeds: tuple[int, ...] | None = None
-    """One run of every variant for each, in place of --seed; None for the file's own."""
+    """A run of every variant for each, as 0 1 2, in place of --seed; None for the file's own."""
     out: Path | None = None
     """Directory of the report and the runs; None for one under runs/ that FILE names."""
 

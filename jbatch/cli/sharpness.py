@@ -37,11 +37,11 @@ class Options(RunsCode):
     directions: int = 100
     """Dimensions of the random subspace."""
     iterations: int = 10
-    """Of L-BFGS-B, at most."""
+    """Iterations of L-BFGS-B, at most."""
     examples: int | None = None
-    """Of the training set, from its first on; None for all."""
+    """How many examples of the training set, from its first on; None for all."""
     seed: int = 0
-    """Of the subspace and of where searches begin."""
+    """Seed of the subspace and of where searches begin."""
     figure: Path | None = None
     """Where to draw the line between two runs, as a .png or .svg file."""
     json: bool = False
@@ -162,7 +162,7 @@ def _apart(names: Sequence[str]) -> list[str]:
 
 def _column(found: Measured) -> dict[str, float]:
     """What the table calls each number."""
-    boxes = {f"sharpness, ε {box.epsilon:g}, {box.space}": box.value for box in found.sharpness}
+    boxes = {f"sharpness %, ε {box.epsilon:g}, {box.space}": box.value for box in found.sharpness}
     return {
         "training loss": found.training_loss,
         "training accuracy %": 100 * found.training_accuracy,
