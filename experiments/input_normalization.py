@@ -6,7 +6,8 @@ magnitude, since the scale of the inputs and the rate go together.
 
 Claim:    raw values (0 to 255) train at rates a thousand times smaller, and slower at their best;
           what brings the mean to 0 (standardize, per image) needs the fewest updates.
-Found:    as claimed, the best rate for raw values being 300 times smaller (docs/studies.md).
+Found:    as claimed, but that the best rate for raw values is 100 to 300 times smaller
+          (docs/studies.md).
 Cost:     3 minutes on one CPU core for three seeds.
 Command:  jbatch compare experiments/input_normalization.py
 """
