@@ -1,7 +1,7 @@
 """Reading a verb's arguments: positional names first, then its options and experiment fields."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from inspect import getdoc
 from pathlib import Path
@@ -67,6 +67,16 @@ def override_again(experiment: Experiment, overrides: Sequence[str], directory: 
             f"{directory}/run.json changes fields that its experiment has not (any more): "
             f"{' '.join(overrides)}; report it with the version of jbatch that made it"
         ) from error
+
+
+def field_names(value: object, within: str = "") -> Iterator[str]:
+    """The fields of an experiment, as the command line calls them without its dashes."""
+    for field in dataclasses.fields(value):
+        name, part = within + field.name.replace("_", "-"), getattr(value, field.name)
+        if dataclasses.is_dataclass(part):
+            yield from field_names(part, f"{name}.")
+        elif not callable(part):
+            yield name
 
 
 def wants_help(arguments: Sequence[str]) -> bool:

@@ -1,6 +1,7 @@
 """Several experiments of one file over several seeds: what `compare` and `sweep` share."""
 
 import dataclasses
+import difflib
 import itertools
 import re
 import time
@@ -11,7 +12,15 @@ from typing import NamedTuple
 
 from jbatch import parallel
 from jbatch.check import check
-from jbatch.cli.arguments import RunsCode, leading, override, print_help, split_options, wants_help
+from jbatch.cli.arguments import (
+    RunsCode,
+    field_names,
+    leading,
+    override,
+    print_help,
+    split_options,
+    wants_help,
+)
 from jbatch.cli.libraries import prepare_libraries
 from jbatch.cli.report import in_order, record_of
 from jbatch.cli.train import run_directory
@@ -77,9 +86,11 @@ def read(
         raise Mistake("seed is of one run: give --seeds, as in --seeds 0 1 2")
     if both := sorted(fields & given):
         raise Mistake(f"{both[0]} is given by itself and in --grid: give it once")
-    origins = {}
+    origins, points = {}, list(cells(grid))
     for name in variants:
-        for cell, changes in cells(grid):
+        for text in grid:
+            _check_field(text, file.variant(name))
+        for cell, changes in points:
             origin = Origin(file.code, name, (*overrides, *changes), cell)
             called = f"{verb} {file.path} {name}"
             origins[origin] = override(file.variant(name), origin.overrides, called)
@@ -110,6 +121,19 @@ def cells(grid: Sequence[str]) -> Iterator[tuple[tuple[str, ...], tuple[str, ...
     for cell in itertools.product(*axes):
         names = tuple(f"{field} {value}" for field, value in cell)
         yield names, tuple(itertools.chain.from_iterable(itertools.starmap(_tokens, cell)))
+
+
+def _check_field(text: str, experiment: Experiment) -> None:
+    """See that a grid's field is one of the experiment's, or a Mistake that names the nearest."""
+    field = text.partition("=")[0].replace("_", "-")
+    known = list(field_names(experiment))
+    if field not in known:
+        close = difflib.get_close_matches(field, known, 1)
+        meant = f"; did you mean {close[0]}?" if close else ""
+        raise Mistake(
+            f"--grid {text}: the experiment has no field {field}{meant} (FILE VARIANT --help lists "
+            "them; the schedule, and which network, optimizer or data it is, stand in the file)"
+        )
 
 
 def _flag(text: str) -> str:
