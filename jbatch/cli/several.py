@@ -80,12 +80,7 @@ def read(
         raise Mistake(f"{' '.join(variants)}: name each variant once")
     known, overrides = split_options(options, rest)
     grid = grid_of(known)
-    fields = {_flag(f"--{text}") for text in grid}
-    given = {_flag(text) for text in overrides}
-    if "--seed" in fields | given:
-        raise Mistake("seed is of one run: give --seeds, as in --seeds 0 1 2")
-    if both := sorted(fields & given):
-        raise Mistake(f"{both[0]} is given by itself and in --grid: give it once")
+    _check_flags(grid, overrides)
     origins, points = {}, list(cells(grid))
     for name in variants:
         for text in grid:
@@ -121,6 +116,15 @@ def cells(grid: Sequence[str]) -> Iterator[tuple[tuple[str, ...], tuple[str, ...
     for cell in itertools.product(*axes):
         names = tuple(f"{field} {value}" for field, value in cell)
         yield names, tuple(itertools.chain.from_iterable(itertools.starmap(_tokens, cell)))
+
+
+def _check_flags(grid: Sequence[str], overrides: Sequence[str]) -> None:
+    swept = {_flag(f"--{text}") for text in grid}
+    given = {_flag(text) for text in overrides}
+    if "--seed" in swept | given:
+        raise Mistake("seed is of one run: give --seeds, as in --seeds 0 1 2")
+    if both := sorted(swept & given):
+        raise Mistake(f"{both[0]} is given by itself and in --grid: give it once")
 
 
 def _check_field(text: str, experiment: Experiment) -> None:
