@@ -147,6 +147,12 @@ def all_ended() -> bool:
     return True
 
 
+def leave() -> None:
+    """Part from the others, as JAX does at a process's end."""
+    if jax.distributed.is_initialized():
+        jax.distributed.shutdown()
+
+
 def first() -> bool:
     """Whether this is the process that writes."""
     return not jax.distributed.is_initialized() or jax.process_index() == 0
@@ -157,12 +163,12 @@ def waiting(what: str, most: float) -> Iterator[None]:
     """Tell a person every so often what is waited for."""
     done = threading.Event()
 
-    def tell() -> None:
+    def say_so() -> None:
         begun = time.monotonic()
         while not done.wait(SECONDS_BETWEEN_WORDS):
             say(f"waits for {what} ({time.monotonic() - begun:.0f} of {most:g} s)")
 
-    thread = threading.Thread(target=tell, daemon=True)
+    thread = threading.Thread(target=say_so, daemon=True)
     thread.start()
     try:
         yield

@@ -142,7 +142,7 @@ def couple(
         size_at = _by_decay(sizes, growth)
         largest = int(sizes[-1]) if growth else batch_size
 
-    num_epochs = float(num_epochs * stretch)
+    schedule_epochs, num_epochs = num_epochs, float(num_epochs * stretch)
     positions, taken, rates = _walk(
         schedule,
         size_at,
@@ -157,7 +157,7 @@ def couple(
     learning_rates = (rates * (taken / base) ** scaling).astype(np.float32)
     peak *= (batch_size / base) ** scaling
     warnings = (
-        *_warn_of_no_growth(taken, largest, num_epochs),
+        *_warn_of_no_growth(taken, largest, schedule_epochs),
         *_warn_of_size(positions, taken, num_examples),
         *_warn_of_transient(positions, taken, num_examples, momentum),
         *_warn_of_restart(positions, learning_rates, peak, num_examples),

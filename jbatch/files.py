@@ -11,9 +11,13 @@ def write_whole(path: Path, content: str | bytes) -> None:
     """Write a file, text as UTF-8, so that a reader finds all of it, or what was there before."""
     temporary = path.with_name(path.name + ".tmp")
     temporary.unlink(missing_ok=True)  # left by a kill, or a link to something else
-    with temporary.open("xb") as file:
-        file.write(content.encode() if isinstance(content, str) else content)
-    temporary.replace(path)
+    try:
+        with temporary.open("xb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def cache_folder(name: str) -> Path:

@@ -8,7 +8,7 @@ def tell(text: str) -> None:
     """Print a line to stderr; when nobody reads that any more, the work goes on in silence."""
     try:
         print(text, file=sys.stderr, flush=True)
-    except BrokenPipeError:
+    except OSError:  # of a pipe, or of a terminal that was closed
         unread(sys.stderr)
 
 

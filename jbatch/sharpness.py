@@ -35,7 +35,7 @@ def sharpness(
         seed: of the point that it starts from.
 
     Returns:
-        φ, at least 0; infinite if the loss is not finite somewhere in the box.
+        φ, at least 0; infinite if the search comes upon a loss that is not finite.
     """
     near = x if directions is None else _coordinates(directions, x)
     reach = epsilon * (np.abs(near) + 1)

@@ -523,4 +523,5 @@ def test_what_cannot_be_written_is_one_message(trained, tmp_path, jbatch):
     (run / "report.html").mkdir()
     code, _, err = jbatch("report", run, "--trust")
     assert code == 2
-    assert re.fullmatch(r"jbatch: .*report\.html\.tmp: Is a directory\n", err)
+    assert re.fullmatch(r"jbatch: .*report\.html: Is a directory\n", err)
+    assert not list(run.glob("*.tmp"))

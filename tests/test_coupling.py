@@ -412,6 +412,7 @@ def test_a_restart_keeps_the_batch_and_warns_of_the_rate():
     [
         ({"growth_factor": 2, "schedule": optax.cosine_decay_schedule(0.1, 11_700)}, 640),
         ({"ramp": {0: 10, 100: 80}}, 80),
+        ({"ramp": {0: 10, 100: 80}, "base_batch_size": 5, "adapt_regime": True}, 80),
     ],
 )
 def test_a_batch_that_never_grows_is_said(arguments, largest):

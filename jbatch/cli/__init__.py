@@ -44,13 +44,25 @@ def command_line() -> NoReturn:
     # has something to save, it is caught otherwise.
     signal.signal(signal.SIGINT, _interrupted)
     code = main()
-    ahead = sys.modules.get("jbatch.ahead")
-    if ahead is not None and ahead.compiling():
-        # Python would wait for that, and whoever asked the run to stop may not wait as long.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+    if compiling():
+        end(code)
     sys.exit(code)
+
+
+def compiling() -> bool:
+    """Whether something is still compiled, for which Python would wait at its end.
+
+    Whoever asked the run to stop may not wait as long.
+    """
+    ahead = sys.modules.get("jbatch.ahead")
+    return ahead is not None and ahead.compiling()
+
+
+def end(code: int) -> NoReturn:
+    """End the process at once, with all that it has said."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _interrupted(*_) -> NoReturn:
@@ -70,12 +82,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:  # before there was anything to save
         tell("jbatch: interrupted")
         return 128 + signal.SIGINT
-    except BrokenPipeError:  # the reader of our output has seen enough
-        unread(sys.stdout)
-        return 128 + signal.SIGPIPE
-    except OSError as error:  # a full disk, a directory of somebody else
-        where = f"{error.filename}: " if error.filename else ""
-        tell(f"jbatch: {where}{error.strerror or error}")
+    except OSError as error:
+        if isinstance(error, BrokenPipeError) and _output_is_unread():
+            return 128 + signal.SIGPIPE
+        where = error.filename2 or error.filename
+        if not where:
+            raise
+        tell(f"jbatch: {where}: {error.strerror}")  # a full disk, a directory of somebody else
         return MISTAKE
     except Exception as error:
         from jbatch.stop import Stopped  # a failure is no reason to import more than this
@@ -84,6 +97,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             tell(f"jbatch: {error}")
             return error.exit_code
         raise
+
+
+def _output_is_unread() -> bool:
+    """Whether the reader of our output has seen enough; the rest goes nowhere then."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        unread(sys.stdout)
+        return True
+    return False
 
 
 def _run(arguments: Sequence[str]) -> int:

@@ -4,12 +4,11 @@ Not a verb. JAX's own end of a process waits for all others, and calls abort() i
 a person's mistake on one host would then look like a lost process.
 """
 
-import os
 import sys
 import traceback
 
 from jbatch import cluster
-from jbatch.cli import main
+from jbatch.cli import compiling, end, main
 from jbatch.parent import end_with_parent
 
 
@@ -29,7 +28,8 @@ if __name__ == "__main__":
     end_with_parent(int(supervisor))
     code = run(command)
     if not cluster.all_ended():
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+        end(code)
+    if compiling():
+        cluster.leave()
+        end(code)
     sys.exit(code)

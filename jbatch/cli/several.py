@@ -273,6 +273,6 @@ def _over(run: Planned) -> bool:
     if not (directory / "run.json").exists():  # which is this run's, as was seen before the first
         return False
     record = record_of(directory, origin, experiment)
-    saved = [path.name for path in directory.glob("checkpoints/*")]
-    # Checkpoints may have been removed; those that are there must be of the end.
-    return record.diverged or (record.finished and (not saved or str(plan.end) in saved))
+    folder = directory / "checkpoints"
+    saved = not folder.exists() or (folder / str(plan.end)).is_dir()  # or removed since
+    return record.diverged or (record.finished and saved)

@@ -106,10 +106,10 @@ def run(arguments: Sequence[str]) -> None:
             for alpha, (loss, accuracy) in zip(ALPHAS, points, strict=bool(points))
         ]
         runs = [
-            {"run": name, **each._asdict(), "sharpness": [*map(_json, each.sharpness)]}
+            {"run": name, **_json(each), "sharpness": [*map(_json, each.sharpness)]}
             for name, each in zip(names, found, strict=True)
         ]
-        print(json.dumps({"runs": runs, "line": on_line}))
+        print(json.dumps({"runs": runs, "line": on_line}, allow_nan=False))
     else:
         columns = [_column(each) for each in found]
         rows = [(name, *(f"{column[name]:.4g}" for column in columns)) for name in columns[0]]
@@ -128,13 +128,13 @@ def run(arguments: Sequence[str]) -> None:
         write_whole(options.figure, figure)
 
 
-def _json(box: Box) -> dict:
-    return {**box._asdict(), "value": _or_null(box.value)}
+def _json(values: Box | Measured) -> dict:
+    return {name: _or_null(value) for name, value in values._asdict().items()}
 
 
-def _or_null(value: float) -> float | None:
+def _or_null(value):
     """JSON has no numbers that are not finite."""
-    return value if math.isfinite(value) else None
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _check_figure(figure: Path | None, runs: int) -> None:

@@ -33,7 +33,7 @@ class GhostBatchNorm:
         By the default decay they are of the last 100 ghost batches, which a run of few updates of a
         large one does not fill: what it began with is left in them.
         """
-        return cls(ghost_batch, decay=0.99 ** (100 * ghost_batch / examples))
+        return cls(ghost_batch, decay=cls.decay ** (100 * ghost_batch / examples))
 
     def __post_init__(self):
         whole("ghost_batch", self.ghost_batch)

@@ -87,7 +87,13 @@ def _write_split(
         for index in range(start, end):
             if index % EVERY == 0:
                 progress(name, index, examples.count)
-            encoded = features.encode_example(examples.example(index))
+            try:
+                example = examples.example(index)
+            except OSError as error:
+                raise Mistake(
+                    f"{error.filename or name} cannot be read: {error.strerror}"
+                ) from error
+            encoded = features.encode_example(example)
             yield index, serializer.serialize_example(encoded)
 
     num_bytes = 0

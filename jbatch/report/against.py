@@ -66,7 +66,7 @@ def against(
 ) -> dict[str, tuple[str, Figure]]:
     """Figures of finished runs against the quantity of their names: name → (caption, figure).
 
-    Variants of which a run has diverged are left out, and the captions say so.
+    Variants of which a run has diverged are left out; captions name what is.
 
     Args:
         runs: variant → its runs.

@@ -1,5 +1,7 @@
 """How every figure looks, and is written."""
 
+import math
+import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from io import BytesIO
 from itertools import cycle
@@ -25,7 +27,7 @@ TICKS = (  # of a logarithmic axis: up to how many times the least, where in eac
     (1000, (1, 2, 5)),
     (np.inf, (1,)),
 )
-SHORT = 32  # letters of a name that leaves room for another beside it
+SHORT, LONG = 28, 62  # letters of a name that leaves room for another beside it, and of a line
 ROW = 0.22  # inches of the legend
 LOOK = {
     "font.size": 10,
@@ -57,11 +59,13 @@ def drawn(draw: Callable[[Axes], None]) -> Figure:
         axes.yaxis.set_major_locator(LogLocator(subs=steps))
         axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_formatter(NullFormatter())
-    if labels := axes.get_legend_handles_labels()[1]:
-        columns = 2 if max(map(len, labels)) <= SHORT else 1
-        rows = -(-len(labels) // columns)
-        figure.set_figheight(4 + ROW * rows)  # beside the curves, which it would cover
-        figure.legend(loc="outside upper center", ncols=columns)
+    handles, names = axes.get_legend_handles_labels()
+    if names:
+        columns = 2 if max(map(len, names)) <= SHORT else 1
+        names = [textwrap.fill(name, LONG) for name in names]
+        rows = sum(name.count("\n") + 1 for name in names) / columns
+        figure.set_figheight(4 + ROW * math.ceil(rows))  # beside the curves, which it would cover
+        figure.legend(handles, names, loc="outside upper center", ncols=columns)
     return figure
 
 

@@ -42,7 +42,7 @@ def figures(records: Sequence[Record], comparison: Comparison | None) -> list[Gr
     ]
     groups = [(title, found) for title, found in groups if found]
     with matplotlib.rc_context(LOOK):
-        drawn_against = against(runs, comparison)
+        drawn_against = against(by_variant(records), comparison)
         if len(groups) == 1:
             return [Group("", drawn_against | _figures(found)) for _, found in groups]
         return [Group("", drawn_against)] * bool(drawn_against) + [

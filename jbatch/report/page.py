@@ -18,7 +18,7 @@ from jbatch.files import write_whole
 from jbatch.goodput import account_text
 from jbatch.plan_table import plan_text
 from jbatch.report.curves import compare_curves
-from jbatch.report.records import Record, find, summarize
+from jbatch.report.records import Record, find, lost, summarize
 from jbatch.report.text import (
     changed,
     comparison_table,
@@ -53,7 +53,8 @@ def write_report(
             shown.append({"caption": caption, "svg": b64encode(saved(figure, "svg")).decode()})
         groups.append((group.title, shown))
     findings = find(summaries, comparison)
-    outcomes = {finding.as_claimed for finding in findings}
+    gone = lost(records, comparison)
+    outcomes = {finding.as_claimed for finding in findings} | ({None} if gone else set())
     plans = {record.variant: record for record in records}
     made = dict.fromkeys(
         ", ".join(f"{name} {value}" for name, value in record.environment.items())
@@ -68,7 +69,7 @@ def write_report(
         rows=rows,
         notes=" ".join(table_notes(header, summaries)),
         findings=[finding_text(finding) for finding in findings],
-        conclusion=conclusion(findings),
+        conclusion=conclusion(findings, gone) if findings or gone else "",
         curves=[curve_text(curve) for curve in compare_curves(records, comparison)],
         memories=transient_lines(records),
         mood="fails" if False in outcomes else "holds" if outcomes == {True} else "",

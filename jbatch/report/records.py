@@ -161,7 +161,7 @@ def summarize(records: Sequence[Record], comparison: Comparison | None = None) -
         comparison: whose target is counted up to.
 
     Raises:
-        Mistake: if runs of one variant differ in more than their seed and where their data are.
+        Mistake: if runs of one variant differ in more than their seed.
     """
     summaries = []
     for variant, found in by_variant(records).items():
@@ -196,11 +196,7 @@ def _check_alike(variant: str, runs: Sequence[Record]) -> None:
     first = runs[0]
     for run in runs[1:]:
         same = replace(run.experiment, seed=first.experiment.seed)
-        found = [
-            name
-            for name in differences_between(first.experiment, same)
-            if not name.startswith("data.")
-        ]
+        found = differences_between(first.experiment, same)
         if found or run.plan.digest != first.plan.digest:
             raise Mistake(
                 f"{first.directory} and {run.directory} are both called {variant}, and differ: "
@@ -219,6 +215,18 @@ def find(summaries: Sequence[Summary], comparison: Comparison | None) -> list[Fi
         for name in (*claim.same, *claim.different)
         if {name, claim.baseline} <= by_name.keys()
         and set(by_name[name].seeds) & set(by_name[claim.baseline].seeds)
+    ]
+
+
+def lost(records: Sequence[Record], comparison: Comparison | None) -> list[str]:
+    """The variants of claims of which runs diverged and none was finished."""
+    claimed = comparison.variants if comparison else ()
+    return [
+        variant
+        for variant, runs in by_variant(records).items()
+        if variant in claimed
+        and any(run.diverged for run in runs)
+        and not any(run.finished for run in runs)
     ]
 
 

@@ -13,6 +13,7 @@ from jbatch.report.records import (
     Summary,
     by_variant,
     find,
+    lost,
     saved_updates,
     summarize,
 )
@@ -73,7 +74,8 @@ def comparison_table(
 def comparison_text(records: Sequence[Record], comparison: Comparison | None) -> str:
     """The table, and what it says."""
     summaries = summarize(records, comparison)
-    findings = find(summaries, comparison)
+    findings, gone = find(summaries, comparison), lost(records, comparison)
+    said = conclusion(findings, gone)
     curves = [curve_text(curve) for curve in compare_curves(records, comparison)]
     header, rows = comparison_table(summaries, comparison) if summaries else (("schedule",), [])
     return "\n".join(
@@ -82,7 +84,7 @@ def comparison_text(records: Sequence[Record], comparison: Comparison | None) ->
             "",
             *table_notes(header, summaries),
             *diverged(records),
-            *(["", *map(finding_text, findings), conclusion(findings)] if findings else []),
+            *(["", *map(finding_text, findings), said] if findings or gone else []),
             *(["", *curves] if curves else []),
             *(["", *memories] if (memories := transient_lines(records)) else []),
         )
@@ -177,16 +179,17 @@ def curve_text(curve: Curve) -> str:
     )
 
 
-def conclusion(findings: Sequence[Finding]) -> str:
-    """What all findings together say of the claim."""
-    outcomes = [finding.as_claimed for finding in findings]
-    if False in outcomes:
-        failed = ", ".join(f.variant for f in findings if f.as_claimed is False)
-        return f"The claim does not hold here: {failed}."
-    if None in outcomes:
-        unclear = ", ".join(f.variant for f in findings if f.as_claimed is None)
-        return f"Undecided at this number of seeds: {unclear}."
-    return "The claim holds here."
+def conclusion(findings: Sequence[Finding], lost: Sequence[str] = ()) -> str:
+    """What all findings together say of the claim; `lost` are its variants without any."""
+    failed = [finding.variant for finding in findings if finding.as_claimed is False]
+    if failed:
+        return f"The claim does not hold here: {', '.join(failed)}."
+    unclear = [finding for finding in findings if finding.as_claimed is None]
+    diverged = [*lost, *(finding.variant for finding in unclear if finding.diverged)]
+    few = [finding.variant for finding in unclear if not finding.diverged]
+    reasons = {"since runs diverged": diverged, "at this number of seeds": few}
+    said = [f"Undecided {why}: {', '.join(names)}." for why, names in reasons.items() if names]
+    return " ".join(said) or "The claim holds here."
 
 
 def _signed(value: float) -> str:

@@ -33,13 +33,13 @@ class Transient(NamedTuple):
     def left(self) -> np.ndarray:
         """(updates,) share of the old level, from the change on; 1 before, 0 in the end."""
         mean = self.squares.mean(0)
-        before, after = self._levels(mean)
+        before, after = self.levels(mean)
         return (mean[BEFORE : BEFORE + self.settled] - after) / (before - after)
 
     @property
     def error(self) -> np.ndarray:
         """(updates,) standard error of `left` over seeds, whose levels are those of all."""
-        before, after = self._levels(self.squares.mean(0))
+        before, after = self.levels(self.squares.mean(0))
         found = deviation(self.squares) / len(self.squares) ** 0.5 / (before - after)
         return found[BEFORE : BEFORE + self.settled]
 
@@ -59,7 +59,8 @@ class Transient(NamedTuple):
         ]
         return float(((count - 1) * np.var(without)) ** 0.5)
 
-    def _levels(self, mean: np.ndarray) -> tuple[float, float]:
+    def levels(self, mean: np.ndarray) -> tuple[float, float]:
+        """(before, after) the change, of a mean over seeds."""
         return float(mean[:BEFORE].mean()), float(mean[BEFORE + self.settled :].mean())
 
 
@@ -89,12 +90,12 @@ def transient(runs: Sequence[Record]) -> Transient | None:
         if not all(update + 1 in lengths for update in range(first, last)):
             return None
         squares.append([lengths[update + 1] ** 2 for update in range(first, last)])
-    mean = np.mean(squares, 0)
-    before, after = mean[:BEFORE].mean(), mean[BEFORE + settled :].mean()
+    found = Transient(phase, plan.momentum, np.array(squares))
+    mean = found.squares.mean(0)
+    before, after = found.levels(mean)
     independent = BEFORE * (1 - plan.momentum)  # of so many updates of the accumulator
-    if before - after < 4 * mean[:BEFORE].std() / independent**0.5:  # nothing to be seen
-        return None
-    return Transient(phase, plan.momentum, np.array(squares))
+    seen = before - after >= 4 * mean[:BEFORE].std() / independent**0.5
+    return found if seen else None
 
 
 def transients(runs: Mapping[str, Sequence[Record]]) -> dict[str, Transient]:

@@ -7,11 +7,12 @@ import pytest
 
 import jbatch
 from commands import TINY
-from jbatch.experiment import Comparison
+from jbatch.experiment import Claim, Comparison
 from jbatch.experiment_file import load_experiment_file
 from jbatch.report.against import against
+from jbatch.report.figures import figures
 from jbatch.report.records import Record, summarize
-from jbatch.report.text import comparison_table
+from jbatch.report.text import comparison_table, comparison_text
 
 EXPERIMENT = load_experiment_file(TINY).variant("decaying")
 PLAN = jbatch.couple(
@@ -63,6 +64,23 @@ def test_means_over_seeds_without_what_diverged():
     [line] = made["against_epochs_to_reach"][1].axes[0].lines
     assert line.get_ydata()[0] == 1.5
     assert str(line.get_ydata()[1]) == "nan"  # one seed never comes so far
+
+
+def test_a_seed_that_diverged_before_its_first_log_counts_too():
+    early = run("a, batch size 32", [0.5], seed=2)
+    early = replace(early, lines=[line for line in early.lines if line["kind"] != "train"])
+    records = [*RUNS[:5], early]
+    [group] = figures(records, None)
+    caption, _ = group.figures["against_test_error"]
+    assert caption.endswith("(without a, batch size 32).")
+
+
+def test_a_claim_about_what_diverged_throughout_is_undecided():
+    claims = Comparison((Claim("a, batch size 8", same=("a, batch size 32",)),))
+    both = [RUNS[0], RUNS[1], RUNS[5]]
+    assert comparison_text(both, claims).endswith(
+        "Undecided since runs diverged: a, batch size 32."
+    )
 
 
 def test_a_seed_that_diverged_has_not_reached_the_target():
