@@ -6,7 +6,8 @@ gives without noise; a batch of one takes an update for each example. A perceptr
 
 Claim:    to a test accuracy of 93%, the full batch takes the fewest updates by Rprop and fewer than
           gradient descent's; mini-batches take the least time, a batch of one the fewest epochs.
-Found:    as claimed; and Rprop, gone on with, overfits (docs/studies.md).
+Found:    as claimed, but that between 1 and 32 the fewest epochs are undecided; and Rprop, gone on
+          with, overfits (docs/studies.md).
 Cost:     4 minutes on one CPU core for three seeds.
 Command:  jbatch compare experiments/full_batch.py
 """
