@@ -8,7 +8,7 @@ Claim:    to a test accuracy of 93%, the full batch takes the fewest updates by 
           gradient descent's; mini-batches take the least time, a batch of one the fewest epochs.
 Found:    as claimed, but that between 1 and 32 the fewest epochs are undecided; and Rprop, gone on
           with, overfits (docs/studies.md).
-Cost:     4 minutes on one CPU core for three seeds.
+Cost:     6 minutes on one CPU core for three seeds.
 Command:  jbatch compare experiments/full_batch.py
 """
 

@@ -8,14 +8,14 @@ import pytest
 from commands import TINY, end, run, start
 
 INSTALLED = find_spec("libtpu") is not None
-needs_libtpu = pytest.mark.skipif(not INSTALLED, reason="libtpu (jbatch[pod]) is not installed")
+needs_libtpu = pytest.mark.skipif(not INSTALLED, reason="libtpu (the extra `pod`) is not installed")
 
 
 @pytest.mark.skipif(INSTALLED, reason="libtpu is installed")
 def test_what_is_missing_is_named():
     code, out, err = end(start("plan", TINY, "growing", "--on", "v5e:2x4"))
     assert (code, out) == (2, "")
-    assert "libtpu, which is not installed: pip install 'jbatch[pod]'" in err
+    assert "libtpu, which is not installed: pip install -e '.[pod]'" in err
 
 
 @pytest.mark.parametrize(
