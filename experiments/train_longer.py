@@ -9,7 +9,8 @@ Distances from the start are logged: theirs grow like the logarithm of the updat
 Claim:    the large batch ends lower by more than 0.5 points, with regime adaptation within them;
           and the weights' distance from the start grows in proportion to log(updates).
 Found:    with all three remedies 0.15 points below, undecided; by regime adaptation alone 1.1
-          below; the distance bends upwards (three seeds; docs/studies.md).
+          below; ghost batches alone gain nothing; the distance is S-shaped twice (three seeds;
+          docs/studies.md).
 Cost:     40 minutes on one CPU core for five seeds.
 Command:  jbatch compare experiments/train_longer.py
 """
