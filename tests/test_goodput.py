@@ -73,7 +73,8 @@ def test_a_run_accounts_for_all_its_time(tmp_path):
     # What neither start accounts for is imports and closing, longer on a busy machine.
     assert total - 2 < sum(seconds.values()) < total + 0.1
     assert 0.9 < seconds[AWAY] < 3
-    assert 0 < seconds[LOST] < seconds["training"] + 0.5  # updates 75 to 80
+    # Updates 75 to 80, and the wait for their batch's program where it was not compiled yet.
+    assert 0 < seconds[LOST] < total - seconds["start-up"] - seconds[AWAY]
     assert seconds.keys() >= {"start-up", "compilation", "training", "evaluation", "saving"}
     last = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-2])
     before = (tmp_path / "run" / "goodput.jsonl").read_text()
