@@ -8,12 +8,12 @@ C1 and C2, their small and their deep convolutional network, on CIFAR-10, all fo
 Claim:    the large batch ends lower by more than 0.5 points, and at least 10 times as sharp by
           their metric at ε = 0.001 in the full space.
 Found:    F1: 9 to 10 times as sharp, half a point lower, undecided (five seeds); C1: 1.4 times as
-          sharp, 2.6 points lower, but not trained to the end (docs/studies.md). C2 has not been run.
+          sharp, 2.6 points lower, but not trained to the end; C2: not run (docs/studies.md).
 Cost:     F1: 17 minutes on one CPU core for five seeds, and 2 minutes for each two minima; C1: 35
           minutes for each seed, and 16 for its two minima. C2 wants a GPU.
 Command:  jbatch compare experiments/sharp_minima.py f1-small f1-large
-          jbatch sharpness runs/sharp_minima/f1-small/seed-0 runs/sharp_minima/f1-large/seed-0 \
-              --examples 10000 --figure line.png
+          cd runs/sharp_minima
+          jbatch sharpness f1-small/seed-0 f1-large/seed-0 --examples 10000 --figure line.png
 """
 
 import optax
