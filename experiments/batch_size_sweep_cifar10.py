@@ -7,9 +7,9 @@ takes, at the kept rate (80 epochs at 1,024).
 
 Claim:    at one rate, training and test accuracy both fall with the batch from 64 on; with the
           square root they fall later, with the linear rule latest, up to where it diverges.
-Found:    as claimed but for the linear rule, which breaks first, at 1,024 (one seed;
-          docs/studies.md).
-Cost:     35 minutes on one CPU core for two seeds.
+Found:    as claimed but for the linear rule, which breaks first, at 1,024; for as many updates the
+          larger batches end higher (two seeds; docs/studies.md).
+Cost:     an hour on one CPU core for two seeds.
 Command:  jbatch prepare cifar10 --from cifar-10-python.tar.gz
           jbatch compare experiments/batch_size_sweep_cifar10.py
 """
