@@ -172,9 +172,16 @@ def test_report_of_several_experiments_is_refused(trained, tmp_path, jbatch):
     assert f"does not say what {tmp_path / 'one'} is" in err
 
 
+def changed_copy(trained, directory, *overrides):
+    """A run, as if it had been made with other fields."""
+    shutil.copytree(trained, directory)
+    values = json.loads((directory / "run.json").read_text())
+    values["origin"]["overrides"] = list(overrides)
+    (directory / "run.json").write_text(json.dumps(values))
+
+
 def test_a_run_whose_fields_are_gone_is_left_out_of_a_report(trained, tmp_path, jbatch):
-    changed = ("--model.hidden", 8, "--run-dir", tmp_path / "other")
-    assert jbatch("train", TINY, "growing", *changed)[0] == 0
+    changed_copy(trained, tmp_path / "other", "--model.hidden", "8")
     shutil.copytree(trained, tmp_path / "one")
     for name in ("one", "other"):
         file = tmp_path / name / "experiment.py"
@@ -188,9 +195,8 @@ def test_a_run_whose_fields_are_gone_is_left_out_of_a_report(trained, tmp_path, 
 
 def test_report_refuses_two_networks_of_one_name(trained, tmp_path, jbatch):
     shutil.copytree(trained, tmp_path / "one")
-    other = ("--seed", 1, "--model.hidden", 8)
-    assert jbatch("train", TINY, "growing", "--run-dir", tmp_path / "other", *other)[0] == 0
-    code, _, err = jbatch("report", tmp_path)
+    changed_copy(trained, tmp_path / "other", "--seed", "1", "--model.hidden", "8")
+    code, _, err = jbatch("report", tmp_path, "--trust")
     assert code == 2
     assert "are both called growing, and differ: model.hidden is [32] there and [8] here" in err
 
