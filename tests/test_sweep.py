@@ -85,7 +85,7 @@ def test_places_are_of_one_quantity():
     assert places(["a, size 1", "a, size nan"]) == {}
 
 
-GRID = ("--grid", "plan.momentum=0.5,0.9", "optimizer.weight-decay=0,1e30")
+GRID = ("--grid", "plan.momentum=0.9", "optimizer.weight-decay=0,1e30")
 
 
 def test_a_sweep_trains_its_grid_once_and_goes_on_where_one_diverges(tmp_path, jbatch):
@@ -94,10 +94,10 @@ def test_a_sweep_trains_its_grid_once_and_goes_on_where_one_diverges(tmp_path, j
     assert code == 0, err
     rows = [line for line in out.splitlines() if line.startswith("decaying")]
     assert re.match(r"schedule +plan\.momentum +optimizer\.weight-decay +batches", out)
-    assert [row.split()[:3] for row in rows] == [["decaying", "0.5", "0"], ["decaying", "0.9", "0"]]
-    assert "Diverged: decaying, plan.momentum 0.5, optimizer.weight-decay 1e30 seed 0 (by " in out
+    assert [row.split()[:3] for row in rows] == [["decaying", "0.9", "0"]]
+    assert "Diverged: decaying, plan.momentum 0.9, optimizer.weight-decay 1e30 seed 0 (by " in out
     assert (
-        "4 of 4: decaying, plan.momentum 0.9, optimizer.weight-decay 1e30 seed 0: diverged" in err
+        "2 of 2: decaying, plan.momentum 0.9, optimizer.weight-decay 1e30 seed 0: diverged" in err
     )
     run = tmp_path / "decaying" / "plan.momentum-0.9" / "optimizer.weight-decay-0" / "seed-0"
     assert '"momentum": 0.9' in (run / "run.json").read_text()
@@ -112,7 +112,7 @@ def test_a_sweep_trains_its_grid_once_and_goes_on_where_one_diverges(tmp_path, j
     # As a report of what lies there, too.
     assert main(["report", str(tmp_path)]) == 0
     page = (tmp_path / "report.html").read_text()
-    assert "decaying, plan.momentum 0.5, optimizer.weight-decay 0" in page
+    assert "decaying, plan.momentum 0.9, optimizer.weight-decay 0" in page
     assert "Diverged: decaying" in page
 
 
