@@ -11,7 +11,7 @@ Claim:    the large batch ends lower by more than 0.5 points, with regime adapta
 Found:    with all three remedies 0.15 points below, undecided; by regime adaptation alone 1.1
           below; ghost batches alone gain nothing; the distance is S-shaped twice (three seeds;
           docs/studies.md).
-Cost:     40 minutes on one CPU core for five seeds.
+Cost:     45 minutes on one CPU core for five seeds.
 Command:  jbatch compare experiments/train_longer.py
 """
 

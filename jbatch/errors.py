@@ -1,5 +1,6 @@
 """The one exception for a person's mistake, and the checks that many values share."""
 
+import difflib
 import math
 import operator
 from collections.abc import Iterable
@@ -11,6 +12,12 @@ class Mistake(ValueError):
     The message names the value, the limit and the fix, on its own: the command line prints it
     without a traceback and exits with code 2.
     """
+
+
+def meant(text: str, known: Iterable[str]) -> str:
+    """A question that names the nearest of what is known; empty if nothing is near."""
+    close = difflib.get_close_matches(text, known, 1)
+    return f"; did you mean {close[0]}?" if close else ""
 
 
 def whole(name: str, value, least: int = 1, most: int | None = None) -> int:

@@ -1,6 +1,5 @@
 """The command line: `jbatch <verb> …`."""
 
-import difflib
 import os
 import signal
 import sys
@@ -8,7 +7,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import NoReturn
 
-from jbatch.errors import Mistake
+from jbatch.errors import Mistake, meant
 from jbatch.messages import tell, unread
 
 VERBS = {  # each a module of this package, with `run(arguments)`
@@ -120,7 +119,6 @@ def _run(arguments: Sequence[str]) -> int:
         return FINISHED
     verb, *rest = arguments
     if verb not in VERBS:
-        close = difflib.get_close_matches(verb, VERBS, 1)
-        meant = f"; did you mean {close[0]}?" if close else ""
-        raise Mistake(f"there is no verb {verb!r}{meant} (one of {', '.join(VERBS)})")
+        nearest = meant(verb, VERBS)
+        raise Mistake(f"there is no verb {verb!r}{nearest} (one of {', '.join(VERBS)})")
     return import_module(f"jbatch.cli.{verb}").run(rest) or FINISHED

@@ -14,7 +14,7 @@ from jbatch.goodput import read_account
 from jbatch.messages import tell
 from jbatch.metrics import read_metrics
 from jbatch.report.records import Record
-from jbatch.run_directory import Origin, holds, read_origin, read_run
+from jbatch.run_directory import Origin, holds, read_run
 
 USAGE = "jbatch report DIR"
 
@@ -40,8 +40,8 @@ def run(arguments: Sequence[str]) -> None:
         raise Mistake(f"{directory} holds no run: give a run directory, or one with runs below it")
     files, records = zip(*_readable(found, options.trust), strict=True)
     file = max(files, key=lambda file: (file.path.parent / "run.json").stat().st_mtime)
-    for record in records:
-        if not _says(file, record):
+    for own, record in zip(files, records, strict=True):
+        if own.code != file.code and not _says(file, record):
             raise Mistake(
                 f"{directory} holds runs of several experiment files, which make no one report: "
                 f"{file.path} does not say what {record.directory} is; give a directory of one of "
@@ -56,8 +56,6 @@ def run(arguments: Sequence[str]) -> None:
 
 def _says(file: ExperimentFile, record: Record) -> bool:
     """Whether an experiment file says of a run what its own file, an older text of it, said."""
-    if file.code == read_origin(record.directory).code:
-        return True
     try:
         variant = file.variant(record.of_file)
         experiment = override_again(variant, record.overrides, record.directory)

@@ -1,7 +1,6 @@
 """Several experiments of one file over several seeds: what `compare` and `sweep` share."""
 
 import dataclasses
-import difflib
 import itertools
 import re
 import time
@@ -24,7 +23,7 @@ from jbatch.cli.arguments import (
 from jbatch.cli.libraries import prepare_libraries
 from jbatch.cli.report import in_order, record_of
 from jbatch.cli.train import run_directory
-from jbatch.errors import Mistake
+from jbatch.errors import Mistake, meant
 from jbatch.experiment import Comparison, Experiment
 from jbatch.experiment_file import ExperimentFile, load_experiment_file
 from jbatch.messages import tell
@@ -132,11 +131,10 @@ def _check_field(text: str, experiment: Experiment) -> None:
     field = text.partition("=")[0].replace("_", "-")
     known = list(field_names(experiment))
     if field not in known:
-        close = difflib.get_close_matches(field, known, 1)
-        meant = f"; did you mean {close[0]}?" if close else ""
         raise Mistake(
-            f"--grid {text}: the experiment has no field {field}{meant} (FILE VARIANT --help lists "
-            "them; the schedule, and which network, optimizer or data it is, stand in the file)"
+            f"--grid {text}: the experiment has no field {field}{meant(field, known)} (FILE "
+            "VARIANT --help lists them; the schedule, and which network, optimizer or data it is, "
+            "stand in the file)"
         )
 
 

@@ -89,10 +89,9 @@ def _write_split(
                 progress(name, index, examples.count)
             try:
                 example = examples.example(index)
-            except OSError as error:
-                raise Mistake(
-                    f"{error.filename or name} cannot be read: {error.strerror}"
-                ) from error
+            except OSError as error:  # Pillow's too, which names no file
+                where = error.filename or f"{name} example {index:,}"
+                raise Mistake(f"{where} cannot be read: {error.strerror or error}") from error
             encoded = features.encode_example(example)
             yield index, serializer.serialize_example(encoded)
 

@@ -278,6 +278,16 @@ def test_what_cannot_be_written_leaves_no_half_file(tmp_path, monkeypatch):
     prepare("mnist", folder, tmp_path / "data", quiet)
 
 
+def test_a_source_that_vanishes_is_named(tmp_path):
+    folder = photographs(tmp_path / "pets")
+
+    def vanish(split, done, total):
+        (folder / "train" / "cat" / "0.JPEG").unlink(missing_ok=True)
+
+    with pytest.raises(Mistake, match=r"0\.JPEG cannot be read: No such file"):
+        prepare("my_pets", folder, tmp_path / "data", vanish)
+
+
 def test_another_source_begins_anew(tmp_path, monkeypatch):
     one, _ = idx_folder(tmp_path / "one")
     other, written = idx_folder(tmp_path / "other")
