@@ -10,12 +10,14 @@ from fractions import Fraction
 import numpy as np
 
 from jbatch import schedule as schedules
-from jbatch.errors import Mistake, not_negative, positive, real, share, whole
+from jbatch.errors import Mistake, not_negative, positive, real, share, shown, whole
 from jbatch.plan import Plan, last_position
 from jbatch.sizes import allowed_sizes
 
 # 0.02/0.1 must count as 1/5, also in float32.
 ROUNDING = 1e-5
+MOST_UPDATES = 100_000_000  # of a plan, which holds each of them
+MOST_POSITION = 2**53  # up to which float64 tells positions apart
 
 
 def couple(
@@ -50,7 +52,8 @@ def couple(
     q = 1 Seesaw (arXiv 2510.14717). ε/B^p is held exactly; the noise scale, for p = 1, but for
     the factor 1 − B/N.
 
-    Exactly one of `growth_factor`, `batch_sizes`, `batch_multiple` and `ramp` gives the sizes.
+    One of `growth_factor`, `batch_sizes`, `batch_multiple` and `ramp` gives the sizes; without any,
+    the batch stays at `batch_size`.
 
     Args:
         schedule: an optax schedule, read as learning rate over epochs (not over updates).
@@ -83,18 +86,19 @@ def couple(
     >>> plan.num_updates, [phase.batch_size for phase in plan.phases]
     (29040, [128, 640, 3200, 5120])
     """
-    num_examples = whole("num_examples", num_examples)
-    batch_size = whole("batch_size", batch_size)
+    num_examples = whole("num_examples", num_examples, most=MOST_POSITION)
+    batch_size = whole("batch_size", batch_size, most=MOST_POSITION)
     if max_batch_size is not None:
-        max_batch_size = whole("max_batch_size", max_batch_size)
+        max_batch_size = whole("max_batch_size", max_batch_size, most=MOST_POSITION)
     positive("num_epochs", num_epochs, of="a length")
+    num_epochs = float(num_epochs)
     if batch_size > num_examples:
         raise Mistake(
             f"batch_size {batch_size:,} is over the {num_examples:,} examples of an epoch: "
             f"give at most {num_examples:,}"
         )
-    share("momentum", momentum)
-    if not 0 <= real("scaling", scaling) <= 1:
+    momentum, scaling = share("momentum", momentum), real("scaling", scaling)
+    if not 0 <= scaling <= 1:
         raise Mistake(f"scaling is {scaling}: give 1 (linear), 0.5 (square root) or 0 (none)")
     not_negative("growth", growth)
     if growth > (1 / scaling if scaling else math.inf):
@@ -102,7 +106,9 @@ def couple(
             f"growth is {growth}, outside 0 to 1/scaling = {1 / scaling:g}: beyond it the rate "
             "would rise while the schedule decays"
         )
-    base = batch_size if base_batch_size is None else whole("base_batch_size", base_batch_size)
+    base = batch_size
+    if base_batch_size is not None:
+        base = whole("base_batch_size", base_batch_size, most=MOST_POSITION)
     if adapt_regime and base_batch_size is None:
         raise Mistake(
             "adapt_regime needs base_batch_size, that the schedule is written for: give it"
@@ -122,11 +128,18 @@ def couple(
         "ramp": ramp,
     }
     given = [name for name, value in ways.items() if value is not None]
-    if len(given) != 1:
+    if len(given) > 1:
         raise Mistake(
-            f"{' and '.join(given) or 'nothing'} given to choose the batch sizes: give exactly "
-            f"one of {', '.join(ways)}, and None for the others"
+            f"{' and '.join(given)} given to choose the batch sizes: give one of "
+            f"{', '.join(ways)}, and None for the others"
         )
+    if not given:
+        if max_batch_size not in (None, batch_size):
+            raise Mistake(
+                f"max_batch_size is {max_batch_size:,}, and nothing says how the batch of "
+                f"{batch_size:,} grows: give one of {', '.join(ways)}"
+            )
+        batch_sizes = (batch_size,)
     if ramp is not None:
         size_at = _by_hand(ramp, num_examples, batch_size, max_batch_size, growth)
         largest = max(ramp.values())
@@ -143,6 +156,7 @@ def couple(
         largest = int(sizes[-1]) if growth else batch_size
 
     schedule_epochs, num_epochs = num_epochs, float(num_epochs * stretch)
+    _check_length(num_epochs, num_examples, batch_size, stretch)
     positions, taken, rates = _walk(
         schedule,
         size_at,
@@ -154,13 +168,26 @@ def couple(
     peak = float(rates.max())
     if peak == 0:
         raise Mistake("the schedule is 0 at every update: nothing would be learned; give it a rate")
-    learning_rates = (rates * (taken / base) ** scaling).astype(np.float32)
-    peak *= (batch_size / base) ** scaling
+    with np.errstate(over="ignore"):
+        learning_rates = (rates * (taken / base) ** scaling).astype(np.float32)
+    if not np.isfinite(learning_rates[-1]) or not np.isfinite(learning_rates.max()):
+        raise Mistake(
+            f"the rate goes over what float32 holds ({peak:g} at the batch of {base:,}): give a "
+            "smaller one"
+        )
     warnings = (
         *_warn_of_no_growth(taken, largest, schedule_epochs),
         *_warn_of_size(positions, taken, num_examples),
         *_warn_of_transient(positions, taken, num_examples, momentum),
-        *_warn_of_restart(positions, learning_rates, peak, num_examples),
+        *_warn_of_peak(
+            positions,
+            learning_rates,
+            peak,
+            (batch_size / base) ** scaling,
+            num_examples,
+            ramp is not None,
+        ),
+        *_warn_of_zero(positions, learning_rates, num_examples, num_epochs),
     )
     return Plan(
         num_examples=num_examples,
@@ -172,6 +199,22 @@ def couple(
         learning_rates=learning_rates,
         warnings=warnings,
     )
+
+
+def _check_length(num_epochs: float, num_examples: int, batch_size: int, stretch: Fraction) -> None:
+    """See that a plan can hold so many updates, before any is looked up."""
+    updates = num_epochs * num_examples / batch_size
+    if updates > MOST_UPDATES:
+        raise Mistake(
+            f"num_epochs is {num_epochs:g}: {num_examples:,} examples in batches of {batch_size:,} "
+            f"are {updates:.3g} updates, and a plan holds at most {MOST_UPDATES:,}: give fewer "
+            "epochs, or a larger batch"
+        )
+    if num_epochs * num_examples * stretch.denominator > 2**62:
+        raise Mistake(
+            f"num_epochs is {num_epochs:g}: of {num_examples:,} examples each, that is more than "
+            "can be counted; give fewer"
+        )
 
 
 def _by_decay(sizes: np.ndarray, growth: float) -> Callable:
@@ -195,25 +238,27 @@ def _by_hand(
     """(epochs, decay s) → the ramp's size."""
     if not isinstance(ramp, Mapping):
         raise Mistake(
-            f"ramp is {ramp!r}: give a dict of epoch → batch size, as {{0: 128, 60: 640}}"
+            f"ramp is {shown(ramp)}: give a dict of epoch → batch size, as {{0: 128, 60: 640}}"
         )
     for start in ramp:
         not_negative("an epoch of ramp", start)
+    ramp = {float(start): size for start, size in ramp.items()}
     starts = sorted(ramp)
     if not starts or starts[0] != 0:
-        raise Mistake(f"ramp {dict(ramp)} does not start at epoch 0: say the first batch size")
-    sizes = np.array([whole(f"ramp at epoch {start:g}", ramp[start]) for start in starts], np.int64)
+        raise Mistake(f"ramp {shown(ramp)} does not start at epoch 0: say the first batch size")
+    listed = [whole(f"ramp at epoch {start:g}", ramp[start]) for start in starts]
+    if max(listed) > num_examples:
+        raise Mistake(
+            f"ramp goes to {max(listed):,}, over the {num_examples:,} examples of an epoch: "
+            f"end it at {num_examples:,} or below"
+        )
+    sizes = np.array(listed, np.int64)
     if sizes[0] != batch_size:
         raise Mistake(
             f"ramp starts with {sizes[0]:,} and batch_size is {batch_size:,}: make the two agree"
         )
     if np.any(np.diff(sizes) <= 0):
-        raise Mistake(f"ramp {dict(ramp)} does not ascend: a batch only grows")
-    if sizes[-1] > num_examples:
-        raise Mistake(
-            f"ramp goes to {sizes[-1]:,}, over the {num_examples:,} examples of an epoch: "
-            f"end it at {num_examples:,} or below"
-        )
+        raise Mistake(f"ramp {shown(ramp)} does not ascend: a batch only grows")
     if max_batch_size is not None or growth != 1:
         raise Mistake(
             "ramp says every size itself: leave max_batch_size at None and growth at 1 with it"
@@ -271,11 +316,12 @@ def _walk(
             last, peak = int(lookups[-1]), peaks[-1]
             position = last + size if fits[-1] else (last // num_examples + 1) * num_examples
             block = schedules.LONG
-    positions, sizes, values = (np.concatenate(column) for column in zip(*updates, strict=True))
-    if len(positions) == 0:
+    columns = [np.concatenate(column) for column in zip(*updates, strict=True)]
+    if not columns or len(columns[0]) == 0:
         raise Mistake(
             f"no whole batch fits before position {end:,}: give a longer run or a smaller batch"
         )
+    positions, sizes, values = columns
     return positions.astype(np.int64), sizes.astype(np.int64), values.astype(np.float64)
 
 
@@ -324,13 +370,33 @@ def _warn_of_transient(positions, sizes, num_examples, momentum):
         )
 
 
-def _warn_of_restart(positions, learning_rates, peak, num_examples):
-    over = learning_rates > peak * (1 + ROUNDING)
-    if over.any():
-        worst = int(np.argmax(learning_rates))
+def _warn_of_peak(positions, learning_rates, peak, of_first, num_examples, by_hand):
+    """Of a rate over the highest that the schedule has, for its own batch and for the first."""
+    highest = peak * max(1.0, of_first)
+    if learning_rates.max() <= highest * (1 + ROUNDING):
+        return
+    worst = int(np.argmax(learning_rates))
+    whose = "the schedule's own peak" if of_first <= 1 else "the highest that the first batch has"
+    why = (
+        "the ramp grows the batch more than the schedule has decayed, and the rate follows it; a "
+        "later ramp or scaling=0 keeps it lower"
+        if by_hand
+        else "the schedule rises again after the batch has grown; a smaller max_batch_size "
+        "bounds it"
+    )
+    yield (
+        f"at epoch {positions[worst] / num_examples:g} the rate is {learning_rates[worst]:g}, "
+        f"{learning_rates[worst] / highest:.3g} times {whose}: {why}"
+    )
+
+
+def _warn_of_zero(positions, learning_rates, num_examples, num_epochs):
+    """Of updates that learn nothing; the first one of a warm-up is none to speak of."""
+    still = np.flatnonzero(learning_rates[1:] == 0) + 1
+    if len(still):
+        first, last = positions[still[0]] / num_examples, still[-1] + 1
+        end = num_epochs if last == len(positions) else positions[last] / num_examples
         yield (
-            f"at epoch {positions[worst] / num_examples:g} the rate is "
-            f"{learning_rates[worst]:g}, {learning_rates[worst] / peak:.3g} times the schedule's "
-            "own peak: the schedule rises again after the batch has grown; a smaller "
-            "max_batch_size bounds it"
+            f"{len(still):,} of {len(positions):,} updates, between epochs {first:g} and {end:g}, "
+            "are at rate 0 and learn nothing: give a schedule as long as the run, or a shorter run"
         )

@@ -1,9 +1,14 @@
 """The one exception for a person's mistake, and the checks that many values share."""
 
+import dataclasses
 import difflib
 import math
 import operator
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+LONGEST_SHOWN = 100  # characters of a value in a message
 
 
 class Mistake(ValueError):
@@ -20,6 +25,34 @@ def meant(text: str, known: Iterable[str]) -> str:
     return f"; did you mean {close[0]}?" if close else ""
 
 
+def shown(value) -> str:
+    """A value in a message: its repr, cut where it is long; its type where it has none."""
+    try:
+        text = repr(value)
+    except Exception:  # somebody else's, or of a number with thousands of digits
+        return f"one {type(value).__name__}"
+    return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 1]}…"
+
+
+def plain(value):
+    """A value of NumPy's or of any sequence as Python's own: numbers, tuples and dicts."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, list | range | tuple) and not hasattr(value, "_fields"):
+        return tuple(map(plain, value))
+    if isinstance(value, Mapping):
+        return {plain(key): plain(part) for key, part in value.items()}
+    return value
+
+
+def make_plain(instance) -> None:
+    """The same for all fields of a frozen dataclass, while it is made."""
+    for field in dataclasses.fields(instance):
+        value = getattr(instance, field.name)
+        if (made := plain(value)) is not value:
+            object.__setattr__(instance, field.name, made)
+
+
 def whole(name: str, value, least: int = 1, most: int | None = None) -> int:
     """`value` as a Python int from `least` to `most`, or a Mistake that names it."""
     try:
@@ -27,16 +60,17 @@ def whole(name: str, value, least: int = 1, most: int | None = None) -> int:
     except TypeError:
         number = None
     if number is None or isinstance(value, bool) or number < least:
-        raise Mistake(f"{name} is {value!r}: give a whole number of at least {least}")
+        raise Mistake(f"{name} is {shown(value)}: give a whole number of at least {least}")
     if most is not None and number > most:
-        raise Mistake(f"{name} is {value!r}: give a whole number of at most {most}")
+        raise Mistake(f"{name} is {shown(value)}: give a whole number of at most {most:,}")
     return number
 
 
 def wholes(name: str, values, least: int = 1) -> list[int]:
     """Several values as Python ints of at least `least`, or a Mistake that names them."""
     if isinstance(values, str) or not isinstance(values, Iterable):
-        raise Mistake(f"{name} is {values!r}: give several whole numbers, as ({values!r},) for one")
+        given = shown(values)
+        raise Mistake(f"{name} is {given}: give several whole numbers, as ({given},) for one")
     return [whole(name, value, least) for value in values]
 
 
@@ -46,23 +80,25 @@ def real(name: str, value) -> float:
         if isinstance(value, str | bytes | bool):
             raise TypeError
         return float(value)
-    except (TypeError, ValueError):
-        raise Mistake(f"{name} is {value!r}: give a number") from None
+    except (TypeError, ValueError, OverflowError):
+        raise Mistake(f"{name} is {shown(value)}: give a number") from None
 
 
-def share(name: str, value: float) -> None:
-    """See that `value` is from 0 up to, not including, 1, or a Mistake that names it."""
-    if not 0 <= real(name, value) < 1:
-        raise Mistake(f"{name} is {value}: give a value from 0 up to, not including, 1")
+def share(name: str, value: float) -> float:
+    """`value`, from 0 up to, not including, 1, or a Mistake that names it."""
+    number = real(name, value)
+    if not 0 <= number < 1:
+        raise Mistake(f"{name} is {number}: give a value from 0 up to, not including, 1")
+    return number
 
 
 def positive(name: str, value: float, of: str = "a value") -> None:
     """See that `value` is over 0 and finite, or a Mistake that names it."""
-    if not 0 < real(name, value) < math.inf:
-        raise Mistake(f"{name} is {value}: give {of} over 0")
+    if not 0 < (number := real(name, value)) < math.inf:
+        raise Mistake(f"{name} is {number}: give {of} over 0")
 
 
 def not_negative(name: str, value: float) -> None:
     """See that `value` is at least 0 and finite, or a Mistake that names it."""
-    if not 0 <= real(name, value) < math.inf:
-        raise Mistake(f"{name} is {value}: give at least 0")
+    if not 0 <= (number := real(name, value)) < math.inf:
+        raise Mistake(f"{name} is {number}: give at least 0")

@@ -10,7 +10,7 @@ from jbatch.coupling import couple
 from jbatch.data.augment import Augment
 from jbatch.data.normalize import Normalize
 from jbatch.data.sources import Data
-from jbatch.errors import Mistake, positive, share, whole
+from jbatch.errors import Mistake, make_plain, positive, share, shown, whole
 from jbatch.models.specs import Model
 from jbatch.optimizer import SGD, Optimizer
 from jbatch.parallel import Mapping
@@ -53,20 +53,30 @@ class Coupling:
     """Keep the base's number of updates: epochs and boundaries of the plan count B0 /
     base_batch_size times (those of log_every, eval_every and save_every stay as they are)."""
 
+    def __post_init__(self):
+        make_plain(self)
+
     def plan(self) -> Plan:
         """The plan of every update; Mistake if it cannot be made."""
         return couple(**vars(self))
 
     def decaying(self) -> "Coupling":
-        """The same schedule with the batch kept at its first size: only the rate decays."""
+        """The same schedule with one batch size, the one it is written for: only the rate decays.
+
+        That is `base_batch_size`, or else the first.
+        """
+        size = self.base_batch_size or self.batch_size
         return replace(
             self,
+            batch_size=size if size <= self.num_examples else self.batch_size,
             max_batch_size=None,
             growth_factor=None,
-            batch_sizes=(self.batch_size,),
+            batch_sizes=None,
             batch_multiple=None,
             ramp=None,
             growth=0.0,
+            base_batch_size=None,
+            adapt_regime=False,
         )
 
 
@@ -114,6 +124,7 @@ class Experiment:
     log point (L2 norms); each time they are copied to the host."""
 
     def __post_init__(self):
+        make_plain(self)
         kinds = {
             "plan": Coupling,
             "model": Model | None,
@@ -123,13 +134,15 @@ class Experiment:
         }
         for name, kind in kinds.items():
             if not isinstance(getattr(self, name), kind):
-                raise Mistake(
-                    f"{name} is {getattr(self, name)!r}: give a {getattr(kind, '__name__', kind)}"
+                wanted = getattr(kind, "__name__", None) or " or ".join(
+                    each.__name__ for each in get_args(kind) if each is not type(None)
                 )
+                raise Mistake(f"{name} is {shown(getattr(self, name))}: give {wanted}")
         for name, kind in {"normalize": Normalize, "dtype": Dtype, "mapping": Mapping}.items():
             if getattr(self, name) not in get_args(kind):
                 raise Mistake(
-                    f"{name} is {getattr(self, name)!r}: give one of {', '.join(get_args(kind))}"
+                    f"{name} is {shown(getattr(self, name))}: give one of "
+                    f"{', '.join(get_args(kind))}"
                 )
         share("label_smoothing", self.label_smoothing)
         if self.micro_batch is not None:

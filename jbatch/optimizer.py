@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import jax
 import optax
 
-from jbatch.errors import Mistake, not_negative, positive, share
+from jbatch.errors import Mistake, make_plain, not_negative, positive, share
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class SGD:
     """L2 penalty, added to the gradient of all but norms and biases."""
 
     def __post_init__(self):
+        make_plain(self)
         not_negative("weight_decay", self.weight_decay)
 
     def transformation(self, learning_rate, momentum: float) -> optax.GradientTransformation:
@@ -45,6 +46,7 @@ class Adam:
     """L2 penalty, added to the gradient of all but norms and biases."""
 
     def __post_init__(self):
+        make_plain(self)
         _check_adam(self)
 
     def transformation(self, learning_rate, momentum: float) -> optax.GradientTransformation:
@@ -66,6 +68,7 @@ class AdamW:
     """Pull towards 0 per unit of rate, on all but norms and biases."""
 
     def __post_init__(self):
+        make_plain(self)
         _check_adam(self)
 
     def transformation(self, learning_rate, momentum: float) -> optax.GradientTransformation:
@@ -92,6 +95,7 @@ class LARS:
     """Look ahead along the momentum."""
 
     def __post_init__(self):
+        make_plain(self)
         positive("trust_coefficient", self.trust_coefficient)
         not_negative("weight_decay", self.weight_decay)
 
@@ -121,6 +125,7 @@ class LAMB:
     """Pull towards 0 on all but norms and biases."""
 
     def __post_init__(self):
+        make_plain(self)
         _check_adam(self)
 
     def transformation(self, learning_rate, momentum: float) -> optax.GradientTransformation:
@@ -156,6 +161,7 @@ class Rprop:
     """Never over this."""
 
     def __post_init__(self):
+        make_plain(self)
         if not 0 < self.shrink < 1 < self.grow < math.inf:
             raise Mistake(
                 f"shrink is {self.shrink} and grow {self.grow}: give one from 0 to 1 and one over 1"

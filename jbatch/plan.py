@@ -5,6 +5,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property
 from typing import NamedTuple
 
@@ -13,6 +14,12 @@ import numpy as np
 from jbatch.errors import Mistake
 from jbatch.layout import nearest_batch_sizes, why_not
 from jbatch.noise import noise_scale
+
+
+def exactly(epochs: float) -> Fraction:
+    """The number of epochs that a person means by a float: 0.1 is 1/10, 0.3333333333333333 1/3."""
+    said = Fraction(str(epochs))
+    return said.limit_denominator(1_000_000) or said  # of a millionth and less, just what is said
 
 
 def last_position(num_epochs: float, num_examples: int) -> int:
@@ -96,9 +103,13 @@ class Plan:
 
     def crossings(self, epochs: float) -> frozenset[int]:
         """After how many updates the position has passed a multiple of `epochs`, or the end."""
+        every = exactly(epochs) * self.num_examples
         positions = np.append(self.positions, self.end)
-        passed = np.floor(positions / (epochs * self.num_examples))
-        return frozenset((np.flatnonzero(np.diff(passed)) + 1).tolist()) | {self.num_updates}
+        if self.end * every.denominator > np.iinfo(np.int64).max:
+            positions = positions.astype(object)  # Python's own whole numbers, of any size
+        passed = positions * every.denominator // every.numerator
+        crossed = np.flatnonzero(passed[1:] != passed[:-1]) + 1
+        return frozenset(crossed.tolist()) | {self.num_updates}
 
     def at(self, update: int) -> Row:
         """The row of one update, 0 ≤ update < num_updates; IndexError outside."""

@@ -2,58 +2,72 @@
 
 import numpy as np
 
+from jbatch.noise import noise_scale
 from jbatch.plan import Phase, Plan
 from jbatch.tables import text_table
 
-# A smooth plan may have hundreds of phases; beyond this many the middle of the table is left out.
-MOST_PHASES = 40
+# A smooth plan may have hundreds of phases, a staircase thousands of stretches; beyond this many
+# rows the middle of the table is left out.
+MOST_ROWS = 60
 
 
-def plan_text(plan: Plan, decaying_updates: int | None = None) -> str:
+def plan_text(plan: Plan, decaying: Plan | None = None) -> str:
     """The table of phases, with a sub-row for each stretch between jumps of the rate.
 
     Args:
         plan: the plan.
-        decaying_updates: updates of the plan that keeps the first batch and decays the rate; None
-            to say nothing of it.
+        decaying: the plan that keeps one batch and decays the rate; None to say nothing of it.
     """
-    phases = plan.phases
-    shown = phases
-    if len(phases) > MOST_PHASES:
-        shown = (*phases[: MOST_PHASES // 2], *phases[-MOST_PHASES // 2 :])
-    rows = []
-    for before, phase in zip((None, *shown), shown, strict=False):
-        if before is not None and before.index + 1 != phase.index:
-            rows.append((f"… {len(phases) - len(shown)} more (--json has all)", *[""] * 6))
-        rows.append(_cells(plan, str(phase.index), phase.first_update, phase.updates))
-        parts = _stretches(plan, phase)
-        if len(parts) > 1:
-            rows += [_cells(plan, "  ·", first, updates) for first, updates in parts]
+    parts = []  # (name, first update, updates)
+    for phase in plan.phases:
+        parts.append((str(phase.index), phase.first_update, phase.updates))
+        stretches = _stretches(plan, phase)
+        if len(stretches) > 1:
+            parts += [("  ·", *stretch) for stretch in stretches]
+    rows = [_cells(plan, *part) for part in _ends(parts)]
+    if len(parts) > MOST_ROWS:
+        left_out = f"… {len(parts) - len(rows):,} rows more (--json has all phases)"
+        rows.insert(MOST_ROWS // 2, (left_out, *[""] * 6))
     table = text_table(
         ("phase", "epochs", "updates", "batch", "learning rate", "noise scale", "1 − B/N"), rows
     )
-    rule = {1.0: "linear", 0.5: "square root"}.get(plan.scaling, "power")
+    rule = {1.0: "linear", 0.5: "square root", 0.0: "none"}.get(plan.scaling, "power")
     lines = [
-        f"N = {plan.num_examples:,} examples, {plan.num_epochs:g} epochs, momentum "
+        f"N = {plan.num_examples:,} {'example' if plan.num_examples == 1 else 'examples'}, "
+        f"{plan.num_epochs:g} {'epoch' if plan.num_epochs == 1 else 'epochs'}, momentum "
         f"{plan.momentum:g}, scaling p = {plan.scaling:g} ({rule})",
         "",
         table,
         "",
-        f"{plan.num_updates:,} updates" + _against(plan, decaying_updates),
+        _count(plan.num_updates) + _against(plan, decaying),
         _held(plan.scaling),
     ]
     lines += [f"Warning: {warning}." for warning in plan.warnings]
     return "\n".join(lines) + "\n"
 
 
-def _against(plan: Plan, decaying_updates: int | None) -> str:
-    if decaying_updates is None:
+def _ends(parts: list) -> list:
+    """All of a table's rows, or the first and the last of them."""
+    if len(parts) <= MOST_ROWS:
+        return parts
+    return [*parts[: MOST_ROWS // 2], *parts[len(parts) - (MOST_ROWS - 1) // 2 :]]
+
+
+def _count(updates: int) -> str:
+    return f"{updates:,} {'update' if updates == 1 else 'updates'}"
+
+
+def _against(plan: Plan, decaying: Plan | None) -> str:
+    if decaying is None:
         return ""
-    saved = 1 - plan.num_updates / decaying_updates
-    return (
-        f"; with the batch kept at {plan.phases[0].batch_size:,} and the rate decayed, "
-        f"{decaying_updates:,}" + (f": {saved:.1%} saved" if saved > 0 else "")
-    )
+    size, updates = int(decaying.batch_sizes[0]), decaying.num_updates
+    kept = f"; with the batch kept at {size:,} and the rate decayed, {updates:,}"
+    ratio = plan.num_updates / updates
+    if abs(ratio - 1) < 5e-4:
+        return kept
+    if ratio >= 2:
+        return f"{kept}: {ratio:.3g} times as many"
+    return f"{kept}: {1 - ratio:.1%} saved" if ratio < 1 else f"{kept}: {ratio - 1:.1%} more"
 
 
 def _held(scaling: float) -> str:
@@ -63,13 +77,13 @@ def _held(scaling: float) -> str:
     return f"Held is {held}, not the noise scale ε/(1−m) · (N/B − 1)."
 
 
-def plan_json(plan: Plan, decaying_updates: int) -> dict:
+def plan_json(plan: Plan, decaying: Plan) -> dict:
     """The same as plain values; `learning_rate` is that of the first and the last update."""
     return {
         "num_examples": plan.num_examples,
         "num_epochs": plan.num_epochs,
         "num_updates": plan.num_updates,
-        "decaying_updates": decaying_updates,
+        "decaying_updates": decaying.num_updates,
         "scaling": plan.scaling,
         "digest": plan.digest,
         "phases": [
@@ -80,6 +94,7 @@ def plan_json(plan: Plan, decaying_updates: int) -> dict:
                 "updates": phase.updates,
                 "first_epoch": phase.first_epoch,
                 "learning_rate": [short(rate) for rate in phase.learning_rate],
+                "peak_learning_rate": short(_rates(plan, phase.first_update, phase.updates).max()),
                 "momentum": plan.momentum,
                 "noise_scale": [
                     plan.noise_scale(update)
@@ -98,22 +113,28 @@ def short(rate: float) -> float:
 
 
 def _cells(plan: Plan, name: str, first: int, updates: int) -> tuple[str, ...]:
-    last = first + updates - 1
+    last, rates = first + updates - 1, _rates(plan, first, updates)
     end = plan.at(last + 1).epoch if last + 1 < plan.num_updates else plan.num_epochs
     return (
         name,
         f"{plan.at(first).epoch:.6g} – {end:.6g}",
         f"{updates:,}",
         f"{plan.at(first).batch_size:,}",
-        _span(plan.at(first).learning_rate, plan.at(last).learning_rate),
-        _span(plan.noise_scale(first), plan.noise_scale(last)),
+        _span(rates),
+        _span(noise_scale(rates, plan.at(first).batch_size, plan.momentum, plan.num_examples)),
         f"{1 - plan.at(first).batch_size / plan.num_examples:.3f}",
     )
 
 
-def _span(first: float, last: float) -> str:
-    a, b = f"{first:.4g}", f"{last:.4g}"
-    return a if a == b else f"{a} → {b}"
+def _rates(plan: Plan, first: int, updates: int) -> np.ndarray:
+    return plan.learning_rates[first : first + updates].astype(np.float64)
+
+
+def _span(values: np.ndarray) -> str:
+    """First → peak → last; without what says nothing more."""
+    first, peak, last = (f"{value:.4g}" for value in (values[0], values.max(), values[-1]))
+    shown = [first, last] if peak in (first, last) else [first, peak, last]
+    return " → ".join(dict.fromkeys(shown))
 
 
 def _stretches(plan: Plan, phase: Phase) -> list[tuple[int, int]]:

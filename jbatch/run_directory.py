@@ -179,7 +179,7 @@ def write_run(directory: Path, experiment: Experiment, plan: Plan, origin: Origi
 
 
 def _table(experiment: Experiment, plan: Plan) -> str:
-    return plan_text(plan, experiment.plan.decaying().plan().num_updates)
+    return plan_text(plan, experiment.plan.decaying().plan())
 
 
 def wait_for_run(directory: Path) -> None:

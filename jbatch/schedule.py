@@ -48,10 +48,11 @@ def reader(schedule: Callable) -> Callable[[np.ndarray, float], np.ndarray]:
                 f"the schedule gives an array of shape {rates.shape[1:]} per epoch, not one rate"
             )
         rates = rates[: len(epochs)]
+        _refuse(epochs, rates, ~np.isfinite(rates))  # or it would be the peak of all the others
         # A cosine ends at 1e-9, not 0, and sometimes just below it.
         rounding = np.finfo(np.float32).eps * max(peak, np.max(np.abs(rates), initial=0.0))
         rates = np.where(np.abs(rates) <= rounding, 0.0, rates)
-        _refuse_bad(epochs, rates)
+        _refuse(epochs, rates, rates < 0)
         return rates
 
     return read
@@ -90,8 +91,7 @@ def _float32_towards_zero(epochs: np.ndarray) -> np.ndarray:
     return np.where(rounded > epochs, np.nextafter(rounded, np.float32(0)), rounded)
 
 
-def _refuse_bad(epochs: np.ndarray, rates: np.ndarray) -> None:
-    bad = ~np.isfinite(rates) | (rates < 0)
+def _refuse(epochs: np.ndarray, rates: np.ndarray, bad: np.ndarray) -> None:
     if bad.any():
         first = int(np.argmax(bad))
         raise Mistake(

@@ -4,7 +4,10 @@ import math
 
 import numpy as np
 
-from jbatch.errors import Mistake, real, whole, wholes
+from jbatch.errors import Mistake, real, shown, whole, wholes
+
+ROUNDING = 1e-9  # of a size, from which on it is no whole number
+MOST_SIZES = 10_000_000
 
 
 def allowed_sizes(
@@ -53,34 +56,36 @@ def allowed_sizes(
 
 
 def _powers(batch_size: int, factor: float, limit: int) -> np.ndarray:
-    if not 1 < real("growth_factor", factor) < math.inf:
+    factor = real("growth_factor", factor)
+    if not 1 < factor < math.inf:
         raise Mistake(f"growth_factor {factor} does not grow the batch: give a factor over 1")
-    sizes = []
-    size = float(batch_size)
-    while size <= limit:
-        if not size.is_integer():
+    sizes = [batch_size]
+    while (size := sizes[-1] * factor) < limit + 0.5:
+        if abs(size - round(size)) > ROUNDING * size:  # 0.3/0.1 is 3, but for the last bit
             raise Mistake(
                 f"growth_factor {factor} makes a batch of {size:g} examples after {sizes[-1]:,}: "
                 "sizes are whole; list them with batch_sizes instead"
             )
-        sizes.append(int(size))
-        size *= factor
+        sizes.append(round(size))
     return np.array(sizes, np.int64)
 
 
 def _listed(batch_sizes: tuple[int, ...], batch_size: int, num_examples: int) -> np.ndarray:
-    sizes = np.array(wholes("batch_sizes", batch_sizes), np.int64)
+    listed = wholes("batch_sizes", batch_sizes)
+    if max(listed, default=0) > num_examples:
+        raise Mistake(
+            f"batch_sizes go to {max(listed):,}, over the {num_examples:,} examples of an epoch: "
+            f"end them at {num_examples:,} or below"
+        )
+    sizes = np.array(listed, np.int64)
     if len(sizes) == 0 or sizes[0] != batch_size:
         raise Mistake(
-            f"batch_sizes {list(batch_sizes)} do not start with batch_size {batch_size:,}: "
+            f"batch_sizes {shown(list(batch_sizes))} do not start with batch_size {batch_size:,}: "
             "make the two agree"
         )
     if np.any(np.diff(sizes) <= 0):
-        raise Mistake(f"batch_sizes {list(batch_sizes)} do not ascend: list each once, in order")
-    if sizes[-1] > num_examples:
         raise Mistake(
-            f"batch_sizes go to {sizes[-1]:,}, over the {num_examples:,} examples of an epoch: "
-            f"end them at {num_examples:,} or below"
+            f"batch_sizes {shown(list(batch_sizes))} do not ascend: list each once, in order"
         )
     return sizes
 
@@ -92,5 +97,10 @@ def _multiples(batch_size: int, multiple: int, limit: int) -> np.ndarray:
         raise Mistake(
             f"batch_size {batch_size:,} is not a multiple of batch_multiple {multiple:,}: the "
             f"nearest are {below or multiple:,} and {below + multiple:,}"
+        )
+    if (limit - batch_size) // multiple >= MOST_SIZES:
+        raise Mistake(
+            f"batch_multiple {multiple:,} makes over {MOST_SIZES:,} sizes up to {limit:,}: give a "
+            "larger one, or a smaller max_batch_size"
         )
     return np.arange(batch_size, limit + 1, multiple, dtype=np.int64)

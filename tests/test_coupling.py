@@ -425,6 +425,54 @@ def test_a_batch_that_never_grows_is_said(arguments, largest):
     assert not still.warnings
 
 
+def test_a_ramp_under_the_schedules_peak_is_no_reason_to_warn():
+    ramp = {"growth_factor": None, "ramp": {0: 10, 1: 20, 2: 40}, "scaling": 0.5}
+    cosine = {"schedule": optax.cosine_decay_schedule(0.1, 3), "num_examples": 10_000}
+    assert not jbatch.couple(**(GOOD | ramp | cosine | {"base_batch_size": 40})).warnings
+    [warning] = jbatch.couple(**(GOOD | ramp | cosine)).warnings
+    assert "times the schedule's own peak: the ramp grows the batch more than" in warning
+    assert "max_batch_size" not in warning
+
+
+def test_a_larger_first_batch_is_no_reason_to_warn():
+    change = {"growth_factor": None, "batch_size": 40, "base_batch_size": 10}
+    assert not jbatch.couple(**(GOOD | change)).warnings
+
+
+def test_updates_that_learn_nothing_are_said():
+    schedule = optax.cosine_decay_schedule(0.1, 20)
+    plan = jbatch.couple(schedule, num_examples=1000, num_epochs=50, batch_size=100)
+    [warning] = plan.warnings
+    assert warning.startswith("300 of 500 updates, between epochs 20 and 50, are at rate 0")
+    warm_up = optax.warmup_cosine_decay_schedule(0.0, 0.1, 5, 50)
+    assert not jbatch.couple(warm_up, num_examples=1000, num_epochs=50, batch_size=100).warnings
+
+
+def test_without_sizes_the_batch_stays():
+    plan = jbatch.couple(**(GOOD | {"growth_factor": None}))
+    assert set(plan.batch_sizes) == {10}
+    assert not plan.warnings
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"num_examples": np.int64(1000), "batch_size": np.int32(10), "num_epochs": np.float32(3)},
+        {"momentum": np.float32(0.5)},
+        {"growth_factor": 0.2 / 0.1},
+        {"growth_factor": 0.3 / 0.1},
+        {"growth_factor": None, "batch_sizes": range(10, 41, 10)},
+        {"growth_factor": None, "batch_sizes": np.array([10, 20])},
+        {"growth_factor": None, "ramp": {np.float64(0): np.int64(10)}},
+    ],
+    ids=str,
+)
+def test_numbers_of_numpy_and_sequences_are_taken(change):
+    plan = jbatch.couple(**(GOOD | change))
+    assert type(plan.momentum) is type(plan.num_epochs) is float
+    assert plan.batch_sizes[0] == 10
+
+
 def test_warnings_name_the_numbers():
     schedule = optax.piecewise_constant_schedule(0.1, {60: 0.2, 120: 0.2, 160: 0.2})
     plan = jbatch.couple(
@@ -549,7 +597,35 @@ REFUSED = {
     "base 0": ({"base_batch_size": 0}, "base_batch_size is 0"),
     "growth over 1/p": ({"growth": 1.5}, "growth is 1.5, outside 0 to 1/scaling = 1"),
     "two ways": ({"batch_multiple": 10}, "growth_factor and batch_multiple given"),
-    "no way": ({"growth_factor": None}, "nothing given"),
+    "a maximum and no way": (
+        {"growth_factor": None, "max_batch_size": 40},
+        "nothing says how the batch of 10 grows",
+    ),
+    "infinite once": (
+        {"schedule": lambda epoch: 0.01 / jnp.sqrt(epoch)},
+        "gives inf at epoch 0:",
+    ),
+    "nan within": (
+        {"schedule": lambda epoch: jnp.where(epoch == 2, jnp.nan, 0.1)},
+        "gives nan at epoch 2:",
+    ),
+    "rate over float32": (
+        {"schedule": optax.constant_schedule(3e38), "base_batch_size": 1},
+        "float32",
+    ),
+    "endless": ({"num_epochs": 1e18}, "1e\\+20 updates, and a plan holds at most 100,000,000"),
+    "a tiny length": ({"num_epochs": 1e-320}, "no whole batch fits before position 0"),
+    "no such number": ({"num_examples": 10**24}, "num_examples is 1000000000000000000000000: "),
+    "all positions": ({"num_examples": 2**63 - 1}, "give a whole number of at most"),
+    "number of any length": (
+        {"batch_size": 10**5000},
+        "batch_size is one int: give a whole number of at most",
+    ),
+    "float over all": ({"num_epochs": 10**400}, "num_epochs is 10{98}…: give a number"),
+    "every size": (
+        {"growth_factor": None, "batch_multiple": 1, "num_examples": 2**50, "num_epochs": 1e-9},
+        "over 10,000,000 sizes",
+    ),
     "no growth": ({"growth_factor": 1.0}, "does not grow"),
     "half examples": ({"growth_factor": 1.25}, "12.5 examples"),
     "sizes not from B0": (

@@ -1,12 +1,15 @@
 """The look-up."""
 
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import jbatch
+from jbatch.experiment import Coupling
+from jbatch.plan import exactly
 from jbatch.plan_table import plan_json, plan_text
 
 
@@ -97,10 +100,10 @@ def test_check_refuses_ghost_batches_that_do_not_fit():
 
 def test_json_holds_the_phases():
     plan = plan_of([10, 40])
-    values = plan_json(plan, plan_of([10]).num_updates)
+    values = plan_json(plan, plan_of([10]))
     assert values["num_updates"] == plan.num_updates == sum(p["updates"] for p in values["phases"])
     first, second = values["phases"]
-    assert first["learning_rate"][0] == 0.1
+    assert first["learning_rate"][0] == first["peak_learning_rate"] == 0.1
     assert (first["batch_size"], second["batch_size"]) == (10, 40)
     assert second["first_epoch"] == plan.phases[1].first_epoch
     assert first["momentum"] == 0.9
@@ -115,7 +118,7 @@ def test_text_shows_where_the_rate_jumps():
         growth_factor=2,
         max_batch_size=10,
     )
-    lines = plan_text(plan, plan.num_updates).splitlines()
+    lines = plan_text(plan).splitlines()
     assert [line.split()[1:4] for line in lines if "·  " in line[:5]] == [
         ["0", "–", "2"],
         ["2", "–", "4"],
@@ -132,7 +135,102 @@ def test_smooth_decay_has_no_jumps_and_hundreds_of_phases_are_cut():
         batch_multiple=10,
         max_batch_size=10_000,
     )
-    text = plan_text(plan, 200_000)
+    text = plan_text(plan)
     assert "  ·" not in text
-    assert f"… {len(plan.phases) - 40} more" in text
+    assert f"… {len(plan.phases) - 59} rows more" in text
     assert np.all(np.diff([phase.batch_size for phase in plan.phases]) > 0)
+
+
+def rows(text):
+    """Of the table in a plan's text."""
+    body = text.partition("──\n")[2]
+    return body[: body.index("\n\n")].splitlines()
+
+
+def test_no_table_is_longer_than_sixty_rows():
+    # A schedule over updates, given for epochs: float32 makes each of its updates a stair.
+    schedule = optax.warmup_cosine_decay_schedule(0.0, 1e-3, 2_000, 280_000)
+    plan = jbatch.couple(
+        lambda epoch: schedule(jnp.floor(epoch * 300)),
+        num_examples=9_000,
+        num_epochs=9,
+        batch_size=3,
+    )
+    text = plan_text(plan)
+    assert len(rows(text)) == 60
+    assert "rows more (--json has all phases)" in text
+
+
+def test_a_phase_shows_its_highest_rate():
+    plan = jbatch.couple(
+        optax.warmup_cosine_decay_schedule(0.0, 0.4, 5, 20),
+        num_examples=1000,
+        num_epochs=20,
+        batch_size=10,
+        growth_factor=2,
+        max_batch_size=20,
+    )
+    assert "0 → 0.4 → 0.2" in rows(plan_text(plan))[0]
+    assert plan_json(plan, plan)["phases"][0]["peak_learning_rate"] == 0.4
+
+
+@pytest.mark.parametrize("size", [10, 25, 40, 160])
+def test_updates_are_counted_against_the_batch_that_the_schedule_is_for(size):
+    coupling = Coupling(
+        optax.constant_schedule(0.1),
+        num_examples=1000,
+        num_epochs=10,
+        batch_size=size,
+        base_batch_size=40,
+    )
+    plan, decaying = coupling.plan(), coupling.decaying().plan()
+    assert decaying.num_updates == 250
+    said = f"{plan.num_updates:,} updates; with the batch kept at 40 and the rate decayed, 250"
+    more = {10: ": 4 times as many", 25: ": 60.0% more", 40: "", 160: ": 76.0% saved"}[size]
+    assert f"{said}{more}\n" in plan_text(plan, decaying)
+
+
+def test_one_is_one():
+    plan = jbatch.couple(optax.constant_schedule(0.1), num_examples=8, num_epochs=1, batch_size=8)
+    assert plan_text(plan).startswith("N = 8 examples, 1 epoch, ")
+    assert "\n1 update\n" in plan_text(plan)
+
+
+@given(
+    st.integers(1, 2_000_000),
+    st.integers(1, 5_000),
+    st.floats(0.01, 30),
+    st.one_of(st.sampled_from([0.05, 0.1, 0.2, 0.25, 1 / 3, 2 / 3, 1.1]), st.floats(1e-6, 40)),
+)
+def test_crossings_are_what_whole_numbers_say(num_examples, batch_size, num_epochs, every):
+    batch_size = max(min(batch_size, num_examples), num_examples // 500 or 1)
+    assume(num_epochs * num_examples >= batch_size)
+    plan = jbatch.couple(
+        optax.constant_schedule(0.1),
+        num_examples=num_examples,
+        num_epochs=num_epochs,
+        batch_size=batch_size,
+    )
+    step = exactly(every) * num_examples
+    assert abs(float(step / num_examples) / every - 1) < 1e-3 or every < 1e-3
+    positions = [*plan.positions.tolist(), plan.end]
+    crossed = {
+        update
+        for update in range(1, len(positions))
+        if positions[update] // step > positions[update - 1] // step
+    }
+    assert plan.crossings(every) == crossed | {plan.num_updates}
+
+
+@pytest.mark.parametrize("every", [0.05, 0.1, 0.2, 0.4, 0.8, 1 / 3])
+def test_an_interval_that_divides_an_epoch_ends_with_it(every):
+    n, size = 1_281_167, 8_192
+    plan = jbatch.couple(
+        optax.constant_schedule(0.1), num_examples=n, num_epochs=8, batch_size=size
+    )
+    ends = {epoch * (n // size) for epoch in range(4, 9, 4)}
+    assert ends <= plan.crossings(every)
+
+
+def test_an_interval_under_an_example_ends_with_every_update():
+    assert plan_of([10]).crossings(1e-300) == frozenset(range(1, 601))

@@ -55,7 +55,7 @@ def run(arguments: Sequence[str]) -> None:
     jax.config.update("jax_platforms", "cpu")
     file, variant, options, overrides, experiment = file_and_variant(Options, arguments, USAGE)
     plan = experiment.plan.plan()
-    decaying = experiment.plan.decaying().plan().num_updates
+    decaying = experiment.plan.decaying().plan()
     values, text = plan_json(plan, decaying), plan_text(plan, decaying)
     if options.devices is not None:
         memory = _memory(experiment, plan, options.devices)

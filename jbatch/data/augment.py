@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from jbatch.errors import share, whole
+from jbatch.errors import make_plain, share, whole
 
 
 @dataclass(frozen=True)
@@ -17,6 +17,7 @@ class Augment:
     """Brightness, contrast and saturation, each multiplied by 1 − color to 1 + color."""
 
     def __post_init__(self):
+        make_plain(self)
         whole("pad", self.pad, least=0)
         share("color", self.color)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from jbatch.data.tfds import TFDS
-from jbatch.errors import Mistake, whole
+from jbatch.errors import Mistake, make_plain, whole
 
 Damaged = Literal["stop", "replace"]
 
@@ -46,6 +46,7 @@ class Photographs:
     """Processes that decode, on each host; None for one a core, 0 for none beside the trainer."""
 
     def __post_init__(self):
+        make_plain(self)
         whole("image_size", self.image_size)
         if not 0 < self.central <= 1:
             raise Mistake(f"central is {self.central}: give a share over 0, at most 1")

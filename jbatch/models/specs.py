@@ -5,7 +5,7 @@
 
 from dataclasses import dataclass
 
-from jbatch.errors import Mistake, not_negative, positive, share, whole, wholes
+from jbatch.errors import Mistake, make_plain, not_negative, positive, share, whole, wholes
 
 # ---- norms ----------------------------------------------------------------------------------
 
@@ -36,6 +36,7 @@ class GhostBatchNorm:
         return cls(ghost_batch, decay=cls.decay ** (100 * ghost_batch / examples))
 
     def __post_init__(self):
+        make_plain(self)
         whole("ghost_batch", self.ghost_batch)
         share("decay", self.decay)
         positive("eps", self.eps)
@@ -51,6 +52,7 @@ class GroupNorm:
     """Added to the variance."""
 
     def __post_init__(self):
+        make_plain(self)
         whole("groups", self.groups)
         positive("eps", self.eps)
 
@@ -63,6 +65,7 @@ class LayerNorm:
     """Added to the variance."""
 
     def __post_init__(self):
+        make_plain(self)
         positive("eps", self.eps)
 
 
@@ -85,6 +88,7 @@ class LocalResponseNorm:
     """The power."""
 
     def __post_init__(self):
+        make_plain(self)
         whole("size", self.size)
         positive("k", self.k)
         not_negative("alpha", self.alpha)
@@ -109,6 +113,7 @@ class MLP:
     """Before each ReLU."""
 
     def __post_init__(self):
+        make_plain(self)
         wholes("hidden", self.hidden)
 
 
@@ -122,6 +127,7 @@ class SmallCNN:
     """Before each ReLU."""
 
     def __post_init__(self):
+        make_plain(self)
         _check_widths(self.widths)
 
 
@@ -140,6 +146,7 @@ class CifarResNet:
     """After each convolution."""
 
     def __post_init__(self):
+        make_plain(self)
         whole("blocks", self.blocks)
         _check_widths(self.widths)
         if list(self.widths) != sorted(self.widths):
@@ -161,6 +168,7 @@ class WideResNet:
     """Before each convolution."""
 
     def __post_init__(self):
+        make_plain(self)
         whole("depth", self.depth, least=10)
         if self.depth % 6 != 4:
             raise Mistake(f"depth {self.depth} is not 6n + 4: give one as 10, 16, 22 or 28")
@@ -194,6 +202,7 @@ class InceptionResNetV2:
     """A second head after the 17×17 blocks in training; its loss counts 0.4."""
 
     def __post_init__(self):
+        make_plain(self)
         share("dropout", self.dropout)
 
 
@@ -210,6 +219,7 @@ class KeskarC1:
     """Share of the dense layers' features dropped in training."""
 
     def __post_init__(self):
+        make_plain(self)
         share("dropout", self.dropout)
 
 
@@ -227,6 +237,7 @@ class KeskarC2:
     """Share of the dense layer's features dropped in training."""
 
     def __post_init__(self):
+        make_plain(self)
         share("dropout", self.dropout)
 
 
