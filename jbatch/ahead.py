@@ -36,6 +36,7 @@ class Ahead:
     """Compiles in the order of first use, one at a time."""
 
     def __init__(self, setup: Setup, passes: Mapping[int, Passes]):
+        """`passes` are those of the phases that are still to come, the current one first."""
         self._seconds: list[float] = []
         self._pool = ThreadPoolExecutor(1, THREADS)
         # A run evaluates first of all.

@@ -20,6 +20,7 @@ from jbatch.experiment import Experiment
 from jbatch.layout import AXIS
 from jbatch.plan import Plan
 from jbatch.run_directory import describe
+from jbatch.sound import check_sound
 from jbatch.step import Task
 
 SHOWN = 12  # characters of a hash
@@ -27,6 +28,7 @@ SHOWN = 12  # characters of a hash
 
 def make_setup(experiment: Experiment, plan: Plan, devices: Sequence[jax.Device]):
     """All that decides the compiled functions, and the data; Mistake if they do not fit."""
+    check_sound()
     missing = [name for name in ("model", "data") if getattr(experiment, name) is None]
     if missing:
         raise Mistake(

@@ -77,10 +77,10 @@ class Checkpoints:
         self._reported("wait", self._manager.wait_until_finished)
 
     def restore(self, like: State) -> Restored | None:
-        """The newest state that is whole, in the shapes and on the devices of `like`.
+        """The newest state that is whole.
 
         Args:
-            like: a state of the run.
+            like: shapes, dtypes and shardings of the run's state, or one such state.
 
         Returns:
             None if there is no checkpoint.
@@ -160,7 +160,7 @@ class Checkpoints:
             self._manager.reload()
         target = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding),
-            {"state": like, "checksum": checksum(like)},
+            {"state": like, "checksum": _of_checksum(like)},
         )
         tree = self._manager.restore(examples, args=ocp.args.StandardRestore(target))
         if (np.asarray(checksum(tree["state"])) != np.asarray(tree["checksum"])).any():
@@ -204,18 +204,35 @@ class Checkpoints:
 
 @jax.jit
 def checksum(state: State) -> jax.Array:
-    """(leaves,) uint32, other for any state of which one bit is another.
+    """(leaves,) uint32, other for any state of which one bit is another; of leaves of any dtype.
 
-    The sum over a leaf's 32-bit words, each times an odd number of its own, modulo 2³²: whole
-    numbers, so that it is the same however the state lies on devices.
+    The sum over a leaf's words, each times an odd number of its own, modulo 2³²: whole numbers, so
+    that it is the same however the state lies on devices.
     """
     return jnp.stack([_weighted_sum(leaf) for leaf in jax.tree.leaves(state)])
 
 
+def _of_checksum(like: State) -> jax.ShapeDtypeStruct:
+    leaves = jax.tree.leaves(like)
+    return jax.ShapeDtypeStruct((len(leaves),), np.uint32, sharding=leaves[0].sharding)
+
+
 def _weighted_sum(leaf: jax.Array) -> jax.Array:
-    words = jax.lax.bitcast_convert_type(leaf, jnp.uint32)
+    words = _words(leaf)
     odd = 2 * jax.lax.iota(jnp.uint32, words.size) + 1
     return (words.reshape(-1) * odd).sum(dtype=jnp.uint32)
+
+
+def _words(leaf: jax.Array) -> jax.Array:
+    """A leaf's bits, as uint32: one word for each number of up to 32 bits, two for one of 64."""
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        leaf = jax.random.key_data(leaf)
+    if jnp.issubdtype(leaf.dtype, jnp.complexfloating):
+        leaf = jnp.stack((leaf.real, leaf.imag))
+    if leaf.dtype == bool or jax.dtypes.itemsize_bits(leaf.dtype) < 8:
+        leaf = leaf.astype(jnp.int8)
+    unsigned = {1: jnp.uint8, 2: jnp.uint16}.get(leaf.dtype.itemsize, jnp.uint32)
+    return jax.lax.bitcast_convert_type(leaf, unsigned).astype(jnp.uint32)
 
 
 def _in_short(error: Exception) -> str:

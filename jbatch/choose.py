@@ -1,11 +1,14 @@
 """Choosing the micro-batch: the largest that a device's memory holds, or on CPUs the fastest."""
 
+import hashlib
+import json
 import math
+import os
 import time
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cache
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -14,14 +17,19 @@ import numpy as np
 from jbatch import compile, parallel
 from jbatch.compile import Setup
 from jbatch.errors import Mistake
+from jbatch.files import cache_folder, write_whole
 from jbatch.layout import Layout, group_size
+from jbatch.machine import processor
 from jbatch.memory import readable
 from jbatch.micro_batch import Passes, cut
+from jbatch.run_directory import environment
 
 LEAST_PROBED = 16  # examples a device: under it, memory is less affine
 LEAST_TIMED = 32  # examples a device; a share of up to four times as many is taken at once
-WORTH = 1.05  # times as fast must a smaller micro-batch be
-SECONDS_TIMED = 0.3  # of a candidate, at least, unless one pass takes longer
+WORTH = 1.05  # times as fast must a larger micro-batch be
+HOPELESS = 1.5  # times as slow at the first look is not looked at again
+TURNS, LEAST_TURNS = 9, 3
+SECONDS_OF_TURN, SECONDS_OF_TURNS = 0.04, 4.0  # unless one pass takes longer
 
 # Bytes a device needs for a pass of a layout; the flag says whether it is an update's only one.
 # Infinitely many where the compiler refuses it, as TPU's does.
@@ -74,13 +82,43 @@ def choose(
             why = f"the largest that fits {readable(available)}"
     # Several processes would have to agree on what they time.
     if setup.mesh.devices.flat[0].platform == "cpu" and jax.process_count() == 1:
-        fast, speeds = fastest(setup, tuple(sorted(batch_sizes)), ghost_batch, limit)
+        fast, speeds = _fastest_kept(setup, tuple(sorted(batch_sizes)), ghost_batch, limit)
         if fast is not None:
             limit, why = fast, f"the fastest of {speeds}"
     return Choice(limit, f"micro-batch {limit:,}, {why}" if why else "")
 
 
-@cache
+def _fastest_kept(
+    setup: Setup, batch_sizes: tuple[int, ...], ghost_batch: int | None, limit: int | None
+) -> tuple[int | None, str]:
+    """What `fastest` found the first time, on this machine and for just this setup.
+
+    A choice changes the order of sums, and with it the last bits of a run: the same command should
+    give the same bits tomorrow, on a busy machine too.
+    """
+    here = [environment(), os.uname().nodename, processor(), compile.identity(setup, ghost_batch)]
+    asked = [setup.devices, setup.mapping, batch_sizes, ghost_batch, limit]
+    key = hashlib.sha256(json.dumps([*here, *asked]).encode()).hexdigest()[:32]
+    path = cache_folder("micro_batch") / f"{key}.json"
+    found = _read(path)
+    if found is None:
+        found = fastest(setup, batch_sizes, ghost_batch, limit)
+        with suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            found = _read(path) or found  # of another run, that began with this one
+            write_whole(path, json.dumps(found))
+    return found
+
+
+def _read(path: Path) -> tuple[int | None, str] | None:
+    try:
+        limit, why = json.loads(path.read_text())
+    except (OSError, ValueError, TypeError):
+        return None
+    whole = isinstance(why, str) and (limit is None or (type(limit) is int and limit > 0))
+    return (limit, why) if whole else None
+
+
 def fastest(
     setup: Setup, batch_sizes: tuple[int, ...], ghost_batch: int | None, limit: int | None
 ) -> tuple[int | None, str]:
@@ -88,27 +126,43 @@ def fastest(
 
     On CPUs small ones are faster for convolutions and slower for others, and none is short of
     memory. Passes of the largest batch are timed, each twice as large as the one before, until they
-    get slower.
+    get slower. Those that may be the fastest are timed again in turns, so that what else the
+    machine does meets all alike; their medians are compared, and of equals the smallest is taken.
     """
     size, devices = max(batch_sizes), setup.devices
     most = size // devices if limit is None else limit
     if most <= 4 * LEAST_TIMED:
         return None, ""
+    timers: dict[int, Callable[[], float]] = {}
     speeds: dict[int, float] = {}
     least = max(LEAST_TIMED, max(_least(size, devices, ghost_batch) for size in batch_sizes))
     for candidate in _doubled(least, most):
         layout = cut([size], devices, ghost_batch, candidate)[size].layouts[0]
-        if layout.per_device in speeds:
+        examples = layout.per_device
+        if examples in speeds:
             continue
-        speeds[layout.per_device] = layout.size / _seconds(setup, layout)
-        slower = [WORTH * speed < max(speeds.values()) for speed in speeds.values()]
+        timers[examples] = _timer(setup, layout)
+        speeds[examples] = 1 / min(timers[examples](), timers[examples]())
+        slower = [HOPELESS * speed < max(speeds.values()) for speed in speeds.values()]
         if len(speeds) > 2 and all(slower[-2:]):
             break
-    best, last = max(speeds, key=speeds.get), next(reversed(speeds))
-    if WORTH * speeds[last] > speeds[best]:  # then it has come to the largest
+    hopeful = [each for each in speeds if HOPELESS * speeds[each] >= max(speeds.values())]
+    turns = list(_in_turns([timers[each] for each in hopeful]))
+    speeds |= dict(zip(hopeful, 1 / np.median(turns, 0), strict=True))
+    best = min(each for each in hopeful if WORTH * speeds[each] >= max(speeds.values()))
+    if best == most:
         return None, ""
     shown = ", ".join(f"{examples:,} ({speed:,.0f})" for examples, speed in speeds.items())
     return best, f"{shown} examples/s"
+
+
+def _in_turns(timers: Sequence[Callable[[], float]]) -> Iterator[list[float]]:
+    """Seconds of each, again and again; less often where they are long."""
+    begun = time.perf_counter()
+    for number in range(TURNS if len(timers) > 1 else 1):
+        if number >= LEAST_TURNS and time.perf_counter() - begun > SECONDS_OF_TURNS:
+            return
+        yield [timer() for timer in timers]
 
 
 def _doubled(least: int, most: int) -> Iterator[int]:
@@ -118,21 +172,24 @@ def _doubled(least: int, most: int) -> Iterator[int]:
     yield most
 
 
-def _seconds(setup: Setup, layout: Layout) -> float:
-    """Of one pass of several, on zeros."""
+def _timer(setup: Setup, layout: Layout) -> Callable[[], float]:
+    """A function that puts zeros through a pass of several and gives its seconds an example."""
     accumulate = compile.accumulate(setup, layout)
     state = compile.initializer(setup)(np.uint32(0))
-    sums = compile.zero_sums(setup)()
     inputs = zeros(setup, layout)
-    count, begun = 0, 0.0
-    while True:
-        sums, loss = accumulate(state, sums, *inputs)
-        loss.block_until_ready()
-        if count == 0:  # the first is slower
-            begun = time.perf_counter()
-        elif (spent := time.perf_counter() - begun) > SECONDS_TIMED:
-            return spent / count
-        count += 1
+    sums, loss = accumulate(state, compile.zero_sums(setup)(), *inputs)  # the first is slower
+    loss.block_until_ready()
+
+    def seconds() -> float:
+        nonlocal sums
+        begun, count, spent = time.perf_counter(), 0, 0.0
+        while spent < SECONDS_OF_TURN:
+            sums, loss = accumulate(state, sums, *inputs)
+            loss.block_until_ready()
+            count, spent = count + 1, time.perf_counter() - begun
+        return spent / (count * layout.size)
+
+    return seconds
 
 
 def zeros(setup: Setup, layout: Layout) -> list:

@@ -2,8 +2,9 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +17,7 @@ from jbatch.data.inputs import Inputs
 from jbatch.layout import AXIS, Layout
 from jbatch.micro_batch import Passes
 from jbatch.parallel import Executable, Mapped
-from jbatch.step import State, Sums, Task, Totals
+from jbatch.step import State, Sums, Task
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,14 @@ class Setup:
     def evaluation_size(self) -> int:
         """Examples a device takes in one pass of an evaluation."""
         return min(self.inputs.most_evaluated, -(-self.inputs.num_test // self.devices))
+
+
+class Scored(NamedTuple):
+    """Sums over one pass of an evaluation, float32 scalars; the host adds them up in float64."""
+
+    loss: jax.Array
+    correct: jax.Array
+    examples: jax.Array
 
 
 def how(learning_rate: float, batch_size: int, ghost_batches: int) -> np.ndarray:
@@ -94,12 +103,12 @@ def _evaluate(setup: Setup, params, stats, *inputs):
     batch, exists = setup.inputs.evaluation_batch(setup.evaluation_size, *inputs)
     (logits,), _ = step.forward(setup.task, params, stats, batch.images, None)
     weight = exists.astype(jnp.float32)
-    totals = Totals(
+    scored = Scored(
         loss=(step.cross_entropy(logits, batch.labels, 0.0) * weight).sum(),
         correct=(step.correct(logits, batch.labels) * weight).sum(),
         examples=weight.sum(),
     )
-    return (jax.lax.psum(totals, AXIS),)
+    return (jax.lax.psum(scored, AXIS),)
 
 
 # ---- compiled -------------------------------------------------------------------------------
@@ -109,6 +118,12 @@ def _evaluate(setup: Setup, params, stats, *inputs):
 def initializer(setup: Setup):
     """Seed (uint32 scalar) → state on every device, jitted."""
     return jax.jit(partial(step.init, setup.task), out_shardings=parallel.replicated(setup.mesh))
+
+
+def state_on_devices(setup: Setup) -> State:
+    """Shapes, dtypes and shardings of the state: what a checkpoint is restored as."""
+    placed = partial(jax.ShapeDtypeStruct, sharding=parallel.replicated(setup.mesh))
+    return jax.tree.map(lambda leaf: placed(leaf.shape, leaf.dtype), _state(setup))
 
 
 @cache
@@ -138,7 +153,7 @@ def apply(setup: Setup):
 
 @cache
 def evaluate(setup: Setup):
-    """(params, stats, *inputs) → (totals,): of one pass."""
+    """(params, stats, *inputs) → (scored,): of one pass."""
     return _mapped_evaluate(setup).compile()
 
 
@@ -224,6 +239,19 @@ def digest(setup: Setup, passes: Mapping[int, Passes]) -> str:
         lowered, _ = program.lower()
         hashed.update(lowered.as_text().encode())
     return hashed.hexdigest()
+
+
+@cache
+def identity(setup: Setup, ghost_batch: int | None) -> str:
+    """SHA-256 of what an update computes: its program for one device and one ghost batch.
+
+    So it is of network, loss, augmentation and optimizer, and not of how an update is split.
+    """
+    alone = parallel.make_mesh(setup.mesh.local_devices[:1])
+    one = replace(setup, mesh=alone, mapping="shard_map", updates_per_call=1)
+    size = ghost_batch or 1
+    text = lowered(one, Layout(size, 1, size), fused=True).as_text()
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _mapped_update(setup: Setup, layout: Layout) -> Mapped:

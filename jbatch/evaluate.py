@@ -18,7 +18,7 @@ from jbatch.errors import Mistake
 from jbatch.experiment import Experiment
 from jbatch.messages import tell
 from jbatch.plan import Plan
-from jbatch.run_directory import differences
+from jbatch.run_directory import check_data, differences
 from jbatch.step import State
 
 if TYPE_CHECKING:
@@ -46,9 +46,9 @@ def evaluate(compiled: Callable, state: State, test: Evaluated) -> Evaluation:
     """
     in_flight, parts = InFlight(test.most_in_flight), []
     for inputs in test.passes():
-        (totals,) = compiled(state.params, state.stats, *inputs)
-        in_flight.add(totals.loss)
-        parts.append(totals)
+        (scored,) = compiled(state.params, state.stats, *inputs)
+        in_flight.add(scored.loss)
+        parts.append(scored)
     loss, correct, examples = np.sum(jax.device_get(parts), axis=0, dtype=np.float64)
     if not examples:
         raise Mistake("no example of the test set could be decoded: restore the data set")
@@ -74,9 +74,11 @@ def newest_of(experiment: Experiment, directory: Path) -> Newest:
         raise Mistake(f"{directory} holds another run than is to be evaluated: {'; '.join(other)}")
     plan = experiment.plan.plan()
     setup, data = make_setup(experiment, plan, parallel.all_devices())
+    if not differences(directory, experiment):  # or a person has named other data
+        check_data(directory, data.digest())
     folder = directory / "checkpoints"
     with closing(Checkpoints(folder, _warn, read_only=True)) as checkpoints:
-        restored = checkpoints.restore(compile.initializer(setup)(np.uint32(experiment.seed)))
+        restored = checkpoints.restore(compile.state_on_devices(setup))
     if restored is None:
         raise Mistake(f"{directory} has no checkpoint yet: train it first")
     return Newest(plan, setup, data, *restored)

@@ -1,8 +1,60 @@
 """The machine that this process runs on."""
 
 import os
+import platform
+from contextlib import suppress
+from pathlib import Path
+
+QUOTA_V2 = "cpu.max"  # of a control group: "max 100000", or microseconds in each period
+QUOTA_V1, PERIOD_V1 = "cpu.cfs_quota_us", "cpu.cfs_period_us"
+CGROUPS = Path("/sys/fs/cgroup")
+
+
+def schedulable_cores() -> int:
+    """Cores that threads of this process may run on, as XLA counts them."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def usable_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    """Cores' worth of time that this process may have: those, and its control groups' quota."""
+    return min([schedulable_cores(), *(max(1, int(cores)) for cores in _quotas())])
+
+
+def processor() -> str:
+    """The model of its processor."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor()
+
+
+def _quotas() -> list[float]:
+    """Cores' worth of time of each of this process's control groups that has a limit."""
+    found = []
+    for folder in _groups():
+        with suppress(OSError, ValueError):
+            quota, period = (folder / QUOTA_V2).read_text().split()
+            found.append(int(quota) / int(period))
+        with suppress(OSError, ValueError):
+            quota = int((folder / QUOTA_V1).read_text())
+            if quota > 0:
+                found.append(quota / int((folder / PERIOD_V1).read_text()))
+    return found
+
+
+def _groups() -> list[Path]:
+    """The control groups that may limit this process's time, and those above them."""
+    try:
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return []
+    groups = []
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        inside = Path(path.lstrip("/"))
+        for root in (CGROUPS, CGROUPS / (controllers or "unified"), CGROUPS / "cpu"):
+            groups += [root / part for part in (inside, *inside.parents)]
+    return groups

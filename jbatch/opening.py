@@ -109,15 +109,20 @@ def open_run(
             cluster.check_same(shared)
         sizes = [phase.batch_size for phase in plan.phases]
         choice = chosen.micro_batch(directory, experiment, sizes, setup)
-        passes = cut(sizes, len(devices), ghost_batch(experiment.model), choice.limit)
+        group = ghost_batch(experiment.model)
+        passes = cut(sizes, len(devices), group, choice.limit)
         if several:
             programs = cluster.together("programs", lambda: compile.digest(setup, passes))
             cluster.check_same({"the compiled program": programs[:SHOWN]})
+        digests = {}
+        if cluster.first():
+            digests = {"data": data.digest(), "program": compile.identity(setup, group)}
         claim = claimed(
             directory,
             experiment,
             plan,
             origin,
+            digests,
             accept_plan_change=accept_plan_change,
             # Several processes hear of a request together, in the loop.
             asked=stop.asked if jax.process_count() == 1 else lambda: None,
@@ -128,14 +133,14 @@ def open_run(
         cluster.together("the run directory's files", lambda: wait_for_run(directory))
         if cluster.first():
             chosen.keep(directory, experiment, sizes, setup, choice.limit)
-        ahead = stack.enter_context(closing(Ahead(setup, passes)))
         warnings = [*plan.warnings, *other_environment(directory)]
         checkpoints = Checkpoints(directory / "checkpoints", warnings.append)
         stack.callback(checkpoints.close)
-        state = compile.initializer(setup)(np.uint32(experiment.seed))
-        moved = Distances(state.params) if experiment.measure_distance else None
-        restored = checkpoints.restore(state)
-        examples, update = None, 0
+        restored = checkpoints.restore(compile.state_on_devices(setup))
+        examples, update, moved = None, 0, None
+        if restored is None or experiment.measure_distance:
+            state = compile.initializer(setup)(np.uint32(experiment.seed))
+            moved = Distances(state.params) if experiment.measure_distance else None
         if restored is not None:
             examples, state = restored
             if moved is not None:
@@ -148,8 +153,13 @@ def open_run(
                 )
         elif (directory / "goodput.jsonl").exists():
             warnings.append("the run was begun before, and has no checkpoint: it begins anew")
+        # Those of phases that are over would only hold up the one that is next.
+        phase = plan.at(update).phase if update < plan.num_updates else len(plan.phases)
+        to_come = {size: passes[size] for size in sizes[phase:]}
+        ahead = stack.enter_context(closing(Ahead(setup, to_come)))
         cluster.together(  # now that there is something to go on from
-            "the new plan", lambda: changed and write_run(directory, experiment, plan, origin)
+            "the new plan",
+            lambda: changed and write_run(directory, experiment, plan, origin, digests),
         )
         opened = cluster.together("logs", lambda: _logs(directory, examples, started))
         metrics, ledger = (log and stack.enter_context(closing(log)) for log in opened)

@@ -36,7 +36,7 @@ from jbatch import cluster, files, trust
 from jbatch.errors import Mistake
 from jbatch.experiment import Experiment
 from jbatch.files import write_whole
-from jbatch.machine import usable_cores
+from jbatch.machine import schedulable_cores
 from jbatch.plan import Plan
 from jbatch.plan_table import plan_text
 from jbatch.stop import Interrupted
@@ -65,6 +65,7 @@ def claimed(
     experiment: Experiment,
     plan: Plan,
     origin: Origin | None,
+    digests: Mapping[str, str],
     *,
     accept_plan_change: bool = False,
     asked: Callable[[], str | None],
@@ -76,6 +77,7 @@ def claimed(
         experiment: that is to be trained.
         plan: of the experiment.
         origin: where it was taken from.
+        digests: of its data and of its program.
         accept_plan_change: let another plan than the directory's be.
         asked: by what the run was asked to stop, which ends a wait.
 
@@ -96,9 +98,11 @@ def claimed(
         raise Mistake(f"cannot make the run directory {directory}: {error.strerror}") from error
     with _locked(directory, asked):
         if (directory / "run.json").exists():
-            yield _changed(directory, experiment, plan, accept_plan_change)
+            changed = _changed(directory, experiment, plan, accept_plan_change)
+            _check_digests(directory, digests)
+            yield changed
         else:
-            write_run(directory, experiment, plan, origin)
+            write_run(directory, experiment, plan, origin, digests)
             yield False
 
 
@@ -159,7 +163,13 @@ def _machine() -> str:
     return path.read_text().strip() if path.exists() else platform.node()
 
 
-def write_run(directory: Path, experiment: Experiment, plan: Plan, origin: Origin | None) -> None:
+def write_run(
+    directory: Path,
+    experiment: Experiment,
+    plan: Plan,
+    origin: Origin | None,
+    digests: Mapping[str, str],
+) -> None:
     """Write what the directory says of its run, the experiment's file too if it has one."""
     source = None
     if origin is not None:
@@ -172,6 +182,7 @@ def write_run(directory: Path, experiment: Experiment, plan: Plan, origin: Origi
     values = {
         "origin": source,
         "plan_digest": plan.digest,
+        "digests": dict(digests),
         "experiment": describe(experiment),
         "environment": environment(),
     }
@@ -214,16 +225,34 @@ def other_environment(directory: Path) -> list[str]:
     return [f"begun elsewhere ({'; '.join(differs)}): parameters agree to float rounding only"]
 
 
+LIBRARIES = ("jax", "jaxlib", "flax", "optax")  # of which an update's program is made
+SETTINGS = (  # of JAX, that change what it computes
+    "jax_enable_x64",
+    "jax_default_prng_impl",
+    "jax_default_matmul_precision",
+    "jax_numpy_rank_promotion",
+    "jax_threefry_partitionable",
+)
+
+
 def environment() -> dict:
-    """Hardware and versions that a run was made with."""
+    """Hardware, versions and settings that a run was made with."""
     device = jax.devices()[0]
     return {
         "devices": f"{jax.device_count()} × {device.device_kind}",
-        "cores": usable_cores(),
+        "cores": schedulable_cores(),
         "machine": platform.machine(),
         "python": platform.python_version(),
-        **{name: version(name) for name in ("jbatch", "jax", "jaxlib", "flax", "optax")},
+        **{name: version(name) for name in ("jbatch", *LIBRARIES)},
+        **{name: getattr(jax.config, name) for name in SETTINGS},
+        "xla_flags": _flags(),
     }
+
+
+def _flags() -> str:
+    """XLA's, but for how many devices are simulated, which "devices" says."""
+    flags = os.environ.get("XLA_FLAGS", "").split()
+    return " ".join(flag for flag in flags if "host_platform_device_count" not in flag)
 
 
 def read_run(directory: Path) -> dict:
@@ -371,6 +400,36 @@ def _changed(directory: Path, experiment: Experiment, plan: Plan, accept: bool) 
             "a longer one, or another run directory"
         )
     return True
+
+
+def check_data(directory: Path, digest: str) -> None:
+    """See that the data are those that the run was made with, or a Mistake."""
+    if read_run(directory).get("digests", {}).get("data", digest) != digest:
+        raise Mistake(
+            f"{directory} was trained on other data than are found now (by their SHA-256): restore "
+            "the data as they were, or give another run directory"
+        )
+
+
+def _check_digests(directory: Path, digests: Mapping[str, str]) -> None:
+    """See that data and program are the run's, or a Mistake.
+
+    Under other versions or settings the program's text is another anyway: `other_environment` says
+    what differs there.
+    """
+    check_data(directory, digests["data"])
+    run, here = read_run(directory), environment()
+    same = all(
+        run["environment"].get(name) == here[name]
+        for name in ("devices", "machine", *LIBRARIES, *SETTINGS)
+    )
+    before = run.get("digests", {}).get("program", digests["program"])
+    if same and before != digests["program"]:
+        raise Mistake(
+            f"{directory} was begun with other code: its network, loss, augmentation or optimizer "
+            "computes something else now (by the SHA-256 of the update's program): go on with the "
+            "code that it was begun with, or give another run directory"
+        )
 
 
 def _differences(there: Any, here: Any, name: str = "") -> list[str]:

@@ -40,11 +40,16 @@ class Task:
 
 
 class Totals(NamedTuple):
-    """Sums over examples, float32 scalars."""
+    """Sums over the examples trained on since they were last logged; scalars.
 
-    loss: jax.Array
-    correct: jax.Array
-    examples: jax.Array
+    A float32 count would stop at 2²⁴, and a float32 sum stops where one update's part is lost to
+    rounding: so counts are int32, and `rest` keeps what rounding takes from the loss (Kahan).
+    """
+
+    loss: jax.Array  # float32
+    rest: jax.Array  # float32
+    correct: jax.Array  # int32
+    examples: jax.Array  # int32
 
 
 class State(NamedTuple):
@@ -53,7 +58,7 @@ class State(NamedTuple):
     params: Any
     stats: Any  # running statistics of norms
     optimizer: Any  # optax's state
-    totals: Totals  # over the examples trained on since they were last logged
+    totals: Totals
 
 
 class Sums(NamedTuple):
@@ -84,7 +89,8 @@ def no_totals() -> Totals:
     A jax.Array would be put wrongly on devices of several processes that have but one each (as of
     JAX 0.12).
     """
-    return Totals(*(np.zeros((), np.float32) for _ in Totals._fields))
+    zero, none = np.zeros((), np.float32), np.zeros((), np.int32)
+    return Totals(loss=zero, rest=zero, correct=none, examples=none)
 
 
 def no_sums(state: State) -> Sums:
@@ -166,12 +172,20 @@ def apply(
         params=params,
         stats=_running(task, state.stats, sums.stats, ghost_batches),
         optimizer=optimizer_state,
-        totals=Totals(
-            state.totals.loss + sums.loss,
-            state.totals.correct + sums.correct,
-            state.totals.examples + batch_size,
-        ),
+        totals=_added(state.totals, sums, batch_size),
     ), sums.loss / batch_size
+
+
+def _added(totals: Totals, sums: Sums, batch_size: jax.Array) -> Totals:
+    """The totals with one update more."""
+    part = sums.loss - totals.rest
+    loss = totals.loss + part
+    return Totals(
+        loss=loss,
+        rest=(loss - totals.loss) - part,
+        correct=totals.correct + sums.correct.astype(jnp.int32),
+        examples=totals.examples + batch_size.astype(jnp.int32),
+    )
 
 
 def _running(task: Task, stats, sums, ghost_batches):
@@ -195,8 +209,16 @@ def forward(task: Task, params, stats, images: jax.Array, training: Pass | None)
     come back unchanged.
     """
     network = nnx.merge(graph(task), nnx.State(params), nnx.State(stats))
-    heads = network(images.astype(task.dtype), training)
+    with _precision(task):
+        heads = network(images.astype(task.dtype), training)
     return heads if isinstance(heads, tuple) else (heads,), _split(network)[2]
+
+
+def _precision(task: Task):
+    """Products of float32 in float32: TPUs and GPUs would round their factors, unless told."""
+    told = jax.config.jax_default_matmul_precision
+    exact = "highest" if task.dtype == "float32" and told is None else told
+    return jax.default_matmul_precision(exact)
 
 
 def cross_entropy(logits: jax.Array, labels: jax.Array, smoothing: float) -> jax.Array:
@@ -214,7 +236,7 @@ def correct(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
 
 def _build(task: Task, seed) -> nnx.Module:
-    rngs = nnx.Rngs(jax.random.key(seed))
+    rngs = nnx.Rngs(jax.random.key(seed, impl="threefry2x32"))
     return build(task.model, task.input_shape, task.num_classes, rngs)
 
 

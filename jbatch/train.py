@@ -35,7 +35,7 @@ class Diverged(Mistake):
 
 def fit(
     experiment: Experiment,
-    directory: Path,
+    directory: Path | str,
     *,
     origin: Origin | None = None,
     devices: Sequence[jax.Device] | None = None,
@@ -67,6 +67,7 @@ def fit(
         Interrupted: on SIGTERM or Ctrl-C, after saving, or when another process is lost.
         PhaseEnd: when `until_phase` would begin, after saving.
     """
+    directory = Path(directory).expanduser()
     last = cluster.together("the plan", lambda: _last_update(experiment, until_phase))
     with (
         _outer_failures_said(directory),

@@ -7,7 +7,6 @@ from contextlib import closing
 from pathlib import Path
 
 import jax
-import numpy as np
 
 from jbatch import compile
 from jbatch.assemble import make_setup
@@ -59,6 +58,6 @@ def newest(directory: Path) -> tuple[int, str]:
     setup, _ = make_setup(experiment, plan, jax.devices()[:1])
     said = []
     with closing(Checkpoints(directory / "checkpoints", said.append, read_only=True)) as found:
-        examples, state = found.restore(compile.initializer(setup)(np.uint32(0)))
+        examples, state = found.restore(compile.state_on_devices(setup))
     assert not said
     return plan.update_at(examples), parameters_digest(state.params)

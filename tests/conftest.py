@@ -8,8 +8,10 @@ os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
 os.environ["JAX_NUMPY_DTYPE_PROMOTION"] = "strict"
 # Shared with the processes that tests start, and not with the person's own.
 os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="jbatch-tests-")
-# Not the person's own key.
+# Not the person's own key, nor what was chosen and found before.
 os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="jbatch-tests-")
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="jbatch-tests-")
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 
 import atexit
 import shutil
@@ -17,7 +19,7 @@ import shutil
 import pytest
 from hypothesis import settings
 
-for made in ("JAX_COMPILATION_CACHE_DIR", "XDG_STATE_HOME"):
+for made in ("JAX_COMPILATION_CACHE_DIR", "XDG_STATE_HOME", "XDG_CACHE_HOME"):
     atexit.register(shutil.rmtree, os.environ[made], ignore_errors=True)
 
 # Two cores shared with a compiler: a slow example is no failing one. Derandomized, so that a

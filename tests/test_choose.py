@@ -1,6 +1,7 @@
 """Which micro-batch a run takes: by memory, by speed, and the same again when it goes on."""
 
 import dataclasses
+import itertools
 import json
 import math
 import re
@@ -100,12 +101,8 @@ def test_a_flat_top_is_not_the_end(monkeypatch):
     """Nor is what was not timed taken."""
     setup, _ = make_setup(GROWING, GROWING.plan.plan(), ONE)
     speeds = {32: 100, 64: 99, 128: 98, 256: 60, 512: 30, 1024: 29}
-    monkeypatch.setattr(
-        choose, "_seconds", lambda _, layout: layout.size / speeds[layout.per_device]
-    )
-    fastest.cache_clear()
+    monkeypatch.setattr(choose, "_timer", lambda _, layout: lambda: 1 / speeds[layout.per_device])
     assert fastest(setup, (1024,), None, None)[0] == 32
-    fastest.cache_clear()
 
 
 def test_a_stated_memory_is_kept_to_by_the_compiled_program(tmp_path, capsys):
@@ -142,31 +139,68 @@ def test_a_stated_memory_is_kept_to_by_the_compiled_program(tmp_path, capsys):
     [
         (lambda examples: -abs(math.log2(examples / 128)), 128),
         (math.log2, None),  # all at once
-        (lambda examples: 0.01 * -math.log2(examples), None),  # for so little more not
+        (lambda examples: 0.01 * math.log2(examples), 40),  # of equals the smallest
         (lambda examples: -math.log2(examples), 40),
     ],
 )
 def test_the_fastest_is_taken_where_it_is_worth_it(monkeypatch, speed, expected):
     setup, _ = make_setup(GROWING, GROWING.plan.plan(), ONE)
     monkeypatch.setattr(
-        choose, "_seconds", lambda _, layout: layout.size / 2 ** speed(layout.per_device)
+        choose, "_timer", lambda _, layout: lambda: 2.0 ** -speed(layout.per_device)
     )
-    fastest.cache_clear()
     ghost = None if expected == 128 else 40
     assert fastest(setup, (40, 2560 if ghost is None else 2400), ghost, None)[0] == expected
-    fastest.cache_clear()
+
+
+def test_what_a_machine_does_meanwhile_meets_all_alike(monkeypatch):
+    """A machine that is three times as slow for a while, and a pass of 128 that is the fastest."""
+    setup, _ = make_setup(GROWING, GROWING.plan.plan(), ONE)
+    for first in range(12):  # slow looks, wherever they fall
+        calls = itertools.count()
+
+        def timer(_, layout, calls=calls, first=first):
+            def seconds():
+                slow = 3 if first <= next(calls) < first + 4 else 1
+                return slow * (1 + 0.2 * abs(math.log2(layout.per_device / 128)))
+
+            return seconds
+
+        monkeypatch.setattr(choose, "_timer", timer)
+        monkeypatch.setattr(choose, "HOPELESS", 4)  # of four times as slow
+        assert fastest(setup, (40, 2560), None, None)[0] == 128
+
+
+def test_a_choice_is_kept_for_the_machine_and_the_setup(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    setup, _ = make_setup(GROWING, GROWING.plan.plan(), ONE)
+    measured = []
+    monkeypatch.setattr(
+        choose, "fastest", lambda *asked: measured.append(asked) or (40 * len(measured), "why")
+    )
+
+    def chosen_for(*sizes):
+        return choose.choose(setup, sizes, 40, None, None).limit
+
+    assert [chosen_for(40, 480), chosen_for(40, 480), chosen_for(40, 640)] == [40, 40, 80]
+    for text in ("", "[]", "[0, 1]", '["40", "why"]', "{}"):
+        for path in tmp_path.glob("jbatch/micro_batch/*"):
+            path.write_text(text)  # damaged: made again
+        assert chosen_for(40, 480) == 40 * len(measured) > 80
+    assert len(measured) == 7
 
 
 def test_passes_are_timed_as_they_are(monkeypatch, tmp_path):
     """Really, on one pass of each size; a perceptron of 32 units is not worth cutting."""
-    monkeypatch.setattr(choose, "SECONDS_TIMED", 0.01)
-    timed, seconds = {}, choose._seconds
+    monkeypatch.setattr(choose, "SECONDS_OF_TURN", 0.01)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    timed, timer = {}, choose._timer
 
     def noted(setup, layout):
-        timed[layout.per_device] = seconds(setup, layout)
-        return timed[layout.per_device]
+        seconds = timer(setup, layout)
+        timed[layout.per_device] = seconds()
+        return seconds
 
-    monkeypatch.setattr(choose, "_seconds", noted)
+    monkeypatch.setattr(choose, "_timer", noted)
     plan = dataclasses.replace(
         GROWING.plan, batch_size=160, batch_sizes=(160, 480), max_batch_size=480
     )
@@ -175,7 +209,7 @@ def test_passes_are_timed_as_they_are(monkeypatch, tmp_path):
         limit = json.loads((tmp_path / "run" / chosen.FILE).read_text())["limit"]
     assert list(timed)[:3] == [40, 80, 160]
     assert min(timed.values()) > 0
-    monkeypatch.setattr(choose, "_seconds", pytest.fail)  # what was chosen is kept
+    monkeypatch.setattr(choose, "_timer", pytest.fail)  # what was chosen is kept
     with open_run(larger, tmp_path / "run", devices=ONE) as run:
         passes = [layout.per_device for layout, _ in run.ahead.program(480).passes]
     assert sum(passes) == 480

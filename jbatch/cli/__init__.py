@@ -39,6 +39,8 @@ FINISHED, MISTAKE = 0, 2
 
 def command_line() -> NoReturn:
     """The program `jbatch`."""
+    # jaxlib 0.10.1 takes each program of its own cache for one of another machine, in pages.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # By an exception, Ctrl-C is lost where it comes in a callback of JAX's; while a run trains, and
     # has something to save, it is caught otherwise.
     signal.signal(signal.SIGINT, _interrupted)

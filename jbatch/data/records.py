@@ -67,13 +67,14 @@ class TFDSRecords:
     count: int
 
     def digest(self) -> str:
-        """Of the set's name and version, and of its shards the examples and the bytes."""
+        """Of the set's name, version and classes, and of its shards the examples and the bytes."""
         from etils import epath
 
         info = open_builder(self.data, self.data_dir).info
         split = info.splits[self.split]
         sizes = [epath.Path(path).stat().length for path in split.filepaths]
-        what = f"{info.full_name} {self.split} {split.shard_lengths} {sizes}"
+        names = info.features["label"].names
+        what = f"{info.full_name} {self.split} {names} {split.shard_lengths} {sizes}"
         return hashlib.sha256(what.encode()).hexdigest()
 
     def read(self, indices: Sequence[int]) -> list[File]:
@@ -113,6 +114,7 @@ class FolderRecords:
     path: Path
     names: np.ndarray  # (count,) bytes, relative to path: a list of strings would be far larger
     labels: np.ndarray  # (count,) int32
+    sizes: np.ndarray  # (count,) int64, bytes of each file
 
     @property
     def count(self) -> int:
@@ -120,8 +122,11 @@ class FolderRecords:
         return len(self.names)
 
     def digest(self) -> str:
-        """Of the files' names and classes."""
-        return hashlib.sha256(self.names.tobytes() + self.labels.tobytes()).hexdigest()
+        """Of the files' names, classes and sizes in bytes."""
+        hashed = hashlib.sha256()
+        for array in (self.names, self.labels, self.sizes):
+            hashed.update(array.tobytes())
+        return hashed.hexdigest()
 
     def read(self, indices: Sequence[int]) -> list[File]:
         """One by one."""
@@ -153,6 +158,7 @@ def _open_folder(source: ImageFolder) -> Splits:
             folder,
             np.array([os.fsencode(file.name) for file in files[split]]),
             np.array([numbers[file.label] for file in files[split]], np.int32),
+            np.array([file.num_bytes for file in files[split]], np.int64),
         )
         for split in (source.train, source.test)
     )
