@@ -117,7 +117,8 @@ def _evaluate(setup: Setup, params, stats, *inputs):
 @cache
 def initializer(setup: Setup):
     """Seed (uint32 scalar) → state on every device, jitted."""
-    return jax.jit(partial(step.init, setup.task), out_shardings=parallel.replicated(setup.mesh))
+    jitted = jax.jit(partial(step.init, setup.task), out_shardings=parallel.replicated(setup.mesh))
+    return jax.enable_x64(False)(jitted)
 
 
 def state_on_devices(setup: Setup) -> State:
@@ -127,6 +128,7 @@ def state_on_devices(setup: Setup) -> State:
 
 
 @cache
+@jax.enable_x64(False)
 def zero_sums(setup: Setup):
     """() → sums of no example, one a device."""
     jitted = jax.jit(partial(_zero_sums, setup), out_shardings=parallel.split(setup.mesh))
@@ -157,6 +159,7 @@ def evaluate(setup: Setup):
     return _mapped_evaluate(setup).compile()
 
 
+@jax.enable_x64(False)
 def in_memory(setup: Setup, layout: Layout) -> dict[str, int]:
     """What a device holds in an update, in bytes, before any compiler has seen it.
 

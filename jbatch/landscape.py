@@ -104,6 +104,7 @@ class Landscape:
         def one(before, start, *arguments):
             return jax.tree.map(jnp.add, before, function(*arguments, start))
 
+        @jax.enable_x64(False)
         def summed(*arguments):
             shapes = jax.eval_shape(function, *arguments, jnp.int32(0))
             total = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)

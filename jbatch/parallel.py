@@ -73,6 +73,7 @@ class Mapped:
         lowered, bound = self.lower()
         return Executable(lowered.compile(), bound)
 
+    @jax.enable_x64(False)  # or indices and counts would be other numbers, where a person has it on
     def lower(self) -> tuple[jax.stages.Lowered, tuple]:
         """What `compile` compiles, and the first arguments of what comes of that."""
         return self._lower_pmap() if self.mapping == "pmap" else self._lower_shard_map()

@@ -41,7 +41,7 @@ def reader(schedule: Callable) -> Callable[[np.ndarray, float], np.ndarray]:
         length = SHORT if len(epochs) <= SHORT else LONG
         padded = np.full(length, epochs[-1])
         padded[: len(epochs)] = epochs
-        with _on_cpu(), jax.numpy_dtype_promotion("standard"):
+        with _on_cpu(), jax.enable_x64(False), jax.numpy_dtype_promotion("standard"):
             rates = _evaluate(blocks, _float32_towards_zero(padded))
         if rates.shape != (length,):
             raise Mistake(

@@ -78,6 +78,7 @@ def init(task: Task, seed: jax.Array) -> State:
     return State(params, stats, optimizer, no_totals())
 
 
+@jax.enable_x64(False)
 def state_shapes(task: Task) -> State:
     """Shapes and dtypes of the state."""
     return jax.eval_shape(partial(init, task), jax.ShapeDtypeStruct((), np.uint32))
@@ -246,6 +247,7 @@ def _split(network: nnx.Module):
 
 
 @cache
+@jax.enable_x64(False)
 def graph(task: Task):
     """The network's structure, without its arrays; Mistake if the network cannot be made."""
     return nnx.split(nnx.eval_shape(lambda: _build(task, 0)), nnx.Param, nnx.BatchStat)[0]

@@ -16,6 +16,7 @@ PLAIN = task_of(MLP((32,)), SGD(weight_decay=5e-4), label_smoothing=0.1)
 # 48 in groups of 16 are 3 groups: on 2 devices each spans both, on 8 each spans all eight.
 GHOST = task_of(CifarResNet(1, (4, 8), GhostBatchNorm(16)), SGD(nesterov=True))
 ADAM = task_of(MLP((32,), GhostBatchNorm(16)), Adam())
+HALF = task_of(CifarResNet(1, (4, 8), GhostBatchNorm(16)), SGD(nesterov=True), dtype="bfloat16")
 
 # Any two splits add the same numbers in another order. A sum of n float32 terms of like size then
 # differs by about √n · 2⁻²⁴ of itself: 1e-6 for the some 300 (examples times partial sums in a
@@ -81,8 +82,28 @@ def test_any_split_gives_the_same_parameters(whole, task, devices, passes, mappi
     assert_same(state.params, expected.params)
     assert_same(state.stats, expected.stats)
     np.testing.assert_allclose(losses, expected_losses, rtol=TOLERANCE)
-    assert float(state.totals.examples) == 20 * 48
+    assert int(state.totals.examples) == 20 * 48
     assert float(state.totals.correct) == pytest.approx(float(expected.totals.correct), abs=2)
+
+
+@pytest.mark.parametrize(("devices", "passes", "mapping"), SPLITS, ids=lambda value: str(value))
+def test_any_split_of_bfloat16_agrees_to_its_own_rounding(devices, passes, mapping):
+    """A pass's gradients are rounded to 8 bits, by 2⁻⁹ of themselves at most, wherever it ends.
+
+    Twenty updates, whose errors do not know of each other, make √20 · 2⁻⁹ of a step in the end;
+    twenty steps that all but cancel in some directions are a few of them: 5% of the way.
+    """
+    setup = setup_of(HALF)
+    first = compile.initializer(setup)(np.uint32(3)).params
+    expected, expected_losses = run_updates(setup, batch_size=48)
+    state, losses = run_updates(setup_of(HALF, devices, mapping), batch_size=48, passes=passes)
+    flat = [
+        np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(each)])
+        for each in (state.params, expected.params, first)
+    ]
+    off, way = np.linalg.norm(flat[0] - flat[1]), np.linalg.norm(flat[1] - flat[2])
+    assert off < 0.05 * way
+    np.testing.assert_allclose(losses, expected_losses, rtol=2**-7)
 
 
 @pytest.mark.parametrize("mapping", ["shard_map", "pmap"])

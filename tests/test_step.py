@@ -67,6 +67,20 @@ def test_running_statistics_decay_per_ghost_batch():
     assert float(running["mean"]) == pytest.approx(0.9**3 * 2 + (1 - 0.9**3) * 5, rel=1e-6)
 
 
+def test_totals_go_on_counting_where_float32_would_stop():
+    task = task_of(MLP((4,)), SGD())
+    state = compile.initializer(setup_of(task))(np.uint32(0))
+    so_far = step.Totals(jnp.float32(2**24), jnp.float32(0), jnp.int32(2**24), jnp.int32(2**24))
+    sums = step.no_sums(state)._replace(loss=jnp.float32(0.25), correct=jnp.float32(1))
+
+    def one(_, totals):
+        return step._added(totals, sums, jnp.float32(1))
+
+    totals = jax.jit(lambda: jax.lax.fori_loop(0, 1000, one, so_far))()
+    assert int(totals.correct) == int(totals.examples) == 2**24 + 1000
+    assert float(totals.loss) - float(totals.rest) == 2**24 + 250
+
+
 def test_evaluation_uses_the_running_statistics():
     task = task_of(MLP((8,), GhostBatchNorm(16)), SGD())
     state = compile.initializer(setup_of(task))(np.uint32(0))

@@ -59,7 +59,7 @@ def augment(augment: Augment, images, keys):
     padded = jnp.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
 
     def change(image, key):
-        down, right, mirror = jax.random.bits(key, (3,))
+        down, right, mirror = jax.random.bits(key, (3,), "uint32")
         choices = jnp.uint32(2 * pad + 1)
         start = (down % choices, right % choices, jnp.uint32(0))
         image = jax.lax.dynamic_slice(image, start, images.shape[1:])
@@ -83,7 +83,7 @@ def _recolored(strength: float, image, key):
 
     key = jax.random.fold_in(key, 1)  # the key itself gives crop and flip
     brightness, contrast, saturation = jax.random.uniform(
-        key, (3,), minval=1 - strength, maxval=1 + strength
+        key, (3,), "float32", minval=1 - strength, maxval=1 + strength
     )
     image = mixed(image.astype(jnp.float32), jnp.float32(0), brightness)
     image = mixed(image, grey(image).mean(), contrast)

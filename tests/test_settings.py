@@ -1,0 +1,102 @@
+"""Settings of the environment: none changes a bit, and splits and resumes hold under each."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from commands import TINY, end, newest, start
+from jbatch import sound
+from jbatch.errors import Mistake
+from jbatch.run_directory import read_run
+
+SETTINGS = {
+    "x64": {"JAX_ENABLE_X64": "1"},
+    "rbg": {"JAX_DEFAULT_PRNG_IMPL": "rbg"},
+    "both": {"JAX_ENABLE_X64": "1", "JAX_DEFAULT_PRNG_IMPL": "unsafe_rbg"},
+    "tree mode": {"FLAX_NNX_GRAPH_MODE": "0", "NNX_GRAPH_MODE": "0"},
+}
+COMMAND = ("train", TINY, "growing", "--augment.flip")
+
+
+def trained(directory, *options, stopped=False, **environment):
+    """The digest of a run's parameters, made at one go or in two."""
+    command = (*COMMAND, "--run-dir", directory, *options)
+    if stopped:
+        assert end(start(*command, "--until-phase", 1, **environment))[0] == 3
+    code, _, err = end(start(*command, **environment))
+    assert code == 0, err
+    return newest(directory)[1]
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    return trained(tmp_path_factory.mktemp("plain") / "run")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "both",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in SETTINGS if name != "both"),
+    ],
+)
+def test_no_setting_changes_a_bit_of_a_run_and_it_resumes(name, plain, tmp_path):
+    assert trained(tmp_path / "run", stopped=True, **SETTINGS[name]) == plain
+    recorded = read_run(tmp_path / "run")["environment"]
+    assert recorded["jax_enable_x64"] is ("JAX_ENABLE_X64" in SETTINGS[name])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("change", [("--augment.pad", 1), ("--augment.pad", 0)], ids=str)
+def test_no_setting_changes_a_pixel(change, tmp_path):
+    plain = trained(tmp_path / "plain", *change)
+    assert trained(tmp_path / "run", *change, **SETTINGS["both"]) == plain
+
+
+def test_bfloat16_resumes_bit_for_bit(tmp_path):
+    at_one_go, in_two = (
+        trained(tmp_path / str(stopped), "--dtype", "bfloat16", stopped=stopped)
+        for stopped in (False, True)
+    )
+    assert at_one_go == in_two
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SETTINGS)
+def test_splits_agree_under_any_setting(name):
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_split.py"],
+        cwd=Path(__file__).parent.parent,
+        env=os.environ | SETTINGS[name],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout
+
+
+def test_another_setting_is_said_when_a_run_goes_on(tmp_path):
+    trained(tmp_path / "run")
+    code, _, err = end(start(*COMMAND, "--run-dir", tmp_path / "run", JAX_ENABLE_X64="1"))
+    assert code == 0
+    assert "begun elsewhere (jax_enable_x64 False there, True here)" in err
+
+
+def test_a_compiler_that_computes_wrong_values_is_refused(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(sound, "version", lambda _: "0.10.2")
+    monkeypatch.setattr(sound, "_right", lambda: False)
+    sound.check_sound.cache_clear()
+    with pytest.raises(Mistake, match=r"0\.10\.2 computes wrong values .* issue 39103.*XLA_FLAGS="):
+        sound.check_sound()
+    monkeypatch.undo()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    sound.check_sound.cache_clear()
+    sound.check_sound()  # really, on this one
+    assert len(list(tmp_path.glob("jbatch/sound/*"))) == 1
+    monkeypatch.setattr(sound, "_right", pytest.fail)  # found right before
+    sound.check_sound.cache_clear()
+    sound.check_sound()
