@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import NamedTuple
 
 from jbatch import compile
@@ -45,9 +45,13 @@ class Ahead:
             size: self._pool.submit(self._timed, _program, setup, passes[size]) for size in passes
         }
 
-    def ready(self, batch_size: int) -> bool:
-        """Whether the functions of a batch size are compiled."""
-        return self._programs[batch_size].done()
+    def ready(self, batch_size: int | None, seconds: float = 0.0) -> bool:
+        """Whether the functions of a batch size are compiled, or of an evaluation for None.
+
+        Waits for them for so long.
+        """
+        future = self._evaluate if batch_size is None else self._programs[batch_size]
+        return bool(wait([future], seconds).done)
 
     def program(self, batch_size: int) -> Program:
         """The functions of a batch size; waits for them if they are not compiled yet."""

@@ -6,8 +6,6 @@ import math
 import operator
 from collections.abc import Iterable, Mapping
 
-import numpy as np
-
 LONGEST_SHOWN = 100  # characters of a value in a message
 
 
@@ -36,7 +34,7 @@ def shown(value) -> str:
 
 def plain(value):
     """A value of NumPy's or of any sequence as Python's own: numbers, tuples and dicts."""
-    if isinstance(value, np.generic):
+    if type(value).__module__ == "numpy" and getattr(value, "shape", None) == ():
         return value.item()
     if isinstance(value, list | range | tuple) and not hasattr(value, "_fields"):
         return tuple(map(plain, value))

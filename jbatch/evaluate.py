@@ -34,7 +34,12 @@ class Evaluation(NamedTuple):
     num_examples: int
 
 
-def evaluate(compiled: Callable, state: State, test: Evaluated) -> Evaluation:
+def evaluate(
+    compiled: Callable,
+    state: State,
+    test: Evaluated,
+    asked_to_stop: Callable[[], object] = lambda: None,
+) -> Evaluation | None:
     """Loss (without label smoothing) and accuracy on a test set, by the running statistics.
 
     The last pass is filled up; what is filled in has no weight, so each example counts once.
@@ -43,9 +48,15 @@ def evaluate(compiled: Callable, state: State, test: Evaluated) -> Evaluation:
         compiled: of `compile.evaluate`.
         state: of which parameters and running statistics are evaluated.
         test: the test set.
+        asked_to_stop: asked before each pass.
+
+    Returns:
+        None if it was asked to stop meanwhile.
     """
     in_flight, parts = InFlight(test.most_in_flight), []
     for inputs in test.passes():
+        if asked_to_stop():
+            return None
         (scored,) = compiled(state.params, state.stats, *inputs)
         in_flight.add(scored.loss)
         parts.append(scored)

@@ -30,7 +30,7 @@ from jbatch.profile import Profile
 from jbatch.progress import Bar, Lines, Quiet
 from jbatch.run_directory import Origin, claimed, other_environment, wait_for_run, write_run
 from jbatch.step import State
-from jbatch.stop import StopRequest, stop_requests
+from jbatch.stop import StopRequest, saved_below, stop_requests
 
 
 @dataclasses.dataclass
@@ -101,6 +101,7 @@ def open_run(
     devices = parallel.all_devices() if devices is None else devices
     with ExitStack() as stack:
         stop = stack.enter_context(stop_requests())  # until all below is closed
+        saved_below(directory)
         made = cluster.together("data", lambda: assemble(experiment, devices))
         plan, setup, data = made
         several = jax.process_count() > 1
@@ -186,6 +187,7 @@ def open_run(
             phase.first_update for phase in plan.phases[1:]
         }
         logs = plan.crossings(experiment.log_every)
+        stop.listening = True
         yield Run(
             plan=plan,
             setup=setup,

@@ -5,6 +5,7 @@ import time
 
 from rich.console import Console, Group
 from rich.live import Live
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     Progress,
@@ -14,8 +15,9 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from jbatch.messages import tell
+from jbatch.messages import tell, while_read
 from jbatch.plan import Plan
+from jbatch.printable import printable
 
 
 class Lines:
@@ -80,16 +82,19 @@ class Bar:
             TimeRemainingColumn(),
             TextColumn("left"),
         )
-        self._bar.add_task(label, total=plan.end, completed=plan.position(update))
+        done = plan.position(update)
+        self._bar.add_task(escape(printable(label)), total=plan.end, completed=done)
         self._where = Text("compiling")
         self._live = Live(
             Group(self._bar, self._where), console=Console(stderr=True), transient=True
         )
-        self._live.start()
+        with while_read(sys.stderr):
+            self._live.start()
 
     def say(self, text: str) -> None:
         """Print a line above the bar."""
-        self._live.console.print(text, highlight=False, markup=False)
+        with while_read(sys.stderr):
+            self._live.console.print(printable(text), highlight=False, markup=False)
 
     def advance(self, update: int) -> None:
         """After each update; looks at the clock and, a few times a second, draws."""
@@ -110,7 +115,8 @@ class Bar:
 
     def end(self) -> None:
         """The run is over, or stopped."""
-        self._live.stop()
+        with while_read(sys.stderr):
+            self._live.stop()
 
 
 class Quiet:

@@ -26,6 +26,7 @@ from jbatch.stop import Interrupted, PhaseEnd
 
 # How errors of collectives begin when a process is gone; a program's own faults begin otherwise.
 LOST = ("UNAVAILABLE", "UNKNOWN", "ABORTED", "CANCELLED", "DEADLINE_EXCEEDED", "INTERNAL")
+SECONDS_BETWEEN_LOOKS = 0.1  # whether a run that waits is asked to stop
 AGAIN = "the same command goes on from there"
 
 
@@ -135,6 +136,8 @@ def run_until(run: Run, last: int) -> None:
         # 1. Evaluate.
         if update in run.evaluations and run.evaluated != update and not asked_to_stop:
             _evaluate(run)
+            if run.evaluated != update:
+                continue  # asked to stop meanwhile
         # 2. Save.
         if (update in run.saves or asked_to_stop) and run.saved != update:
             _save(run)
@@ -145,14 +148,16 @@ def run_until(run: Run, last: int) -> None:
             with _paused(run, "logging"):
                 run.ledger.write(run.examples)
             return
+        row = run.plan.at(update)
         if phase is None:  # what a feed needs to begin is no part of training
             with _paused(run, "first input"):
-                run.feed.wait()
-        row = run.plan.at(update)
+                begun = _waited(run, run.feed.ready)
+            if not begun:
+                continue
         if row.phase != phase:
+            if not _compiled(run, row.batch_size):
+                continue
             phase = row.phase
-            if not run.ahead.ready(row.batch_size):
-                _compile(run, row.batch_size)
         rows = run.next_rows(last)
         if run.profile is not None:
             _profile(run, phase)
@@ -173,14 +178,25 @@ def run_until(run: Run, last: int) -> None:
             run.ledger.write(run.examples)
 
 
-def _compile(run: Run, batch_size: int) -> None:
-    """Wait for a batch size's program, and say so where it holds up a run."""
+def _waited(run: Run, ready: Callable[[float], bool]) -> bool:
+    """Whether something is ready; waits for it, but not when the run is asked to stop."""
+    while not ready(SECONDS_BETWEEN_LOOKS):
+        if run.stop.waiting():
+            return False
+    return True
+
+
+def _compiled(run: Run, batch_size: int) -> bool:
+    """Wait for a batch size's program, and say so where it holds up a run; False if to stop."""
+    if run.ahead.ready(batch_size):
+        return True
     before = run.ledger.seconds.get("compilation", 0.0)
     with _paused(run, "compilation"):
-        run.ahead.program(batch_size)
+        ready = _waited(run, partial(run.ahead.ready, batch_size))
     waited = run.ledger.seconds["compilation"] - before
-    if run.driver.begun and waited >= 0.05:
+    if ready and run.driver.begun and waited >= 0.05:
         run.progress.say(f"batch {batch_size:,} begins after {waited:.1f} s of compiling")
+    return ready
 
 
 def _profile(run: Run, phase: int) -> None:
@@ -193,11 +209,15 @@ def _profile(run: Run, phase: int) -> None:
 
 
 def _evaluate(run: Run) -> None:
+    """Evaluate, unless the run is asked to stop meanwhile."""
     with _paused(run, "compilation"):
-        compiled = run.ahead.evaluate()
+        if not _waited(run, partial(run.ahead.ready, None)):
+            return
     with _paused(run, "evaluation"):
         known = len(run.test.damaged)
-        found = evaluate(compiled, run.state, run.test)
+        found = evaluate(run.ahead.evaluate(), run.state, run.test, run.stop.waiting)
+    if found is None:
+        return
     _name_damaged(run, run.test.damaged[known:], "left out")
     _refuse_diverged(run, found.loss)
     _write(run, {"kind": "eval", **_standing(run), **found._asdict()})

@@ -16,7 +16,7 @@ SETTINGS = {
     "x64": {"JAX_ENABLE_X64": "1"},
     "rbg": {"JAX_DEFAULT_PRNG_IMPL": "rbg"},
     "both": {"JAX_ENABLE_X64": "1", "JAX_DEFAULT_PRNG_IMPL": "unsafe_rbg"},
-    "tree mode": {"FLAX_NNX_GRAPH_MODE": "0", "NNX_GRAPH_MODE": "0"},
+    "tree mode": {"NNX_GRAPH_MODE": "0"},  # what flax.nnx moves to
 }
 COMMAND = ("train", TINY, "growing", "--augment.flip")
 

@@ -1,5 +1,6 @@
 """The command line: `jbatch <verb> …`."""
 
+import errno
 import os
 import signal
 import sys
@@ -7,8 +8,9 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import NoReturn
 
+from jbatch import stop
 from jbatch.errors import Mistake, meant
-from jbatch.messages import tell, unread
+from jbatch.messages import GONE, open_all, tell, unread
 
 VERBS = {  # each a module of this package, with `run(arguments)`
     "prepare": "write a data set from its official files for TensorFlow Datasets",
@@ -39,11 +41,10 @@ FINISHED, MISTAKE = 0, 2
 
 def command_line() -> NoReturn:
     """The program `jbatch`."""
+    open_all()
+    stop.watch()
     # jaxlib 0.10.1 takes each program of its own cache for one of another machine, in pages.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # By an exception, Ctrl-C is lost where it comes in a callback of JAX's; while a run trains, and
-    # has something to save, it is caught otherwise.
-    signal.signal(signal.SIGINT, _interrupted)
     code = main()
     if compiling():
         end(code)
@@ -66,11 +67,6 @@ def end(code: int) -> NoReturn:
     os._exit(code)
 
 
-def _interrupted(*_) -> NoReturn:
-    os.write(2, b"jbatch: interrupted\n")
-    os._exit(128 + signal.SIGINT)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; its exit code."""
     try:
@@ -80,32 +76,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Mistake as mistake:
         tell(f"jbatch: {mistake}")
         return MISTAKE
+    except stop.Stopped as stopped:
+        tell(f"jbatch: {stopped}")
+        return stopped.exit_code
     except KeyboardInterrupt:  # before there was anything to save
         tell("jbatch: interrupted")
-        return 128 + signal.SIGINT
+        return stop.NOTHING_SAVED
     except OSError as error:
-        if isinstance(error, BrokenPipeError) and _output_is_unread():
-            return 128 + signal.SIGPIPE
         where = error.filename2 or error.filename
-        if not where:
-            raise
-        tell(f"jbatch: {where}: {error.strerror}")  # a full disk, a directory of somebody else
+        if where is None and _output_is_lost():
+            # Whoever read it may have seen enough; or else there is no room for it.
+            return 128 + signal.SIGPIPE if error.errno == errno.EPIPE else MISTAKE
+        tell(f"jbatch: {f'{where}: ' if where else ''}{error.strerror or error}")
         return MISTAKE
-    except Exception as error:
-        from jbatch.stop import Stopped  # a failure is no reason to import more than this
-
-        if isinstance(error, Stopped):
-            tell(f"jbatch: {error}")
-            return error.exit_code
-        raise
 
 
-def _output_is_unread() -> bool:
-    """Whether the reader of our output has seen enough; the rest goes nowhere then."""
+def _output_is_lost() -> bool:
+    """Whether what was printed cannot be written; the rest goes nowhere then."""
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as error:
         unread(sys.stdout)
+        if error.errno not in GONE:
+            tell(f"jbatch: the output cannot be written ({error.strerror})")
         return True
     return False
 

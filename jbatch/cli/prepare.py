@@ -1,6 +1,5 @@
 """`jbatch prepare`."""
 
-import signal
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +13,6 @@ from rich.progress import Progress, TaskID
 from jbatch.cli.arguments import leading, print_help, read_options, wants_help
 from jbatch.errors import Mistake
 from jbatch.messages import tell
-from jbatch.stop import Interrupted
 
 USAGE = "jbatch prepare NAME"
 SECONDS_BETWEEN_LINES = 30  # where there is no terminal for a bar
@@ -70,11 +68,7 @@ def run(arguments: Sequence[str]) -> None:
                 said = time.monotonic()
                 tell(f"{names[0]}: {done:,} of {total:,} {split} examples")
 
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        try:
-            directory = prepare(names[0], options.source, options.data_dir, progress)
-        except KeyboardInterrupt:
-            raise Interrupted("interrupted: the same command goes on from here") from None
+        directory = prepare(names[0], options.source, options.data_dir, progress)
     examples = ", ".join(f"{count:,} {split}" for split, count in counts.items())
     print(f"{names[0]}: {examples} examples in {directory}")
     if len(counts) == 1:

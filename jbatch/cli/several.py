@@ -30,6 +30,7 @@ from jbatch.messages import tell
 from jbatch.plan import Plan
 from jbatch.report.records import Record
 from jbatch.run_directory import Origin, differences, holds
+from jbatch.stop import check_asked, saved_below
 
 
 @dataclass(frozen=True)
@@ -192,8 +193,10 @@ def train(asked: Asked, out: Path) -> None:
     out = asked.options.out or out
     if (out / "run.json").exists():
         raise Mistake(f"{out} is the directory of one run: give --out another")
+    saved_below(out)
     runs = _planned(asked, out)
     records = [_recorded(run, f"run {number} of {len(runs)}") for number, run in enumerate(runs, 1)]
+    check_asked()
     records = in_order(asked.file, records)
     print(comparison_text(records, asked.file.comparison))
     title = out.absolute().name
@@ -245,6 +248,7 @@ def _recorded(run: Planned, of: str) -> Record:
     from jbatch.train import Diverged, fit
 
     directory, origin, experiment, _ = run
+    check_asked()
     before = _over(run)
     if not before:
         shown, label = progress(seconds_between=30), f"{run.called}, {of}"

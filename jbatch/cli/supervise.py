@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
+from jbatch import stop
 from jbatch.messages import tell
 from jbatch.stop import Interrupted
 
@@ -30,7 +31,7 @@ def run(arguments: Sequence[str]) -> int:
     """
     asked, child = 0, None
 
-    def forward(number, _) -> None:
+    def forward(number: int) -> None:
         nonlocal asked
         asked += 1
         if child is None:
@@ -40,16 +41,15 @@ def run(arguments: Sequence[str]) -> int:
         elif number == signal.SIGINT:
             child.kill()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, forward)
-    child = subprocess.Popen(
-        [sys.executable, "-P", "-m", "jbatch.cli.member", str(os.getpid()), *arguments],
-        env=os.environ | {MARK: "1"},
-        start_new_session=True,  # a signal to all reaches it once, through here
-    )
-    if asked:
-        child.send_signal(signal.SIGTERM)
-    code = child.wait()
+    with stop.acting(forward):
+        child = subprocess.Popen(
+            [sys.executable, "-P", "-m", "jbatch.cli.member", str(os.getpid()), *arguments],
+            env=os.environ | {MARK: "1"},
+            start_new_session=True,  # a signal to all reaches it once, through here
+        )
+        if asked:
+            child.send_signal(signal.SIGTERM)
+        code = child.wait()
     if code >= 0:
         return code
     name = signal.Signals(-code).name

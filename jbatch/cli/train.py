@@ -10,6 +10,7 @@ from jbatch.cli import supervise
 from jbatch.cli.arguments import RunsCode, file_and_variant, leading, split_options, wants_help
 from jbatch.cli.libraries import prepare_libraries
 from jbatch.errors import Mistake
+from jbatch.messages import show
 from jbatch.run_directory import Origin
 
 USAGE = "jbatch train FILE VARIANT"
@@ -95,5 +96,5 @@ def run(arguments: Sequence[str]) -> int | None:
         profile=options.profile,
     )
     if cluster.first():
-        print(account(run, directory))
+        show(account(run, directory))
     return None

@@ -52,8 +52,8 @@ class Feed(Protocol):
     waited: float  # seconds so far that training waited for examples
     damaged: Sequence[str]  # files that were replaced so far
 
-    def wait(self) -> None:
-        """Return when the next pass is ready; does not count as waited."""
+    def ready(self, seconds: float) -> bool:
+        """Whether the next pass is ready; waits for it for so long, which does not count."""
 
     def arguments(self, position: int, layout: Layout) -> tuple:
         """Of the pass from `position` on, in the shapes of `Inputs`."""

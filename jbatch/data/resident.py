@@ -187,8 +187,10 @@ class ResidentFeed:
 
         self._order = order
 
-    def wait(self) -> None:
+    def ready(self, seconds: float) -> bool:
         """All is there."""
+        del seconds
+        return True
 
     def arguments(self, position: int, layout: Layout) -> tuple:
         """Of the pass from `position` on, all of one epoch, in the shapes of `ResidentInputs`."""

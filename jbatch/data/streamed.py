@@ -6,7 +6,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -182,10 +182,9 @@ class _Passes:
         for _ in range(PASSES_AHEAD):
             self._prepare()
 
-    def wait(self) -> None:
-        """Return when the next pass is ready."""
-        if self._ready:
-            self._ready[0].result()
+    def ready(self, seconds: float) -> bool:
+        """Whether the next pass is ready; waits for it for so long."""
+        return not self._ready or bool(wait([self._ready[0]], seconds).done)
 
     def next(self, start: int) -> _Pass:
         """The next pass, which is to be the one at `start`; waits for it if it must."""
@@ -265,9 +264,9 @@ class StreamedFeed:
         """Files that were replaced so far."""
         return self._passes.damaged
 
-    def wait(self) -> None:
-        """Return when the next pass is ready; does not count as waited."""
-        self._passes.wait()
+    def ready(self, seconds: float) -> bool:
+        """Whether the next pass is ready; waits for it for so long, which does not count."""
+        return self._passes.ready(seconds)
 
     def arguments(self, position: int, layout: Layout) -> tuple:
         """Of the pass from `position` on, which must be the next one of the plan."""

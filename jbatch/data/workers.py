@@ -17,20 +17,21 @@ from jbatch.data.chunks import Chunk, Chunks
 from jbatch.data.ring import Ring
 from jbatch.errors import Mistake
 from jbatch.parent import end_with_parent
+from jbatch.stop import SIGNALS
 
 CHUNKS_AHEAD = 3  # that each worker may have decoded before they are taken
 
 
 def thread_without_signals(name: str) -> ThreadPoolExecutor:
-    """One thread that neither it nor any process it starts is sent SIGINT or SIGTERM.
+    """One thread that neither it nor any process it starts is sent SIGINT, SIGTERM or SIGHUP.
 
-    Both are meant for the trainer, which needs its workers until it has saved; and they would reach
+    All are meant for the trainer, which needs its workers until it has saved; and they would reach
     a worker before it could choose to ignore them.
     """
 
     def block() -> None:
         resource_tracker.ensure_running()  # or else, starting it later, Python unblocks them again
-        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
 
     return ThreadPoolExecutor(1, name, initializer=block)
 

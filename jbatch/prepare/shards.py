@@ -9,6 +9,7 @@ from pathlib import Path
 from jbatch.errors import Mistake
 from jbatch.files import write_whole
 from jbatch.prepare.examples import Examples, Read
+from jbatch.stop import saved_in
 
 EVERY = 1000  # examples between reports of progress
 
@@ -67,6 +68,7 @@ def _begun(directory: Path, source: Path, found: Read) -> Path:
     except OSError as error:
         raise Mistake(f"cannot make {incomplete}: {error.strerror}") from error
     write_whole(note, json.dumps(identity))
+    saved_in(note)  # a command that is asked to stop from here on goes on with the same source
     return incomplete
 
 
