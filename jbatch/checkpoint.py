@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from jbatch.files import appears
 from jbatch.step import State
 
 MOST_KEPT = 2  # and never fewer while the next is being written
+GLOB = set("*?[]{}")  # of a path's name, that Orbax takes for a pattern
 SAVE_SECONDS = 300  # in which all processes must have written their part
 
 
@@ -48,6 +50,7 @@ class Checkpoints:
 
     def __init__(self, directory: Path, say: Callable[[str], None], read_only: bool = False):
         self._directory, self._read_only, self.say = directory.absolute(), read_only, say
+        self._handle = _handle(directory) if GLOB & set(str(self._directory)) else None
         if not read_only:
             for path in self._directory.glob("*.orbax-checkpoint-tmp*"):
                 examples = path.name.partition(".")[0]
@@ -119,6 +122,9 @@ class Checkpoints:
             self.say(f"a checkpoint could not be written ({_in_short(failure)})")
         with suppress(*failures):
             self._manager.close()
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
 
     def _open(self):
         import orbax.checkpoint as ocp
@@ -137,7 +143,10 @@ class Checkpoints:
                 cleanup_tmp_directories=True,
                 async_options=ocp.AsyncOptions(timeout_secs=SAVE_SECONDS),
             )
-        return Manager(self._directory, options=options)
+        path = self._directory
+        if self._handle is not None:  # the same folder by a name that is no pattern
+            path = Path(f"/proc/self/fd/{self._handle}")
+        return Manager(path, options=options)
 
     def _tried(self, examples: int, like: State) -> tuple[State | None, str]:
         """(state, "") or (None, why it cannot be read).
@@ -233,6 +242,17 @@ def _words(leaf: jax.Array) -> jax.Array:
         leaf = leaf.astype(jnp.int8)
     unsigned = {1: jnp.uint8, 2: jnp.uint16}.get(leaf.dtype.itemsize, jnp.uint32)
     return jax.lax.bitcast_convert_type(leaf, unsigned).astype(jnp.uint32)
+
+
+def _handle(directory: Path) -> int:
+    """An open folder, made if it is not there: Orbax looks for its files by patterns."""
+    if not Path("/proc/self/fd").is_dir():
+        raise Mistake(
+            f"{directory}: checkpoints cannot be kept below a folder whose name has one of "
+            f"{' '.join(sorted(GLOB))}; give another run directory"
+        )
+    directory.mkdir(exist_ok=True)
+    return os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
 
 
 def _in_short(error: Exception) -> str:

@@ -9,15 +9,18 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from msgspec import Meta
 
 from jbatch import compile, parallel
 from jbatch.compile import Setup
 from jbatch.errors import Mistake
 from jbatch.files import cache_folder, write_whole
+from jbatch.json_lines import read_json
 from jbatch.layout import Layout, group_size
 from jbatch.machine import processor
 from jbatch.memory import readable
@@ -112,11 +115,10 @@ def _fastest_kept(
 
 def _read(path: Path) -> tuple[int | None, str] | None:
     try:
-        limit, why = json.loads(path.read_text())
-    except (OSError, ValueError, TypeError):
+        limit, why = read_json(path, tuple[Annotated[int, Meta(ge=1)] | None, str])
+    except Mistake:  # none, or damaged
         return None
-    whole = isinstance(why, str) and (limit is None or (type(limit) is int and limit > 0))
-    return (limit, why) if whole else None
+    return limit, why
 
 
 def fastest(

@@ -6,12 +6,17 @@ It changes the order of sums, and with it the last bits of the parameters.
 import json
 from collections.abc import Collection
 from pathlib import Path
+from typing import Annotated
+
+from msgspec import Meta, Struct
 
 from jbatch import cluster
 from jbatch.choose import Choice, choose
 from jbatch.compile import Setup
+from jbatch.errors import Mistake
 from jbatch.experiment import Experiment
 from jbatch.files import write_whole
+from jbatch.json_lines import read_json
 from jbatch.memory import available
 from jbatch.models import ghost_batch
 from jbatch.run_directory import environment
@@ -63,12 +68,18 @@ def _where(experiment: Experiment, batch_sizes: Collection[int], setup: Setup) -
     }
 
 
+class Kept(Struct):
+    """What the file holds."""
+
+    limit: Annotated[int, Meta(ge=1)] | None
+    where: dict
+
+
 def _read(directory: Path) -> dict | None:
     path = directory / FILE
     if not path.exists():
         return None
     try:
-        values = json.loads(path.read_text(errors="replace"))
-        return values if {"limit", "where"} <= values.keys() else None
-    except (ValueError, AttributeError):
+        return read_json(path, Kept)
+    except Mistake:  # it is chosen again
         return None

@@ -1,28 +1,77 @@
 """Writing files."""
 
+import errno
 import os
+import stat
+import tempfile
 import time
 from pathlib import Path
+
+MOST_READ = 1 << 30  # bytes of a file that is read as a whole
 
 SECONDS_TO_APPEAR = 60  # of a file on another host: network file systems look again that often
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a file, text as UTF-8, so that a reader finds all of it, or what was there before."""
+    """Write a file, text as UTF-8, so that a reader finds all of it, or what was there before.
+
+    Also after a power cut: file and folder are on disk when this returns.
+    """
     temporary = path.with_name(path.name + ".tmp")
     temporary.unlink(missing_ok=True)  # left by a kill, or a link to something else
     try:
         with temporary.open("xb") as file:
             file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
         temporary.replace(path)
+        sync_folder(path.parent)
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
 
 
+def sync_folder(path: Path) -> None:
+    """See that the names in a folder are on disk, where its file system can."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def read_whole(path: Path, most: int = MOST_READ) -> bytes:
+    """What is in an ordinary file.
+
+    Args:
+        path: of the file; opening a FIFO or a device would wait for ever, or do something.
+        most: bytes.
+
+    Raises:
+        OSError: if it cannot be read, is none, or is larger.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(descriptor, "rb") as file:
+        state = os.fstat(descriptor)
+        if stat.S_ISDIR(state.st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        if not stat.S_ISREG(state.st_mode):
+            raise OSError(errno.EINVAL, "Not an ordinary file", str(path))
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise OSError(errno.EFBIG, f"Over {most:,} bytes", str(path))
+    return content
+
+
 def cache_folder(name: str) -> Path:
     """Where this person's programs keep what they can make again, for all runs."""
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    try:
+        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError:  # a user of no home, as of a container's --user
+        home = Path(tempfile.gettempdir()) / f"jbatch-{os.getuid()}"
     return home / "jbatch" / name
 
 

@@ -6,6 +6,9 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Annotated
+
+from msgspec import Meta, Struct
 
 from jbatch.errors import Mistake
 from jbatch.files import write_whole
@@ -14,6 +17,14 @@ from jbatch.json_lines import read_json_lines
 LOST = "lost"  # work that a kill took, since it was after the checkpoint that was gone on from
 AWAY = "away"  # from the last sign of life before a restart to the restart
 SECONDS_BETWEEN_LINES = 30.0  # at most so much work before a kill counts as away, not as lost
+
+
+class Line(Struct):
+    """Where the account stood at a time."""
+
+    time: float
+    examples: Annotated[int, Meta(ge=0)]
+    seconds: dict[str, Annotated[float, Meta(ge=0, le=1e12)]]
 
 
 class Ledger:
@@ -82,11 +93,9 @@ def read_account(path: Path) -> dict[str, float]:
 def _lines(path: Path) -> list[dict]:
     """Those that are whole: an account is not worth a run."""
     try:
-        lines = read_json_lines(path)
+        return read_json_lines(path, Line)
     except Mistake:
         return []
-    whole = {"time", "examples", "seconds"}
-    return [line for line in lines if whole <= line.keys() and isinstance(line["seconds"], dict)]
 
 
 def _resumed(lines: list[dict], examples: int, now: float) -> dict[str, float]:

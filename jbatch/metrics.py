@@ -1,8 +1,12 @@
 """A run's metrics: JSON lines, which are read again, and TensorBoard events, to be looked at."""
 
 import json
+import os
 from contextlib import suppress
 from pathlib import Path
+from typing import Annotated
+
+from msgspec import Meta, Struct
 
 from jbatch.errors import Mistake
 from jbatch.files import write_whole
@@ -13,12 +17,48 @@ from jbatch.tensorboard import Events
 TIMED = frozenset({"seconds", "updates_per_second", "examples_per_second", "input_wait", "goodput"})
 
 
-_STANDING = ("update", "examples", "epoch", "seconds")
-NUMBERS = {  # that a line of each kind has at least
-    "train": (*_STANDING, "loss", "accuracy", "updates_per_second"),
-    "eval": (*_STANDING, "loss", "accuracy", "num_examples"),
-    "diverged": _STANDING,
-}
+Count = Annotated[int, Meta(ge=0, lt=2**53)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+Positive = Annotated[float, Meta(gt=0)]
+NotNegative = Annotated[float, Meta(ge=0)]
+
+
+class Standing(Struct):
+    """What each line says at least: where the run stands."""
+
+    update: Count
+    examples: Count
+    epoch: NotNegative
+    seconds: float
+
+
+class Trained(Standing, tag_field="kind", tag="train"):
+    """Of a log point."""
+
+    loss: float
+    accuracy: Share
+    updates_per_second: Positive
+    examples_per_second: Positive
+    learning_rate: float = 0.0
+    batch_size: Count = 1
+    input_wait: float = 0.0
+    distance: float = 0.0
+    moved: float = 0.0
+
+
+class Evaluated(Standing, tag_field="kind", tag="eval"):
+    """Of an evaluation."""
+
+    loss: float
+    accuracy: Share
+    num_examples: Annotated[int, Meta(ge=1, lt=2**53)]
+
+
+class Diverged(Standing, tag_field="kind", tag="diverged"):
+    """Of a run that has ended by it."""
+
+
+Line = Trained | Evaluated | Diverged
 
 
 class MetricsLog:
@@ -33,12 +73,20 @@ class MetricsLog:
         self.seconds_before = kept[-1]["seconds"] if kept else 0.0
         evaluated = [line["examples"] for line in kept if line["kind"] == "eval"]
         self.evaluated = evaluated[-1] if evaluated else None  # after how many examples, last
-        self._file = path.open("a")
+        self._path, self._file = path, path.open("a")
         update = kept[-1]["update"] + 1 if kept else 0
         self._events = Events(directory / "tensorboard", update)
 
     def write(self, line: dict) -> None:
-        """Append one line; its numbers become events at its update."""
+        """Append one line; its numbers become events at its update.
+
+        Mistake if somebody has removed the file: what is written would be gone.
+        """
+        if not os.fstat(self._file.fileno()).st_nlink:
+            raise Mistake(
+                f"{self._path} was removed while its run trained: restore it, or start in another "
+                "run directory"
+            )
         self._file.write(json.dumps(line, allow_nan=False) + "\n")
         self._file.flush()
         scalars = {
@@ -57,12 +105,4 @@ class MetricsLog:
 
 def read_metrics(path: Path) -> list[dict]:
     """The lines of a metrics.jsonl; none if it does not exist. Mistake if it is damaged."""
-    lines = read_json_lines(path)
-    for number, line in enumerate(lines, 1):
-        numbers = NUMBERS.get(line.get("kind"))
-        if numbers is None or not all(isinstance(line.get(name), int | float) for name in numbers):
-            raise Mistake(
-                f"{path} line {number} is damaged (it is no line of metrics): restore or remove "
-                "that file"
-            )
-    return lines
+    return read_json_lines(path, Line)

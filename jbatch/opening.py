@@ -5,7 +5,7 @@ import json
 import math
 import time
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
@@ -48,6 +48,7 @@ class Run:
     checkpoints: Checkpoints
     progress: Lines | Bar | Quiet
     stop: StopRequest
+    check_held: Callable[[], None]  # Mistake if the directory is not this run's any more
     evaluations: frozenset[int]  # after how many updates
     saves: frozenset[int]
     logs: frozenset[int]
@@ -128,8 +129,8 @@ def open_run(
             # Several processes hear of a request together, in the loop.
             asked=stop.asked if jax.process_count() == 1 else lambda: None,
         )
-        changed = cluster.together(
-            "the run directory", lambda: cluster.first() and stack.enter_context(claim)
+        claimed_here = cluster.together(
+            "the run directory", lambda: stack.enter_context(claim) if cluster.first() else None
         )
         cluster.together("the run directory's files", lambda: wait_for_run(directory))
         if cluster.first():
@@ -160,7 +161,11 @@ def open_run(
         ahead = stack.enter_context(closing(Ahead(setup, to_come)))
         cluster.together(  # now that there is something to go on from
             "the new plan",
-            lambda: changed and write_run(directory, experiment, plan, origin, digests),
+            lambda: (
+                claimed_here is not None
+                and claimed_here.changed
+                and write_run(directory, experiment, plan, origin, digests)
+            ),
         )
         opened = cluster.together("logs", lambda: _logs(directory, examples, started))
         metrics, ledger = (log and stack.enter_context(closing(log)) for log in opened)
@@ -200,6 +205,7 @@ def open_run(
             checkpoints=checkpoints,
             progress=progress,
             stop=stop,
+            check_held=(lambda: None) if claimed_here is None else claimed_here.check,
             evaluations=evaluations,
             saves=saves,
             logs=logs,

@@ -23,22 +23,26 @@ import os
 import platform
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
 import jax
 import numpy as np
+from msgspec import Struct
 
 from jbatch import cluster, files, trust
-from jbatch.errors import Mistake
+from jbatch.errors import Mistake, shown
 from jbatch.experiment import Experiment
-from jbatch.files import write_whole
+from jbatch.files import read_whole, write_whole
+from jbatch.json_lines import read_json
 from jbatch.machine import schedulable_cores
 from jbatch.plan import Plan
 from jbatch.plan_table import plan_text
+from jbatch.printable import printable
 from jbatch.stop import Interrupted
 
 LEASE_SECONDS = 100  # in which a network file system gives back the locks of a machine that is gone
@@ -69,7 +73,7 @@ def claimed(
     *,
     accept_plan_change: bool = False,
     asked: Callable[[], str | None],
-) -> Iterator[bool]:
+) -> Iterator["Claimed"]:
     """Make `directory` the run's, or see that it is already; nobody else trains in it meanwhile.
 
     Args:
@@ -82,7 +86,8 @@ def claimed(
         asked: by what the run was asked to stop, which ends a wait.
 
     Returns:
-        Whether the run goes on by another plan than it says, which `write_run` is to change.
+        Whether the run goes on by another plan than it says, which `write_run` is to change, and a
+        function that sees whether the directory is this process's still.
 
     Raises:
         Mistake: if it holds something else, or another process trains in it; nothing in it is
@@ -96,24 +101,54 @@ def claimed(
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise Mistake(f"cannot make the run directory {directory}: {error.strerror}") from error
-    with _locked(directory, asked):
+    _refuse_links(directory)
+    with _locked(directory, asked) as check:
         if (directory / "run.json").exists():
             changed = _changed(directory, experiment, plan, accept_plan_change)
             _check_digests(directory, digests)
-            yield changed
         else:
             write_run(directory, experiment, plan, origin, digests)
-            yield False
+            changed = False
+        yield Claimed(changed, check)
+
+
+class Claimed(NamedTuple):
+    """A run directory that is this process's."""
+
+    changed: bool  # whether the run goes on by another plan than it says
+    check: Callable[[], None]  # Mistake if the directory is not this process's any more
+
+
+def _refuse_links(directory: Path) -> None:
+    """See that nothing that a run writes to or removes leads out of its directory."""
+    folders = [directory / name for name in ("checkpoints", "damaged", "tensorboard", "profile")]
+    inside = (path for folder in folders[:2] if folder.is_dir() for path in folder.iterdir())
+    for path in (*folders, *inside):
+        if path.is_symlink():
+            raise Mistake(
+                f"{path} is a link, and what is below it would be written or removed: remove the "
+                "link, or let the run directory itself be one"
+            )
 
 
 @contextmanager
-def _locked(directory: Path, asked: Callable[[], str | None]) -> Iterator[None]:
-    """Hold the directory's lock, which the system takes back however this process ends."""
-    try:  # a link would be to something else
-        descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
-    except OSError as error:
-        raise Mistake(f"cannot write to the run directory {directory}: {error.strerror}") from error
-    with open(descriptor, "r+") as file:
+def _locked(directory: Path, asked: Callable[[], str | None]) -> Iterator[Callable[[], None]]:
+    """Hold the directory's lock, which the system takes back however this process ends.
+
+    Gives a function that sees whether it is held still.
+    """
+    with ExitStack() as stack:
+        try:  # a link would be to something else
+            descriptor = os.open(
+                directory / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666
+            )
+            file = stack.enter_context(open(descriptor, "r+"))
+            folder = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+            stack.callback(os.close, folder)
+        except OSError as error:
+            raise Mistake(
+                f"cannot write to the run directory {directory}: {error.strerror}"
+            ) from error
         try:
             holder = _take(file, asked)
         except OSError as error:
@@ -121,6 +156,8 @@ def _locked(directory: Path, asked: Callable[[], str | None]) -> Iterator[None]:
                 f"{directory} cannot be locked ({error.strerror}), so that two trainers could "
                 "write to it: give one on a file system with locks"
             ) from error
+        if holder is None and not _take_folder(folder):
+            holder = "another process, whose lock file was removed"
         if holder:
             raise Mistake(
                 f"{directory} is in use by {holder}: wait for it, stop it, or give another run "
@@ -130,7 +167,33 @@ def _locked(directory: Path, asked: Callable[[], str | None]) -> Iterator[None]:
         file.truncate()
         file.write(f"process {os.getpid()} on {platform.node()}\n{_machine()}\n")
         file.flush()
-        yield
+        yield partial(_check_held, directory, folder, file)
+
+
+def _take_folder(folder: int) -> bool:
+    """Whether nobody else holds the folder's own lock; its file can be removed, the folder not."""
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # network file systems lock files alone
+        return True
+    return True
+
+
+def _check_held(directory: Path, folder: int, file: TextIO) -> None:
+    """See that directory and lock are those that were opened, or a Mistake."""
+    for path, descriptor in ((directory, folder), (directory / "lock", file.fileno())):
+        try:
+            same = os.path.samestat(path.stat(), os.fstat(descriptor))
+        except FileNotFoundError:
+            same = False
+        if not same:
+            raise Mistake(
+                f"{path} was removed, renamed or replaced while its run trained: nothing more is "
+                "written to it; put it back, or give the run directory's new name, and the same "
+                "command goes on from the last checkpoint in it"
+            )
 
 
 def _take(file: TextIO, asked: Callable[[], str | None]) -> str | None:
@@ -258,38 +321,29 @@ def _flags() -> str:
 def read_run(directory: Path) -> dict:
     """The contents of run.json; Mistake if there is none or it is damaged."""
     path = directory / "run.json"
-    if not path.exists():
+    if not path.exists() and not path.is_symlink():
         raise Mistake(
             f"{directory} is no run directory: it has no run.json; give one that train made"
         )
-    try:
-        values = json.loads(path.read_text())
-        whole = _whole(values)
-    except (ValueError, TypeError, LookupError, AttributeError) as error:
-        raise Mistake(
-            f"{path} is damaged ({error}): restore it, or start in another run directory"
-        ) from error
-    if not whole:
-        raise Mistake(
-            f"{path} is damaged (some of its values are none that train writes): restore it, or "
-            "start in another run directory"
-        )
-    return values
+    advice = "restore it, or start in another run directory"
+    return {"digests": {}} | read_json(path, _Run, advice)
 
 
-def _whole(values: dict) -> bool:
-    origin = values["origin"]
-    if origin is not None:
-        texts = [origin["variant"], *origin["overrides"], *origin.get("cell", ())]
-        if not all(isinstance(text, str) for text in texts):
-            return False
-        if not isinstance(origin.get("seal"), str | None):
-            return False
-    return (
-        isinstance(values["plan_digest"], str)
-        and isinstance(values["experiment"], dict)
-        and isinstance(values["environment"], dict)
-    )
+class _Origin(Struct):
+    variant: str
+    overrides: list[str]
+    cell: list[str] = []
+    seal: str | None = None
+
+
+class _Run(Struct):
+    """What run.json says."""
+
+    origin: _Origin | None
+    plan_digest: str
+    experiment: dict[str, Any]
+    environment: dict[str, str | int | float | bool | None]
+    digests: dict[str, str] = {}
 
 
 def _sealed(code: str, source: dict) -> str:
@@ -323,7 +377,18 @@ def read_origin(directory: Path) -> Origin:
             "`jbatch train`, `compare` and `sweep` can be read again"
         )
     texts = (tuple(origin.get(name, ())) for name in ("overrides", "cell"))
-    return Origin(file.read_text(), origin["variant"], *texts)
+    return Origin(_text(file), origin["variant"], *texts)
+
+
+def _text(path: Path) -> str:
+    """That a run directory holds; Mistake if it cannot be read."""
+    try:
+        return read_whole(path).decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Mistake(
+            f"{path} cannot be read ({getattr(error, 'strerror', None) or error}): restore it, or "
+            "start in another run directory"
+        ) from error
 
 
 def describe(value: Any) -> Any:
@@ -352,9 +417,14 @@ def differences(directory: Path, experiment: Experiment) -> list[str]:
     """What of an experiment is other than when the run in `directory` was made."""
     # What a field did not say when the run was made is what it says by itself.
     before = describe(Experiment(experiment.plan)) | read_run(directory)["experiment"]
-    for field in dataclasses.fields(experiment.plan):
-        if field.default is not dataclasses.MISSING:
-            before["plan"].setdefault(field.name, field.default)
+    if isinstance(before["plan"], dict):
+        defaults = {
+            field.name: field.default
+            for field in dataclasses.fields(experiment.plan)
+            if field.default is not dataclasses.MISSING
+        }
+        missing = {name: value for name, value in defaults.items() if name not in before["plan"]}
+        before["plan"] = before["plan"] | missing
     return _differences(before, describe(experiment))
 
 
@@ -383,7 +453,7 @@ def _changed(directory: Path, experiment: Experiment, plan: Plan, accept: bool) 
     if read_run(directory)["plan_digest"] == plan.digest:
         return False
     if not accept:
-        there = (directory / "plan.txt").read_text().splitlines()
+        there = _text(directory / "plan.txt").splitlines()
         here = _table(experiment, plan).splitlines()
         tables = difflib.unified_diff(there, here, "the run's plan", "this plan", lineterm="", n=1)
         why = "\n  ".join(found) or "the schedule gives other rates or sizes"
@@ -404,7 +474,7 @@ def _changed(directory: Path, experiment: Experiment, plan: Plan, accept: bool) 
 
 def check_data(directory: Path, digest: str) -> None:
     """See that the data are those that the run was made with, or a Mistake."""
-    if read_run(directory).get("digests", {}).get("data", digest) != digest:
+    if read_run(directory)["digests"].get("data", digest) != digest:
         raise Mistake(
             f"{directory} was trained on other data than are found now (by their SHA-256): restore "
             "the data as they were, or give another run directory"
@@ -423,7 +493,7 @@ def _check_digests(directory: Path, digests: Mapping[str, str]) -> None:
         run["environment"].get(name) == here[name]
         for name in ("devices", "machine", *LIBRARIES, *SETTINGS)
     )
-    before = run.get("digests", {}).get("program", digests["program"])
+    before = run["digests"].get("program", digests["program"])
     if same and before != digests["program"]:
         raise Mistake(
             f"{directory} was begun with other code: its network, loss, augmentation or optimizer "
@@ -441,4 +511,10 @@ def _differences(there: Any, here: Any, name: str = "") -> list[str]:
                 there.get(key), here.get(key), f"{name}.{key}".strip(".")
             )
         ]
-    return [] if there == here else [f"{name} is {there} there and {here} here"]
+    if there == here:
+        return []
+    return [f"{name} is {_shown(there)} there and {_shown(here)} here"]
+
+
+def _shown(value: Any) -> str:
+    return printable(shown(value) if isinstance(value, dict | list) else str(value)[:1000], "")

@@ -85,6 +85,7 @@ def fit(
     ):
         run_until(run, last)
         _attempt(run, run.checkpoints.wait)
+        cluster.together("the run directory", run.check_held)
         if run.unsaved:
             raise Mistake(
                 f"the state after {run.update:,} updates could not be saved ({run.unsaved}): "
@@ -229,6 +230,7 @@ def _save(run: Run) -> None:
         # What is not finite must never become the last good checkpoint.
         if not jax.device_get(_all_finite(run.state)):
             _refuse_diverged(run, math.nan)
+        cluster.together("the run directory", run.check_held)
         _attempt(run, run.checkpoints.wait)  # for the one before
         if _attempt(run, partial(run.checkpoints.save, run.examples, run.state)):
             run.saved, run.unsaved = run.update, ""
@@ -352,12 +354,12 @@ def _outer_failures_said(directory: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise Mistake(
-            f"no space is left to write to {directory}: free some; the same command goes on from "
-            "the last checkpoint"
-        ) from error
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            what = f"no space is left to write to {directory}: free some"
+        else:
+            where = error.filename2 or error.filename or directory
+            what = f"{where}: {error.strerror or error}: mend that"
+        raise Mistake(f"{what}; the same command goes on from the last checkpoint") from error
     except jax.errors.JaxRuntimeError as error:
         if jax.process_count() == 1 or not str(error).startswith(LOST):
             raise

@@ -424,7 +424,7 @@ DAMAGES = {
     "metrics that are no text": (
         lambda run: (run / "metrics.jsonl").write_bytes(b"\xff\n"),
         ["report"],
-        "metrics.jsonl is damaged",
+        "metrics.jsonl line 1 is damaged",
     ),
     "no checkpoint": (
         lambda run: [path.rename(run / path.name) for path in (run / "checkpoints").iterdir()],

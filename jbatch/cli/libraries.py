@@ -7,12 +7,16 @@ import jax
 
 from jbatch.files import cache_folder
 
+MOST_CACHED = 10 << 30  # bytes of compiled functions; the least used go first
+
 
 def prepare_libraries() -> None:
     """Keep compiled functions between commands, and Orbax's notes on its own work to itself."""
     _quieten()
     if jax.config.jax_compilation_cache_dir is None:
         jax.config.update("jax_compilation_cache_dir", str(cache_folder("xla")))
+    if jax.config.jax_compilation_cache_max_size == -1:
+        jax.config.update("jax_compilation_cache_max_size", MOST_CACHED)
     # Small steps compile in less than JAX's default threshold of a second, but there are many.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
