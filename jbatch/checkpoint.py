@@ -1,5 +1,6 @@
 """Saving and restoring a run's state, through Orbax."""
 
+import errno
 import hashlib
 import json
 import os
@@ -20,6 +21,7 @@ from jbatch.errors import Mistake
 from jbatch.files import appears
 from jbatch.step import State
 
+CONTENT = "default"  # Orbax's folder of a checkpoint's only item
 MOST_KEPT = 2  # and never fewer while the next is being written
 GLOB = set("*?[]{}")  # of a path's name, that Orbax takes for a pattern
 SAVE_SECONDS = 300  # in which all processes must have written their part
@@ -58,6 +60,8 @@ class Checkpoints:
                     name = f"the checkpoint of {int(examples):,} examples"
                     say(f"{name} was not finished: it is left out")
         self._manager = self._open()
+        self._saving: tuple[int, State | None] | None = None  # which, and as what to read it again
+        self._proved = False  # that what is written can be read
 
     @property
     def newest(self) -> int | None:
@@ -74,10 +78,13 @@ class Checkpoints:
 
         tree = ocp.args.StandardSave({"state": state, "checksum": checksum(state)})
         self._reported("save", partial(self._manager.save, examples, args=tree))
+        alone = jax.process_count() == 1
+        shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state)
+        self._saving = examples, None if self._proved or not alone else shapes
 
     def wait(self) -> None:
         """Return when all that was saved is on disk; SaveFailed if it cannot be."""
-        self._reported("wait", self._manager.wait_until_finished)
+        self._reported("wait", self._finish)
 
     def restore(self, like: State) -> Restored | None:
         """The newest state that is whole.
@@ -98,6 +105,7 @@ class Checkpoints:
             problem = next(filter(None, cluster.exchange(f"restore {examples}", problem)), "")
             if not problem:
                 self._move_aside(damaged)
+                self._proved = True
                 for other, why in damaged.items():
                     self.say(
                         f"the checkpoint of {other:,} examples is damaged ({why}): that of "
@@ -146,7 +154,9 @@ class Checkpoints:
         path = self._directory
         if self._handle is not None:  # the same folder by a name that is no pattern
             path = Path(f"/proc/self/fd/{self._handle}")
-        return Manager(path, options=options)
+        # Told what it is, Orbax does not look for that in the newest, which may be empty.
+        handler = ocp.StandardCheckpointHandler()
+        return Manager(path, item_handlers=handler, options=options)
 
     def _tried(self, examples: int, like: State) -> tuple[State | None, str]:
         """(state, "") or (None, why it cannot be read).
@@ -167,6 +177,8 @@ class Checkpoints:
             # A network file system may show a process the newest later than the others.
             appears(self._directory / str(examples))
             self._manager.reload()
+        if not (self._directory / str(examples) / CONTENT).is_dir():
+            raise ValueError("it holds no state")
         target = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding),
             {"state": like, "checksum": _of_checksum(like)},
@@ -175,6 +187,30 @@ class Checkpoints:
         if (np.asarray(checksum(tree["state"])) != np.asarray(tree["checksum"])).any():
             raise ValueError("some of its bits have changed")
         return tree["state"]
+
+    def _finish(self) -> None:
+        """Wait for what was saved, and see that it is there; the first of a run is read again.
+
+        Not all that goes wrong below raises here: a file system may have turned read-only, or lie.
+        """
+        self._manager.wait_until_finished()
+        if self._saving is None:
+            return
+        examples, like = self._saving
+        self._saving = None
+        if cluster.first() and not (self._directory / str(examples) / CONTENT).is_dir():
+            raise OSError(errno.ENOENT, "what was written is not there", str(self._directory))
+        if like is not None:
+            cpu = jax.local_devices(backend="cpu")[0]
+            on_host = jax.sharding.SingleDeviceSharding(cpu)  # which has room beside the devices
+            shapes = partial(jax.ShapeDtypeStruct, sharding=on_host)
+            try:
+                self._read(
+                    examples, jax.tree.map(lambda leaf: shapes(leaf.shape, leaf.dtype), like)
+                )
+            except Exception as error:  # as many as there are layers below
+                raise ValueError(f"it cannot be read again: {_in_short(error)}") from error
+            self._proved = True
 
     def _move_aside(self, damaged: dict[int, str]) -> None:
         """Make room for a whole checkpoint of the same name."""

@@ -156,7 +156,7 @@ def _locked(directory: Path, asked: Callable[[], str | None]) -> Iterator[Callab
                 f"{directory} cannot be locked ({error.strerror}), so that two trainers could "
                 "write to it: give one on a file system with locks"
             ) from error
-        if holder is None and not _take_folder(folder):
+        if holder is None and (alone := _take_folder(folder)) is False:
             holder = "another process, whose lock file was removed"
         if holder:
             raise Mistake(
@@ -167,23 +167,28 @@ def _locked(directory: Path, asked: Callable[[], str | None]) -> Iterator[Callab
         file.truncate()
         file.write(f"process {os.getpid()} on {platform.node()}\n{_machine()}\n")
         file.flush()
-        yield partial(_check_held, directory, folder, file)
+        yield partial(_check_held, directory, folder, None if alone else file)
 
 
-def _take_folder(folder: int) -> bool:
-    """Whether nobody else holds the folder's own lock; its file can be removed, the folder not."""
+def _take_folder(folder: int) -> bool | None:
+    """Take the folder's own lock, since the file can be removed; None where only files have one."""
     try:
         fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    except OSError:  # network file systems lock files alone
-        return True
+    except OSError:  # of network file systems
+        return None
     return True
 
 
-def _check_held(directory: Path, folder: int, file: TextIO) -> None:
-    """See that directory and lock are those that were opened, or a Mistake."""
-    for path, descriptor in ((directory, folder), (directory / "lock", file.fileno())):
+def _check_held(directory: Path, folder: int, file: TextIO | None) -> None:
+    """See that the directory, and its lock if that alone is held, are those that were opened.
+
+    Raises:
+        Mistake: if not.
+    """
+    opened = {directory: folder} | ({directory / "lock": file.fileno()} if file else {})
+    for path, descriptor in opened.items():
         try:
             same = os.path.samestat(path.stat(), os.fstat(descriptor))
         except FileNotFoundError:

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 from typing import NoReturn
 
@@ -46,7 +47,8 @@ def command_line() -> NoReturn:
     # jaxlib 0.10.1 takes each program of its own cache for one of another machine, in pages.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     code = main()
-    if compiling():
+    # Of a save that has failed, Orbax leaves threads that nothing ends.
+    if code != FINISHED or compiling():
         end(code)
     sys.exit(code)
 
@@ -62,8 +64,9 @@ def compiling() -> bool:
 
 def end(code: int) -> NoReturn:
     """End the process at once, with all that it has said."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            stream.flush()
     os._exit(code)
 
 
