@@ -12,7 +12,7 @@ from rich.progress import Progress, TaskID
 
 from jbatch.cli.arguments import leading, print_help, read_options, wants_help
 from jbatch.errors import Mistake
-from jbatch.messages import tell
+from jbatch.messages import show, tell
 
 USAGE = "jbatch prepare NAME"
 SECONDS_BETWEEN_LINES = 30  # where there is no terminal for a bar
@@ -52,29 +52,27 @@ def run(arguments: Sequence[str]) -> None:
 
     from jbatch.prepare import prepare
 
-    counts: dict[str, int] = {}  # by split
     tasks: dict[str, TaskID] = {}
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         said = time.monotonic()
 
-        def progress(split: str, done: int, total: int) -> None:
+        def progress(what: str, done: int, total: int) -> None:
             nonlocal said
-            if split not in counts:
-                counts[split] = total
-                tasks[split] = bar.add_task(split, total=total)
-            bar.update(tasks[split], completed=done)
+            if what not in tasks:
+                tasks[what] = bar.add_task(what, total=total)
+            bar.update(tasks[what], completed=done)
             if bar.disable and time.monotonic() - said > SECONDS_BETWEEN_LINES:
                 said = time.monotonic()
-                tell(f"{names[0]}: {done:,} of {total:,} {split} examples")
+                tell(f"{names[0]}: {done:,} of {total:,} {what} examples")
 
-        directory = prepare(names[0], options.source, options.data_dir, progress)
+        directory, counts, before = prepare(names[0], options.source, options.data_dir, progress)
     examples = ", ".join(f"{count:,} {split}" for split, count in counts.items())
-    print(f"{names[0]}: {examples} examples in {directory}")
+    show(f"{names[0]}: {examples} examples {'complete ' * before}in {directory}")
     if len(counts) == 1:
-        print("There is nothing to evaluate on: training asks for a second split, as val/CLASS/*.")
+        show("There is nothing to evaluate on: training asks for a second split, as val/CLASS/*.")
     else:
         split = next(name for name in counts if name != "train")
-        print(
+        show(
             f"In an experiment: TFDS({names[0]!r}, test={split!r}), num_examples={counts['train']}"
         )

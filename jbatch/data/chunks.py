@@ -14,9 +14,10 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from jbatch.data.crops import central_crop, random_crop
-from jbatch.data.decode import DamagedImage, decode
+from jbatch.data.decode import decode
 from jbatch.data.order import epoch_order
 from jbatch.data.photographs import Photographs
+from jbatch.data.picture import DamagedImage
 from jbatch.data.records import File, Records
 from jbatch.errors import Mistake
 from jbatch.layout import Layout

@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jbatch.errors import Mistake
+
 
 class Split(NamedTuple):
     """Images and labels of a training or a test set."""
@@ -18,3 +20,20 @@ class Dataset(NamedTuple):
     train: Split
     test: Split
     num_classes: int
+
+
+def check_labels(what: str, labels: np.ndarray, num_classes: int) -> None:
+    """See that labels are classes, 0 ≤ label < num_classes, or a Mistake.
+
+    A label outside would train as another class, or as none, and nothing would say so: −1 is how
+    some sets mark an example without a label.
+    """
+    outside = np.flatnonzero((labels < 0) | (labels >= num_classes))
+    if len(outside):
+        first = int(outside[0])
+        count = "1 label is" if len(outside) == 1 else f"{len(outside):,} labels are"
+        raise Mistake(
+            f"{what}: {count} not within 0 to {num_classes - 1}, the first at index {first:,} "
+            f"({int(labels[first])}): leave out examples without a label, or mend the number of "
+            "classes"
+        )

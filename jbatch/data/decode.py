@@ -1,6 +1,5 @@
 """From the file of a photograph to the pixels that a network sees."""
 
-import io
 import threading
 from collections.abc import Callable
 
@@ -9,11 +8,8 @@ import numpy as np
 import simplejpeg
 
 from jbatch.data.crops import Box
+from jbatch.data.picture import DamagedImage, check_size, decoded, open_picture
 from jbatch.data.records import File
-
-
-class DamagedImage(ValueError):
-    """A file that does not decode."""
 
 
 def decode(file: File, crop: Callable[[int, int], Box], out: np.ndarray) -> None:
@@ -34,17 +30,33 @@ def decode(file: File, crop: Callable[[int, int], Box], out: np.ndarray) -> None
     """
     if file.data is None:
         raise DamagedImage(file.problem)
-    try:
-        height, width, *_ = simplejpeg.decode_jpeg_header(file.data)
-        box = crop(height, width)
-        image = _jpeg(file.data, height, width, _reduction(box, len(out)))
-    except ValueError:  # all that simplejpeg raises
-        whole = _by_pillow(file.data)
-        width, height = whole.size
-        box = crop(height, width)
-        image = np.asarray(whole.reduce(_reduction(box, len(out))))
-    part = cut_out(image, height, width, box)
+    part = _of_jpeg(file.data, crop, len(out))
+    if part is None:
+        part = _of_any(file.data, crop, len(out))
     cv2.resize(part, out.shape[:2], dst=out, interpolation=cv2.INTER_LINEAR)
+
+
+def _of_jpeg(data: bytes, crop: Callable[[int, int], Box], size: int) -> np.ndarray | None:
+    """The part of a JPEG, reduced; None for what simplejpeg does not read."""
+    try:
+        height, width, *_ = simplejpeg.decode_jpeg_header(data)
+    except ValueError:  # all that it raises
+        return None
+    check_size(width, height)
+    box = crop(height, width)
+    try:
+        image = _jpeg(data, height, width, _reduction(box, size))
+    except ValueError:
+        return None
+    return cut_out(image, height, width, box)
+
+
+def _of_any(data: bytes, crop: Callable[[int, int], Box], size: int) -> np.ndarray:
+    """The part of any image, reduced."""
+    whole = _by_pillow(data)
+    width, height = whole.size
+    box = crop(height, width)
+    return cut_out(np.asarray(whole.reduce(_reduction(box, size))), height, width, box)
 
 
 def _reduction(box: Box, size: int) -> int:
@@ -73,17 +85,12 @@ def _jpeg(data: bytes, height: int, width: int, reduction: int) -> np.ndarray:
 
 def _by_pillow(data: bytes):
     """The whole image, as Pillow's, in red, green and blue."""
-    from PIL import Image, UnidentifiedImageError
+    image = open_picture(data)
+    if image.mode.startswith("I"):  # 16 bits of grey, which Pillow would clip
+        from PIL import Image
 
-    try:
-        image = Image.open(io.BytesIO(data))
-        if image.mode.startswith("I"):  # 16 bits of grey, which Pillow would clip
-            image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
-        return image.convert("RGB")
-    except UnidentifiedImageError:
-        raise DamagedImage("neither a JPEG nor a PNG") from None
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DamagedImage(str(error)) from error
+        image = Image.fromarray((np.asarray(decoded(image, "I")) // 257).astype(np.uint8))
+    return decoded(image, "RGB")
 
 
 def cut_out(image: np.ndarray, height: int, width: int, box: Box) -> np.ndarray:

@@ -6,7 +6,7 @@ from jbatch.data.load import load
 from jbatch.data.photographs import Photographs
 from jbatch.data.resident import ResidentInputs
 from jbatch.data.streamed import StreamedInputs
-from jbatch.data.tfds import TFDS, refuse_code
+from jbatch.data.tfds import TFDS, check_features, refuse_code
 from jbatch.errors import Mistake
 from jbatch.experiment import Experiment
 
@@ -53,6 +53,5 @@ def _known(data: TFDS) -> tuple[tuple[int, ...], int]:
         raise Mistake(
             f"{data.name} is not known to TensorFlow Datasets: prepare it, and give its data_dir"
         ) from error
-    if not {"image", "label"} <= features.keys():
-        raise Mistake(f"{data.name} has no image and label: give a set with both")
+    check_features(data.name, features)
     return features["image"].shape, features["label"].num_classes

@@ -50,11 +50,14 @@ def open_records(source: TFDS | ImageFolder) -> Splits:
     if isinstance(source, ImageFolder):
         return _open_folder(source)
     builder = open_builder(source, source.data_dir)
+    classes = builder.info.features["label"].num_classes
     train, test = (
-        TFDSRecords(source, source.data_dir, split, builder.info.splits[split].num_examples)
+        TFDSRecords(
+            source, source.data_dir, split, builder.info.splits[split].num_examples, classes
+        )
         for split in (source.train, source.test)
     )
-    return Splits(train, test, builder.info.features["label"].num_classes)
+    return Splits(train, test, classes)
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,7 @@ class TFDSRecords:
     data_dir: str | None
     split: str
     count: int
+    num_classes: int
 
     def digest(self) -> str:
         """Of the set's name, version and classes, and of its shards the examples and the bytes."""
@@ -88,9 +92,18 @@ class TFDSRecords:
                 f"{sorted(indices)} ({error}): write it anew"
             ) from error
         return [
-            File(_name(example, self, index), example["image"], int(example["label"]))
+            File(_name(example, self, index), example["image"], self._label(example, index))
             for index, example in zip(indices, examples, strict=True)
         ]
+
+    def _label(self, example: dict, index: int) -> int:
+        label = int(example["label"])
+        if not 0 <= label < self.num_classes:
+            raise Mistake(
+                f"{_name(example, self, index)} has the label {label}, not one within 0 to "
+                f"{self.num_classes - 1}: leave out examples without a label"
+            )
+        return label
 
 
 def _name(example: dict, records: TFDSRecords, index: int) -> str:

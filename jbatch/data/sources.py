@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jbatch.data.dataset import Dataset, Split
+from jbatch.data.dataset import Dataset, Split, check_labels
 from jbatch.data.photographs import Photographs
 from jbatch.data.tfds import TFDS
 from jbatch.errors import Mistake, whole, wholes
@@ -67,11 +67,9 @@ class Arrays:
                 f"{name}_labels are {labels.dtype} of shape {labels.shape}: give integers of shape "
                 f"({len(images)},), one for each image"
             )
-        if len(labels) == 0 or labels.min() < 0 or labels.max() >= self.num_classes:
-            raise Mistake(
-                f"{name}_labels are not all within 0 to {self.num_classes - 1}: mend the labels or "
-                "num_classes"
-            )
+        if not len(labels):
+            raise Mistake(f"{name}_labels are empty: give at least one example")
+        check_labels(f"{name}_labels", labels, whole("num_classes", self.num_classes))
         return Split(images, labels.astype(np.int32))
 
 

@@ -1,6 +1,5 @@
 """Data sets that TensorFlow Datasets keeps on disk, read without TensorFlow."""
 
-import io
 import json
 import logging
 from collections.abc import Iterator
@@ -9,7 +8,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from jbatch.data.dataset import Dataset, Split
+from jbatch.data.dataset import Dataset, Split, check_labels
+from jbatch.data.picture import DamagedImage, decoded, open_picture
 from jbatch.errors import Mistake
 
 MOST_BYTES = 8 << 30  # of a split in memory, and on each device
@@ -59,10 +59,10 @@ def open_builder(data: TFDS, data_dir: str | None):
     refuse_code(root / name)
     try:
         builder = tfds.builder(data.name, data_dir=root)
-    except (ValueError, RuntimeError, OSError) as error:
-        said = str(error).splitlines()[0]
+        splits = builder.info.splits
+    except Exception as error:  # of damaged JSON, as many as there are ways to damage it
+        said = (str(error) or type(error).__name__).splitlines()[0]
         raise Mistake(f"{root / name} does not open ({said}): {advice}") from error
-    splits = builder.info.splits
     if not splits:
         there = ", ".join(sorted(path.name for path in (root / name).iterdir()))
         raise Mistake(f"{builder.data_dir} is missing; {root / name} holds {there}: {advice}")
@@ -90,12 +90,31 @@ def open_builder(data: TFDS, data_dir: str | None):
         lost = [str(path) for path in splits[split].filepaths if path.name not in there]
         if lost:
             raise Mistake(f"{lost[0]} is missing ({len(lost)} in all): restore it, or {advice}")
-    if not {"image", "label"} <= builder.info.features.keys():
-        raise Mistake(
-            f"{data.name} has the features {', '.join(builder.info.features)}: give a set with "
-            "image and label"
-        )
+    check_features(data.name, builder.info.features)
     return builder
+
+
+def check_features(name: str, features) -> None:
+    """See that a set has images, and of each the number of one class, or a Mistake."""
+    import tensorflow_datasets as tfds
+
+    kinds = {"image": tfds.features.Image, "label": tfds.features.ClassLabel}
+    known = set(features) if isinstance(features, tfds.features.FeaturesDict) else set()
+    if not kinds.keys() <= known:
+        there = ", ".join(sorted(known)) or type(features).__name__
+        raise Mistake(f"{name} has the features {there}: give a set with image and label")
+    for feature, kind in kinds.items():
+        if type(features[feature]) is not kind:
+            raise Mistake(
+                f"the {feature} of {name} is {features[feature]!r}: give a set in which it is a "
+                f"{kind.__name__}"
+            )
+    if features["image"].np_dtype != np.uint8:
+        raise Mistake(
+            f"the image of {name} is of {features['image'].np_dtype}: give a set of uint8 images"
+        )
+    if not features["label"].num_classes:
+        raise Mistake(f"the label of {name} does not say how many classes there are: write it anew")
 
 
 def refuse_code(directory) -> None:
@@ -135,13 +154,13 @@ def _split(builder, name: str) -> Split:
         indices = range(start, min(start + READ_AT_ONCE, count))
         try:
             examples = source.__getitems__(list(indices))
-            decoded = [_decoded(example["image"], channels) for example in examples]
-        except (RuntimeError, OSError) as error:  # of ArrayRecord, or of Pillow
+            found = [_decoded(example["image"], channels) for example in examples]
+        except (RuntimeError, OSError, DamagedImage) as error:  # the first two of ArrayRecord
             raise Mistake(
                 f"{name} of {builder.data_dir} is damaged between examples {start:,} and "
                 f"{indices[-1]:,} ({error}): write it anew"
             ) from error
-        for index, image, example in zip(indices, decoded, examples, strict=True):
+        for index, image, example in zip(indices, found, examples, strict=True):
             if images is None:
                 images = _room(builder, name, count, image)
             if image.shape != images.shape[1:]:
@@ -150,6 +169,7 @@ def _split(builder, name: str) -> Split:
                     "give a set whose images are of one size, or stream it as Photographs(TFDS(…))"
                 )
             images[index], labels[index] = image, example["label"]
+    check_labels(f"{name} of {builder.name}", labels, builder.info.features["label"].num_classes)
     return Split(images, labels)
 
 
@@ -166,8 +186,6 @@ def _room(builder, name: str, count: int, image: np.ndarray) -> np.ndarray:
 
 
 def _decoded(data: bytes, channels: int) -> np.ndarray:
-    """The (H, W, channels) uint8 image of a PNG or JPEG file."""
-    from PIL import Image
-
-    image = np.asarray(Image.open(io.BytesIO(data)).convert("L" if channels == 1 else "RGB"))
+    """The (H, W, channels) uint8 image of a PNG or JPEG file; DamagedImage if it is none."""
+    image = np.asarray(decoded(open_picture(data), "L" if channels == 1 else "RGB"))
     return image[..., None] if channels == 1 else image

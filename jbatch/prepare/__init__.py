@@ -7,7 +7,7 @@ from pathlib import Path
 from jbatch.errors import Mistake
 from jbatch.prepare import cifar, idx, image_folder, imagenet
 from jbatch.prepare.examples import Read
-from jbatch.prepare.shards import write
+from jbatch.prepare.shards import Written, write
 
 READERS: dict[str, Callable[[Path], Read]] = {  # by official name; any other is an image folder
     "cifar10": cifar.read_cifar10,
@@ -19,7 +19,7 @@ READERS: dict[str, Callable[[Path], Read]] = {  # by official name; any other is
 }
 
 
-def prepare(name: str, source: Path, data_dir: Path | None, progress: Callable) -> Path:
+def prepare(name: str, source: Path, data_dir: Path | None, progress: Callable) -> Written:
     """Write the data set `name` of the files at `source` for `tfds.data_source`.
 
     Args:
@@ -30,17 +30,21 @@ def prepare(name: str, source: Path, data_dir: Path | None, progress: Callable) 
         progress: called with (split, examples done, examples in all) now and then.
 
     Returns:
-        The directory that now holds the data set.
+        Where it is, and what it holds; of a set that was complete already, that it was.
 
     Raises:
-        Mistake: if a file is missing or damaged, or a data set of this name is there already.
+        Mistake: if a file is missing or damaged, or another data set of this name is there.
             Nothing but an `.incomplete` directory is left, which the same call takes up again.
     """
     logging.getLogger("absl").setLevel(logging.ERROR)
     import tensorflow_datasets as tfds
 
+    source = source.expanduser()
+    data_dir = data_dir and data_dir.expanduser()
     if not source.exists():
         raise Mistake(f"there is no {source}: give the file or folder that holds {name}")
+    if not (source.is_dir() or source.is_file()):
+        raise Mistake(f"{source} is no ordinary file or folder: give the one that holds {name}")
     official = name in tfds.list_builders(with_community_datasets=False)
     if official and name not in READERS:
         raise Mistake(

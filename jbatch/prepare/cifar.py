@@ -1,18 +1,23 @@
 """CIFAR-10 and CIFAR-100 from their "python version": a folder, or its tar.gz."""
 
 import io
+import lzma
+import math
 import pickle
 import tarfile
 import zlib
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from jbatch.errors import Mistake
-from jbatch.prepare.examples import Examples, Read, check_count, png
+from jbatch.files import read_whole
+from jbatch.prepare.examples import Examples, Read, check_count, digest_of, png
 
 SHAPE = (3, 32, 32)
+MOST_UNPACKED = 1 << 28  # bytes of an official archive, which are 177 and 169 million
+PLAIN = {"u1": "u1", "i8": "<i8", "i4": "<i4"}  # dtypes of the arrays, in any official form
 BATCHES = [f"data_batch_{number}" for number in range(1, 6)]
 COUNTS = {  # examples in each official file
     **dict.fromkeys([*BATCHES, "test_batch"], 10_000),
@@ -27,7 +32,7 @@ def read_cifar10(source: Path) -> Read:
     kinds = {b"labels": 10}
     train = [_batch(load, name, kinds) for name in BATCHES]
     test = _batch(load, "test_batch", kinds)
-    names = _names(load, "batches.meta", b"label_names")
+    names = _names(load, "batches.meta", b"label_names", 10)
     label = {"label": b"labels"}
     return Read(
         {"train": _examples("train", train, label), "test": _examples("test", [test], label)},
@@ -46,8 +51,8 @@ def read_cifar100(source: Path) -> Read:
             "test": _examples("test", [_batch(load, "test", kinds)], label),
         },
         {
-            "label": _names(load, "meta", b"fine_label_names"),
-            "coarse_label": _names(load, "meta", b"coarse_label_names"),
+            "label": _names(load, "meta", b"fine_label_names", 100),
+            "coarse_label": _names(load, "meta", b"coarse_label_names", 20),
         },
     )
 
@@ -62,41 +67,106 @@ def _loader(source: Path, first: str) -> Callable[[str], dict]:
         def load(name: str) -> dict:
             if not (folder / name).exists():
                 raise Mistake(f"{folder} has no {name}: give the folder of the official files")
-            return _unpickled(folder / name, (folder / name).read_bytes())
+            return _unpickled(folder / name, _read(folder / name))
 
         return load
-    try:
-        with tarfile.open(source) as archive:
-            files = {
-                Path(member.name).name: archive.extractfile(member).read()
-                for member in archive
-                if member.isfile()
-            }
-    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
-        raise Mistake(f"{source} does not read to its end ({error}): fetch it again") from error
+    members = _members(source, {*COUNTS, first})
 
     def load(name: str) -> dict:
-        if name not in files:
+        if name not in members:
             raise Mistake(f"{source} has no {name}: give the official archive (python version)")
-        return _unpickled(f"{name} in {source}", files[name])
+        return _unpickled(f"{name} in {source}", members[name])
 
     return load
 
 
-class _ArraysOnly(pickle.Unpickler):
-    """Builds what the official files hold and nothing else: a pickle may run any code."""
+def _members(source: Path, wanted: set[str]) -> dict[str, bytes]:
+    """The official files of an archive, by name; of another file no byte is kept.
+
+    A small archive may unpack to any size: what says more than the official one holds is refused
+    before it is unpacked.
+    """
+    found = {}
+    try:
+        with tarfile.open(source) as archive:
+            for member in archive:
+                if member.offset_data + member.size > MOST_UNPACKED or member.issparse():
+                    raise Mistake(
+                        f"{source}: {member.name} is over what the official archive holds: fetch "
+                        "it again"
+                    )
+                name = PurePosixPath(member.name).name
+                if member.isfile() and name in wanted:
+                    found[name] = archive.extractfile(member).read()
+    except (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError, ValueError) as error:
+        raise Mistake(f"{source} does not read to its end ({error}): fetch it again") from error
+    return found
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return read_whole(path, most=MOST_UNPACKED)
+    except OSError as error:
+        raise Mistake(f"{path} cannot be read ({error.strerror}): fetch it again") from error
+
+
+class _Array:
+    """What a pickle says of an array, until `made` sees that it is one of plain numbers.
+
+    NumPy's own arrays believe a pickle: one of objects over the file's bytes ends the interpreter.
+    """
+
+    def __init__(self, *_):
+        self.state = None
+
+    def __setstate__(self, state):
+        self.state = state
+
+    def made(self) -> np.ndarray:
+        """The array; ValueError if it is none."""
+        _, shape, dtype, columns_first, data = self.state
+        if not (isinstance(dtype, _Dtype) and isinstance(data, bytes) and columns_first is False):
+            raise ValueError("an array is of no plain numbers")
+        if not all(type(size) is int and size >= 0 for size in shape):
+            raise ValueError("an array's shape is none")
+        kind = np.dtype(PLAIN[dtype.code])
+        if math.prod(shape) * kind.itemsize != len(data):
+            raise ValueError("an array has more or fewer bytes than its shape says")
+        return np.frombuffer(data, kind).reshape(shape)
+
+
+class _Dtype:
+    """What a pickle says of a dtype."""
+
+    def __init__(self, code, *_):
+        self.code = code.decode() if isinstance(code, bytes) else code
+        if self.code not in PLAIN:
+            raise ValueError(f"an array is of {self.code!r}")
+
+    def __setstate__(self, state):
+        """Byte order and the like, which PLAIN says."""
+
+
+class _ArraysOnly(pickle._Unpickler):
+    """Builds what the official files hold and nothing else: a pickle may run any code.
+
+    In Python, since the one in C makes room for what a pickle of nine bytes asks for.
+    """
 
     def find_class(self, module: str, name: str):
-        """Only NumPy's arrays."""
-        if (module.split(".")[0], name) in {
-            ("numpy", "_reconstruct"),
-            ("numpy", "ndarray"),
-            ("numpy", "dtype"),
-        }:
-            return super().find_class(module.replace("numpy.core", "numpy._core"), name)
+        """Stand-ins for NumPy's arrays."""
+        known = {"_reconstruct": _Array, "ndarray": _Array, "dtype": _Dtype}
+        if module.split(".")[0] == "numpy" and name in known:
+            return known[name]
         if (module, name) == ("_codecs", "encode"):  # how Python 3 writes protocol 2
-            return super().find_class(module, name)
+            return _encoded
         raise pickle.UnpicklingError(f"it would run {module}.{name}")
+
+
+def _encoded(text: str, encoding: str) -> bytes:
+    if not isinstance(text, str) or encoding != "latin1":
+        raise ValueError("bytes are written in another way than Python's")
+    return text.encode("latin1")
 
 
 def _unpickled(what: object, data: bytes) -> dict:
@@ -104,9 +174,12 @@ def _unpickled(what: object, data: bytes) -> dict:
         found = _ArraysOnly(io.BytesIO(data), encoding="bytes").load()
         if not isinstance(found, dict):
             raise TypeError(f"it holds a {type(found).__name__}")
+        return {
+            key: value.made() if isinstance(value, _Array) else value
+            for key, value in found.items()
+        }
     except Exception as error:  # a damaged pickle may raise anything
         raise Mistake(f"{what} is no CIFAR file, or damaged ({error}): fetch it again") from error
-    return found
 
 
 def _batch(load: Callable, name: str, labels: dict[bytes, int]) -> dict:
@@ -116,18 +189,37 @@ def _batch(load: Callable, name: str, labels: dict[bytes, int]) -> dict:
     if not isinstance(images, np.ndarray) or images.dtype != np.uint8 or images.ndim != 2:
         raise Mistake(f"{name} has no array of images: it is damaged; fetch it again")
     check_count(name, len(images), count)
-    if images.shape[1] != np.prod(SHAPE):
+    if images.shape[1] != math.prod(SHAPE):
         raise Mistake(f"{name} has images of {images.shape[1]} values, not 3,072: fetch it again")
+    checked = {}
     for key, classes in labels.items():
-        found = np.asarray(batch.get(key, []))
+        found = batch.get(key)
+        if isinstance(found, np.ndarray) and found.ndim == 1 and found.dtype.kind in "iu":
+            found = found.tolist()
+        if not isinstance(found, list):
+            raise Mistake(f"{name} has no list of {key.decode()}: it is damaged; fetch it again")
         check_count(f"{name}'s {key.decode()}", len(found), count)
-        if found.min() < 0 or found.max() >= classes:
+        if not all(type(label) is int for label in found):
+            raise Mistake(f"{name} has {key.decode()} that are no whole numbers: fetch it again")
+        if min(found) < 0 or max(found) >= classes:
             raise Mistake(f"{name} has labels outside 0 to {classes - 1}: fetch it again")
-    return {b"data": images.reshape(-1, *SHAPE), **{key: batch[key] for key in labels}}
+        checked[key] = np.array(found, np.int64)
+    return {b"data": images.reshape(-1, *SHAPE), **checked}
 
 
-def _names(load: Callable, file: str, key: bytes) -> list[str]:
-    return [name.decode() for name in load(file)[key]]
+def _names(load: Callable, file: str, key: bytes, classes: int) -> list[str]:
+    """The names of the classes; Mistake if they are not so many different ones."""
+    listed = load(file).get(key)
+    try:
+        names = [name.decode() for name in listed]
+        if len(set(names)) != classes or not all(map(str.isprintable, names)):
+            raise ValueError
+    except (TypeError, AttributeError, ValueError):
+        raise Mistake(
+            f"{file} does not name {classes} classes as {key.decode()}: it is damaged; fetch it "
+            "again"
+        ) from None
+    return names
 
 
 def _examples(split: str, batches: list[dict], labels: dict[str, bytes]) -> Examples:
@@ -144,4 +236,5 @@ def _examples(split: str, batches: list[dict], labels: dict[str, bytes]) -> Exam
             **{feature: int(column[index]) for feature, column in columns.items()},
         }
 
-    return Examples(len(images), images.size * 3 // 4, example)
+    digest = digest_of(images, *columns.values())
+    return Examples(len(images), images.size * 3 // 4, digest, example)

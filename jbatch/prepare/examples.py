@@ -1,5 +1,6 @@
 """What a reader finds in somebody's files."""
 
+import hashlib
 import io
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -14,7 +15,9 @@ class Examples(NamedTuple):
 
     count: int
     num_bytes: int  # about, when written: decides on the number of files
+    digest: str  # SHA-256 of what tells the source's files from others
     example: Callable[[int], Mapping]  # index → features
+    problem: Callable[[int], str] | None = None  # index → what is wrong with it, if it may be
 
 
 class Read(NamedTuple):
@@ -41,3 +44,11 @@ def check_count(what: object, found: int, expected: int) -> None:
             f"{what} holds {found:,} examples and should hold {expected:,}: it is damaged or "
             "another file; fetch it again"
         )
+
+
+def digest_of(*arrays: np.ndarray) -> str:
+    """SHA-256 of what arrays hold."""
+    hashed = hashlib.sha256()
+    for array in arrays:
+        hashed.update(np.ascontiguousarray(array))
+    return hashed.hexdigest()

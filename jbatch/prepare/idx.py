@@ -1,6 +1,9 @@
 """MNIST and its kin from their four idx files, gz or not."""
 
+import errno
 import gzip
+import io
+import math
 import struct
 import zlib
 from pathlib import Path
@@ -8,8 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from jbatch.errors import Mistake
-from jbatch.prepare.examples import Examples, Read, check_count, png
+from jbatch.files import read_whole
+from jbatch.prepare.examples import Examples, Read, check_count, digest_of, png
 
+SIDE = 28  # pixels
 FILES = {"train": ("train", 60_000), "test": ("t10k", 10_000)}  # split: prefix, examples
 
 
@@ -21,11 +26,11 @@ def read(source: Path) -> Read:
 
 
 def _split(folder: Path, prefix: str, count: int) -> Examples:
-    images = _array(folder, f"{prefix}-images-idx3-ubyte", 3)
-    labels = _array(folder, f"{prefix}-labels-idx1-ubyte", 1)
+    images = _array(folder, f"{prefix}-images-idx3-ubyte", 3, count * SIDE * SIDE)
+    labels = _array(folder, f"{prefix}-labels-idx1-ubyte", 1, count)
     check_count(f"{prefix}-images-idx3-ubyte", len(images), count)
     check_count(f"{prefix}-labels-idx1-ubyte", len(labels), count)
-    if images.shape[1:] != (28, 28) or labels.max() > 9:
+    if images.shape[1:] != (SIDE, SIDE) or labels.max() > 9:
         raise Mistake(
             f"{folder}/{prefix}-…: images of {images.shape[1:]} and labels to {labels.max()}, not "
             "(28, 28) and 9: give the official files"
@@ -34,26 +39,34 @@ def _split(folder: Path, prefix: str, count: int) -> Examples:
     def example(index: int) -> dict:
         return {"image": png(images[index, ..., None]), "label": int(labels[index])}
 
-    return Examples(len(images), images.size // 2, example)
+    return Examples(len(images), images.size // 2, digest_of(images, labels), example)
 
 
-def _array(folder: Path, name: str, dimensions: int) -> np.ndarray:
-    """The uint8 array of an idx file: 0, 0, 8, dimensions, then sizes as big-endian uint32."""
+def _array(folder: Path, name: str, dimensions: int, most: int) -> np.ndarray:
+    """The uint8 array of an idx file: 0, 0, 8, dimensions, then sizes as big-endian uint32.
+
+    No more is read than `most` values and a little, which a file of kilobytes may unpack to.
+    """
     # Some unpackers write the first dash of "-idx" as a dot.
     names = [f"{form}{end}" for form in (name, name.replace("-idx", ".idx")) for end in ("", ".gz")]
     path = next((folder / found for found in names if (folder / found).exists()), None)
     if path is None:
         raise Mistake(f"{folder} has no {name} and no {name}.gz: give the folder of all four files")
+    most += 4096
     try:
-        data = path.read_bytes()
-        data = gzip.decompress(data) if path.suffix == ".gz" else data
+        data = read_whole(path, most=2 * most)
+        if path.suffix == ".gz":
+            with gzip.open(io.BytesIO(data)) as unpacked:
+                data = unpacked.read(most + 1)
+        if len(data) > most:
+            raise OSError(errno.EFBIG, "it is of more values than the official file")
     except (OSError, EOFError, zlib.error) as error:
         raise Mistake(f"{path} does not unpack to its end ({error}): fetch it again") from error
     header = 4 * (1 + dimensions)
     if data[:4] != bytes((0, 0, 8, dimensions)) or len(data) < header:
         raise Mistake(f"{path} is no idx file of {dimensions} dimensions of bytes: fetch it again")
     sizes = struct.unpack_from(f">{dimensions}I", data, 4)
-    if len(data) - header != np.prod(sizes, dtype=np.int64):
+    if len(data) - header != math.prod(sizes):
         raise Mistake(
             f"{path} says {' × '.join(map(str, sizes))} bytes and holds {len(data) - header:,}: "
             "fetch it again"

@@ -1,28 +1,44 @@
 """Photographs as train/<class>/*, val/<class>/* …: a folder, or a tar of it."""
 
+import hashlib
 import io
 import re
 import tarfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path, PurePosixPath
+from contextlib import suppress
+from pathlib import Path, PurePath, PurePosixPath
 from typing import NamedTuple
 
+from jbatch.data.picture import OTHER_IMAGES, SUFFIXES, DamagedImage, decoded, open_picture
 from jbatch.errors import Mistake
+from jbatch.messages import tell
 from jbatch.prepare.examples import Examples, Read
 
 SPLITS = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
-SUFFIXES = {".jpeg", ".jpg", ".png"}
+HIDDEN = {"__MACOSX", "Thumbs.db", "desktop.ini"}  # of systems, beside all that begins with a dot
+MOST_NAMED = 10  # of what is wrong
+MOST_BYTES = 1 << 30  # of one image's file
+TAIL = 1 << 16  # bytes at a file's end in which its end marker is looked for first
 
 
 class File(NamedTuple):
-    """One image, by where it is and how it is read."""
+    """One image: where it is, and how it is read."""
 
     split: str
     label: str
     name: str
     num_bytes: int
-    read: Callable[[], bytes]
+    changed: int  # when, in nanoseconds; of a tar's member, as the tar says
+    read: Callable[..., bytes]  # (start, size) → so many bytes from there on
+
+
+class Found(NamedTuple):
+    """What lies below a split: an image, or something that a person should know of."""
+
+    file: File | None
+    problem: str = ""
+    beside: str = ""  # a file that is left out
 
 
 def read(source: Path) -> Read:
@@ -46,16 +62,38 @@ def class_names(source: Path, by_split: Mapping[str, list[File]]) -> list[str]:
 
 
 def files(source: Path) -> dict[str, list[File]]:
-    """The images of each split; Mistake if there are none to train on."""
-    by_split = defaultdict(list)
-    for file in _in_folder(source) if source.is_dir() else _in_tar(source):
-        by_split[file.split].append(file)
+    """The images of each split.
+
+    What is hidden is left out (names that begin with a dot, and what macOS and Windows leave), and
+    said is what else is no image. Images of other formats or in other places are refused: a class
+    that is not seen would shift the numbers of those after it.
+
+    Raises:
+        Mistake: if there are none to train on, or something else is there.
+    """
+    by_split, problems, beside = defaultdict(list), [], []
+    for found in _in_folder(source) if source.is_dir() else _in_tar(source):
+        if found.problem:
+            problems.append(found.problem)
+        elif found.beside:
+            beside.append(found.beside)
+        else:
+            by_split[found.file.split].append(found.file)
+    if problems:
+        raise Mistake(f"{source}: {_listed(problems)}")
+    if beside:
+        tell(f"jbatch: {source}: left out, since their names are no images': {_listed(beside)}")
     if "train" not in by_split:
         raise Mistake(
             f"{source} has no images as train/CLASS/NAME.jpg: give the folder that holds train, or "
             "an uncompressed tar of it"
         )
     return by_split
+
+
+def _listed(problems: list[str]) -> str:
+    more = f"; and {len(problems) - MOST_NAMED:,} more" if len(problems) > MOST_NAMED else ""
+    return "; ".join(problems[:MOST_NAMED]) + more
 
 
 def examples(files: list[File], named: bool = False) -> Examples:
@@ -66,7 +104,14 @@ def examples(files: list[File], named: bool = False) -> Examples:
         features = {"image": io.BytesIO(checked(file.name, file.read())), "label": file.label}
         return features | ({"file_name": PurePosixPath(file.name).name} if named else {})
 
-    return Examples(len(files), sum(file.num_bytes for file in files), example)
+    listed = ((file.name, file.label, file.num_bytes, file.changed) for file in files)
+    return Examples(
+        count=len(files),
+        num_bytes=sum(file.num_bytes for file in files),
+        digest=hashlib.sha256("\n".join(map(repr, listed)).encode()).hexdigest(),
+        example=example,
+        problem=lambda index: problem_of(files[index]),
+    )
 
 
 def builder(name: str, class_names: list[str], data_dir: Path | None):
@@ -101,52 +146,132 @@ def builder(name: str, class_names: list[str], data_dir: Path | None):
     return kind(data_dir=data_dir, file_format="array_record")
 
 
+def problem_of(file: File) -> str:
+    """What is wrong with an image by its head and its end; empty if nothing is.
+
+    One that would be made an RGB JPEG is decoded for it.
+    """
+    try:
+        if file.num_bytes > MOST_BYTES:
+            raise Mistake(f"{file.name} is of {file.num_bytes:,} bytes: that is no photograph")
+        head = file.read(0, TAIL)
+        tail = head if file.num_bytes <= TAIL else file.read(file.num_bytes - TAIL, TAIL)
+        with suppress(DamagedImage):
+            image = open_picture(head)
+            if not _kept(image, file.name) or END[image.format] not in tail:
+                raise DamagedImage
+            return ""
+        checked(file.name, file.read())  # as a whole, for what its head and end do not tell
+    except Mistake as mistake:
+        return str(mistake)
+    except OSError as error:
+        return f"{file.name} cannot be read: {error.strerror or error}"
+    return ""
+
+
+END = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND"}  # that a cut file lacks
+
+
 def checked(name: str, data: bytes) -> bytes:
     """The file of a JPEG or PNG image; Mistake if it is damaged.
 
     A JPEG whose colours are CMYK, or a PNG that is named JPEG (ImageNet has some of both), becomes
     an RGB JPEG, as TensorFlow Datasets makes them.
     """
-    from PIL import Image, UnidentifiedImageError
-
     try:
-        image = Image.open(io.BytesIO(data))
-    except (UnidentifiedImageError, OSError) as error:
-        raise Mistake(f"{name} is no image, or damaged: fetch or remove it") from error
-    # A cut file is missing its end marker. Decoding every photograph would find no more.
-    end = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}.get(image.format)
-    if end is None:
-        raise Mistake(f"{name} is a {image.format}: give JPEG or PNG")
-    if data.rfind(end) < len(data) // 2:
-        raise Mistake(f"{name} ends too early: fetch or remove it")
-    misnamed = image.format == "PNG" and PurePosixPath(name).suffix.lower() != ".png"
-    if image.mode != "CMYK" and not misnamed:
-        return data
-    file = io.BytesIO()
-    image.convert("RGB").save(file, "JPEG", quality=95)
+        image = open_picture(data)
+        # Decoding every photograph would find no more.
+        if data.rfind(END[image.format]) < len(data) // 2:
+            raise Mistake(f"{name} ends too early: fetch or remove it")
+        if _kept(image, name):
+            return data
+        file = io.BytesIO()
+        decoded(image, "RGB").save(file, "JPEG", quality=95)
+    except DamagedImage as error:
+        raise Mistake(f"{name} does not open ({error}): fetch, convert or remove it") from error
     return file.getvalue()
 
 
-def _in_folder(folder: Path) -> Iterator[File]:
-    for split in sorted(SPLITS):
-        for path in sorted((folder / split).glob("*/*")):
-            if path.suffix.lower() in SUFFIXES:
-                place = str(path.relative_to(folder))
-                yield File(
-                    SPLITS[split], path.parent.name, place, path.stat().st_size, path.read_bytes
-                )
+def _kept(image, name: str) -> bool:
+    """Whether the file stays as it is."""
+    misnamed = image.format == "PNG" and PurePosixPath(name).suffix.lower() != ".png"
+    return image.mode != "CMYK" and not misnamed
 
 
-def _in_tar(path: Path) -> Iterator[File]:
-    found = []
-    for member, start in tar_members(path, 0):
-        parts = PurePosixPath(member.name).parts[-3:]
-        if len(parts) == 3 and parts[0] in SPLITS:
-            if PurePosixPath(parts[2]).suffix.lower() not in SUFFIXES:
+def _in_folder(folder: Path) -> Iterator[Found]:
+    splits = [name for name in sorted(SPLITS) if (folder / name).is_dir()]
+    if {"val", "validation"} <= set(splits):
+        raise Mistake(f"{folder} has val and validation, which are one split: remove one of them")
+    for split in splits:
+        for label in _seen(folder / split):
+            if not label.is_dir():
+                yield _other(label.relative_to(folder))
                 continue
-            read = reader(path, start, member.size)
-            found.append(File(SPLITS[parts[0]], parts[1], "/".join(parts), member.size, read))
-    yield from sorted(found, key=lambda file: file.name)
+            empty = True
+            for path in _seen(label):
+                empty, place = False, path.relative_to(folder)
+                if path.is_dir() or path.suffix.lower() not in SUFFIXES:
+                    yield _other(place, folder=path.is_dir())
+                    continue
+                state = path.stat()
+                read = reader(path, 0, state.st_size)
+                yield _image(place, state.st_size, state.st_mtime_ns, read)
+            if empty:
+                yield Found(None, f"{label.relative_to(folder)} has no image: remove that folder")
+
+
+def _seen(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if not _hidden(path.name))
+
+
+def _hidden(name: str) -> bool:
+    return name in HIDDEN or (name.startswith(".") and name not in (".", ".."))
+
+
+def _image(place: PurePath, size: int, changed: int, read: Callable[..., bytes]) -> Found:
+    """An image at train/CLASS/NAME."""
+    split, label, _ = place.parts
+    try:
+        label.encode()
+    except UnicodeEncodeError:
+        return Found(None, f"the folder {label!r} of {split} is not named in UTF-8: rename it")
+    if label in (".", ".."):
+        return Found(None, f"{place} is in no class")
+    return Found(File(SPLITS[split], label, str(place), size, changed, read))
+
+
+def _other(place: PurePath, folder: bool = False) -> Found:
+    """Something that is no image at train/CLASS/NAME."""
+    fix = "move or remove it"
+    if folder or len(place.parts) > 3:
+        what, fix = "is within a class's folder", "move its images up, or remove it"
+    elif place.suffix.lower() in OTHER_IMAGES:
+        what, fix = "is no JPEG or PNG", "convert or remove it"
+    elif len(place.parts) < 3 and place.suffix.lower() in SUFFIXES:
+        what = "is in no class's folder"
+    else:
+        return Found(None, beside=str(place))
+    return Found(None, f"{place} {what}: {fix}")
+
+
+def _in_tar(path: Path) -> Iterator[Found]:
+    found, changed = [], path.stat().st_mtime_ns
+    for member, start in tar_members(path, 0):
+        parts = PurePosixPath(member.name).parts
+        begin = next((index for index, part in enumerate(parts) if part in SPLITS), len(parts))
+        place = PurePosixPath(*parts[begin:])
+        if not parts[begin:] or any(map(_hidden, parts)):
+            continue
+        if len(place.parts) != 3 or place.suffix.lower() not in SUFFIXES:
+            found.append((member.name, _other(place)))
+            continue
+        read = reader(path, start, member.size)
+        found.append((member.name, _image(place, member.size, changed + int(member.mtime), read)))
+    splits = {each.file.name.split("/")[0] for _, each in found if each.file}
+    if {"val", "validation"} <= splits:
+        raise Mistake(f"{path} has val and validation, which are one split: remove one of them")
+    for _, each in sorted(found, key=lambda pair: pair[0]):
+        yield each
 
 
 def tar_members(path: Path, offset: int) -> Iterator[tuple[tarfile.TarInfo, int]]:
@@ -157,22 +282,25 @@ def tar_members(path: Path, offset: int) -> Iterator[tuple[tarfile.TarInfo, int]
             with tarfile.open(fileobj=file, mode="r:") as archive:
                 for member in archive:
                     if member.isfile():
+                        if member.issparse():  # of gigabytes that are not there
+                            raise Mistake(f"{path}: {member.name} is sparse: make the tar anew")
                         # From the beginning of the file, wherever the tar begins.
                         yield member, member.offset_data
-    except tarfile.TarError as error:
+    except (tarfile.TarError, OSError, ValueError, UnicodeError) as error:
         packed = path.suffix in {".gz", ".tgz", ".xz", ".bz2"}
         fix = "unpack it to a plain tar first" if packed else "fetch it again"
         raise Mistake(f"{path} does not read as a tar ({error}): {fix}") from error
 
 
-def reader(path: Path, start: int, size: int) -> Callable[[], bytes]:
-    """Reads `size` bytes from `start` on."""
+def reader(path: Path, start: int, size: int) -> Callable[..., bytes]:
+    """Reads from the `size` bytes that begin at `start`: all, or some of them."""
 
-    def read() -> bytes:
+    def read(first: int = 0, count: int = size) -> bytes:
+        wanted = min(count, size - first)
         with path.open("rb") as file:
-            file.seek(start)
-            data = file.read(size)
-        if len(data) != size:
+            file.seek(start + first)
+            data = file.read(wanted)
+        if len(data) != wanted:
             raise Mistake(f"{path} ends too early: fetch it again")
         return data
 

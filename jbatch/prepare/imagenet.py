@@ -38,17 +38,21 @@ def read(source: Path) -> Read:
 
 def _train(path: Path) -> Iterator[File]:
     """A tar that holds a tar for each synset."""
+    changed = path.stat().st_mtime_ns
     for outer, start in tar_members(path, 0):
         synset = Path(outer.name).stem
         for member, place in tar_members(path, start):
-            yield File("train", synset, member.name, member.size, reader(path, place, member.size))
+            read = reader(path, place, member.size)
+            yield File("train", synset, member.name, member.size, changed, read)
 
 
 def _validation(path: Path, labels: list[str]) -> Iterator[File]:
     members = sorted(tar_members(path, 0), key=lambda found: found[0].name)
     check_count(path, len(members), len(labels))
+    changed = path.stat().st_mtime_ns
     for (member, place), label in zip(members, labels, strict=True):
-        yield File("validation", label, member.name, member.size, reader(path, place, member.size))
+        read = reader(path, place, member.size)
+        yield File("validation", label, member.name, member.size, changed, read)
 
 
 def _labels(folder: Path) -> list[str]:
@@ -57,4 +61,7 @@ def _labels(folder: Path) -> list[str]:
     path = folder / LABELS
     if not path.exists():
         path = tfds.core.tfds_path("datasets/imagenet2012/validation_labels.txt")
-    return path.read_text().split()
+    try:
+        return path.read_text().split()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Mistake(f"{path} cannot be read ({error}): fetch it again") from error

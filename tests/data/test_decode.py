@@ -1,13 +1,18 @@
 """Decoding photographs, the odd ones included."""
 
+import io
+import struct
+import zlib
 from functools import partial
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from jbatch.data import picture as pictures
 from jbatch.data.crops import Box, central_crop
-from jbatch.data.decode import DamagedImage, decode
+from jbatch.data.decode import decode
+from jbatch.data.picture import DamagedImage, open_picture
 from jbatch.data.records import File
 from photographs import encoded, picture
 
@@ -80,9 +85,47 @@ def test_grey_of_16_bits_is_scaled():
 
 
 def test_an_enormous_picture_is_damaged(monkeypatch):
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    with pytest.raises(DamagedImage, match="exceeds limit"):
-        decoded(encoded(picture(5), "PNG"), 16)
+    monkeypatch.setattr(pictures, "MOST_PIXELS", 100)
+    for form in ("PNG", "JPEG"):
+        with pytest.raises(
+            DamagedImage, match=r"300 × 400 pixels are over the 100 that are decoded"
+        ):
+            decoded(encoded(picture(5, 400, 300), form), 16)
+
+
+def test_a_real_bomb_is_damaged_before_it_is_decoded():
+    """A PNG of 3 kilobytes whose header says 60,000 × 60,000, and a JPEG of 65,500 × 65,500."""
+    parts = {
+        b"IHDR": struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0),
+        b"IDAT": zlib.compress(bytes(3_000)),
+        b"IEND": b"",
+    }
+    chunks = (
+        struct.pack(">I", len(part)) + name + part + struct.pack(">I", zlib.crc32(name + part))
+        for name, part in parts.items()
+    )
+    with pytest.raises(DamagedImage, match="60,000 × 60,000 pixels|too many pixels"):
+        decoded(b"\x89PNG\r\n\x1a\n" + b"".join(chunks), 16)
+    jpeg = bytearray(encoded(picture(5)))
+    place = jpeg.index(b"\xff\xc0") + 5
+    jpeg[place : place + 4] = struct.pack(">HH", 65_500, 65_500)
+    with pytest.raises(DamagedImage, match="65,500 × 65,500 pixels are over"):
+        decoded(bytes(jpeg), 16)
+
+
+@pytest.mark.parametrize("form", ["GIF", "WEBP", "BMP", "TIFF", "EPS", "PPM"])
+def test_no_other_format_is_opened(form):
+    with pytest.raises(DamagedImage, match="neither a JPEG nor a PNG"):
+        decoded(encoded(picture(5), form), 16)
+
+
+def test_the_first_picture_of_several_is_taken():
+    """As phones write them: MPO."""
+    first = Image.fromarray(picture(5, 64, 64))
+    file = io.BytesIO()
+    first.save(file, "MPO", save_all=True, append_images=[Image.fromarray(picture(6, 64, 64))])
+    assert np.abs(decoded(file.getvalue(), 64) - picture(5, 64, 64)).max() <= 6
+    assert open_picture(file.getvalue()).format == "MPO"
 
 
 def test_large_and_small_photographs_may_follow_one_another():
