@@ -18,6 +18,7 @@ from jbatch.data.on_paper import on_paper
 from jbatch.errors import Mistake
 from jbatch.experiment import Experiment
 from jbatch.layout import AXIS
+from jbatch.memory import available, of_host, readable
 from jbatch.plan import Plan
 from jbatch.run_directory import describe
 from jbatch.sound import check_sound
@@ -41,6 +42,13 @@ def make_setup(experiment: Experiment, plan: Plan, devices: Sequence[jax.Device]
             "--mapping shard_map"
         )
     data = load(experiment.data, experiment.augment, experiment.normalize)
+    channels = data.inputs.input_shape[-1]
+    if experiment.augment.color and channels != 3:
+        raise Mistake(
+            f"augment.color is {experiment.augment.color:g}, and images have {channels} "
+            f"{'channel' if channels == 1 else 'channels'}: it is for red, green and blue; set it "
+            "to 0"
+        )
     count = data.inputs.num_examples
     if count != plan.num_examples:
         raise Mistake(
@@ -49,6 +57,7 @@ def make_setup(experiment: Experiment, plan: Plan, devices: Sequence[jax.Device]
         )
     task = _task(experiment, plan, data.inputs, data.num_classes)
     step.graph(task)  # for images too small for the network, or a norm that does not fit it
+    _check_room(task, devices)
     setup = Setup(
         task=task,
         inputs=data.inputs,
@@ -59,6 +68,23 @@ def make_setup(experiment: Experiment, plan: Plan, devices: Sequence[jax.Device]
         ),
     )
     return setup, data
+
+
+def _check_room(task: Task, devices: Sequence[jax.Device]) -> None:
+    """See that a device, or the host of several simulated ones, can hold what is trained."""
+    shapes = step.state_shapes(task)
+    numbers = sum(leaf.size for leaf in jax.tree.leaves(shapes.params))
+    # The gradient is as large as the parameters.
+    sizes = [leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves((shapes, shapes.params))]
+    local = [device for device in devices if device.process_index == jax.process_index()]
+    held, there = sum(sizes), available(local[0])
+    if there is None:
+        held, there = held * len(local), of_host()
+    if held > there:
+        raise Mistake(
+            f"the network has {numbers:,} parameters: with optimizer and gradient they take "
+            f"{readable(held)}, and there are {readable(there)} of memory: give a smaller one"
+        )
 
 
 def paper_setup(experiment: Experiment, plan: Plan, devices: int | Sequence[jax.Device]) -> Setup:

@@ -210,7 +210,7 @@ def held_beside(setup: Setup, layout: Layout, fused: bool) -> int:
     A pass of several does not look at what only the end of an update needs.
     """
     state = _state(setup)
-    unseen = () if fused else (state.optimizer, state.stats, state.totals)
+    unseen = () if fused else (state.optimizer, state.stats, state.totals, state.taken)
     return setup.inputs.held(layout) + _bytes(unseen)
 
 

@@ -32,6 +32,14 @@ def shown(value) -> str:
     return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 1]}…"
 
 
+def said(error: BaseException) -> str:
+    """What an exception says, in a line; nothing if that fails too."""
+    try:
+        return " ".join(str(error).split())[:1000]
+    except Exception:
+        return ""
+
+
 def plain(value):
     """A value of NumPy's or of any sequence as Python's own: numbers, tuples and dicts."""
     if type(value).__module__ == "numpy" and getattr(value, "shape", None) == ():
@@ -64,12 +72,12 @@ def whole(name: str, value, least: int = 1, most: int | None = None) -> int:
     return number
 
 
-def wholes(name: str, values, least: int = 1) -> list[int]:
-    """Several values as Python ints of at least `least`, or a Mistake that names them."""
+def wholes(name: str, values, least: int = 1, most: int | None = None) -> list[int]:
+    """Several values as Python ints from `least` to `most`, or a Mistake that names them."""
     if isinstance(values, str) or not isinstance(values, Iterable):
         given = shown(values)
         raise Mistake(f"{name} is {given}: give several whole numbers, as ({given},) for one")
-    return [whole(name, value, least) for value in values]
+    return [whole(name, value, least, most) for value in values]
 
 
 def real(name: str, value) -> float:

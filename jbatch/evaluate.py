@@ -101,7 +101,7 @@ def _warn(text: str) -> None:
 
 def evaluate_newest(experiment: Experiment, directory: Path) -> tuple[int, Evaluation, str]:
     """(updates taken, evaluation, digest of the parameters) of a run's newest checkpoint."""
-    plan, setup, data, examples, state = newest_of(experiment, directory)
+    _, setup, data, _, state = newest_of(experiment, directory)
     with closing(data.test(setup.mesh, setup.evaluation_size)) as test:
         found = evaluate(compile.evaluate(setup), state, test)
-    return plan.update_at(examples), found, parameters_digest(state.params)
+    return int(state.taken), found, parameters_digest(state.params)

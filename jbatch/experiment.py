@@ -16,6 +16,8 @@ from jbatch.optimizer import SGD, Optimizer
 from jbatch.parallel import Mapping
 from jbatch.plan import Plan
 
+MOST_GIB = 1e6  # of a device's memory
+
 Dtype = Literal["float32", "bfloat16"]
 
 
@@ -151,6 +153,8 @@ class Experiment:
             whole("updates_per_call", self.updates_per_call)
         if self.device_memory is not None:
             positive("device_memory", self.device_memory, of="a number of GiB")
+            if self.device_memory > MOST_GIB:
+                raise Mistake(f"device_memory is {self.device_memory:g} GiB: give what it has")
         whole("seed", self.seed, least=0, most=2**32 - 1)
         for name in ("log_every", "eval_every", "save_every"):
             positive(name, getattr(self, name), of="a number of epochs")

@@ -2,8 +2,11 @@
 
 import os
 import platform
+import resource
 from contextlib import suppress
 from pathlib import Path
+
+from jbatch.errors import Mistake
 
 QUOTA_V2 = "cpu.max"  # of a control group: "max 100000", or microseconds in each period
 QUOTA_V1, PERIOD_V1 = "cpu.cfs_quota_us", "cpu.cfs_period_us"
@@ -18,6 +21,25 @@ def schedulable_cores() -> int:
 def usable_cores() -> int:
     """Cores' worth of time that this process may have: those, and its control groups' quota."""
     return min([schedulable_cores(), *(max(1, int(cores)) for cores in _quotas())])
+
+
+def allow_open_files(count: int, why: str) -> None:
+    """Raise the limit of this process's open files to the system's, where it is under `count`.
+
+    Raises:
+        Mistake: if that is not enough.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if resource.RLIM_INFINITY in (soft, hard) and soft == resource.RLIM_INFINITY:
+        return
+    if soft < count:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        soft = hard
+    if soft != resource.RLIM_INFINITY and soft < count:
+        raise Mistake(
+            f"{why} need {count:,} open files, and {soft:,} are allowed here (ulimit -n): raise "
+            "that, or give fewer --data.workers"
+        )
 
 
 def processor() -> str:

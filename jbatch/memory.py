@@ -1,5 +1,6 @@
 """What compiled programs need of a device's memory, and what it has; all in bytes."""
 
+import os
 from typing import NamedTuple
 
 import jax
@@ -33,6 +34,11 @@ def needed(compiled: jax.stages.Compiled) -> Memory:
 def available(device: jax.Device) -> int | None:
     """That programs may use; None where a device does not say, as CPUs."""
     return (device.memory_stats() or {}).get("bytes_limit")
+
+
+def of_host() -> int:
+    """Of this machine."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def readable(size: float) -> str:

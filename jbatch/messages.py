@@ -17,10 +17,10 @@ def tell(text: str) -> None:
         print(printable(text), file=sys.stderr, flush=True)
 
 
-def show(text: str) -> None:
-    """Print a line to stdout, of work that counts without it."""
+def show(text: object) -> None:
+    """Print text to stdout, of work that counts without it."""
     with while_read(sys.stdout):
-        print(printable(text), flush=True)
+        print(printable(str(text)), flush=True)
 
 
 @contextmanager

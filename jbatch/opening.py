@@ -12,7 +12,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from jbatch import chosen, cluster, compile, parallel
+from jbatch import check, chosen, cluster, compile, parallel
 from jbatch.ahead import Ahead
 from jbatch.assemble import SHOWN, assemble, what_all_must_share
 from jbatch.checkpoint import Checkpoints
@@ -56,7 +56,8 @@ class Run:
     begun: float  # time.perf_counter
 
     state: State
-    update: int  # updates taken
+    update: int  # of the plan, that is next
+    before: int  # updates taken by another plan beyond those that this one has up to here
     evaluated: int | None  # at which update, last
     saved: int | None
     logged: int
@@ -74,6 +75,11 @@ class Run:
     def examples(self) -> int:
         """Seen so far."""
         return self.plan.position(self.update)
+
+    @property
+    def taken(self) -> int:
+        """Updates so far, by whatever plans."""
+        return self.before + self.update
 
     def next_rows(self, last: int) -> list[Row]:
         """What the next call takes: no more than a program allows, and to the next cut."""
@@ -135,11 +141,12 @@ def open_run(
         cluster.together("the run directory's files", lambda: wait_for_run(directory))
         if cluster.first():
             chosen.keep(directory, experiment, sizes, setup, choice.limit)
-        warnings = [*plan.warnings, *other_environment(directory)]
+        warnings = [*plan.warnings, *check.warnings(experiment, plan)]
+        warnings += other_environment(directory)
         checkpoints = Checkpoints(directory / "checkpoints", warnings.append)
         stack.callback(checkpoints.close)
         restored = checkpoints.restore(compile.state_on_devices(setup))
-        examples, update, moved = None, 0, None
+        examples, update, before, moved = None, 0, 0, None
         if restored is None or experiment.measure_distance:
             state = compile.initializer(setup)(np.uint32(experiment.seed))
             moved = Distances(state.params) if experiment.measure_distance else None
@@ -148,6 +155,7 @@ def open_run(
             if moved is not None:
                 moved.resume()
             update = plan.update_at(examples)
+            before = int(jax.device_get(state.taken)) - update
             if plan.position(update) != examples:
                 warnings.append(
                     f"the run has seen {examples:,} examples, and an update of this plan begins "
@@ -215,6 +223,7 @@ def open_run(
             state=state,
             update=update,
             evaluated=update if evaluated else None,
+            before=before,
             saved=update or None,
             logged=update,
             moved=moved,

@@ -148,9 +148,8 @@ def progress(seconds_between: float = 5.0) -> Lines | Bar:
 
 
 def _position(plan: Plan, line: dict) -> str:
-    phase = plan.at(line["update"] - 1).phase
     return (
-        f"epoch {line['epoch']:.1f}/{plan.num_epochs:g}  {_phase(plan, phase)}"
+        f"epoch {line['epoch']:.1f}/{plan.num_epochs:g}  {_phase(plan, line['phase'])}"
         f"batch {line['batch_size']:,}  rate {line['learning_rate']:.3g}  loss {line['loss']:.4g}"
     )
 

@@ -56,6 +56,7 @@ class Origin:
     variant: str
     overrides: tuple[str, ...] = ()
     cell: tuple[str, ...] = ()  # of a sweep's grid, as "plan.batch-size 32"
+    file: str | None = None  # its path, where what it reads and imports lies
 
     @property
     def name(self) -> str:
@@ -243,6 +244,8 @@ def write_run(
     if origin is not None:
         source = {"variant": origin.variant, "overrides": list(origin.overrides)}
         source["cell"] = list(origin.cell)
+        if origin.file is not None:
+            source["file"] = origin.file
         source["seal"] = trust.seal(_sealed(origin.code, source))
         write_whole(directory / "experiment.py", origin.code)
     write_whole(directory / "plan.txt", _table(experiment, plan))
@@ -338,6 +341,7 @@ class _Origin(Struct):
     variant: str
     overrides: list[str]
     cell: list[str] = []
+    file: str | None = None
     seal: str | None = None
 
 
@@ -351,20 +355,30 @@ class _Run(Struct):
     digests: dict[str, str] = {}
 
 
-def _sealed(code: str, source: dict) -> str:
+def read_run_if_there(directory: Path) -> dict | None:
+    """The same; None of a directory that has no run.json."""
+    path = directory / "run.json"
+    return read_run(directory) if path.exists() or path.is_symlink() else None
+
+
+def _sealed(code: str, source: Mapping) -> str:
     """All that decides what runs when an experiment is made again."""
-    return json.dumps([code, source["variant"], source["overrides"]])
+    file = [source["file"]] if source.get("file") is not None else []
+    return json.dumps([code, source["variant"], source["overrides"], *file])
 
 
-def check_trusted(file: Path, code: str) -> None:
-    """See that an experiment file, if it is a run directory's, was put there by this person.
+def check_own(file: Path, code: str, run: Mapping) -> None:
+    """See that an experiment file of a run directory was put there by this person.
+
+    Args:
+        file: that is to be run.
+        code: in it.
+        run: what its directory says, as it was read once.
 
     Raises:
         Mistake: if not.
     """
-    if not (file.parent / "run.json").exists():
-        return
-    origin = read_run(file.parent)["origin"] or {"variant": "", "overrides": []}
+    origin = run["origin"] or {"variant": "", "overrides": []}
     if not trust.sealed(_sealed(code, origin), origin.get("seal")):
         raise Mistake(
             f"{file} is code that you, on this machine, have not put there: look at it, and give "
@@ -372,17 +386,23 @@ def check_trusted(file: Path, code: str) -> None:
         )
 
 
-def read_origin(directory: Path) -> Origin:
-    """Where the run's experiment came from, its file as it was then; Mistake if it is not there."""
-    origin = read_run(directory)["origin"]
-    file = directory / "experiment.py"
-    if origin is None or not file.exists():
+def read_origin(directory: Path, trusted: bool) -> Origin:
+    """Where the run's experiment came from, its file as it was then.
+
+    Raises:
+        Mistake: if it is not there, or another person's and not `trusted`.
+    """
+    run, file = read_run(directory), directory / "experiment.py"
+    if run["origin"] is None or not file.exists():
         raise Mistake(
             f"{directory} has no experiment.py to make its experiment from: only runs of "
             "`jbatch train`, `compare` and `sweep` can be read again"
         )
+    origin, code = run["origin"], _text(file)
+    if not trusted:
+        check_own(file, code, run)
     texts = (tuple(origin.get(name, ())) for name in ("overrides", "cell"))
-    return Origin(_text(file), origin["variant"], *texts)
+    return Origin(code, origin["variant"], *texts, file=origin.get("file"))
 
 
 def _text(path: Path) -> str:

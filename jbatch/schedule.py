@@ -1,13 +1,17 @@
 """Reading an optax schedule at many epochs, fast and with its mistakes found."""
 
+import re
+import sys
+import traceback
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from functools import lru_cache
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jbatch.errors import Mistake
+from jbatch.errors import Mistake, said, shown
 
 # Schedules are compiled for these lengths alone: each new length would be a new compilation. The
 # short one serves plans that grow at every other look-up, the long one makes a million cheap.
@@ -41,7 +45,12 @@ def reader(schedule: Callable) -> Callable[[np.ndarray, float], np.ndarray]:
         length = SHORT if len(epochs) <= SHORT else LONG
         padded = np.full(length, epochs[-1])
         padded[: len(epochs)] = epochs
-        with _on_cpu(), jax.enable_x64(False), jax.numpy_dtype_promotion("standard"):
+        with (
+            _on_cpu(),
+            jax.enable_x64(False),
+            jax.numpy_dtype_promotion("standard"),
+            redirect_stdout(sys.stderr),  # a person's code may print; --json may not
+        ):
             rates = _evaluate(blocks, _float32_towards_zero(padded))
         if rates.shape != (length,):
             raise Mistake(
@@ -81,9 +90,24 @@ def _evaluate(blocks, epochs: np.ndarray) -> np.ndarray:
         ) from error
     except TypeError as error:
         raise Mistake(
-            f"the schedule is not a function of the epoch alone ({error}): schedules that depend "
-            "on the loss or on other values cannot be planned"
+            f"the schedule is not a function of the epoch alone ({said(error)}){_line(error)}: "
+            "schedules that depend on the loss or on other values cannot be planned"
         ) from error
+    except Mistake:
+        raise
+    except BaseException as error:  # a person's own code, exits included
+        what = f"{type(error).__name__}: {said(error)}".removesuffix(": ")
+        raise Mistake(f"the schedule fails{_line(error)}: {what}: mend it") from error
+
+
+def _line(error: BaseException) -> str:
+    """Where a person's code has failed: the last line outside of JAX and of this package."""
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not re.search(r"[/\\](jax|jaxlib|optax|jbatch)[/\\]", frame.filename)
+    ]
+    return f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
 
 
 def _float32_towards_zero(epochs: np.ndarray) -> np.ndarray:
@@ -113,4 +137,5 @@ def _on_cpu():
 
 
 def _called(value) -> str:
-    return repr(value) if isinstance(value, (int, float, str, type(None))) else type(value).__name__
+    plain = isinstance(value, int | float | str | None)
+    return shown(value) if plain else type(value).__name__

@@ -59,6 +59,7 @@ class State(NamedTuple):
     stats: Any  # running statistics of norms
     optimizer: Any  # optax's state
     totals: Totals
+    taken: jax.Array  # int32 scalar, updates so far, by whatever plans
 
 
 class Sums(NamedTuple):
@@ -75,7 +76,7 @@ def init(task: Task, seed: jax.Array) -> State:
     _, params, stats = _split(_build(task, seed))
     with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes
         optimizer = task.optimizer.transformation(0.0, task.momentum).init(params)
-    return State(params, stats, optimizer, no_totals())
+    return State(params, stats, optimizer, no_totals(), np.zeros((), np.int32))
 
 
 @jax.enable_x64(False)
@@ -174,6 +175,7 @@ def apply(
         stats=_running(task, state.stats, sums.stats, ghost_batches),
         optimizer=optimizer_state,
         totals=_added(state.totals, sums, batch_size),
+        taken=state.taken + 1,
     ), sums.loss / batch_size
 
 

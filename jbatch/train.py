@@ -304,7 +304,7 @@ def _standing(run: Run) -> dict:
     examples = run.plan.position(run.update)
     row = run.plan.at(max(run.update - 1, 0))
     return {
-        "update": run.update,
+        "update": run.taken,
         "examples": examples,
         "epoch": examples / run.plan.num_examples,
         "seconds": time.perf_counter() - run.begun,

@@ -1,6 +1,7 @@
 """Reading a verb's arguments: positional names first, then its options and experiment fields."""
 
 import dataclasses
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from inspect import getdoc
@@ -11,7 +12,7 @@ import tyro
 
 from jbatch.errors import Mistake
 from jbatch.experiment import Experiment
-from jbatch.experiment_file import ExperimentFile, load_experiment_file
+from jbatch.experiment_file import ExperimentFile, experiment_file, load_experiment_file
 from jbatch.run_directory import Origin, read_origin
 
 FIELDS = (tyro.conf.AvoidSubcommands,)  # each of an experiment's flags can be turned off too
@@ -37,23 +38,73 @@ def leading(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def read_options(options: type[Options], arguments: Sequence[str], usage: str) -> Options:
     """The options of a verb that takes no experiment fields; exits with 2 on a mistake."""
+    refuse_twice(arguments)
     described = getdoc(options)
-    return tyro.cli(options, args=arguments, prog=usage, description=described, config=CONFIG)
+    return _expanded(
+        tyro.cli(options, args=arguments, prog=usage, description=described, config=CONFIG)
+    )
 
 
 def split_options(
     options: type[Options], arguments: Sequence[str]
 ) -> tuple[Options, tuple[str, ...]]:
     """A verb's own options, and what is left for the experiment's fields."""
+    refuse_twice(arguments)
     known, overrides = tyro.cli(
         options, args=arguments, return_unknown_args=True, add_help=False, config=CONFIG
     )
-    return known, tuple(overrides)
+    return _expanded(known), tuple(overrides)
+
+
+def _expanded(options: Options) -> Options:
+    """With ~ as a home in paths: shells leave it alone after an =."""
+    paths = {
+        field.name: getattr(options, field.name).expanduser()
+        for field in dataclasses.fields(options)
+        if isinstance(getattr(options, field.name), Path)
+    }
+    return dataclasses.replace(options, **paths)
+
+
+def flag(text: str) -> str:
+    """The flag of an argument, as --optimizer.nesterov of --optimizer.no-nesterov too."""
+    group, dot, name = text.partition("=")[0].replace("_", "-").rpartition(".")
+    return f"{group}{dot}{name.removeprefix('no-')}" if dot else name.replace("--no-", "--", 1)
+
+
+def refuse_twice(arguments: Sequence[str]) -> None:
+    """See that no flag is given twice, nor with its opposite: one of the two would be ignored."""
+    given: dict[str, str] = {}
+    for place, text in enumerate(arguments):
+        if not text.startswith("--"):
+            continue
+        called = flag(text)
+        if called in given:
+            raise Mistake(
+                f"{given[called]} and {text} are given: one would be ignored; give one, once"
+            )
+        given[called] = text
+        if called.endswith(".ramp"):
+            _refuse_twice_in_ramp(arguments[place + 1 :])
+
+
+def _refuse_twice_in_ramp(arguments: Sequence[str]) -> None:
+    """See that no epoch is in a ramp twice: a dict would keep the last size."""
+    values = list(itertools.takewhile(lambda text: not text.startswith("--"), arguments))
+    epochs = values[::2]
+    for epoch in epochs:
+        if epochs.count(epoch) > 1:
+            raise Mistake(f"--plan.ramp {' '.join(values)}: epoch {epoch} is there twice")
 
 
 def override(experiment: Experiment, overrides: Sequence[str], usage: str) -> Experiment:
     """The experiment with fields changed as the command line says; exits with 2 on a mistake."""
-    return tyro.cli(Experiment, args=overrides, default=experiment, prog=usage, config=FIELDS)
+    try:
+        return tyro.cli(Experiment, args=overrides, default=experiment, prog=usage, config=FIELDS)
+    except (ValueError, OverflowError, RecursionError) as error:
+        if isinstance(error, Mistake):
+            raise
+        raise Mistake(f"{' '.join(overrides)[:200]}: {error}") from error  # of a number too long
 
 
 def override_again(experiment: Experiment, overrides: Sequence[str], directory: Path) -> Experiment:
@@ -143,7 +194,7 @@ def one_directory(names: Sequence[str], usage: str) -> Path:
     """The directory that is to stand first."""
     if len(names) != 1:
         raise Mistake(f"give one directory first, not {len(names)}: {usage} (--help says more)")
-    return Path(names[0])
+    return Path(names[0]).expanduser()
 
 
 def remake(
@@ -153,8 +204,9 @@ def remake(
 
     Runs the directory's experiment file: if it is from somewhere else, only if it is `trusted`.
     """
-    origin = read_origin(directory)
-    file = load_experiment_file(directory / "experiment.py", trusted)
+    directory = directory.expanduser()
+    origin = read_origin(directory, trusted)
+    file = experiment_file(directory / "experiment.py", origin.code, origin.file)
     experiment = override_again(file.variant(origin.variant), origin.overrides, directory)
     if overrides:
         experiment = override(experiment, overrides, f"jbatch: {directory}")

@@ -14,6 +14,7 @@ from jbatch.cli.arguments import (
     wants_help,
 )
 from jbatch.cli.libraries import prepare_libraries
+from jbatch.messages import show
 
 USAGE = "jbatch eval DIR"
 
@@ -51,7 +52,7 @@ def run(arguments: Sequence[str]) -> None:
     if options.json:
         print(json.dumps(values))
     else:
-        print(
+        show(
             f"after {update:,} updates: loss {found.loss:.4f}, accuracy {found.accuracy:.2%} on "
             f"{found.num_examples:,} examples; parameters {digest[:12]}"
         )

@@ -1,11 +1,15 @@
 """What the libraries below are told once, before a command trains or evaluates."""
 
+import errno
 import logging
+import os
 import sys
+from pathlib import Path
 
 import jax
 
 from jbatch.files import cache_folder
+from jbatch.messages import tell
 
 MOST_CACHED = 10 << 30  # bytes of compiled functions; the least used go first
 
@@ -13,12 +17,29 @@ MOST_CACHED = 10 << 30  # bytes of compiled functions; the least used go first
 def prepare_libraries() -> None:
     """Keep compiled functions between commands, and Orbax's notes on its own work to itself."""
     _quieten()
-    if jax.config.jax_compilation_cache_dir is None:
-        jax.config.update("jax_compilation_cache_dir", str(cache_folder("xla")))
+    folder = cache_folder("xla")
+    if jax.config.jax_compilation_cache_dir is None and _writable(folder):
+        jax.config.update("jax_compilation_cache_dir", str(folder))
     if jax.config.jax_compilation_cache_max_size == -1:
         jax.config.update("jax_compilation_cache_max_size", MOST_CACHED)
     # Small steps compile in less than JAX's default threshold of a second, but there are many.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+def _writable(folder: Path) -> bool:
+    """Whether files can be kept in a folder, which is made; if not, a person is told."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if os.access(folder, os.W_OK | os.X_OK):
+            return True
+        why = os.strerror(errno.EACCES)
+    except OSError as error:
+        why = error.strerror
+    tell(
+        f"jbatch: warning: what is compiled cannot be kept in {folder} ({why}), and is compiled "
+        "again at each start: XDG_CACHE_HOME says where else to keep it"
+    )
+    return False
 
 
 def _quieten() -> None:

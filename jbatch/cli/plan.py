@@ -3,10 +3,11 @@
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 
+from jbatch.check import warnings
 from jbatch.cli.arguments import RunsCode, file_and_variant
 from jbatch.errors import Mistake, positive, whole
 from jbatch.experiment import Experiment
@@ -16,8 +17,10 @@ from jbatch.micro_batch import cut
 from jbatch.models import ghost_batch
 from jbatch.plan import Plan
 from jbatch.plan_table import plan_json, plan_text
+from jbatch.printable import printable
 
 USAGE = "jbatch plan FILE VARIANT"
+MOST_DEVICES = 100_000  # ten times as many as any machine has
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class Options(RunsCode):
 
     def __post_init__(self):
         if self.devices is not None:
-            whole("devices", self.devices)
+            whole("devices", self.devices, most=MOST_DEVICES)
             if self.on is not None:
                 raise Mistake(f"--devices {self.devices} and --on {self.on}: --on says how many")
         if self.price_per_chip_hour is not None:
@@ -55,6 +58,7 @@ def run(arguments: Sequence[str]) -> None:
     jax.config.update("jax_platforms", "cpu")
     file, variant, options, overrides, experiment = file_and_variant(Options, arguments, USAGE)
     plan = experiment.plan.plan()
+    plan = replace(plan, warnings=(*plan.warnings, *warnings(experiment, plan)))
     decaying = experiment.plan.decaying().plan()
     values, text = plan_json(plan, decaying), plan_text(plan, decaying)
     if options.devices is not None:
@@ -64,7 +68,7 @@ def run(arguments: Sequence[str]) -> None:
     if options.on is not None:
         values["estimate"], more = _estimate(options, file.path, variant, overrides, plan)
         text += f"\n{more}\n"
-    sys.stdout.write(json.dumps(values, indent=2) + "\n" if options.json else text)
+    sys.stdout.write(json.dumps(values, indent=2) + "\n" if options.json else printable(text))
 
 
 def _memory(experiment: Experiment, plan: Plan, devices: int) -> dict[str, int] | None:

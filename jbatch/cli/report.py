@@ -11,7 +11,7 @@ from jbatch.errors import Mistake
 from jbatch.experiment import Experiment
 from jbatch.experiment_file import ExperimentFile
 from jbatch.goodput import read_account
-from jbatch.messages import tell
+from jbatch.messages import show, tell
 from jbatch.metrics import read_metrics
 from jbatch.report.records import Record
 from jbatch.run_directory import Origin, holds, read_run
@@ -51,7 +51,7 @@ def run(arguments: Sequence[str]) -> None:
     title = directory.absolute().name
     if len(records) == 1:
         title = f"{records[0].variant}, seed {records[0].seed}"
-    print(write_report(directory, title, file.docstring, records, file.comparison))
+    show(write_report(directory, title, file.docstring, records, file.comparison))
 
 
 def _says(file: ExperimentFile, record: Record) -> bool:

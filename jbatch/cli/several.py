@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import math
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +15,7 @@ from jbatch.check import check
 from jbatch.cli.arguments import (
     RunsCode,
     field_names,
+    flag,
     leading,
     override,
     print_help,
@@ -23,14 +25,16 @@ from jbatch.cli.arguments import (
 from jbatch.cli.libraries import prepare_libraries
 from jbatch.cli.report import in_order, record_of
 from jbatch.cli.train import run_directory
-from jbatch.errors import Mistake, meant
+from jbatch.errors import Mistake, meant, whole
 from jbatch.experiment import Comparison, Experiment
 from jbatch.experiment_file import ExperimentFile, load_experiment_file
-from jbatch.messages import tell
+from jbatch.messages import show, tell
 from jbatch.plan import Plan
 from jbatch.report.records import Record
 from jbatch.run_directory import Origin, differences, holds
 from jbatch.stop import check_asked, saved_below
+
+MOST_CELLS = 10_000  # of a grid
 
 
 @dataclass(frozen=True)
@@ -86,11 +90,15 @@ def read(
         for text in grid:
             _check_field(text, file.variant(name))
         for cell, changes in points:
-            origin = Origin(file.code, name, (*overrides, *changes), cell)
+            origin = Origin(
+                file.code, name, (*overrides, *changes), cell, str(file.path.absolute())
+            )
             called = f"{verb} {file.path} {name}"
             origins[origin] = override(file.variant(name), origin.overrides, called)
     stated = file.comparison or Comparison(claims=())
     seeds = stated.seeds if known.seeds is None else known.seeds
+    for seed in seeds:
+        whole("--seeds", seed, least=0, most=2**32 - 1)
     if not seeds or len(set(seeds)) != len(seeds):
         raise Mistake(f"--seeds {' '.join(map(str, seeds))}: give each seed once, at least one")
     return Asked(file, known, origins, seeds)
@@ -111,6 +119,10 @@ def cells(grid: Sequence[str]) -> Iterator[tuple[tuple[str, ...], tuple[str, ...
         if len({_number(value) for value in values}) < len(values):
             raise Mistake(f"--grid {text}: give each value once")
         axes.append([(field.replace("_", "-"), value) for value in values])
+    if math.prod(map(len, axes)) > MOST_CELLS:
+        raise Mistake(
+            f"--grid {' '.join(grid)[:200]}: that is over {MOST_CELLS:,} points: give fewer"
+        )
     if len({axis[0][0] for axis in axes}) < len(axes):
         raise Mistake(f"--grid {' '.join(grid)}: give each field once, with all its values")
     for cell in itertools.product(*axes):
@@ -119,8 +131,8 @@ def cells(grid: Sequence[str]) -> Iterator[tuple[tuple[str, ...], tuple[str, ...
 
 
 def _check_flags(grid: Sequence[str], overrides: Sequence[str]) -> None:
-    swept = {_flag(f"--{text}") for text in grid}
-    given = {_flag(text) for text in overrides}
+    swept = {flag(f"--{text}") for text in grid}
+    given = {flag(text) for text in overrides}
     if "--seed" in swept | given:
         raise Mistake("seed is of one run: give --seeds, as in --seeds 0 1 2")
     if both := sorted(swept & given):
@@ -137,12 +149,6 @@ def _check_field(text: str, experiment: Experiment) -> None:
             "VARIANT --help lists them; the schedule, and which network, optimizer or data it is, "
             "stand in the file)"
         )
-
-
-def _flag(text: str) -> str:
-    """The flag of an argument, as --optimizer.nesterov of --optimizer.no-nesterov too."""
-    group, dot, name = text.partition("=")[0].replace("_", "-").rpartition(".")
-    return f"{group}{dot}{name.removeprefix('no-')}" if dot else name.replace("--no-", "--", 1)
 
 
 def _number(value: str) -> float | str:
@@ -198,13 +204,13 @@ def train(asked: Asked, out: Path) -> None:
     records = [_recorded(run, f"run {number} of {len(runs)}") for number, run in enumerate(runs, 1)]
     check_asked()
     records = in_order(asked.file, records)
-    print(comparison_text(records, asked.file.comparison))
+    show(comparison_text(records, asked.file.comparison))
     title = out.absolute().name
     page = write_report(out, title, asked.file.docstring, records, asked.file.comparison)
-    print(f"\n{time.perf_counter() - begun:.0f} s in all. Report: {page}")
+    show(f"\n{time.perf_counter() - begun:.0f} s in all. Report: {page}")
     others = {path.parent for path in out.glob("**/run.json")} - {run.directory for run in runs}
     if others:
-        print(f"Other runs there, not shown: {len(others)}; `jbatch report {out}` shows all.")
+        show(f"Other runs there, not shown: {len(others)}; `jbatch report {out}` shows all.")
 
 
 def _planned(asked: Asked, out: Path) -> list[Planned]:
@@ -260,7 +266,7 @@ def _recorded(run: Planned, of: str) -> Record:
     outcome = f"diverged; remove {directory} to try again"
     if not record.diverged:
         outcome = (
-            f"{record.plan.num_updates:,} updates, test accuracy "
+            f"{record.updates:,} updates, test accuracy "
             f"{record.evaluations[-1]['accuracy']:.2%}, {record.lines[-1]['seconds']:.1f} s"
         )
     tell(f"{of}: {run.called}: {'made before: ' * before}{outcome}")

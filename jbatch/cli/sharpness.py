@@ -14,7 +14,7 @@ from jbatch.cli.arguments import RunsCode, leading, print_help, read_options, re
 from jbatch.cli.libraries import prepare_libraries
 from jbatch.errors import Mistake, positive, whole
 from jbatch.files import write_whole
-from jbatch.messages import tell
+from jbatch.messages import show, tell
 
 USAGE = "jbatch sharpness DIR [DIR]"
 ALPHAS = np.linspace(-1, 2, 25)  # of Keskar et al.
@@ -113,14 +113,14 @@ def run(arguments: Sequence[str]) -> None:
     else:
         columns = [_column(each) for each in found]
         rows = [(name, *(f"{column[name]:.4g}" for column in columns)) for name in columns[0]]
-        print(text_table(("", *called), rows))
+        show(text_table(("", *called), rows))
         if points:
-            print("\nOn the line, from the first (α = 0) to the second (α = 1):\n")
+            show("\nOn the line, from the first (α = 0) to the second (α = 1):\n")
             rows = [
                 (f"{alpha:.3f}", f"{loss:.4g}", f"{accuracy:.2%}")
                 for alpha, (loss, accuracy) in zip(ALPHAS, points, strict=True)
             ]
-            print(text_table(("α", "training loss", "training accuracy"), rows))
+            show(text_table(("α", "training loss", "training accuracy"), rows))
     if options.figure is not None:
         from jbatch.report.line import line_figure
 

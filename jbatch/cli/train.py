@@ -9,7 +9,7 @@ from jbatch import cluster
 from jbatch.cli import supervise
 from jbatch.cli.arguments import RunsCode, file_and_variant, leading, split_options, wants_help
 from jbatch.cli.libraries import prepare_libraries
-from jbatch.errors import Mistake
+from jbatch.errors import Mistake, whole
 from jbatch.messages import show
 from jbatch.run_directory import Origin
 
@@ -51,8 +51,22 @@ class Options(RunsCode):
         given = [name for name, value in cluster.items() if value is not None]
         if given and not self.distributed:
             raise Mistake(f"{given[0]} is for several processes: give --distributed too")
-        if self.coordinator is not None and not re.fullmatch(r".+:\d+", self.coordinator):
-            raise Mistake(f"--coordinator is {self.coordinator}: give HOST:PORT, as host0:8476")
+        if self.coordinator is not None:
+            port = re.fullmatch(r".+:(\d{1,5})", self.coordinator)
+            if port is None or not 0 < int(port[1]) < 2**16:
+                raise Mistake(
+                    f"--coordinator is {self.coordinator}: give HOST:PORT, as host0:8476, with a "
+                    "port of 1 to 65535"
+                )
+        if self.num_processes is not None:
+            whole("--num-processes", self.num_processes, most=2**20)
+        if self.process_id is not None:
+            whole("--process-id", self.process_id, least=0)
+            if self.num_processes is not None and self.process_id >= self.num_processes:
+                raise Mistake(
+                    f"--process-id is {self.process_id} of {self.num_processes} processes: give 0 "
+                    f"to {self.num_processes - 1}"
+                )
         if given and len(given) < len(cluster):
             missing = " ".join(name for name in cluster if name not in given)
             raise Mistake(f"{' '.join(given)}: give {missing} too, or none of the three")
@@ -75,7 +89,7 @@ def run(arguments: Sequence[str]) -> int | None:
         found = cluster.join(options.coordinator, options.num_processes, options.process_id)
         cluster.say(found)
     file, variant, options, overrides, experiment = file_and_variant(Options, arguments, USAGE)
-    origin = Origin(file.code, variant, overrides)
+    origin = Origin(file.code, variant, overrides, file=str(file.path.absolute()))
     directory = options.run_dir or run_directory(
         Path("runs") / file.path.stem, variant, experiment.seed
     )

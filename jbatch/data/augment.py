@@ -18,7 +18,7 @@ class Augment:
 
     def __post_init__(self):
         make_plain(self)
-        whole("pad", self.pad, least=0)
+        whole("pad", self.pad, least=0, most=1024)
         share("color", self.color)
 
 

@@ -47,7 +47,7 @@ class Photographs:
 
     def __post_init__(self):
         make_plain(self)
-        whole("image_size", self.image_size)
+        whole("image_size", self.image_size, most=8192)
         if not 0 < self.central <= 1:
             raise Mistake(f"central is {self.central}: give a share over 0, at most 1")
         if min(self.deviation) <= 0:
@@ -55,4 +55,4 @@ class Photographs:
         if self.damaged not in ("stop", "replace"):
             raise Mistake(f"damaged is {self.damaged!r}: give one of stop, replace")
         if self.workers is not None:
-            whole("workers", self.workers, least=0)
+            whole("workers", self.workers, least=0, most=1024)

@@ -7,7 +7,7 @@ import numpy as np
 
 from jbatch.data.dataset import Dataset, Split, check_labels
 from jbatch.data.photographs import Photographs
-from jbatch.data.tfds import TFDS
+from jbatch.data.tfds import MOST_BYTES, TFDS
 from jbatch.errors import Mistake, whole, wholes
 
 
@@ -93,6 +93,12 @@ class Generated:
 
     def load(self) -> Dataset:
         """Generate both splits, the same ones always."""
+        count = (self.num_train + self.num_test + self.num_classes) * math.prod(self.shape)
+        if count > MOST_BYTES:
+            raise Mistake(
+                f"{count:,} bytes of images are more than the {MOST_BYTES:,} that are kept in "
+                "memory: give fewer or smaller ones"
+            )
         size = math.prod(self.shape)
         patterns = _random_bytes(0, self.num_classes * size).reshape(self.num_classes, size)
 

@@ -24,10 +24,11 @@ from jbatch.data.photographs import Photographs
 from jbatch.data.records import open_records
 from jbatch.data.workers import decoded, thread_without_signals
 from jbatch.layout import AXIS, Layout
-from jbatch.machine import usable_cores
+from jbatch.machine import allow_open_files, usable_cores
 from jbatch.micro_batch import Passes
 from jbatch.plan import Plan
 
+OPEN_FILES, OPEN_FILES_OF_WORKER = 64, 20  # of a trainer, measured, and some room
 PASSES_AHEAD = 2  # that are on the devices before they are asked for
 ALIGNMENT = 64  # bytes
 MOST_IN_FLIGHT = 2  # a step on photographs takes long beside what the host does for it
@@ -117,6 +118,9 @@ class StreamedData:
         self, mesh: Mesh, seed: int, plan: Plan, passes: Mapping[int, Passes], update: int
     ) -> "StreamedFeed":
         """The training set from an update on; its workers begin at once."""
+        # Of two sets of workers, with what they decode into and are told by.
+        workers = 2 * self._workers
+        allow_open_files(OPEN_FILES + OPEN_FILES_OF_WORKER * workers, f"{workers} data workers")
         rows = parallel.local_rows(mesh)
         positions = TrainingPositions(plan, passes, rows)
         chunks = decoded(

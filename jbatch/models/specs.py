@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from jbatch.errors import Mistake, make_plain, not_negative, positive, share, whole, wholes
 
+MOST_LAYERS = 300  # of a network, or of each part of one
+MOST_WIDE = 1_000_000  # units of a layer
+
 # ---- norms ----------------------------------------------------------------------------------
 
 
@@ -37,7 +40,7 @@ class GhostBatchNorm:
 
     def __post_init__(self):
         make_plain(self)
-        whole("ghost_batch", self.ghost_batch)
+        whole("ghost_batch", self.ghost_batch, most=2**31 - 1)
         share("decay", self.decay)
         positive("eps", self.eps)
 
@@ -53,7 +56,7 @@ class GroupNorm:
 
     def __post_init__(self):
         make_plain(self)
-        whole("groups", self.groups)
+        whole("groups", self.groups, most=MOST_WIDE)
         positive("eps", self.eps)
 
 
@@ -89,7 +92,7 @@ class LocalResponseNorm:
 
     def __post_init__(self):
         make_plain(self)
-        whole("size", self.size)
+        whole("size", self.size, most=MOST_WIDE)
         positive("k", self.k)
         not_negative("alpha", self.alpha)
         positive("beta", self.beta)
@@ -114,7 +117,7 @@ class MLP:
 
     def __post_init__(self):
         make_plain(self)
-        wholes("hidden", self.hidden)
+        _check_layers("hidden", self.hidden)
 
 
 @dataclass(frozen=True)
@@ -147,7 +150,7 @@ class CifarResNet:
 
     def __post_init__(self):
         make_plain(self)
-        whole("blocks", self.blocks)
+        whole("blocks", self.blocks, most=MOST_LAYERS)
         _check_widths(self.widths)
         if list(self.widths) != sorted(self.widths):
             raise Mistake(
@@ -169,10 +172,10 @@ class WideResNet:
 
     def __post_init__(self):
         make_plain(self)
-        whole("depth", self.depth, least=10)
+        whole("depth", self.depth, least=10, most=6 * MOST_LAYERS + 4)
         if self.depth % 6 != 4:
             raise Mistake(f"depth {self.depth} is not 6n + 4: give one as 10, 16, 22 or 28")
-        whole("widen", self.widen)
+        whole("widen", self.widen, most=MOST_WIDE)
 
 
 @dataclass(frozen=True)
@@ -252,5 +255,11 @@ def ghost_batch(model: Model) -> int | None:
 
 
 def _check_widths(widths: tuple[int, ...]) -> None:
-    if not wholes("widths", widths):
+    _check_layers("widths", widths)
+    if not widths:
         raise Mistake("widths is empty: give the channels of one layer at least")
+
+
+def _check_layers(name: str, widths: tuple[int, ...]) -> None:
+    if len(wholes(name, widths, most=MOST_WIDE)) > MOST_LAYERS:
+        raise Mistake(f"{name} has {len(widths):,} layers: give {MOST_LAYERS:,} at most")

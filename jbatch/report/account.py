@@ -13,7 +13,7 @@ def account(run: Run, directory: Path) -> str:
     evaluation = [line for line in lines if line["kind"] == "eval"][-1]
     spent = account_text(read_account(directory / "goodput.jsonl"))
     return (
-        f"{run.update:,} updates: test loss {evaluation['loss']:.4f}, accuracy "
+        f"{run.taken:,} updates: test loss {evaluation['loss']:.4f}, accuracy "
         f"{evaluation['accuracy']:.2%} on {evaluation['num_examples']:,} examples\n"
         f"{spent} ({run.ahead.seconds:.1f} s compiled in the background)\n"
         f"in {directory}"

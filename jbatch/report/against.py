@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from jbatch.experiment import Comparison
-from jbatch.report.drawing import band_text, banded, deviation, drawn, styles
+from jbatch.report.drawing import band_text, banded, deviation, drawn, in_legend, styles
 from jbatch.report.records import Record
 
 WIDE = 4  # times the least value from which on an axis is logarithmic
@@ -124,7 +124,7 @@ def against(
         "update_time": figure(
             "Time of an update",
             "ms per update",
-            lambda run: 1e3 * run.training_seconds / run.plan.num_updates,
+            lambda run: 1e3 * run.training_seconds / run.updates,
         ),
         "epoch_time": figure(
             "Time of an epoch, training alone",
@@ -153,7 +153,9 @@ def _draw(axes: Axes, lines: Mapping[str, Mapping[float, Sequence[Record]]], of)
         values = [np.array([of(run) for run in found], float) for found in runs.values()]
         mean = np.array([seeds.mean() for seeds in values])
         spread = np.array([deviation(seeds) for seeds in values])
-        banded(axes, x, mean, spread, label=line or None, marker="o", markersize=4, **style)
+        banded(
+            axes, x, mean, spread, label=in_legend(line) or None, marker="o", markersize=4, **style
+        )
     shown = sorted({value for runs in lines.values() for value in runs})
     if shown[0] > 0 and shown[-1] >= WIDE * shown[0]:
         axes.set_xscale("log")

@@ -1,25 +1,36 @@
-"""Whether whole curves coincide, within the noise between seeds."""
+"""Whether whole curves coincide, epoch by epoch, by the same test as their ends."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import stats
 
 from jbatch.experiment import Comparison
 from jbatch.report.records import Record
 
+LOSS_MARGIN = 5.0  # percent of the baseline's training loss within which two count as the same
+ERROR = 0.05  # of the intervals
+
 
 @dataclass(frozen=True)
 class Curve:
-    """How far a variant's curve lies from its baseline's, as a mean of differences by seed."""
+    """How far a variant's curve lies from its baseline's, by differences paired by seed.
+
+    An epoch is within the margin if the 95% interval of its mean difference is, as for the final
+    accuracy; outside if an interval is outside that is wide enough for all epochs at once
+    (Bonferroni), so that none of many is outside by chance; and else undecided.
+    """
 
     variant: str
     baseline: str
     quantity: str  # "training loss" or "test accuracy"
     unit: str
+    margin: float  # in the unit
     epochs: int  # compared
-    within: int  # of these, with a difference under the deviation between the baseline's seeds
-    largest: float  # difference, in the unit
+    within: int  # of these
+    outside: int
+    largest: float  # mean difference, in the unit
     at: float  # epoch of the largest
 
 
@@ -38,21 +49,23 @@ def compare_curves(records: Sequence[Record], comparison: Comparison | None) -> 
             if len(seeds) > 1 and len(lengths) == 1:  # epochs mean the same
                 mine = [runs[variant, seed] for seed in seeds]
                 base = [runs[claim.baseline, seed] for seed in seeds]
-                curves += [_loss(mine, base), _accuracy(mine, base)]
+                curves += [_loss(mine, base), _accuracy(mine, base, comparison.margin)]
     return curves
 
 
 def _loss(mine: Sequence[Record], base: Sequence[Record]) -> Curve:
     ours, theirs, epochs = _lines([r.training for r in mine], [r.training for r in base], "loss")
     scale = 100 / theirs.mean(0)  # to percent of the baseline's mean
-    return _curve(mine, base, "training loss", "%", ours * scale, theirs * scale, epochs)
+    differences = (ours - theirs) * scale
+    return _curve(mine, base, "training loss", "%", LOSS_MARGIN, differences, epochs)
 
 
-def _accuracy(mine: Sequence[Record], base: Sequence[Record]) -> Curve:
+def _accuracy(mine: Sequence[Record], base: Sequence[Record], margin: float) -> Curve:
     ours, theirs, epochs = _lines(
         [r.evaluations for r in mine], [r.evaluations for r in base], "accuracy"
     )
-    return _curve(mine, base, "test accuracy", " points", 100 * ours, 100 * theirs, epochs)
+    differences = 100 * (ours - theirs)
+    return _curve(mine, base, "test accuracy", " points", margin, differences, epochs)
 
 
 def _lines(mine, base, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -64,16 +77,37 @@ def _lines(mine, base, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return values[: len(mine)], values[len(mine) :], np.array(epochs)
 
 
-def _curve(mine, base, quantity, unit, ours, theirs, epochs) -> Curve:
-    differences = (ours - theirs).mean(0)
-    largest = int(np.abs(differences).argmax())
+def _curve(mine, base, quantity, unit, margin, differences, epochs) -> Curve:
+    """Of differences of shape (seeds, epochs), in the unit."""
+    within, outside = against_margin(differences, margin)
+    mean = differences.mean(0)
+    largest = int(np.abs(mean).argmax())
     return Curve(
         variant=mine[0].variant,
         baseline=base[0].variant,
         quantity=quantity,
         unit=unit,
+        margin=margin,
         epochs=len(epochs),
-        within=int((np.abs(differences) <= theirs.std(0, ddof=1)).sum()),
-        largest=float(differences[largest]),
+        within=int(within.sum()),
+        outside=int(outside.sum()),
+        largest=float(mean[largest]),
         at=float(epochs[largest]),
     )
+
+
+def against_margin(differences: np.ndarray, margin: float) -> tuple[np.ndarray, np.ndarray]:
+    """Which points are within a margin of 0, and which outside.
+
+    Args:
+        differences: (seeds, points), two seeds at least.
+        margin: over 0.
+
+    Returns:
+        Two arrays of shape (points,), bool; where both are False it is undecided.
+    """
+    seeds, points = differences.shape
+    mean, error = differences.mean(0), differences.std(0, ddof=1) / np.sqrt(seeds)
+    each, all_at_once = stats.t.ppf([1 - ERROR / 2, 1 - ERROR / (2 * points)], seeds - 1)
+    within = np.abs(mean) + each * error <= margin
+    return within, np.abs(mean) - all_at_once * error > margin

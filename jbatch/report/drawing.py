@@ -3,6 +3,7 @@
 import math
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from io import BytesIO
 from itertools import cycle
 
@@ -40,7 +41,17 @@ LOOK = {
     "legend.handlelength": 3,
     "svg.hashsalt": "jbatch",
     "svg.fonttype": "none",
+    "text.parse_math": False,  # a $ in a variant's name is one
 }
+
+
+@contextmanager
+def looking() -> Iterator[None]:
+    """While figures are made and written: as here, whatever a matplotlibrc says somewhere."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(LOOK)
+        yield
 
 
 def styles() -> Iterator[dict]:
@@ -69,6 +80,11 @@ def drawn(draw: Callable[[Axes], None]) -> Figure:
     return figure
 
 
+def in_legend(name: str) -> str:
+    """A variant's name as matplotlib shows it: one that begins with _ it would leave out."""
+    return f" {name}" if name.startswith("_") else name
+
+
 def banded(axes: Axes, x, mean: np.ndarray, spread: np.ndarray, **style) -> None:
     """A line, or a mark where it is one point, in a band of ± its spread where it has one."""
     axes.plot(x, mean, **{"marker": "o" if len(mean) == 1 else None, **style})
@@ -92,7 +108,7 @@ def deviation(values: np.ndarray) -> np.ndarray:
 def saved(figure: Figure, form: str) -> bytes:
     """The figure as a file: "svg", always the same, or "png"."""
     file = BytesIO()
-    with matplotlib.rc_context(LOOK):
+    with looking():
         metadata = {"Date": None} if form == "svg" else None
         figure.savefig(file, format=form, dpi=150, metadata=metadata)
     return file.getvalue()

@@ -4,7 +4,6 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -13,7 +12,16 @@ from jbatch.experiment import Comparison
 from jbatch.noise import noise_scale
 from jbatch.plan import Plan
 from jbatch.report.against import against, places
-from jbatch.report.drawing import LOOK, STYLES, band_text, banded, deviation, drawn, styles
+from jbatch.report.drawing import (
+    STYLES,
+    band_text,
+    banded,
+    deviation,
+    drawn,
+    in_legend,
+    looking,
+    styles,
+)
 from jbatch.report.records import Record, by_variant
 from jbatch.report.transient import transient_figure, transients
 
@@ -41,7 +49,7 @@ def figures(records: Sequence[Record], comparison: Comparison | None) -> list[Gr
         for title, names in (*named.items(), ("others", rest))
     ]
     groups = [(title, found) for title, found in groups if found]
-    with matplotlib.rc_context(LOOK):
+    with looking():
         drawn_against = against(by_variant(records), comparison)
         if len(groups) == 1:
             return [Group("", drawn_against | _figures(found)) for _, found in groups]
@@ -129,7 +137,7 @@ def _planned(axes: Axes, plans: Mapping[str, Plan], quantity, name: str) -> None
         epochs = np.append(plan.positions[at], plan.end) / plan.num_examples
         # Without float32's last digits, which alone would fill the axis of a constant.
         shown = [float(f"{value:.6g}") for value in np.append(values[at], values[-1])]
-        axes.plot(epochs, shown, drawstyle="steps-post", label=variant, **style)
+        axes.plot(epochs, shown, drawstyle="steps-post", label=in_legend(variant), **style)
     axes.set(xlabel="epoch", ylabel=name, yscale="log")
 
 
@@ -180,7 +188,7 @@ def _measured(axes: Axes, runs: Runs, kind: str, name: str, along: str, factor: 
         y = factor * np.array([[line[name] for line in run[:shared]] for run in lines])
         if logarithmic:
             x, y = x[x > 0], y[:, x > 0]
-        banded(axes, x, y.mean(0), deviation(y), label=variant, **style)
+        banded(axes, x, y.mean(0), deviation(y), label=in_legend(variant), **style)
     if kind == "train":
         axes.set(xlabel=_AXES[along], ylabel="training loss")
         return
@@ -197,7 +205,7 @@ def _distances(axes: Axes, runs: Runs) -> None:
         shared = min(len(run.training) for run in found)
         updates = [line["update"] for line in found[0].training[:shared]]
         y = np.array([[line["distance"] for line in run.training[:shared]] for run in found])
-        banded(axes, updates, y.mean(0), deviation(y), label=variant, **style)
+        banded(axes, updates, y.mean(0), deviation(y), label=in_legend(variant), **style)
     axes.set(xlabel=_AXES["update"], ylabel="distance from the start", xscale="log")
 
 

@@ -2,9 +2,7 @@
 
 from collections.abc import Sequence
 
-import matplotlib
-
-from jbatch.report.drawing import LOOK, STYLES, drawn, saved
+from jbatch.report.drawing import STYLES, drawn, looking, saved
 
 
 def line_figure(
@@ -33,5 +31,5 @@ def line_figure(
         axes.set_xticks([-1, 0, 1, 2], ["−1", f"0\n{names[0]}", f"1\n{names[1]}", "2"])
         axes.plot([], [], label="training accuracy", **STYLES[1])
 
-    with matplotlib.rc_context(LOOK):
+    with looking():
         return saved(drawn(draw), form)

@@ -17,6 +17,7 @@ from jbatch.experiment import Comparison
 from jbatch.files import write_whole
 from jbatch.goodput import account_text
 from jbatch.plan_table import plan_text
+from jbatch.printable import printable
 from jbatch.report.curves import compare_curves
 from jbatch.report.records import Record, find, lost, summarize
 from jbatch.report.text import (
@@ -102,6 +103,7 @@ def template(name: str, folder: Path | None = None) -> Template:
     environment = Environment(
         loader=ChoiceLoader(loaders + ([FileSystemLoader(folder)] if folder else [])),
         autoescape=True,
+        finalize=lambda value: printable(value, "\n\t") if type(value) is str else value,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -51,8 +51,13 @@ class Record:
     @property
     def finished(self) -> bool:
         """Whether the run has come to the end of its plan."""
-        last = [lines[-1]["update"] for lines in (self.training, self.evaluations) if lines]
-        return last == [self.plan.num_updates] * 2
+        last = [lines[-1]["examples"] for lines in (self.training, self.evaluations) if lines]
+        return last == [self.plan.end] * 2
+
+    @property
+    def updates(self) -> int:
+        """That it has taken by whatever plans, or that its plan has where it is under way."""
+        return self.training[-1]["update"] if self.finished else self.plan.num_updates
 
     @property
     def diverged(self) -> bool:
@@ -62,7 +67,7 @@ class Record:
     @property
     def training_seconds(self) -> float:
         """Seconds of training alone: no compilation, evaluation or saving."""
-        return self.seconds_to(self.plan.num_updates)
+        return self.seconds_to(self.training[-1]["update"]) if self.training else 0.0
 
     def seconds_to(self, update: int) -> float:
         """Of `training_seconds`, those before an update; interpolated between log points."""
@@ -71,6 +76,16 @@ class Record:
             seconds += (min(line["update"], update) - before) / line["updates_per_second"]
             before = min(line["update"], update)
         return seconds
+
+    @property
+    def trained(self) -> float:
+        """Examples that were trained on: what epochs leave out at their ends is none of them."""
+        before, examples = 0, 0.0
+        for line in self.training:
+            seconds = (line["update"] - before) / line["updates_per_second"]
+            examples += line["examples_per_second"] * seconds
+            before = line["update"]
+        return examples
 
     def reached(self, comparison: Comparison | None) -> tuple[float, float, float]:
         """(epochs, updates, seconds of training) to the comparison's target; nan if never."""
@@ -99,6 +114,7 @@ class Summary:
     cell: tuple[str, ...]  # as "plan.batch-size 32"
     plan: Plan
     seeds: tuple[int, ...]
+    updates: np.ndarray  # (seeds,), taken
     training_loss: np.ndarray  # (seeds,), mean over the last log interval
     test_accuracy: np.ndarray  # (seeds,), percent
     training_seconds: np.ndarray  # (seeds,), without compiling, evaluating and saving
@@ -171,7 +187,7 @@ def summarize(records: Sequence[Record], comparison: Comparison | None = None) -
             continue
         _check_alike(variant, found)
         training = np.array([run.training_seconds for run in runs])
-        updates = runs[0].plan.num_updates
+        updates = np.array([run.updates for run in runs])
         summaries.append(
             Summary(
                 variant=variant,
@@ -179,11 +195,12 @@ def summarize(records: Sequence[Record], comparison: Comparison | None = None) -
                 cell=runs[0].cell,
                 plan=runs[0].plan,
                 seeds=tuple(run.seed for run in runs),
+                updates=updates,
                 training_loss=np.array([run.training[-1]["loss"] for run in runs]),
                 test_accuracy=np.array([100 * run.evaluations[-1]["accuracy"] for run in runs]),
                 training_seconds=training,
                 updates_per_second=updates / training,
-                examples_per_second=runs[0].plan.batch_sizes.sum() / training,
+                examples_per_second=np.array([run.trained for run in runs]) / training,
                 input_wait=np.array([run.input_wait for run in runs]),
                 reached=np.array([run.reached(comparison) for run in ended]),
                 diverged=len(ended) - len(runs),
@@ -232,7 +249,7 @@ def lost(records: Sequence[Record], comparison: Comparison | None) -> list[str]:
 
 def saved_updates(summaries: Sequence[Summary], comparison: Comparison | None) -> dict[str, float]:
     """variant → share of its baseline's updates that it does without."""
-    updates = {summary.variant: summary.plan.num_updates for summary in summaries}
+    updates = {summary.variant: summary.updates.mean() for summary in summaries}
     return {
         name: 1 - updates[name] / updates[claim.baseline]
         for claim in (comparison.claims if comparison else ())

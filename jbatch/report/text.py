@@ -52,7 +52,7 @@ def comparison_table(
             summary.of_file,
             *(cell.get(field, "") for field in fields),
             batches(summary),
-            f"{summary.plan.num_updates:,}",
+            f"{round(summary.updates.mean()):,}",
             f"{round(saved[summary.variant], 2) + 0.0:.0%}" if summary.variant in saved else "",
             _mean(
                 summary.training_loss, "{:.4f}" if summary.training_loss.mean() < 100 else "{:.2g}"
@@ -172,9 +172,13 @@ def finding_text(finding: Finding) -> str:
 
 def curve_text(curve: Curve) -> str:
     """How far two curves coincide, in a line."""
+    undecided = curve.epochs - curve.within - curve.outside
+    counts = {"outside": curve.outside, "undecided": undecided}
+    rest = ", ".join(f"{what} at {count}" for what, count in counts.items() if count)
     return (
-        f"{curve.variant} − {curve.baseline}, {curve.quantity}: within the deviation between seeds "
-        f"at {curve.within} of {curve.epochs} epochs; at most {_signed(curve.largest)}{curve.unit} "
+        f"{curve.variant} − {curve.baseline}, {curve.quantity}: within ±{curve.margin:g}"
+        f"{curve.unit} at {curve.within} of {curve.epochs} epochs{f', {rest}' if rest else ''} "
+        f"(95% intervals, paired by seed); at most {_signed(curve.largest)}{curve.unit} "
         f"(epoch {curve.at:g})"
     )
 

@@ -3,14 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from jbatch.optimizer import SGD
 from jbatch.plan import Phase
-from jbatch.report.drawing import LOOK, deviation, drawn, styles
+from jbatch.report.drawing import deviation, drawn, in_legend, looking, styles
 from jbatch.report.records import Record
 
 BEFORE = 200  # updates whose mean is the level before the change
@@ -122,13 +121,13 @@ def transient_figure(found: Mapping[str, Transient]) -> tuple[str, Figure]:
                 units[shown], left - error, left + error, color=style["color"], alpha=0.15, lw=0
             )
             theory = here.momentum ** (2 * updates[shown])
-            axes.plot(units[shown], theory, label=variant, **style)
+            axes.plot(units[shown], theory, label=in_legend(variant), **style)
         axes.set(
             xlabel="since the change, in B/(N(1−m)) epochs",
             ylabel="share left of the old level of |Δω|²",
         )
 
-    with matplotlib.rc_context(LOOK):
+    with looking():
         figure = drawn(draw)
     return (
         "What is left of the squared length of updates before the batch grew: dots are means over "

@@ -104,7 +104,7 @@ def test_a_real_bomb_is_damaged_before_it_is_decoded():
         struct.pack(">I", len(part)) + name + part + struct.pack(">I", zlib.crc32(name + part))
         for name, part in parts.items()
     )
-    with pytest.raises(DamagedImage, match="60,000 × 60,000 pixels|too many pixels"):
+    with pytest.raises(DamagedImage, match=r"60,000 × 60,000 pixels|too many pixels"):
         decoded(b"\x89PNG\r\n\x1a\n" + b"".join(chunks), 16)
     jpeg = bytearray(encoded(picture(5)))
     place = jpeg.index(b"\xff\xc0") + 5

@@ -26,7 +26,8 @@ def run(variant, accuracies, seed=0, cell=()):
     lines = []
     for epoch, accuracy in enumerate(accuracies, 1):
         standing = {"epoch": epoch, "update": 10 * epoch, "seconds": epoch, "accuracy": accuracy}
-        training = {"loss": 1 - accuracy, "updates_per_second": 10.0}
+        standing["examples"] = 100 * epoch
+        training = {"loss": 1 - accuracy, "updates_per_second": 10.0, "examples_per_second": 100.0}
         lines.append({"kind": "train", **standing, **training})
         lines.append({"kind": "eval", **standing, "num_examples": 1000})
     if len(accuracies) == 1:

@@ -36,8 +36,9 @@ def record(variant, growth=2.0, losses=(0.5, 0.3)):
         momentum=0.9,
     )
     lines = [
-        {"kind": kind, "epoch": epoch + 1.0, "update": 10 * (epoch + 1), name: value}
-        for epoch, loss in enumerate(losses)
+        {"kind": kind, "epoch": end, "update": 10 * int(end), "examples": 100 * int(end)}
+        | {name: value}
+        for end, loss in enumerate(losses, 1)
         for kind, name, value in (("train", "loss", loss), ("eval", "accuracy", 1 - loss))
     ]
     return Record(TINY.parent, variant, GROWING, plan, lines, {}, {})

@@ -35,8 +35,17 @@ def run(momentum, *, seed=0, growth=1.0, optimizer=EXPERIMENT.optimizer, missing
         level = 1 / 40 + (1 / 10 - 1 / 40) * momentum ** (2 * since)
         if update != missing:
             moved = np.sqrt(level * rng.normal(1, 0.02))
-            lines.append({"kind": "train", "update": update + 1, "moved": moved})
-    lines.append({"kind": "eval", "update": plan.num_updates, "accuracy": 1.0})
+            lines.append(
+                {
+                    "kind": "train",
+                    "update": update + 1,
+                    "examples": plan.position(update + 1),
+                    "moved": moved,
+                }
+            )
+    lines.append(
+        {"kind": "eval", "update": plan.num_updates, "examples": plan.end, "accuracy": 1.0}
+    )
     experiment = replace(EXPERIMENT, optimizer=optimizer, seed=seed)
     return Record(TINY.parent, "a", experiment, plan, lines, {}, {})
 
