@@ -26,12 +26,12 @@ def environment_of(devices: int) -> dict[str, str]:
     }
 
 
-def start(*arguments, devices=1, new_group=False, **environment) -> subprocess.Popen:
-    """`jbatch …` under way, with further variables in its environment."""
+def start(*arguments, devices=1, new_group=False, terminal=None, **environment) -> subprocess.Popen:
+    """`jbatch …` under way, with further variables in its environment; at a terminal, if given."""
     return subprocess.Popen(
         [sys.executable, "-m", "jbatch", *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stdout=terminal or subprocess.PIPE,
+        stderr=terminal or subprocess.PIPE,
         text=True,
         env=environment_of(devices) | environment,
         start_new_session=new_group,

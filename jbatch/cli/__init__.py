@@ -4,6 +4,7 @@ import errno
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib import import_module
@@ -37,7 +38,7 @@ USAGE = "\n".join(
     )
 )
 
-FINISHED, MISTAKE = 0, 2
+FINISHED, FAULT, MISTAKE = 0, 1, 2
 
 
 def command_line() -> NoReturn:
@@ -46,11 +47,14 @@ def command_line() -> NoReturn:
     stop.watch()
     # jaxlib 0.10.1 takes each program of its own cache for one of another machine, in pages.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    code = main()
-    # Of a save that has failed, Orbax leaves threads that nothing ends.
-    if code != FINISHED or compiling():
-        end(code)
-    sys.exit(code)
+    try:
+        code = main()
+    except SystemExit as exit:  # tyro's own, for help and for mistakes
+        code = exit.code if isinstance(exit.code, int) else MISTAKE
+    except Exception:
+        traceback.print_exc()
+        code = FAULT
+    end(code)
 
 
 def compiling() -> bool:
@@ -63,7 +67,11 @@ def compiling() -> bool:
 
 
 def end(code: int) -> NoReturn:
-    """End the process at once, with all that it has said."""
+    """End the process at once, with all that it has said.
+
+    All that it held is closed by now. Python's own end would wait for what is being compiled, and for
+    threads that Orbax leaves where a save has failed; and a signal in it would be the exit code.
+    """
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError):
             stream.flush()

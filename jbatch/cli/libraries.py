@@ -29,12 +29,15 @@ def prepare_libraries() -> None:
 def _writable(folder: Path) -> bool:
     """Whether files can be kept in a folder, which is made; if not, a person is told."""
     try:
+        Path.home()  # which what locks the cache wants to know
         folder.mkdir(parents=True, exist_ok=True)
         if os.access(folder, os.W_OK | os.X_OK):
             return True
         why = os.strerror(errno.EACCES)
     except OSError as error:
         why = error.strerror
+    except RuntimeError:
+        why = "there is no home"
     tell(
         f"jbatch: warning: what is compiled cannot be kept in {folder} ({why}), and is compiled "
         "again at each start: XDG_CACHE_HOME says where else to keep it"

@@ -28,7 +28,7 @@ from jbatch.machine import allow_open_files, usable_cores
 from jbatch.micro_batch import Passes
 from jbatch.plan import Plan
 
-OPEN_FILES, OPEN_FILES_OF_WORKER = 64, 20  # of a trainer, measured, and some room
+OPEN_FILES, OPEN_FILES_OF_WORKER = 40, 20  # of a trainer, measured, and some room
 PASSES_AHEAD = 2  # that are on the devices before they are asked for
 ALIGNMENT = 64  # bytes
 MOST_IN_FLIGHT = 2  # a step on photographs takes long beside what the host does for it
@@ -118,9 +118,8 @@ class StreamedData:
         self, mesh: Mesh, seed: int, plan: Plan, passes: Mapping[int, Passes], update: int
     ) -> "StreamedFeed":
         """The training set from an update on; its workers begin at once."""
-        # Of two sets of workers, with what they decode into and are told by.
-        workers = 2 * self._workers
-        allow_open_files(OPEN_FILES + OPEN_FILES_OF_WORKER * workers, f"{workers} data workers")
+        needed = OPEN_FILES + OPEN_FILES_OF_WORKER * self._workers
+        allow_open_files(needed, f"{self._workers} data workers, for training and for evaluation,")
         rows = parallel.local_rows(mesh)
         positions = TrainingPositions(plan, passes, rows)
         chunks = decoded(

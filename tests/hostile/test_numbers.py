@@ -1,0 +1,72 @@
+"""Numbers of any magnitude, and contradictions: refused before anything is made."""
+
+import re
+
+import numpy as np
+import pytest
+
+from hostile.cases import NUMBERS, TINY
+from jbatch.data.sources import Arrays
+from jbatch.errors import Mistake
+from jbatch.experiment import Coupling, Experiment
+from jbatch.models import MLP
+
+
+@pytest.mark.parametrize(("arguments", "message"), NUMBERS.values(), ids=NUMBERS)
+def test_one_message(arguments, message, tmp_path, jbatch, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    verb, *flags = arguments
+    code, out, err = jbatch(verb, TINY, "growing", *flags)
+    assert (code, out) == (2, "")
+    assert re.search(message, re.sub(r"[\s│]+", " ", err)), err
+    assert "Traceback" not in err
+    assert not list(tmp_path.iterdir())
+
+
+def test_numbers_of_numpy_and_lists_are_taken(tmp_path):
+    plan = Coupling(
+        lambda epoch: 0.1 + 0 * epoch,
+        num_examples=np.int64(1500),
+        num_epochs=np.float32(2),
+        batch_size=np.int32(40),
+        batch_sizes=range(40, 121, 40),
+        momentum=np.float32(0.5),
+    )
+    experiment = Experiment(plan=plan, model=MLP(hidden=[8, 8]), seed=np.int64(3))
+    assert experiment.model.hidden == (8, 8)
+    assert hash(experiment.model)
+    assert plan.batch_sizes == (40, 80, 120)
+    assert type(experiment.seed) is type(plan.num_examples) is int
+    assert plan.plan().momentum == 0.5
+
+
+def test_a_message_does_not_print_all_of_a_value():
+    plan = Coupling(lambda epoch: epoch, num_examples=8, num_epochs=1, batch_size=8)
+    with pytest.raises(Mistake) as refused:
+        Experiment(plan=plan, model=list(range(10_000)))
+    assert len(str(refused.value)) < 400
+
+
+IMAGES = np.zeros((4, 2, 2, 1), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (
+            [0, -1, 1, -1],
+            r"train_labels: 2 labels are not within 0 to 1, the first at index 1 \(-1",
+        ),
+        ([0, 0, 0, 2], r"train_labels: 1 label is not within 0 to 1, the first at index 3 \(2\)"),
+        ([0.0, 1.0, 1.0, 0.5], "train_labels are float64"),
+        (["a", "b", "a", "b"], "train_labels are <U1"),
+        ([[0, 1], [1, 0], [0, 1], [1, 0]], r"of shape \(4, 2\)"),
+        ([None] * 4, "train_labels are object"),
+        ([True, False] * 2, "train_labels are bool"),
+    ],
+    ids=str,
+)
+def test_labels_are_the_numbers_of_classes(labels, message):
+    data = Arrays(IMAGES, np.array(labels), IMAGES, np.zeros(4, int), 2)
+    with pytest.raises(Mistake, match=message):
+        data.load()

@@ -1,0 +1,126 @@
+"""Signals at any moment of any verb, and terminals that close."""
+
+import os
+import pty
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from commands import end, environment_of, start
+from hostile.cases import TINY
+
+LONG = ("--plan.num-epochs", 3000, "--save-every", 7)
+SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
+
+
+def asked(process, number):
+    """(exit code, seconds until it ended, stderr) of a process that is sent a signal."""
+    begun = time.monotonic()
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert "Traceback" not in err
+    return process.returncode, time.monotonic() - begun, err
+
+
+def until(condition, process):
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("verb", ["train", "compare", "sweep", "plan", "eval", "report"])
+def test_in_the_first_seconds(verb, tmp_path):
+    """While Python and JAX are imported: 130, whatever the verb."""
+    more = {"sweep": ("--grid", "plan.scaling=0,1")}.get(verb, ())
+    names = (tmp_path,) if verb in ("eval", "report") else (TINY, "growing", *more)
+    for moment, number in zip((0.3, 0.5, 0.9), SIGNALS, strict=True):
+        process = start(verb, *names)
+        time.sleep(moment)
+        if process.poll() is not None:
+            process.communicate()
+            continue
+        code, seconds, err = asked(process, number)
+        said = f"jbatch: {number.name}: stopped before anything was saved\n"
+        assert (code, err) == (130, said), moment
+        assert seconds < 10
+
+
+@pytest.mark.parametrize(
+    "number", [SIGNALS[0], *(pytest.param(each, marks=pytest.mark.slow) for each in SIGNALS[1:])]
+)
+def test_in_a_run_of_several(number, tmp_path):
+    """The run that is under way is saved, and no other begins."""
+    command = ("compare", TINY, "--out", tmp_path / "out", "--seeds", 0, *LONG)
+    process = start(*command)
+    until(lambda: list(tmp_path.glob("out/*/seed-0/checkpoints/[0-9]*")), process)
+    code, seconds, err = asked(process, number)
+    assert code == 75
+    assert seconds < 10
+    assert f"{number.name} at update" in err
+    assert len(list(tmp_path.glob("out/*/seed-0/run.json"))) == 1
+
+
+def test_between_two_runs_of_several(tmp_path):
+    """Wherever it comes, the runs that are made stay, and the code is 75."""
+    command = ("compare", TINY, "growing", "--out", tmp_path / "out", "--seeds", *range(60))
+    process = start(*command)
+    until(lambda: (tmp_path / "out" / "growing" / "seed-1" / "run.json").exists(), process)
+    code, seconds, err = asked(process, signal.SIGTERM)
+    assert code == 75, err
+    assert seconds < 10
+    assert len(list(tmp_path.glob("out/growing/seed-*"))) < 30
+
+
+def test_a_terminal_that_closes_does_not_end_a_run_that_ignores_it(tmp_path):
+    """As nohup starts it, with a bar on a terminal that is gone in the middle."""
+    parent, child = pty.openpty()
+    command = ("train", TINY, "growing", "--run-dir", tmp_path / "run", "--plan.num-epochs", 60)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # which processes inherit
+    try:
+        process = start(*command, new_group=True, terminal=child)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    os.close(child)
+    until(lambda: (tmp_path / "run" / "checkpoints").exists(), process)
+    os.close(parent)
+    process.send_signal(signal.SIGHUP)
+    assert process.wait(timeout=60) == 0
+    assert (tmp_path / "run" / "checkpoints" / "90000").exists()
+
+
+@pytest.mark.parametrize("closed", [">&- 2>&-", "2>&-", ">&-"])
+def test_without_stdout_or_stderr(closed, tmp_path):
+    short = "--plan.num-epochs 1 --plan.batch-sizes 40 --plan.max-batch-size None"
+    command = f"{sys.executable} -m jbatch train {TINY} growing --run-dir {tmp_path / 'run'}"
+    line = ["bash", "-c", f"exec {command} {short} {closed}"]
+    assert subprocess.run(line, env=environment_of(1), check=False).returncode == 0
+    assert (tmp_path / "run" / "checkpoints" / "1500").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("verb", ["train", "compare", "sweep"])
+@pytest.mark.parametrize("seed", range(10))
+def test_at_random_moments(verb, seed, tmp_path):
+    """Ten of each verb: 75 or 130 within 10 s, and the same command goes on."""
+    draw = random.Random(f"{verb} {seed}")
+    out = tmp_path / "out"
+    command = {
+        "train": ("train", TINY, "growing", "--run-dir", out),
+        "compare": ("compare", TINY, "growing", "--out", out, "--seeds", 0, 1),
+        "sweep": ("sweep", TINY, "--out", out, "--seeds", 0, "--grid", "plan.scaling=0.5,1"),
+    }[verb]
+    process = start(*command)
+    time.sleep(draw.uniform(0.3, 6))
+    if process.poll() is None:
+        code, seconds, err = asked(process, draw.choice(SIGNALS))
+        assert code in (0, 75, 130), err
+        assert seconds < 10
+        assert code != 75 or list(tmp_path.glob("out/**/checkpoints/[0-9]*"))
+    else:
+        process.communicate()
+    code, _, err = end(start(*command))
+    assert code == 0, err
