@@ -149,6 +149,22 @@ def test_a_killed_trainer_leaves_no_worker(folder, tmp_path):
 
 
 @pytest.mark.slow
+def test_nothing_is_left_where_all_processes_are_killed_at_once(folder, tmp_path):
+    """As a batch system does: neither memory nor semaphores, whatever library made them."""
+    memory = Path("/dev/shm")
+    before = set(memory.iterdir())
+    process, workers = training(folder, tmp_path / "run", *LONG)
+    assert len(set(memory.iterdir()) - before) > 4
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert left_over(workers, 5) == set()
+    until = time.monotonic() + 10
+    while set(memory.iterdir()) - before and time.monotonic() < until:
+        time.sleep(0.1)
+    assert set(memory.iterdir()) - before == set()
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("which", [min, max])
 def test_a_worker_that_dies_ends_the_run_with_a_message(folder, tmp_path, which):
     """One that trains at once; one that evaluates when it is needed."""

@@ -69,8 +69,8 @@ def compiling() -> bool:
 def end(code: int) -> NoReturn:
     """End the process at once, with all that it has said.
 
-    All that it held is closed by now. Python's own end would wait for what is being compiled, and for
-    threads that Orbax leaves where a save has failed; and a signal in it would be the exit code.
+    All that it held is closed by now. Python's own end would wait for what is being compiled, and
+    for threads that Orbax leaves where a save has failed; a signal in it would be the exit code.
     """
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError):

@@ -2,9 +2,11 @@
 
 import atexit
 import gc
+import multiprocessing.util
 import os
 import pickle
 import signal
+import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -30,10 +32,32 @@ def thread_without_signals(name: str) -> ThreadPoolExecutor:
     """
 
     def block() -> None:
-        resource_tracker.ensure_running()  # or else, starting it later, Python unblocks them again
+        _begin_tracker()  # or else, starting it later, Python unblocks them again
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
 
     return ThreadPoolExecutor(1, name, initializer=block)
+
+
+def _begin_tracker() -> None:
+    """Begin Python's tracker of shared memory and semaphores, in a session of its own.
+
+    It gives back what is left when trainer and workers are gone; a signal to all processes of a
+    group, as a batch system's, must not end it before them.
+    """
+
+    def spawn(path: bytes, arguments: list, descriptors: list[int]) -> int:
+        process = subprocess.Popen(
+            arguments, executable=path, pass_fds=descriptors, start_new_session=True
+        )
+        process.returncode = 0  # it is waited for by its number, if at all
+        return process.pid
+
+    ours = multiprocessing.util.spawnv_passfds
+    multiprocessing.util.spawnv_passfds = spawn
+    try:
+        resource_tracker.ensure_running()
+    finally:
+        multiprocessing.util.spawnv_passfds = ours
 
 
 def decoded(chunks: Chunks, first: int, workers: int) -> Iterator[tuple[np.ndarray, Chunk]]:

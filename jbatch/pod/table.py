@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from jbatch.memory import readable
-from jbatch.plan_table import MOST_PHASES
 from jbatch.pod.chips import Chip
 from jbatch.pod.estimate import CALIBRATION, Stretch
 from jbatch.tables import text_table
@@ -25,6 +24,8 @@ HEADER = (
     "efficiency",
 )
 
+MOST_STRETCHES = 40  # shown; of more the middle is left out
+
 
 def estimate_text(
     stretches: Sequence[Stretch], chip: Chip, chips: int, memory: int, price: float | None
@@ -39,10 +40,10 @@ def estimate_text(
         price: of an hour of one chip; None to say nothing of it.
     """
     shown = list(stretches)
-    if len(shown) > MOST_PHASES:
-        half = MOST_PHASES // 2
+    if len(shown) > MOST_STRETCHES:
+        half = MOST_STRETCHES // 2
         shown = [*shown[:half], None, *shown[-half:]]
-    left_out = (f"… {len(stretches) - MOST_PHASES} more (--json has all)", *[""] * 13)
+    left_out = (f"… {len(stretches) - MOST_STRETCHES} more (--json has all)", *[""] * 13)
     rows = [left_out if stretch is None else _cells(stretch) for stretch in shown]
     hours = sum(stretch.hours for stretch in stretches)
     cost = "" if price is None else f", {hours * chips * price:,.0f} at {price:g} an hour of a chip"
