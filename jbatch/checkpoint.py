@@ -209,7 +209,7 @@ class Checkpoints:
                     examples, jax.tree.map(lambda leaf: shapes(leaf.shape, leaf.dtype), like)
                 )
             except Exception as error:  # as many as there are layers below
-                raise ValueError(f"it cannot be read again: {_in_short(error)}") from error
+                raise ValueError(f"it cannot be read again: {_in_short(error)}") from None
             self._proved = True
 
     def _move_aside(self, damaged: dict[int, str]) -> None:

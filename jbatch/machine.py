@@ -10,7 +10,7 @@ from jbatch.errors import Mistake
 
 QUOTA_V2 = "cpu.max"  # of a control group: "max 100000", or microseconds in each period
 QUOTA_V1, PERIOD_V1 = "cpu.cfs_quota_us", "cpu.cfs_period_us"
-CGROUPS = Path("/sys/fs/cgroup")
+CGROUPS, OWN_GROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
 def schedulable_cores() -> int:
@@ -68,7 +68,7 @@ def _quotas() -> list[float]:
 def _groups() -> list[Path]:
     """The control groups that may limit this process's time, and those above them."""
     try:
-        lines = Path("/proc/self/cgroup").read_text().splitlines()
+        lines = OWN_GROUPS.read_text().splitlines()
     except OSError:
         return []
     groups = []

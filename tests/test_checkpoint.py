@@ -8,6 +8,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -18,14 +19,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from commands import TINY, environment_of, newest, run
+from commands import TINY, end, environment_of, newest, run, start
 from jbatch import compile, parallel
 from jbatch.assemble import make_setup
 from jbatch.checkpoint import Checkpoints, SaveFailed, checksum, parameters_digest
 from jbatch.errors import Mistake
 from jbatch.experiment_file import load_experiment_file
+from jbatch.opening import open_run
 from jbatch.progress import Lines
-from jbatch.train import fit
+from jbatch.train import fit, run_until
 from runs import without_times
 
 # Tensorstore's threads still call the event loop of what has failed.
@@ -251,3 +253,61 @@ class TestFullDisk:
         code, err = on_a_small_disk(tmp_path, "--log-every", "0.02")
         assert code == 0, err
         assert newest(tmp_path / "run") == newest(undisturbed)
+
+
+def test_a_folder_that_turns_read_only_is_no_end(tmp_path):
+    """A message, exit code 2, and the last checkpoint is gone on from."""
+    folder = tmp_path / "run" / "checkpoints"
+    command = ("train", TINY, "growing", "--run-dir", tmp_path / "run", "--plan.num-epochs", 200)
+    process = start(*command)
+    while not folder.is_dir() or not any(path.name.isdecimal() for path in folder.iterdir()):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    mounted = subprocess.run(["mount", "--bind", folder, folder], check=False).returncode == 0
+    if not mounted:
+        process.kill()
+        process.communicate()
+        pytest.skip("mounting is not allowed here")
+    try:
+        subprocess.run(["mount", "-o", "remount,ro,bind", folder], check=True)
+        code, _, err = end(process)
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)
+    assert code == 2, err
+    assert "could not be saved (Read-only file system): that of update" in err
+    assert "Traceback" not in err
+    code, _, err = end(start(*command, "--until-phase", 1))
+    assert code == 3, err
+
+
+def test_the_first_checkpoint_is_read_again(tmp_path, monkeypatch):
+    with open_run(GROWING, tmp_path / "run", devices=jax.devices()[:1]) as run:
+        run_until(run, 80)
+        run.checkpoints.wait()  # as all is well
+        assert run.checkpoints._proved
+    with open_run(GROWING, tmp_path / "other", devices=jax.devices()[:1]) as run:
+        monkeypatch.setattr(Checkpoints, "_read", lambda *_: 1 / 0)
+        run_until(run, 37)
+        with pytest.raises(SaveFailed, match="it cannot be read again: division by zero"):
+            run.checkpoints.wait()
+
+
+@pytest.mark.parametrize(
+    "dtype", ["bfloat16", "float16", "float32", "int8", "uint8", "int32", "uint16", "bool", "int4"]
+)
+@pytest.mark.parametrize("shape", [(), (1,), (3, 2), (5,)])
+def test_checksums_are_of_any_dtype(dtype, shape):
+    leaf = jnp.zeros(shape, dtype)
+    flat = np.asarray(leaf).reshape(-1)
+    changed = flat.copy()
+    changed[-1] = 1
+    one, other = (checksum([jnp.asarray(values).reshape(shape)]) for values in (flat, changed))
+    assert one.dtype == np.uint32
+    assert int(one[0]) != int(other[0])
+
+
+def test_checksums_are_of_keys_and_complex_numbers_too():
+    keys = [jax.random.key(seed, impl="threefry2x32") for seed in (0, 1)]
+    assert int(checksum([keys[0]])[0]) != int(checksum([keys[1]])[0])
+    values = [jnp.zeros(3, jnp.complex64), jnp.zeros(3, jnp.complex64).at[1].set(1j)]
+    assert int(checksum([values[0]])[0]) != int(checksum([values[1]])[0])

@@ -3,6 +3,7 @@
 import dataclasses
 import fcntl
 import os
+import shutil
 import signal
 import threading
 import time
@@ -45,6 +46,36 @@ def test_two_runs_in_one_directory_are_kept_apart(tmp_path):
     ):
         fit(GROWING, tmp_path / "run", devices=ONE)
     fit(GROWING, tmp_path / "run", devices=ONE)  # it is free again
+
+
+def test_a_lock_file_that_is_removed_lets_nobody_in(tmp_path):
+    with open_run(GROWING, tmp_path / "run", devices=ONE) as run:
+        (tmp_path / "run" / "lock").unlink()
+        with pytest.raises(Mistake, match="is in use by another process, whose lock file was rem"):
+            fit(GROWING, tmp_path / "run", devices=ONE)
+        run_until(run, run.plan.num_updates)
+
+
+@pytest.mark.parametrize("how", ["removed", "renamed", "replaced", "metrics"])
+def test_a_directory_that_goes_ends_its_run(tmp_path, how):
+    """With a message, and without a file where it was."""
+    directory = tmp_path / "run"
+    with open_run(GROWING, directory, devices=ONE) as run:
+        run_until(run, 40)
+        run.checkpoints.wait()
+        if how == "metrics":
+            (directory / "metrics.jsonl").unlink()
+        elif how == "removed":
+            shutil.rmtree(directory)
+        else:
+            directory.rename(tmp_path / "other")
+            if how == "replaced":
+                directory.mkdir()
+        with pytest.raises(Mistake, match="was removed"):
+            run_until(run, run.plan.num_updates)
+    if how in ("renamed", "replaced"):
+        assert fit(GROWING, tmp_path / "other", devices=ONE).taken == 98
+        assert not directory.exists() or not list(directory.iterdir())
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import errno
 import logging
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import jax
@@ -20,16 +21,38 @@ def prepare_libraries() -> None:
     folder = cache_folder("xla")
     if jax.config.jax_compilation_cache_dir is None and _writable(folder):
         jax.config.update("jax_compilation_cache_dir", str(folder))
-    if jax.config.jax_compilation_cache_max_size == -1:
-        jax.config.update("jax_compilation_cache_max_size", MOST_CACHED)
+        bound(folder, MOST_CACHED)
     # Small steps compile in less than JAX's default threshold of a second, but there are many.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+def bound(folder: Path, most: int) -> None:
+    """Remove what was used longest ago from a folder of files, where they are over `most` bytes.
+
+    Down to three quarters, so that it is not done at each start. JAX's own bound
+    (jax_compilation_cache_max_size) needs a second file beside each, and fails for good where a
+    kill came between the two.
+    """
+    files = []
+    for entry in os.scandir(folder):
+        with suppress(OSError):  # removed by another process
+            state = entry.stat(follow_symlinks=False)
+            files.append((max(state.st_atime, state.st_mtime), state.st_size, entry.path))
+    held = sum(size for _, size, _ in files)
+    if held <= most:
+        return
+    for _, size, path in sorted(files):
+        if held <= most * 3 // 4:
+            return
+        with suppress(OSError):
+            os.unlink(path)
+        held -= size
 
 
 def _writable(folder: Path) -> bool:
     """Whether files can be kept in a folder, which is made; if not, a person is told."""
     try:
-        Path.home()  # which what locks the cache wants to know
+        Path.home()  # which JAX wants to know
         folder.mkdir(parents=True, exist_ok=True)
         if os.access(folder, os.W_OK | os.X_OK):
             return True

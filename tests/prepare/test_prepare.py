@@ -5,6 +5,7 @@ The files are made here, small, in the official forms; the official counts are m
 
 import gzip
 import io
+import os
 import pickle
 import struct
 import sys
@@ -326,7 +327,66 @@ class Runs:
         return print, ("a pickle ran this",)
 
 
+def batch_of(**changes):
+    """A damage that writes a batch with some parts changed."""
+
+    def damage(folder):
+        batch = {b"data": images(SIX, 3072), b"labels": [0] * SIX}
+        batch |= {name.encode(): value for name, value in changes.items()}
+        (folder / "data_batch_3").write_bytes(pickle.dumps(batch, protocol=2))
+
+    return damage
+
+
+def class_names(names):
+    def damage(folder):
+        (folder / "batches.meta").write_bytes(pickle.dumps({b"label_names": names}, protocol=2))
+
+    return damage
+
+
+def written(data):
+    return lambda folder: (folder / "data_batch_3").write_bytes(data)
+
+
+def objects_over_bytes():
+    """An array of objects whose addresses are a file's bytes: NumPy itself ends with a fault."""
+
+    class Array:
+        def __reduce__(self):
+            state = (1, (1,), np.dtype(object), False, b"A" * 8)
+            return np._core.multiarray._reconstruct, (np.ndarray, (0,), b"b"), state
+
+    return pickle.dumps({b"data": Array()}, protocol=2)
+
+
+def bytes_for(code, length):
+    """A pickle of a few bytes that asks for room for many."""
+    return b"\x80\x04" + code + length.to_bytes(4, "little")
+
+
+CLASSES = [f"class {n}".encode() for n in range(10)]
 DAMAGED_CIFAR = {
+    "objects": (written(objects_over_bytes()), "data_batch_3 is no CIFAR file, or damaged"),
+    "room for 4 GB": (written(bytes_for(b"B", 2**32 - 1)), "data_batch_3 is no CIFAR file"),
+    "text of 4 GB": (written(bytes_for(b"X", 2**32 - 1)), "data_batch_3 is no CIFAR file"),
+    "a memo of 4 GB": (
+        written(b"\x80\x02Nr" + (2**32 - 1).to_bytes(4, "little") + b"."),
+        "it holds a NoneType",
+    ),
+    "labels of text": (batch_of(labels=["1"] * SIX), "labels that are no whole numbers"),
+    "labels of None": (batch_of(labels=[None] * SIX), "labels that are no whole numbers"),
+    "labels of floats": (batch_of(labels=[0.7] * SIX), "labels that are no whole numbers"),
+    "labels of pairs": (batch_of(labels=[[0, 1]] * SIX), "labels that are no whole numbers"),
+    "labels of bytes": (batch_of(labels=b"\0" * SIX), "has no list of labels"),
+    "labels of yes": (batch_of(labels=[True] * SIX), "labels that are no whole numbers"),
+    "no labels": (batch_of(labels=None), "has no list of labels"),
+    "images of floats": (batch_of(data=np.zeros((SIX, 3072))), "is no CIFAR file, or damaged"),
+    "few names": (class_names(CLASSES[:9]), "batches.meta does not name 10 classes"),
+    "many names": (class_names([*CLASSES, b"more"]), "batches.meta does not name 10 classes"),
+    "no names": (class_names(None), "batches.meta does not name 10 classes"),
+    "one name twice": (class_names(CLASSES[:9] * 2), "batches.meta does not name 10 classes"),
+    "names that command": (class_names([*CLASSES[:9], b"\x1b[2J"]), "does not name 10 classes"),
     "cut": (lambda f: cut(f / "data_batch_3"), "data_batch_3 is no CIFAR file, or damaged"),
     "missing": (lambda f: (f / "test_batch").unlink(), "has no test_batch"),
     "short": (short_batch, "data_batch_3 holds 5 examples and should hold 6"),
@@ -346,6 +406,19 @@ def test_damaged_cifar_is_named(tmp_path, damage, message, capsys):
         prepare("cifar10", folder, tmp_path / "data", quiet)
     assert not (tmp_path / "data").exists()
     assert "a pickle ran this" not in capsys.readouterr().out
+
+
+def test_what_unpacks_to_more_is_refused_before_it_is(tmp_path, monkeypatch):
+    monkeypatch.setattr(cifar, "MOST_UNPACKED", 10**6)
+    folder = cifar10_folder(tmp_path)
+    (folder / "data_batch_0").write_bytes(bytes(10**6))
+    path = as_tar(folder, tmp_path / "cifar-10-python.tar.gz")
+    with pytest.raises(Mistake, match="data_batch_0 is over what the official archive holds"):
+        prepare("cifar10", path, tmp_path / "data", quiet)
+    folder, _ = idx_folder(tmp_path / "given")
+    (folder / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(bytes(10**8)))
+    with pytest.raises(Mistake, match=r"of more values than the official file|Over 17,600 bytes"):
+        prepare("mnist", folder, tmp_path / "data", quiet)
 
 
 def test_a_cut_archive_is_named(tmp_path):
@@ -403,6 +476,103 @@ def test_damaged_photographs_are_named(tmp_path):
             prepare("pets", folder, tmp_path / "data", quiet)
     path.write_bytes(whole)
     prepare("pets", folder, tmp_path / "data", quiet)  # mended, it goes on
+
+
+def test_all_damaged_photographs_are_named_before_anything_is_written(tmp_path):
+    folder = photographs(tmp_path / "pets")
+    cut_file, text, png = (folder / "train" / "cat" / f"{name}.jpg" for name in ("a", "b", "c"))
+    cut_file.write_bytes(jpeg((300, 300, 3))[:-2])
+    text.write_bytes(b"hello")
+    misnamed = bytearray(jpeg((64, 64, 3), form="PNG"))
+    misnamed[len(misnamed) // 2] ^= 1
+    png.write_bytes(misnamed)
+    with pytest.raises(Mistake) as refused:
+        prepare("pets", folder, tmp_path / "data", quiet)
+    said = str(refused.value)
+    assert all(f"train/cat/{name}.jpg" in said for name in "abc")
+    assert not list((tmp_path / "data").rglob("*array_record*"))
+
+
+NO_IMAGES = {
+    "another format": (
+        "train/cat/x.webp",
+        r"train/cat/x\.webp is no JPEG or PNG: convert or",
+    ),
+    "a folder in a class": ("train/cat/more/0.jpg", "train/cat/more is within a class's folder"),
+    "an image in no class": ("train/0.jpg", r"train/0\.jpg is in no class's folder"),
+    "a class of another format": ("train/cow/0.webp", r"train/cow/0\.webp is no JPEG or PNG"),
+    "two validation splits": ("validation/cat/0.jpg", "has val and validation, which are one"),
+}
+
+
+@pytest.mark.parametrize("form", ["folder", "tar"])
+@pytest.mark.parametrize(("name", "message"), NO_IMAGES.values(), ids=NO_IMAGES)
+def test_what_is_no_image_of_a_class_is_named(name, message, form, tmp_path):
+    folder = photographs(tmp_path / "pets")
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(jpeg())
+    source = folder if form == "folder" else as_tar(folder, tmp_path / "pets.tar")
+    if form == "tar" and "more" in name:
+        message = "train/cat/more/0.jpg is within a class's folder"
+    with pytest.raises(Mistake, match=message):
+        prepare("pets", source, tmp_path / "data", quiet)
+
+
+def test_an_empty_class_and_one_of_other_bytes_are_named(tmp_path):
+    folder = photographs(tmp_path / "pets")
+    (folder / "train" / "cow").mkdir()
+    with pytest.raises(Mistake, match="train/cow has no image"):
+        prepare("pets", folder, tmp_path / "data", quiet)
+    (folder / "train" / "cow").rmdir()
+    odd = os.fsencode(folder / "train") + b"/\xff"
+    os.mkdir(odd)
+    with open(odd + b"/0.jpg", "wb") as file:
+        file.write(jpeg())
+    with pytest.raises(Mistake, match="of train is not named in UTF-8"):
+        prepare("pets", folder, tmp_path / "data", quiet)
+
+
+def test_hidden_files_are_left_out_and_others_said(tmp_path, capsys):
+    folder = photographs(tmp_path / "pets")
+    for name in (".ipynb_checkpoints/0.jpg", "cat/._0.jpg", "cat/.DS_Store", "__MACOSX/0.jpg"):
+        (folder / "train" / name).parent.mkdir(exist_ok=True)
+        (folder / "train" / name).write_bytes(b"hidden")
+    (folder / "train" / "dog" / "notes.txt").write_text("no image")
+    written = prepare("pets", folder, tmp_path / "data", quiet)
+    assert written.counts == {"train": 4, "validation": 4}
+    assert "train/dog/notes.txt" in capsys.readouterr().err
+
+
+def test_two_at_once_are_one(tmp_path):
+    folder, _ = idx_folder(tmp_path / "given")
+    refused = []
+
+    def meanwhile(split, done, total):
+        if not refused:
+            with pytest.raises(Mistake, match="is being written by another process") as mistake:
+                prepare("mnist", folder, tmp_path / "data", quiet)
+            refused.append(mistake)
+
+    assert not prepare("mnist", folder, tmp_path / "data", meanwhile).before
+    assert refused
+
+
+@pytest.mark.parametrize("note", ["", "[]", "{", "null", '{"source": 1}', "\0"])
+def test_a_damaged_note_begins_anew(note, tmp_path):
+    folder, _ = idx_folder(tmp_path / "given")
+
+    def stop(split, done, total):
+        if split == "test":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        prepare("mnist", folder, tmp_path / "data", stop)
+    incomplete = tmp_path / "data" / "mnist" / "3.0.1.incomplete"
+    (incomplete / "source.json").write_text(note)
+    [shard] = incomplete.glob("mnist-train*")
+    shard.write_bytes(b"of somebody else")
+    prepare("mnist", folder, tmp_path / "data", quiet)
+    assert len(TFDS("mnist", tmp_path / "data").load().train.labels) == SIX
 
 
 def test_a_class_that_is_not_trained_on_is_named(tmp_path):
