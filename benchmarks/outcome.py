@@ -16,10 +16,10 @@ import matplotlib
 import tyro
 from matplotlib.figure import Figure
 
+from jbatch.environment import environment
 from jbatch.errors import Mistake
 from jbatch.files import write_whole
 from jbatch.report.drawing import LOOK, saved
-from jbatch.run_directory import environment
 from jbatch.stop import Stopped
 from jbatch.tables import text_table
 

@@ -18,6 +18,7 @@ from msgspec import Meta
 
 from jbatch import compile, parallel
 from jbatch.compile import Setup
+from jbatch.environment import environment
 from jbatch.errors import Mistake
 from jbatch.files import cache_folder, write_whole
 from jbatch.json_lines import read_json
@@ -25,7 +26,6 @@ from jbatch.layout import Layout, group_size
 from jbatch.machine import processor
 from jbatch.memory import readable
 from jbatch.micro_batch import Passes, cut
-from jbatch.run_directory import environment
 
 LEAST_PROBED = 16  # examples a device: under it, memory is less affine
 LEAST_TIMED = 32  # examples a device; a share of up to four times as many is taken at once

@@ -13,13 +13,13 @@ from msgspec import Meta, Struct
 from jbatch import cluster
 from jbatch.choose import Choice, choose
 from jbatch.compile import Setup
+from jbatch.environment import environment
 from jbatch.errors import Mistake
 from jbatch.experiment import Experiment
 from jbatch.files import write_whole
 from jbatch.json_lines import read_json
 from jbatch.memory import available
 from jbatch.models import ghost_batch
-from jbatch.run_directory import environment
 
 FILE = "micro_batch.json"
 

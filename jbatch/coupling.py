@@ -12,10 +12,9 @@ import numpy as np
 from jbatch import schedule as schedules
 from jbatch.errors import Mistake, not_negative, positive, real, share, shown, whole
 from jbatch.plan import Plan, last_position
-from jbatch.sizes import allowed_sizes
+from jbatch.plan_warnings import plan_warnings
+from jbatch.sizes import ROUNDING_OF_DECAY, allowed_sizes
 
-# 0.02/0.1 must count as 1/5, also in float32.
-ROUNDING = 1e-5
 MOST_UPDATES = 100_000_000  # of a plan, which holds each of them
 MOST_POSITION = 2**53  # up to which float64 tells positions apart
 
@@ -175,19 +174,18 @@ def couple(
             f"the rate goes over what float32 holds ({peak:g} at the batch of {base:,}): give a "
             "smaller one"
         )
-    warnings = (
-        *_warn_of_no_growth(taken, largest, schedule_epochs),
-        *_warn_of_size(positions, taken, num_examples),
-        *_warn_of_transient(positions, taken, num_examples, momentum),
-        *_warn_of_peak(
-            positions,
-            learning_rates,
-            peak,
-            (batch_size / base) ** scaling,
-            num_examples,
-            ramp is not None,
-        ),
-        *_warn_of_zero(positions, learning_rates, num_examples, num_epochs),
+    warnings = plan_warnings(
+        positions=positions,
+        sizes=taken,
+        rates=learning_rates,
+        num_examples=num_examples,
+        num_epochs=num_epochs,
+        schedule_epochs=schedule_epochs,
+        momentum=momentum,
+        largest=largest,
+        peak=peak,
+        of_first=(batch_size / base) ** scaling,
+        by_hand=ramp is not None,
     )
     return Plan(
         num_examples=num_examples,
@@ -197,7 +195,7 @@ def couple(
         positions=positions,
         batch_sizes=taken,
         learning_rates=learning_rates,
-        warnings=warnings,
+        warnings=tuple(warnings),
     )
 
 
@@ -222,7 +220,7 @@ def _by_decay(sizes: np.ndarray, growth: float) -> Callable:
 
     def size_at(_, decay: np.ndarray) -> np.ndarray:
         with np.errstate(divide="ignore", over="ignore"):  # s = 0 takes the largest size
-            wanted = sizes[0] * decay**-growth * (1 + ROUNDING)
+            wanted = sizes[0] * decay**-growth * (1 + ROUNDING_OF_DECAY)
         return sizes[np.searchsorted(sizes, wanted, side="right") - 1]
 
     return size_at
@@ -335,68 +333,3 @@ def _lookups(position: int, size: int, num_examples: int, count: int) -> np.ndar
     return np.where(
         index < left, position + index * size, (epoch + 1 + later) * num_examples + nth * size
     )
-
-
-def _warn_of_no_growth(sizes, largest, num_epochs):
-    if sizes[-1] == sizes[0] < largest:
-        yield (
-            f"the batch never grows, though {largest:,} is allowed: schedules and ramps are read "
-            f"over epochs, here 0 to {num_epochs:g}, and not over updates"
-        )
-
-
-def _warn_of_size(positions, sizes, num_examples):
-    over = sizes > num_examples / 10
-    if over.any():
-        first = int(np.argmax(over))
-        epoch, largest = positions[first] / num_examples, int(sizes[-1])
-        yield (
-            f"from epoch {epoch:g} the batch is over N/10 = {num_examples // 10:,} examples: at "
-            f"{largest:,} the noise scale falls short of the schedule's by B/N = "
-            f"{largest / num_examples:.0%}"
-            + (f"; max_batch_size={num_examples // 10} stays within" if not over[0] else "")
-        )
-
-
-def _warn_of_transient(positions, sizes, num_examples, momentum):
-    transient = sizes / (num_examples * (1 - momentum))
-    long = transient > 1 + ROUNDING
-    if momentum and long.any():
-        first = int(np.argmax(long))
-        yield (
-            f"from epoch {positions[first] / num_examples:g} momentum {momentum:g} takes "
-            f"B/(N(1−m)) = {transient[first]:.2g} epochs to follow a change (up to "
-            f"{transient[-1]:.2g}): expect a lag, or use a smaller momentum or batch"
-        )
-
-
-def _warn_of_peak(positions, learning_rates, peak, of_first, num_examples, by_hand):
-    """Of a rate over the highest that the schedule has, for its own batch and for the first."""
-    highest = peak * max(1.0, of_first)
-    if learning_rates.max() <= highest * (1 + ROUNDING):
-        return
-    worst = int(np.argmax(learning_rates))
-    whose = "the schedule's own peak" if of_first <= 1 else "the highest that the first batch has"
-    why = (
-        "the ramp grows the batch more than the schedule has decayed, and the rate follows it; a "
-        "later ramp or scaling=0 keeps it lower"
-        if by_hand
-        else "the schedule rises again after the batch has grown; a smaller max_batch_size "
-        "bounds it"
-    )
-    yield (
-        f"at epoch {positions[worst] / num_examples:g} the rate is {learning_rates[worst]:g}, "
-        f"{learning_rates[worst] / highest:.3g} times {whose}: {why}"
-    )
-
-
-def _warn_of_zero(positions, learning_rates, num_examples, num_epochs):
-    """Of updates that learn nothing; the first one of a warm-up is none to speak of."""
-    still = np.flatnonzero(learning_rates[1:] == 0) + 1
-    if len(still):
-        first, last = positions[still[0]] / num_examples, still[-1] + 1
-        end = num_epochs if last == len(positions) else positions[last] / num_examples
-        yield (
-            f"{len(still):,} of {len(positions):,} updates, between epochs {first:g} and {end:g}, "
-            "are at rate 0 and learn nothing: give a schedule as long as the run, or a shorter run"
-        )

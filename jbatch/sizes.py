@@ -6,6 +6,7 @@ import numpy as np
 
 from jbatch.errors import Mistake, real, shown, whole, wholes
 
+ROUNDING_OF_DECAY = 1e-5  # 0.02/0.1 must count as 1/5, also in float32
 ROUNDING = 1e-9  # of a size, from which on it is no whole number
 MOST_SIZES = 10_000_000
 

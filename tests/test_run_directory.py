@@ -13,7 +13,7 @@ import jax
 import pytest
 
 from commands import TINY, end, newest, run, start
-from jbatch import run_directory
+from jbatch import lock as lock_module
 from jbatch.checkpoint import parameters_digest
 from jbatch.errors import Mistake
 from jbatch.experiment_file import load_experiment_file
@@ -92,11 +92,11 @@ def test_the_lock_of_another_machine_is_waited_for(tmp_path, monkeypatch, capsys
     """It may have vanished, and a network file system still keep its lock."""
     fit(GROWING, tmp_path, devices=ONE)
     with held_elsewhere(tmp_path) as lock:
-        monkeypatch.setattr(run_directory, "LEASE_SECONDS", 0.3)
+        monkeypatch.setattr(lock_module, "LEASE_SECONDS", 0.3)
         with pytest.raises(Mistake, match="is in use by process 17 on another: wait for it"):
             fit(GROWING, tmp_path, devices=ONE)
         assert "the lock of process 17 on another, for 0.3 s at most" in capsys.readouterr().err
-        monkeypatch.setattr(run_directory, "LEASE_SECONDS", 60)
+        monkeypatch.setattr(lock_module, "LEASE_SECONDS", 60)
         threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
         with pytest.raises(Interrupted, match="SIGTERM while it waited: the same command begins"):
             fit(GROWING, tmp_path, devices=ONE)
