@@ -16,6 +16,7 @@ LINE = {
     "update": 20,
     "examples": 200,
     "epoch": 2.0,
+    "phase": 0,
     "batch_size": 10,
     "learning_rate": 0.1,
     "loss": 0.5,

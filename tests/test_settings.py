@@ -56,6 +56,7 @@ def test_no_setting_changes_a_pixel(change, tmp_path):
     assert trained(tmp_path / "run", *change, **SETTINGS["both"]) == plain
 
 
+@pytest.mark.slow
 def test_bfloat16_resumes_bit_for_bit(tmp_path):
     at_one_go, in_two = (
         trained(tmp_path / str(stopped), "--dtype", "bfloat16", stopped=stopped)

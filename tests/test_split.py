@@ -86,7 +86,14 @@ def test_any_split_gives_the_same_parameters(whole, task, devices, passes, mappi
     assert float(state.totals.correct) == pytest.approx(float(expected.totals.correct), abs=2)
 
 
-@pytest.mark.parametrize(("devices", "passes", "mapping"), SPLITS, ids=lambda value: str(value))
+@pytest.mark.parametrize(
+    ("devices", "passes", "mapping"),
+    [
+        SPLITS[2],
+        *(pytest.param(*split, marks=pytest.mark.slow) for split in SPLITS if split[1] == 1),
+    ],
+    ids=lambda value: str(value),
+)
 def test_any_split_of_bfloat16_agrees_to_its_own_rounding(devices, passes, mapping):
     """A pass's gradients are rounded to 8 bits, by 2⁻⁹ of themselves at most, wherever it ends.
 

@@ -137,7 +137,16 @@ def test_links_lead_to_no_other_run(name, trained, tmp_path, jbatch):
     assert contents(other) == before
 
 
-@pytest.mark.parametrize("name", ["lr[0.1]", "batch*", "what?", "{a,b}/c", "with space"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "lr[0.1]",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("batch*", "what?", "{a,b}/c", "with space")
+        ),
+    ],
+)
 def test_any_folder_trains_and_goes_on(name, trained, tmp_path, jbatch):
     directory = tmp_path / name
     directory.parent.mkdir(exist_ok=True, parents=True)

@@ -17,6 +17,10 @@ LONG = ("--plan.num-epochs", 3000, "--save-every", 7)
 SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
 
 
+def slow(value):
+    return pytest.param(value, marks=pytest.mark.slow)
+
+
 def asked(process, number):
     """(exit code, seconds until it ended, stderr) of a process that is sent a signal."""
     begun = time.monotonic()
@@ -32,7 +36,10 @@ def until(condition, process):
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("verb", ["train", "compare", "sweep", "plan", "eval", "report"])
+@pytest.mark.parametrize(
+    "verb",
+    ["train", *(slow(verb) for verb in ("compare", "sweep", "plan", "eval", "report"))],
+)
 def test_in_the_first_seconds(verb, tmp_path):
     """While Python and JAX are imported: 130, whatever the verb."""
     more = {"sweep": ("--grid", "plan.scaling=0,1")}.get(verb, ())
@@ -49,9 +56,7 @@ def test_in_the_first_seconds(verb, tmp_path):
         assert seconds < 10
 
 
-@pytest.mark.parametrize(
-    "number", [SIGNALS[0], *(pytest.param(each, marks=pytest.mark.slow) for each in SIGNALS[1:])]
-)
+@pytest.mark.parametrize("number", [SIGNALS[0], *map(slow, SIGNALS[1:])])
 def test_in_a_run_of_several(number, tmp_path):
     """The run that is under way is saved, and no other begins."""
     command = ("compare", TINY, "--out", tmp_path / "out", "--seeds", 0, *LONG)
@@ -92,7 +97,7 @@ def test_a_terminal_that_closes_does_not_end_a_run_that_ignores_it(tmp_path):
     assert (tmp_path / "run" / "checkpoints" / "90000").exists()
 
 
-@pytest.mark.parametrize("closed", [">&- 2>&-", "2>&-", ">&-"])
+@pytest.mark.parametrize("closed", [">&- 2>&-", slow("2>&-"), slow(">&-")])
 def test_without_stdout_or_stderr(closed, tmp_path):
     short = "--plan.num-epochs 1 --plan.batch-sizes 40 --plan.max-batch-size None"
     command = f"{sys.executable} -m jbatch train {TINY} growing --run-dir {tmp_path / 'run'}"
