@@ -52,7 +52,11 @@ class Checkpoints:
 
     def __init__(self, directory: Path, say: Callable[[str], None], read_only: bool = False):
         self._directory, self._read_only, self.say = directory.absolute(), read_only, say
-        self._handle = _handle(directory) if GLOB & set(str(self._directory)) else None
+        self._handle = None
+        if GLOB & set(str(self._directory)):
+            if not read_only:
+                directory.mkdir(exist_ok=True)
+            self._handle = _handle(directory)
         if not read_only:
             for path in self._directory.glob("*.orbax-checkpoint-tmp*"):
                 examples = path.name.partition(".")[0]
@@ -99,8 +103,10 @@ class Checkpoints:
             Mistake: if there are some, and none is whole.
         """
         damaged = {}
-        found = json.dumps(sorted(self._manager.all_steps(), reverse=True))
-        for examples in json.loads(cluster.exchange("checkpoints", found)[0]):
+        tried: set[int] = set()
+        while steps := [step for step in self._steps() if step not in tried]:
+            examples = steps[0]
+            tried.add(examples)
             state, problem = self._tried(examples, like)
             problem = next(filter(None, cluster.exchange(f"restore {examples}", problem)), "")
             if not problem:
@@ -113,6 +119,8 @@ class Checkpoints:
                     )
                 return Restored(examples, state)
             damaged[examples] = problem
+            if self._read_only:  # a trainer may have gone on, and removed what was there
+                self._manager.reload()
         if not damaged:
             return None
         reasons = "; ".join(f"of {examples:,} examples: {why}" for examples, why in damaged.items())
@@ -120,6 +128,11 @@ class Checkpoints:
             f"no checkpoint under {self._directory} is whole ({reasons}): restore one, or start in "
             "another run directory"
         )
+
+    def _steps(self) -> list[int]:
+        """What there is, newest first; the same in all processes."""
+        found = json.dumps(sorted(self._manager.all_steps(), reverse=True))
+        return json.loads(cluster.exchange("checkpoints", found)[0])
 
     def close(self) -> None:
         """Wait for what is being written."""
@@ -193,11 +206,11 @@ class Checkpoints:
 
         Not all that goes wrong below raises here: a file system may have turned read-only, or lie.
         """
+        saving, self._saving = self._saving, None
         self._manager.wait_until_finished()
-        if self._saving is None:
+        if saving is None:
             return
-        examples, like = self._saving
-        self._saving = None
+        examples, like = saving
         if cluster.first() and not (self._directory / str(examples) / CONTENT).is_dir():
             raise OSError(errno.ENOENT, "what was written is not there", str(self._directory))
         if like is not None:
@@ -281,13 +294,12 @@ def _words(leaf: jax.Array) -> jax.Array:
 
 
 def _handle(directory: Path) -> int:
-    """An open folder, made if it is not there: Orbax looks for its files by patterns."""
+    """An open folder: Orbax looks for its files by patterns."""
     if not Path("/proc/self/fd").is_dir():
         raise Mistake(
             f"{directory}: checkpoints cannot be kept below a folder whose name has one of "
             f"{' '.join(sorted(GLOB))}; give another run directory"
         )
-    directory.mkdir(exist_ok=True)
     return os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
 
 

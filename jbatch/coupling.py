@@ -15,7 +15,7 @@ from jbatch.plan import Plan, last_position
 from jbatch.plan_warnings import plan_warnings
 from jbatch.sizes import ROUNDING_OF_DECAY, allowed_sizes
 
-MOST_UPDATES = 100_000_000  # of a plan, which holds each of them
+MOST_UPDATES = 10_000_000  # of a plan, which holds each of them
 MOST_POSITION = 2**53  # up to which float64 tells positions apart
 
 

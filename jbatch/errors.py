@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import math
+import numbers
 import operator
 from collections.abc import Iterable, Mapping
 
@@ -41,9 +42,14 @@ def said(error: BaseException) -> str:
 
 
 def plain(value):
-    """A value of NumPy's or of any sequence as Python's own: numbers, tuples and dicts."""
-    if type(value).__module__ == "numpy" and getattr(value, "shape", None) == ():
+    """A number of NumPy's, JAX's or any kind, and any sequence, as Python's own."""
+    axes = getattr(value, "ndim", None) if hasattr(value, "dtype") else None
+    if axes == 0:
         return value.item()
+    if axes == 1:
+        return tuple(value.tolist())
+    if isinstance(value, numbers.Real) and not isinstance(value, int | float):
+        return float(value)
     if isinstance(value, list | range | tuple) and not hasattr(value, "_fields"):
         return tuple(map(plain, value))
     if isinstance(value, Mapping):

@@ -10,7 +10,7 @@ from jbatch.coupling import couple
 from jbatch.data.augment import Augment
 from jbatch.data.normalize import Normalize
 from jbatch.data.sources import Data
-from jbatch.errors import Mistake, make_plain, positive, share, shown, whole
+from jbatch.errors import Mistake, make_plain, positive, share, shown, whole, wholes
 from jbatch.models.specs import Model
 from jbatch.optimizer import SGD, Optimizer
 from jbatch.parallel import Mapping
@@ -173,6 +173,16 @@ class Claim:
     title: str = ""
     """What the report calls these variants together; empty for the baseline's name."""
 
+    def __post_init__(self):
+        make_plain(self)
+        texts = {"baseline": (self.baseline,), "same": self.same, "different": self.different}
+        for name, values in texts.items():
+            if not isinstance(values, tuple) or not all(isinstance(text, str) for text in values):
+                raise Mistake(
+                    f"{name} of a claim is {shown(getattr(self, name))}: give names of variants, "
+                    "as ('increasing',) for one"
+                )
+
     @property
     def name(self) -> str:
         """What the report calls it."""
@@ -200,6 +210,12 @@ class Comparison:
     """Training loss to which they count them."""
 
     def __post_init__(self):
+        make_plain(self)
+        if not isinstance(self.claims, tuple) or not all(
+            isinstance(claim, Claim) for claim in self.claims
+        ):
+            raise Mistake(f"claims is {shown(self.claims)}: give several Claims, as (Claim(…),)")
+        wholes("seeds", self.seeds, least=0, most=2**32 - 1)
         positive("margin", self.margin)
         if None not in (self.reach_accuracy, self.reach_loss):
             raise Mistake("reach_accuracy and reach_loss are both given: give one of them")

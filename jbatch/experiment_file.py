@@ -47,17 +47,19 @@ def load_experiment_file(path: Path, trusted: bool = False) -> ExperimentFile:
     """
     path = path.expanduser()
     try:
-        code = decode_source(read_whole(path, most=MOST_CODE))
+        content = read_whole(path, most=MOST_CODE)
     except OSError as error:
         raise Mistake(
             f"no experiment file {path} ({error.strerror}): give the path of one, from "
             f"{Path.cwd()} on"
         ) from error
+    run = read_run_if_there(path.parent)
+    try:  # a copy in a run directory is UTF-8, whatever the file declared
+        code = decode_source(content) if run is None else content.decode()
     except (SyntaxError, UnicodeDecodeError, LookupError) as error:
         raise Mistake(
             f"{path} is no Python file ({error}): give the path of an experiment file"
         ) from error
-    run = read_run_if_there(path.parent)
     if run is not None and not trusted:
         check_own(path, code, run)
     return experiment_file(path, code)

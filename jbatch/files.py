@@ -6,6 +6,7 @@ import stat
 import tempfile
 import time
 from pathlib import Path
+from typing import BinaryIO
 
 MOST_READ = 1 << 30  # bytes of a file that is read as a whole
 
@@ -47,23 +48,32 @@ def read_whole(path: Path, most: int = MOST_READ) -> bytes:
     """What is in an ordinary file.
 
     Args:
-        path: of the file; opening a FIFO or a device would wait for ever, or do something.
+        path: of the file.
         most: bytes.
 
     Raises:
         OSError: if it cannot be read, is none, or is larger.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(descriptor, "rb") as file:
-        state = os.fstat(descriptor)
-        if stat.S_ISDIR(state.st_mode):
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-        if not stat.S_ISREG(state.st_mode):
-            raise OSError(errno.EINVAL, "Not an ordinary file", str(path))
+    with open_ordinary(path) as file:
         content = file.read(most + 1)
     if len(content) > most:
         raise OSError(errno.EFBIG, f"Over {most:,} bytes", str(path))
     return content
+
+
+def open_ordinary(path: Path) -> BinaryIO:
+    """An ordinary file, to be read; OSError if it is none.
+
+    Opening a FIFO would wait for ever, and reading a device may have no end.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode):
+        return open(descriptor, "rb")
+    os.close(descriptor)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    raise OSError(errno.EINVAL, "Not an ordinary file", str(path))
 
 
 def cache_folder(name: str) -> Path:

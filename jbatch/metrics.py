@@ -19,8 +19,11 @@ TIMED = frozenset({"seconds", "updates_per_second", "examples_per_second", "inpu
 
 Count = Annotated[int, Meta(ge=0, lt=2**53)]
 Share = Annotated[float, Meta(ge=0, le=1)]
-Positive = Annotated[float, Meta(gt=0)]
-NotNegative = Annotated[float, Meta(ge=0)]
+# Bounds beyond what any run has, within which figures can be drawn.
+Number = Annotated[float, Meta(ge=-1e15, le=1e15)]
+NotNegative = Annotated[float, Meta(ge=0, le=1e15)]
+Positive = Annotated[float, Meta(gt=0, le=1e15)]
+Loss = Annotated[float, Meta(ge=-1e38, le=1e38)]
 
 
 class Standing(Struct):
@@ -29,27 +32,27 @@ class Standing(Struct):
     update: Count
     examples: Count
     epoch: NotNegative
-    seconds: float
+    seconds: Number
 
 
 class Trained(Standing, tag_field="kind", tag="train"):
     """Of a log point."""
 
-    loss: float
+    loss: Loss
     accuracy: Share
     updates_per_second: Positive
     examples_per_second: Positive
-    learning_rate: float = 0.0
+    learning_rate: NotNegative = 0.0
     batch_size: Count = 1
-    input_wait: float = 0.0
-    distance: float = 0.0
-    moved: float = 0.0
+    input_wait: Number = 0.0
+    distance: NotNegative = 0.0
+    moved: NotNegative = 0.0
 
 
 class Evaluated(Standing, tag_field="kind", tag="eval"):
     """Of an evaluation."""
 
-    loss: float
+    loss: Loss
     accuracy: Share
     num_examples: Annotated[int, Meta(ge=1, lt=2**53)]
 

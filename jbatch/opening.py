@@ -122,9 +122,14 @@ def open_run(
         if several:
             programs = cluster.together("programs", lambda: compile.digest(setup, passes))
             cluster.check_same({"the compiled program": programs[:SHOWN]})
-        digests = {}
-        if cluster.first():
-            digests = {"data": data.digest(), "program": compile.identity(setup, group)}
+        digests = cluster.together(
+            "what is trained",
+            lambda: (
+                {"data": data.digest(), "program": compile.identity(setup, group)}
+                if cluster.first()
+                else {}
+            ),
+        )
         claim = claimed(
             directory,
             experiment,
@@ -139,8 +144,12 @@ def open_run(
             "the run directory", lambda: stack.enter_context(claim) if cluster.first() else None
         )
         cluster.together("the run directory's files", lambda: wait_for_run(directory))
-        if cluster.first():
-            chosen.keep(directory, experiment, sizes, setup, choice.limit)
+        cluster.together(
+            "what is kept",
+            lambda: (
+                cluster.first() and chosen.keep(directory, experiment, sizes, setup, choice.limit)
+            ),
+        )
         warnings = [*plan.warnings, *check.warnings(experiment, plan)]
         warnings += other_environment(directory)
         checkpoints = Checkpoints(directory / "checkpoints", warnings.append)

@@ -105,7 +105,7 @@ class Plan:
         """After how many updates the position has passed a multiple of `epochs`, or the end."""
         every = exactly(epochs) * self.num_examples
         positions = np.append(self.positions, self.end)
-        if self.end * every.denominator > np.iinfo(np.int64).max:
+        if max(self.end * every.denominator, every.numerator) > np.iinfo(np.int64).max:
             positions = positions.astype(object)  # Python's own whole numbers, of any size
         passed = positions * every.denominator // every.numerator
         crossed = np.flatnonzero(passed[1:] != passed[:-1]) + 1

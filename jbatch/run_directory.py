@@ -89,6 +89,7 @@ def claimed(
         raise Mistake(
             f"{directory} exists and is no run directory (it has no run.json): give another"
         )
+    describe(experiment)  # of which a run's directory is made
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -250,6 +251,8 @@ def read_origin(directory: Path, trusted: bool) -> Origin:
     origin, code = run["origin"], _text(file)
     if not trusted:
         check_own(file, code, run)
+    if "\0" in (origin.get("file") or ""):
+        raise Mistake(f"{directory}/run.json is damaged (its file's name is none): restore it")
     texts = (tuple(origin.get(name, ())) for name in ("overrides", "cell"))
     return Origin(code, origin["variant"], *texts, file=origin.get("file"))
 
@@ -284,7 +287,10 @@ def describe(value: Any) -> Any:
             parts = {field.name: getattr(value, field.name) for field in fields}
             described = {name: describe(v) for name, v in parts.items() if not callable(v)}
             return {"class": type(value).__name__, **described}
-    raise TypeError(f"an experiment holds a {type(value).__name__}, which cannot be described")
+    raise Mistake(
+        f"an experiment holds {shown(value)}, a {type(value).__name__}, which cannot be described: "
+        "give numbers, text, tuples, arrays or dataclasses of them"
+    )
 
 
 def differences(directory: Path, experiment: Experiment) -> list[str]:

@@ -79,9 +79,16 @@ class _Signals:
                 return self.remember(number)
         return self.end(number)
 
+    def _something_saved(self) -> bool:
+        for saved in self.savings:
+            with suppress(OSError):  # of a folder that goes while it is looked at
+                if saved():
+                    return True
+        return False
+
     def end(self, number: int) -> NoReturn:
         """End the process at once."""
-        name, saved = signal.Signals(number).name, any(saved() for saved in self.savings)
+        name, saved = signal.Signals(number).name, self._something_saved()
         _say(
             f"{name}: stopped; the same command goes on from what is saved"
             if saved
@@ -158,7 +165,7 @@ def acting(act: Callable[[int], None]) -> Iterator[None]:
 def saved_below(directory: Path) -> None:
     """Tell that a command saves checkpoints of runs in or below a directory."""
     if _command is not None:
-        _command.savings.append(lambda: any(_checkpoints(directory)))
+        _command.savings.append(lambda: _has_checkpoint(directory))
 
 
 def saved_in(directory: Path) -> None:
@@ -167,9 +174,16 @@ def saved_in(directory: Path) -> None:
         _command.savings.append(directory.exists)
 
 
-def _checkpoints(directory: Path) -> Iterator[bool]:
-    for path in directory.glob("**/checkpoints/*"):
-        yield path.name.isdecimal() and path.is_dir()
+def _has_checkpoint(directory: Path) -> bool:
+    """Whether there is one in a run directory, or in any below."""
+    for folder, names, _ in os.walk(directory):  # which goes past what it cannot look into
+        if os.path.basename(folder) == "checkpoints":
+            if any(name.isdecimal() for name in names):
+                return True
+            names.clear()
+        elif "checkpoints" in names:  # a run: nothing else in it is one
+            names[:] = ["checkpoints"]
+    return False
 
 
 def check_asked() -> None:

@@ -359,7 +359,9 @@ def _outer_failures_said(directory: Path) -> Iterator[None]:
         else:
             where = error.filename2 or error.filename or directory
             what = f"{where}: {error.strerror or error}: mend that"
-        raise Mistake(f"{what}; the same command goes on from the last checkpoint") from error
+        saved = any(path.name.isdecimal() for path in (directory / "checkpoints").glob("*"))
+        then = "goes on from the last checkpoint" if saved else "begins again"
+        raise Mistake(f"{what}; the same command {then}") from error
     except jax.errors.JaxRuntimeError as error:
         if jax.process_count() == 1 or not str(error).startswith(LOST):
             raise

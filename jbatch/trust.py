@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 
 from jbatch.errors import Mistake
+from jbatch.files import open_ordinary
 from jbatch.messages import tell
 
 LENGTH = 32  # bytes of the key
@@ -21,16 +22,14 @@ LENGTH = 32  # bytes of the key
 def seal(code: str) -> str | None:
     """HMAC-SHA-256 of the code by this person's key; None, and a word, where none can be kept."""
     key = _key(make=True)
-    if key is None:
-        _say_once()
     return None if key is None else _seal(key, code)
 
 
 @cache
-def _say_once() -> None:
+def _say_once(why: str) -> None:
     tell(
-        "jbatch: warning: there is no home to keep a key in, by which runs are known as yours: "
-        "eval and report of them will ask for --trust (XDG_STATE_HOME says where else to keep it)"
+        f"jbatch: warning: no key can be kept by which runs are known as yours ({why}): eval and "
+        "report of them ask for --trust; XDG_STATE_HOME says where else to keep it"
     )
 
 
@@ -55,9 +54,15 @@ def _key(make: bool) -> bytes | None:
         path = home / "jbatch" / "key"
         if make and not path.exists():
             _make(path)
-        with path.open("rb") as file:
+        with open_ordinary(path) as file:
             state, key = os.fstat(file.fileno()), file.read(LENGTH + 1)
-    except (OSError, RuntimeError):  # the latter where there is no home
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        _say_once(f"{path}: {error.strerror}")
+        return None
+    except RuntimeError:
+        _say_once("there is no home")
         return None
     if len(key) != LENGTH or state.st_mode & 0o022 or state.st_uid not in (0, os.getuid()):
         raise Mistake(

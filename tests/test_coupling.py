@@ -613,7 +613,7 @@ REFUSED = {
         {"schedule": optax.constant_schedule(3e38), "base_batch_size": 1},
         "float32",
     ),
-    "endless": ({"num_epochs": 1e18}, "1e\\+20 updates, and a plan holds at most 100,000,000"),
+    "endless": ({"num_epochs": 1e18}, "1e\\+20 updates, and a plan holds at most 10,000,000"),
     "a tiny length": ({"num_epochs": 1e-320}, "no whole batch fits before position 0"),
     "no such number": ({"num_examples": 10**24}, "num_examples is 1000000000000000000000000: "),
     "all positions": ({"num_examples": 2**63 - 1}, "give a whole number of at most"),

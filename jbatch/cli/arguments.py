@@ -91,10 +91,13 @@ def refuse_twice(arguments: Sequence[str]) -> None:
 def _refuse_twice_in_ramp(arguments: Sequence[str]) -> None:
     """See that no epoch is in a ramp twice: a dict would keep the last size."""
     values = list(itertools.takewhile(lambda text: not text.startswith("--"), arguments))
-    epochs = values[::2]
+    try:
+        epochs = [float(epoch) for epoch in values[::2]]
+    except ValueError:  # which tyro says
+        return
     for epoch in epochs:
         if epochs.count(epoch) > 1:
-            raise Mistake(f"--plan.ramp {' '.join(values)}: epoch {epoch} is there twice")
+            raise Mistake(f"--plan.ramp {' '.join(values)}: epoch {epoch:g} is there twice")
 
 
 def override(experiment: Experiment, overrides: Sequence[str], usage: str) -> Experiment:
@@ -113,10 +116,11 @@ def override_again(experiment: Experiment, overrides: Sequence[str], directory: 
         return tyro.cli(
             Experiment, args=overrides, default=experiment, config=FIELDS, console_outputs=False
         )
-    except SystemExit as error:
+    except (SystemExit, ValueError, OverflowError, RecursionError) as error:
         raise Mistake(
-            f"{directory}/run.json changes fields that its experiment has not (any more): "
-            f"{' '.join(overrides)}; report it with the version of jbatch that made it"
+            f"{directory}/run.json changes fields in a way that its experiment does not know (any "
+            f"more): {' '.join(overrides)[:200]}; restore it, or use the version of jbatch that "
+            "made it"
         ) from error
 
 

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 
 from jbatch import stop
@@ -29,26 +30,28 @@ def run(arguments: Sequence[str]) -> int:
     Raises:
         Interrupted: if it was ended from without, or with the others.
     """
-    asked, child = 0, None
+    asked, child, turn = 0, None, threading.Lock()
 
     def forward(number: int) -> None:
         nonlocal asked
-        asked += 1
-        if child is None:
-            return
-        if asked == 1:  # JAX's handler is there for the first one only
-            child.send_signal(signal.SIGTERM)
-        elif number == signal.SIGINT:
-            child.kill()
+        with turn:
+            asked += 1
+            if child is None:
+                return
+            if asked == 1:  # JAX's handler is there for the first one only
+                child.send_signal(signal.SIGTERM)
+            elif number == signal.SIGINT:
+                child.kill()
 
     with stop.acting(forward):
-        child = subprocess.Popen(
-            [sys.executable, "-P", "-m", "jbatch.cli.member", str(os.getpid()), *arguments],
-            env=os.environ | {MARK: "1"},
-            start_new_session=True,  # a signal to all reaches it once, through here
-        )
-        if asked:
-            child.send_signal(signal.SIGTERM)
+        with turn:
+            child = subprocess.Popen(
+                [sys.executable, "-P", "-m", "jbatch.cli.member", str(os.getpid()), *arguments],
+                env=os.environ | {MARK: "1"},
+                start_new_session=True,  # a signal to all reaches it once, through here
+            )
+            if asked:
+                child.send_signal(signal.SIGTERM)
         code = child.wait()
     if code >= 0:
         return code

@@ -13,6 +13,7 @@ import numpy as np
 from jbatch.data.photographs import ImageFolder
 from jbatch.data.tfds import TFDS, open_builder
 from jbatch.errors import Mistake
+from jbatch.files import read_whole
 from jbatch.prepare import image_folder
 
 
@@ -149,7 +150,7 @@ class FolderRecords:
         path, label = os.fsdecode(self.names[index]), int(self.labels[index])
         name = f"{path} (example {index:,})"
         try:
-            return File(name, (self.path / path).read_bytes(), label)
+            return File(name, read_whole(self.path / path), label)
         except OSError as error:
             return File(name, None, label, error.strerror)
 

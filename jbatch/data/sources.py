@@ -8,7 +8,7 @@ import numpy as np
 from jbatch.data.dataset import Dataset, Split, check_labels
 from jbatch.data.photographs import Photographs
 from jbatch.data.tfds import MOST_BYTES, TFDS
-from jbatch.errors import Mistake, whole, wholes
+from jbatch.errors import Mistake, make_plain, shown, whole, wholes
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,13 @@ class Arrays:
     test_images: np.ndarray
     test_labels: np.ndarray
     num_classes: int
+
+    def __post_init__(self):
+        for name in ("train_images", "train_labels", "test_images", "test_labels"):
+            value = getattr(self, name)
+            if not isinstance(value, np.ndarray):
+                raise Mistake(f"{name} is {shown(value)}: give a NumPy array")
+        object.__setattr__(self, "num_classes", whole("num_classes", self.num_classes))
 
     def load(self) -> Dataset:
         """The arrays as a data set; Mistake if they do not make one."""
@@ -87,9 +94,11 @@ class Generated:
     """Classes, each as frequent as the others."""
 
     def __post_init__(self):
+        make_plain(self)
         for name in ("num_train", "num_test", "num_classes"):
             whole(name, getattr(self, name))
-        wholes("shape", self.shape)
+        if len(wholes("shape", self.shape)) != 3:
+            raise Mistake(f"shape is {shown(self.shape)}: give height, width and channels")
 
     def load(self) -> Dataset:
         """Generate both splits, the same ones always."""

@@ -2,15 +2,18 @@
 
 import json
 import logging
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 
 from jbatch.data.dataset import Dataset, Split, check_labels
 from jbatch.data.picture import DamagedImage, decoded, open_picture
 from jbatch.errors import Mistake
+from jbatch.files import read_whole
 
 MOST_BYTES = 8 << 30  # of a split in memory, and on each device
 FEATURES = "tensorflow_datasets.core.features."
@@ -122,8 +125,8 @@ def refuse_code(directory) -> None:
     versions = (*directory.glob("*/features.json"), *directory.glob("*/*/features.json"))
     for path in versions:
         try:
-            named = list(_class_names(json.loads(path.read_text())))
-        except (OSError, ValueError) as error:
+            named = list(_class_names(json.loads(_content(path))))
+        except (OSError, ValueError, TypeError, RecursionError) as error:
             raise Mistake(f"{path} is damaged ({error}): write the data set anew") from error
         others = [name for name in named if not name.startswith(FEATURES)]
         if others:
@@ -131,6 +134,12 @@ def refuse_code(directory) -> None:
                 f"{path} names {others[0]}, which is no feature of TensorFlow Datasets and could "
                 "be any code: take the data set from somewhere else"
             )
+
+
+def _content(path) -> bytes:
+    """Of a file here, or in a bucket."""
+    local = os.fspath(path)
+    return read_whole(Path(local)) if "://" not in local else path.read_bytes()
 
 
 def _class_names(value) -> Iterator[str]:

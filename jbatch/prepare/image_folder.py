@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from jbatch.data.picture import OTHER_IMAGES, SUFFIXES, DamagedImage, decoded, open_picture
 from jbatch.errors import Mistake
+from jbatch.files import open_ordinary
 from jbatch.messages import tell
 from jbatch.prepare.examples import Examples, Read
 
@@ -213,7 +214,11 @@ def _in_folder(folder: Path) -> Iterator[Found]:
                 if path.is_dir() or path.suffix.lower() not in SUFFIXES:
                     yield _other(place, folder=path.is_dir())
                     continue
-                state = path.stat()
+                try:
+                    state = path.stat()
+                except OSError as error:  # of a link to nothing
+                    yield Found(None, f"{place} cannot be read: {error.strerror}")
+                    continue
                 read = reader(path, 0, state.st_size)
                 yield _image(place, state.st_size, state.st_mtime_ns, read)
             if empty:
@@ -277,7 +282,7 @@ def _in_tar(path: Path) -> Iterator[Found]:
 def tar_members(path: Path, offset: int) -> Iterator[tuple[tarfile.TarInfo, int]]:
     """(file, where its bytes start in `path`) for the files of the tar that begins at `offset`."""
     try:
-        with path.open("rb") as file:
+        with open_ordinary(path) as file:
             file.seek(offset)
             with tarfile.open(fileobj=file, mode="r:") as archive:
                 for member in archive:
@@ -297,7 +302,7 @@ def reader(path: Path, start: int, size: int) -> Callable[..., bytes]:
 
     def read(first: int = 0, count: int = size) -> bytes:
         wanted = min(count, size - first)
-        with path.open("rb") as file:
+        with open_ordinary(path) as file:
             file.seek(start + first)
             data = file.read(wanted)
         if len(data) != wanted:

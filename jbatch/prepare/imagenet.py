@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from jbatch.errors import Mistake
+from jbatch.files import read_whole
 from jbatch.prepare import image_folder
 from jbatch.prepare.examples import Read, check_count
 from jbatch.prepare.image_folder import File, examples, reader, tar_members
@@ -62,6 +63,6 @@ def _labels(folder: Path) -> list[str]:
     if not path.exists():
         path = tfds.core.tfds_path("datasets/imagenet2012/validation_labels.txt")
     try:
-        return path.read_text().split()
+        return read_whole(Path(path)).decode().split()
     except (OSError, UnicodeDecodeError) as error:
         raise Mistake(f"{path} cannot be read ({error}): fetch it again") from error

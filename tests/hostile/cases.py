@@ -92,7 +92,7 @@ EXPERIMENT_FILES = {
 
 HUGE, LONG = 10**24, "9" * 5000
 NUMBERS = {
-    "endless": (["plan", "--plan.num-epochs", "1e18"], r"plan holds at most 100,000,000"),
+    "endless": (["plan", "--plan.num-epochs", "1e18"], r"plan holds at most 10,000,000"),
     "no length": (["plan", "--plan.num-epochs", "1e-320"], r"no whole batch fits before"),
     "infinite": (["plan", "--plan.num-epochs", "inf"], r"num_epochs is inf: give a length over 0"),
     "no number": (["plan", "--plan.num-epochs", "nan"], r"num_epochs is nan"),
@@ -122,6 +122,10 @@ NUMBERS = {
     "an epoch twice": (
         ["plan", "--plan.ramp", 0, 40, 0, 80, "--plan.batch-sizes", "None"],
         r"--plan\.ramp 0 40 0 80: epoch 0 is there twice",
+    ),
+    "an epoch twice, otherwise": (
+        ["plan", "--plan.ramp", 0, 40, 1, 80, "1.0", 120, "--plan.batch-sizes", "None"],
+        r"epoch 1 is there twice",
     ),
     "a maximum alone": (
         ["plan", "--plan.batch-sizes", "None"],

@@ -1,14 +1,17 @@
 """Numbers of any magnitude, and contradictions: refused before anything is made."""
 
+import dataclasses
 import re
+from fractions import Fraction
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from hostile.cases import NUMBERS, TINY
-from jbatch.data.sources import Arrays
+from jbatch.data.sources import Arrays, Generated
 from jbatch.errors import Mistake
-from jbatch.experiment import Coupling, Experiment
+from jbatch.experiment import Claim, Comparison, Coupling, Experiment
 from jbatch.models import MLP
 
 
@@ -70,3 +73,30 @@ def test_labels_are_the_numbers_of_classes(labels, message):
     data = Arrays(IMAGES, np.array(labels), IMAGES, np.zeros(4, int), 2)
     with pytest.raises(Mistake, match=message):
         data.load()
+
+
+@pytest.mark.parametrize("momentum", [jnp.float32(0.5), Fraction(1, 2), np.float64(0.5)], ids=repr)
+def test_any_kind_of_number_is_one(momentum):
+    plan = Coupling(lambda e: 0.1 + 0 * e, num_examples=8, num_epochs=1, batch_size=8)
+    assert dataclasses.replace(plan, momentum=momentum).momentum == 0.5
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Claim(["growing"]), r"baseline of a claim is .*: give names of variants"),
+        (
+            lambda: Claim("a", same="growing"),
+            r"same of a claim is 'growing': give names of variants",
+        ),
+        (lambda: Comparison(seeds=3), r"seeds is 3: give several whole numbers"),
+        (lambda: Comparison(seeds=(-1,)), r"seeds is -1: give a whole number of at least 0"),
+        (lambda: Comparison(claims="a"), r"claims is 'a': give several Claims"),
+        (lambda: Generated(4, 4, (8, 8), 2), r"shape is \(8, 8\): give height, width and channels"),
+        (lambda: Arrays([0], None, None, None, 2), r"train_images is \[0\]: give a NumPy array"),
+    ],
+    ids=range(7),
+)
+def test_values_of_other_kinds_are_refused_when_they_are_made(make, message):
+    with pytest.raises(Mistake, match=message):
+        make()

@@ -4,10 +4,12 @@ import json
 import os
 import shutil
 
+import jax
 import pytest
 
 from hostile.cases import ANYTHING, METRICS, METRICS_LINES, TINY
 from jbatch.printable import printable
+from photographs import write_folder
 
 
 @pytest.fixture(scope="module")
@@ -235,6 +237,55 @@ def test_only_what_is_left_is_compiled(tmp_path, jbatch, monkeypatch):
     assert made == [120]
     assert jbatch(*command)[0] == 0  # finished
     assert made == [120]
+
+
+@pytest.mark.slow
+def test_streamed_data_that_change_are_other_data(tmp_path, jbatch):
+    write_folder(tmp_path / "data", 96, 16)
+    where = ("--data.source.path", tmp_path / "data", "--data.workers", 0)
+    command = ("train", TINY.with_name("tiny_photographs.py"), "growing", *where)
+    command += ("--run-dir", tmp_path / "run")
+    assert jbatch(*command, "--until-phase", 1)[0] == 3
+    for split in ("train", "val"):
+        (tmp_path / "data" / split / "bird").rename(tmp_path / "data" / split / "zebra")
+    for each in (command, ("eval", tmp_path / "run")):
+        code, _, err = jbatch(*each)
+        assert code == 2
+        assert "was trained on other data than are found now" in err
+
+
+def test_a_changed_network_is_other_code(trained, jbatch, monkeypatch):
+    from flax import nnx
+
+    from jbatch import compile
+
+    compile.identity.cache_clear()
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(nnx, "relu", nnx.gelu)
+            command = ("train", TINY, "growing", "--run-dir", trained[0], *trained[1])
+            code, _, err = jbatch(*command)
+    finally:
+        compile.identity.cache_clear()
+    assert code == 2
+    assert "was begun with other code" in err
+
+
+def test_an_evaluation_that_meets_a_trainer_tries_what_is_there_by_now(tmp_path, monkeypatch):
+    from jbatch.checkpoint import Checkpoints
+
+    state = {"leaf": jax.numpy.arange(3)}
+    writer = Checkpoints(tmp_path / "checkpoints", print)
+    for step in (1, 2):
+        writer.save(step, state)
+        writer.wait()
+    reader = Checkpoints(tmp_path / "checkpoints", print, read_only=True)
+    for step in (3, 4):
+        writer.save(step, state)
+        writer.wait()
+    assert reader.restore(state).examples == 4
+    for each in (reader, writer):
+        each.close()
 
 
 def test_printable():

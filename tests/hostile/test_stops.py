@@ -38,12 +38,16 @@ def until(condition, process):
 
 @pytest.mark.parametrize(
     "verb",
-    ["train", *(slow(verb) for verb in ("compare", "sweep", "plan", "eval", "report"))],
+    ["train", *map(slow, ("compare", "sweep", "plan", "eval", "report", "sharpness", "prepare"))],
 )
 def test_in_the_first_seconds(verb, tmp_path):
     """While Python and JAX are imported: 130, whatever the verb."""
     more = {"sweep": ("--grid", "plan.scaling=0,1")}.get(verb, ())
-    names = (tmp_path,) if verb in ("eval", "report") else (TINY, "growing", *more)
+    names = (TINY, "growing", *more)
+    if verb in ("eval", "report", "sharpness"):
+        names = (tmp_path,)
+    elif verb == "prepare":
+        names = ("mnist", "--from", tmp_path)
     for moment, number in zip((0.3, 0.5, 0.9), SIGNALS, strict=True):
         process = start(verb, *names)
         time.sleep(moment)
