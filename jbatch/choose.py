@@ -151,7 +151,8 @@ def fastest(
     hopeful = [each for each in speeds if HOPELESS * speeds[each] >= max(speeds.values())]
     turns = list(_in_turns([timers[each] for each in hopeful]))
     speeds |= dict(zip(hopeful, 1 / np.median(turns, 0), strict=True))
-    best = min(each for each in hopeful if WORTH * speeds[each] >= max(speeds.values()))
+    highest = max(speeds[each] for each in hopeful)
+    best = min(each for each in hopeful if WORTH * speeds[each] >= highest)
     if best == most:
         return None, ""
     shown = ", ".join(f"{examples:,} ({speed:,.0f})" for examples, speed in speeds.items())

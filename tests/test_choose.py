@@ -170,6 +170,20 @@ def test_what_a_machine_does_meanwhile_meets_all_alike(monkeypatch):
         assert fastest(setup, (40, 2560), None, None)[0] == 128
 
 
+def test_a_machine_that_turns_slow_after_the_first_look_is_no_fault(monkeypatch):
+    """What is hopeless was looked at while it was fast: it is not what the others are held to."""
+    setup, _ = make_setup(GROWING, GROWING.plan.plan(), ONE)
+    calls = itertools.count()
+
+    def timer(_, layout):
+        return lambda: (
+            (1 if next(calls) < 20 else 9) * 2.0 ** abs(math.log2(layout.per_device / 64))
+        )
+
+    monkeypatch.setattr(choose, "_timer", timer)
+    assert fastest(setup, (40, 2560), None, None)[0] == 64
+
+
 def test_a_choice_is_kept_for_the_machine_and_the_setup(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     setup, _ = make_setup(GROWING, GROWING.plan.plan(), ONE)
