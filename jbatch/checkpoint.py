@@ -22,6 +22,7 @@ from jbatch.files import appears
 from jbatch.step import State
 
 CONTENT = "default"  # Orbax's folder of a checkpoint's only item
+TAG = 4  # words beside the checksums
 MOST_KEPT = 2  # and never fewer while the next is being written
 GLOB = set("*?[]{}")  # of a path's name, that Orbax takes for a pattern
 SAVE_SECONDS = 300  # in which all processes must have written their part
@@ -47,10 +48,14 @@ class Checkpoints:
     Args:
         directory: where they are.
         say: told of those that are unfinished or damaged.
+        run: what tells the run from others, for a checkpoint that was put there from another.
         read_only: leave the directory as it is, since a trainer may be writing to it.
     """
 
-    def __init__(self, directory: Path, say: Callable[[str], None], read_only: bool = False):
+    def __init__(
+        self, directory: Path, say: Callable[[str], None], run: str = "", read_only: bool = False
+    ):
+        self._run = run
         self._directory, self._read_only, self.say = directory.absolute(), read_only, say
         self._handle = None
         if GLOB & set(str(self._directory)):
@@ -80,7 +85,8 @@ class Checkpoints:
         """
         import orbax.checkpoint as ocp
 
-        tree = ocp.args.StandardSave({"state": state, "checksum": checksum(state)})
+        sums = _with_tag(checksum(state), self._tag(examples))
+        tree = ocp.args.StandardSave({"state": state, "checksum": sums})
         self._reported("save", partial(self._manager.save, examples, args=tree))
         alone = jax.process_count() == 1
         shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state)
@@ -197,9 +203,17 @@ class Checkpoints:
             {"state": like, "checksum": _of_checksum(like)},
         )
         tree = self._manager.restore(examples, args=ocp.args.StandardRestore(target))
-        if (np.asarray(checksum(tree["state"])) != np.asarray(tree["checksum"])).any():
+        *sums, tag = np.split(np.asarray(tree["checksum"]), [-TAG])
+        if (tag != self._tag(examples)).any():
+            raise ValueError("it is of another run, or of other examples than its name says")
+        if (np.asarray(checksum(tree["state"])) != sums).any():
             raise ValueError("some of its bits have changed")
         return tree["state"]
+
+    def _tag(self, examples: int) -> np.ndarray:
+        """By which a checkpoint is known as just this run's, and of so many examples."""
+        hashed = hashlib.sha256(f"{self._run} {examples}".encode()).digest()
+        return np.frombuffer(hashed, np.uint32, TAG)
 
     def _finish(self) -> None:
         """Wait for what was saved, and see that it is there; the first of a run is read again.
@@ -270,9 +284,14 @@ def checksum(state: State) -> jax.Array:
     return jnp.stack([_weighted_sum(leaf) for leaf in jax.tree.leaves(state)])
 
 
+@jax.jit
+def _with_tag(sums: jax.Array, tag: jax.Array) -> jax.Array:
+    return jnp.concatenate((sums, tag))
+
+
 def _of_checksum(like: State) -> jax.ShapeDtypeStruct:
     leaves = jax.tree.leaves(like)
-    return jax.ShapeDtypeStruct((len(leaves),), np.uint32, sharding=leaves[0].sharding)
+    return jax.ShapeDtypeStruct((len(leaves) + TAG,), np.uint32, sharding=leaves[0].sharding)
 
 
 def _weighted_sum(leaf: jax.Array) -> jax.Array:

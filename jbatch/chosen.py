@@ -19,6 +19,7 @@ from jbatch.experiment import Experiment
 from jbatch.files import write_whole
 from jbatch.json_lines import read_json
 from jbatch.memory import available
+from jbatch.micro_batch import cut
 from jbatch.models import ghost_batch
 
 FILE = "micro_batch.json"
@@ -35,6 +36,11 @@ def micro_batch(
     given, where = experiment.micro_batch, _where(experiment, batch_sizes, setup)
     kept = _read(directory)
     same = given is None and kept is not None and kept["where"] == where
+    if same:
+        try:
+            cut(batch_sizes, setup.devices, ghost_batch(experiment.model), kept["limit"])
+        except Mistake:  # a limit that was never chosen
+            same = False
     # The first process decides whether to choose, and the least memory of all what fits.
     said = json.loads(cluster.exchange("kept", json.dumps([kept["limit"]] if same else []))[0])
     if said:

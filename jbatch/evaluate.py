@@ -18,7 +18,7 @@ from jbatch.errors import Mistake
 from jbatch.experiment import Experiment
 from jbatch.messages import tell
 from jbatch.plan import Plan
-from jbatch.run_directory import check_data, differences
+from jbatch.run_directory import check_data, differences, read_run
 from jbatch.step import State
 
 if TYPE_CHECKING:
@@ -87,8 +87,8 @@ def newest_of(experiment: Experiment, directory: Path) -> Newest:
     setup, data = make_setup(experiment, plan, parallel.all_devices())
     if not differences(directory, experiment):  # or a person has named other data
         check_data(directory, data.digest())
-    folder = directory / "checkpoints"
-    with closing(Checkpoints(folder, _warn, read_only=True)) as checkpoints:
+    folder, run = directory / "checkpoints", read_run(directory)["id"]
+    with closing(Checkpoints(folder, _warn, run, read_only=True)) as checkpoints:
         restored = checkpoints.restore(compile.state_on_devices(setup))
     if restored is None:
         raise Mistake(f"{directory} has no checkpoint yet: train it first")

@@ -11,7 +11,7 @@ from types import ModuleType
 
 from jbatch.errors import Mistake, said, shown
 from jbatch.experiment import Comparison, Experiment
-from jbatch.files import read_whole
+from jbatch.files import expanded, read_whole
 from jbatch.run_directory import check_own, read_run_if_there
 
 MOST_CODE = 1 << 24  # bytes
@@ -45,7 +45,7 @@ def load_experiment_file(path: Path, trusted: bool = False) -> ExperimentFile:
     Raises:
         Mistake: if the file is missing, not trusted, fails, or holds no experiments.
     """
-    path = path.expanduser()
+    path = expanded(path)
     try:
         content = read_whole(path, most=MOST_CODE)
     except OSError as error:

@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 from typing import BinaryIO
 
+from jbatch.errors import Mistake
+
 MOST_READ = 1 << 30  # bytes of a file that is read as a whole
 
 SECONDS_TO_APPEAR = 60  # of a file on another host: network file systems look again that often
@@ -74,6 +76,14 @@ def open_ordinary(path: Path) -> BinaryIO:
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     raise OSError(errno.EINVAL, "Not an ordinary file", str(path))
+
+
+def expanded(path: Path) -> Path:
+    """With ~ or ~name as that home; Mistake if there is none."""
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise Mistake(f"{path}: there is no such home; give another path") from error
 
 
 def cache_folder(name: str) -> Path:

@@ -33,7 +33,8 @@ def locked(directory: Path, asked: Callable[[], str | None]) -> Iterator[Callabl
             stack.callback(os.close, folder)
         except OSError as error:
             raise Mistake(
-                f"cannot write to the run directory {directory}: {error.strerror}"
+                f"cannot write to {directory / 'lock'}: {error.strerror or error}; remove it, or "
+                "give another run directory"
             ) from error
         try:
             holder = _take(file, asked)
@@ -121,6 +122,9 @@ def refuse_links(directory: Path) -> None:
     """See that nothing that a run writes to or removes leads out of its directory."""
     folders = [directory / name for name in ("checkpoints", "damaged", "tensorboard", "profile")]
     inside = (path for folder in folders[:2] if folder.is_dir() for path in folder.iterdir())
+    for path in folders:
+        if path.exists() and not path.is_dir():
+            raise Mistake(f"{path} is no folder: remove it, or give another run directory")
     for path in (*folders, *inside):
         if path.is_symlink():
             raise Mistake(

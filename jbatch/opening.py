@@ -28,7 +28,14 @@ from jbatch.models import ghost_batch
 from jbatch.plan import Plan, Row
 from jbatch.profile import Profile
 from jbatch.progress import Bar, Lines, Quiet
-from jbatch.run_directory import Origin, claimed, other_environment, wait_for_run, write_run
+from jbatch.run_directory import (
+    Origin,
+    claimed,
+    other_environment,
+    read_run,
+    wait_for_run,
+    write_run,
+)
 from jbatch.step import State
 from jbatch.stop import StopRequest, saved_below, stop_requests
 
@@ -152,7 +159,9 @@ def open_run(
         )
         warnings = [*plan.warnings, *check.warnings(experiment, plan)]
         warnings += other_environment(directory)
-        checkpoints = Checkpoints(directory / "checkpoints", warnings.append)
+        checkpoints = Checkpoints(
+            directory / "checkpoints", warnings.append, read_run(directory)["id"]
+        )
         stack.callback(checkpoints.close)
         restored = checkpoints.restore(compile.state_on_devices(setup))
         examples, update, before, moved = None, 0, 0, None

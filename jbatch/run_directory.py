@@ -18,14 +18,15 @@ import dataclasses
 import difflib
 import hashlib
 import json
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from jbatch import cluster, files, trust
 from jbatch.environment import LIBRARIES, SETTINGS, environment
@@ -89,6 +90,10 @@ def claimed(
         raise Mistake(
             f"{directory} exists and is no run directory (it has no run.json): give another"
         )
+    try:
+        str(directory.absolute()).encode()
+    except UnicodeEncodeError:
+        raise Mistake(f"{directory} is not named in UTF-8: give another run directory") from None
     describe(experiment)  # of which a run's directory is made
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -132,6 +137,7 @@ def write_run(
     # Last, since it is what makes the directory a run's.
     values = {
         "origin": source,
+        "id": before["id"] if (before := read_run_if_there(directory)) else uuid.uuid4().hex,
         "plan_digest": plan.digest,
         "digests": dict(digests),
         "experiment": describe(experiment),
@@ -184,13 +190,13 @@ def read_run(directory: Path) -> dict:
             f"{directory} is no run directory: it has no run.json; give one that train made"
         )
     advice = "restore it, or start in another run directory"
-    return {"digests": {}} | read_json(path, _Run, advice)
+    return {"digests": {}, "id": ""} | read_json(path, _Run, advice)
 
 
 class _Origin(Struct):
     variant: str
     overrides: list[str]
-    cell: list[str] = []
+    cell: list[Annotated[str, Meta(pattern=r"^\S+ .")]] = []
     file: str | None = None
     seal: str | None = None
 
@@ -203,6 +209,7 @@ class _Run(Struct):
     experiment: dict[str, Any]
     environment: dict[str, str | int | float | bool | None]
     digests: dict[str, str] = {}
+    id: str = ""
 
 
 def read_run_if_there(directory: Path) -> dict | None:
@@ -343,7 +350,7 @@ def _changed(directory: Path, experiment: Experiment, plan: Plan, accept: bool) 
             "to go on by this plan from the examples seen"
         )
     names = [path.name for path in (directory / "checkpoints").glob("*")]
-    seen = max((int(name) for name in names if name.isdigit()), default=0)
+    seen = max((int(name) for name in names if name.isdecimal()), default=0)
     if seen > plan.end:
         raise Mistake(
             f"{directory} has seen {seen:,} examples, and this plan ends after {plan.end:,}: give "

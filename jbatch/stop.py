@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn, Protocol
@@ -127,10 +127,12 @@ _command: _Signals | None = None  # of a process that is a command
 _act: Callable[[int], None] | None = None  # what its thread does with a signal
 
 
-def watch() -> None:
+def watch(arguments: Sequence[str]) -> None:
     """Begin to watch, as a command does first of all; in the main thread, once in a process."""
     global _command, _act
     _command = _Signals()
+    for place in _places(arguments):  # before anything is imported that knows better
+        saved_below(place)
     _act = _command.remember_or_end
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
@@ -145,6 +147,23 @@ def watch() -> None:
         # Of nohup: a terminal that closes is no reason to stop.
         if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _nothing)
+
+
+def _places(arguments: Sequence[str]) -> Iterator[Path]:
+    """Where a command that trains may have saved something, by its words alone."""
+    verb, *rest = arguments or [""]
+    if verb not in ("train", "compare", "sweep"):
+        return
+    given = [
+        after if text in ("--run-dir", "--out") else text.partition("=")[2]
+        for text, after in zip(rest, [*rest[1:], ""], strict=True)
+        if text.partition("=")[0] in ("--run-dir", "--out")
+    ]
+    if given:
+        yield from map(Path, given)
+    elif rest:
+        stem = Path(rest[0]).stem
+        yield from (Path("runs", stem), Path("runs", f"{stem}-sweep"))
 
 
 def _nothing(*_) -> None:

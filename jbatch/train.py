@@ -16,6 +16,7 @@ from jbatch.checkpoint import SaveFailed
 from jbatch.errors import Mistake
 from jbatch.evaluate import evaluate
 from jbatch.experiment import Experiment
+from jbatch.files import expanded
 from jbatch.goodput import goodput
 from jbatch.opening import Run, open_run
 from jbatch.profile import Profile
@@ -68,7 +69,7 @@ def fit(
         Interrupted: on SIGTERM or Ctrl-C, after saving, or when another process is lost.
         PhaseEnd: when `until_phase` would begin, after saving.
     """
-    directory = Path(directory).expanduser()
+    directory = expanded(Path(directory))
     last = cluster.together("the plan", lambda: _last_update(experiment, until_phase))
     with (
         _outer_failures_said(directory),

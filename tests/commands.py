@@ -12,6 +12,7 @@ from jbatch import compile
 from jbatch.assemble import make_setup
 from jbatch.checkpoint import Checkpoints, parameters_digest
 from jbatch.cli.arguments import remake
+from jbatch.run_directory import read_run
 
 TINY = Path(__file__).parent / "tiny.py"
 
@@ -57,7 +58,9 @@ def newest(directory: Path) -> tuple[int, str]:
     plan = experiment.plan.plan()
     setup, _ = make_setup(experiment, plan, jax.devices()[:1])
     said = []
-    with closing(Checkpoints(directory / "checkpoints", said.append, read_only=True)) as found:
+    run_id = read_run(directory)["id"]
+    folder = directory / "checkpoints"
+    with closing(Checkpoints(folder, said.append, run_id, read_only=True)) as found:
         examples, state = found.restore(compile.state_on_devices(setup))
     assert not said
     return plan.update_at(examples), parameters_digest(state.params)

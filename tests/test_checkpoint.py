@@ -27,6 +27,7 @@ from jbatch.errors import Mistake
 from jbatch.experiment_file import load_experiment_file
 from jbatch.opening import open_run
 from jbatch.progress import Lines
+from jbatch.run_directory import read_run
 from jbatch.train import fit, run_until
 from runs import without_times
 
@@ -98,13 +99,14 @@ def test_the_checkpoint_before_a_damaged_one_is_gone_on_from(finished, tmp_path,
 def test_no_flipped_bit_leads_to_another_state(finished, start_state, tmp_path):
     """Anywhere in a checkpoint: it is found, or does not matter."""
     whole, directory = finished
+    run_id = read_run(directory)["id"]
     draw = random.Random(5).randrange
     found = 0
     for number in range(24):
         copy = shutil.copytree(directory / "checkpoints" / "6000", tmp_path / f"{number}" / "6000")
         files = data_files(copy)
         flip(files[number % len(files)], draw(1 << 30))
-        with closing(Checkpoints(copy.parent, pytest.fail, read_only=True)) as checkpoints:
+        with closing(Checkpoints(copy.parent, pytest.fail, run_id, read_only=True)) as checkpoints:
             try:
                 _, state = checkpoints.restore(start_state)
             except Mistake:  # that none is whole

@@ -190,7 +190,10 @@ def test_a_run_whose_fields_are_gone_is_left_out_of_a_report(trained, tmp_path, 
     code, _, err = jbatch("report", tmp_path, "--trust")
     assert code == 0, err
     assert "warning: a run is left out" in err
-    assert "changes fields that its experiment has not (any more): --model.hidden 8" in err
+    assert (
+        "changes fields in a way that its experiment does not know (any more): --model.hidden 8"
+        in err
+    )
 
 
 def test_report_refuses_two_networks_of_one_name(trained, tmp_path, jbatch):

@@ -24,6 +24,7 @@ from jbatch.layout import Layout
 from jbatch.metrics import read_metrics
 from jbatch.models import MLP
 from jbatch.opening import open_run
+from jbatch.run_directory import read_run
 from jbatch.train import Diverged, fit, run_until
 from runs import without_times
 
@@ -237,7 +238,8 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(tmp_
     with pytest.raises(Diverged, match=said):
         fit(diverging(save_every), tmp_path / "run", devices=jax.devices()[:1])
     setup, _ = make_setup(GROWING, GROWING.plan.plan(), jax.devices()[:1])
-    with closing(Checkpoints(tmp_path / "run" / "checkpoints", pytest.fail)) as checkpoints:
+    run_id = read_run(tmp_path / "run")["id"]
+    with closing(Checkpoints(tmp_path / "run" / "checkpoints", pytest.fail, run_id)) as checkpoints:
         examples, state = checkpoints.restore(compile.initializer(setup)(np.uint32(0)))
     # From the second epoch's end, or a tenth of one after it while all was finite yet.
     assert 74 <= diverging(save_every).plan.plan().update_at(examples) <= 76

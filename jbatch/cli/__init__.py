@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from jbatch import stop
 from jbatch.errors import Mistake, meant
-from jbatch.messages import GONE, open_all, tell, unread
+from jbatch.messages import open_all, tell, unread
 
 VERBS = {  # each a module of this package, with `run(arguments)`
     "prepare": "write a data set from its official files for TensorFlow Datasets",
@@ -44,7 +44,7 @@ FINISHED, FAULT, MISTAKE = 0, 1, 2
 def command_line() -> NoReturn:
     """The program `jbatch`."""
     open_all()
-    stop.watch()
+    stop.watch(sys.argv[1:])
     # jaxlib 0.10.1 takes each program of its own cache for one of another machine, in pages.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
@@ -72,8 +72,11 @@ def end(code: int) -> NoReturn:
     All that it held is closed by now. Python's own end would wait for what is being compiled, and
     for threads that Orbax leaves where a save has failed; a signal in it would be the exit code.
     """
+    workers = sys.modules.get("jbatch.data.workers")
+    if workers is not None:
+        workers.give_back()
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError):
+        with suppress(OSError, ValueError, AttributeError):  # which a file may have closed
             stream.flush()
     os._exit(code)
 
@@ -95,23 +98,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return stop.NOTHING_SAVED
     except OSError as error:
         where = error.filename2 or error.filename
-        if where is None and _output_is_lost():
-            # Whoever read it may have seen enough; or else there is no room for it.
-            return 128 + signal.SIGPIPE if error.errno == errno.EPIPE else MISTAKE
-        tell(f"jbatch: {f'{where}: ' if where else ''}{error.strerror or error}")
+        if where is None:  # of stdout: a run names its own files
+            unread(sys.stdout)
+            if error.errno == errno.EPIPE:  # whoever read it has seen enough
+                return 128 + signal.SIGPIPE
+            tell(f"jbatch: the output cannot be written ({error.strerror or error})")
+            return MISTAKE
+        tell(f"jbatch: {where}: {error.strerror or error}")
         return MISTAKE
-
-
-def _output_is_lost() -> bool:
-    """Whether what was printed cannot be written; the rest goes nowhere then."""
-    try:
-        sys.stdout.flush()
-    except OSError as error:
-        unread(sys.stdout)
-        if error.errno not in GONE:
-            tell(f"jbatch: the output cannot be written ({error.strerror})")
-        return True
-    return False
 
 
 def _run(arguments: Sequence[str]) -> int:

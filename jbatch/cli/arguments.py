@@ -13,6 +13,7 @@ import tyro
 from jbatch.errors import Mistake
 from jbatch.experiment import Experiment
 from jbatch.experiment_file import ExperimentFile, experiment_file, load_experiment_file
+from jbatch.files import expanded
 from jbatch.run_directory import Origin, read_origin
 
 FIELDS = (tyro.conf.AvoidSubcommands,)  # each of an experiment's flags can be turned off too
@@ -59,7 +60,7 @@ def split_options(
 def _expanded(options: Options) -> Options:
     """With ~ as a home in paths: shells leave it alone after an =."""
     paths = {
-        field.name: getattr(options, field.name).expanduser()
+        field.name: expanded(getattr(options, field.name))
         for field in dataclasses.fields(options)
         if isinstance(getattr(options, field.name), Path)
     }
@@ -198,7 +199,7 @@ def one_directory(names: Sequence[str], usage: str) -> Path:
     """The directory that is to stand first."""
     if len(names) != 1:
         raise Mistake(f"give one directory first, not {len(names)}: {usage} (--help says more)")
-    return Path(names[0]).expanduser()
+    return expanded(Path(names[0]))
 
 
 def remake(
@@ -208,7 +209,7 @@ def remake(
 
     Runs the directory's experiment file: if it is from somewhere else, only if it is `trusted`.
     """
-    directory = directory.expanduser()
+    directory = expanded(directory)
     origin = read_origin(directory, trusted)
     file = experiment_file(directory / "experiment.py", origin.code, origin.file)
     experiment = override_again(file.variant(origin.variant), origin.overrides, directory)

@@ -49,8 +49,12 @@ class Options(RunsCode):
     largest_eigenvalue) and line (alpha, loss, accuracy)."""
 
     def __post_init__(self):
+        if not self.epsilon:
+            raise Mistake("--epsilon has no values: give how far the boxes reach, as 1e-3")
         for epsilon in self.epsilon:
             positive("--epsilon", epsilon)
+            if epsilon > 1:
+                raise Mistake(f"--epsilon is {epsilon:g}: give 1 at most, which is no small box")
         whole("--directions", self.directions)
         whole("--iterations", self.iterations)
         whole("--seed", self.seed, least=0)

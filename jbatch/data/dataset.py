@@ -37,3 +37,25 @@ def check_labels(what: str, labels: np.ndarray, num_classes: int) -> None:
             f"({int(labels[first])}): leave out examples without a label, or mend the number of "
             "classes"
         )
+
+
+def check_dataset(what: str, dataset: Dataset) -> None:
+    """See that a set is what it should be, whoever has made it, or a Mistake."""
+    for name, images, labels in (("train", *dataset.train), ("test", *dataset.test)):
+        if (
+            getattr(images, "dtype", None) != np.uint8
+            or images.ndim != 4
+            or not images.size
+            or images.shape[1:] != dataset.train.images.shape[1:]
+        ):
+            kind = f"{getattr(images, 'dtype', type(images).__name__)}"
+            raise Mistake(
+                f"the {name} images of {what} are {kind} of shape {getattr(images, 'shape', ())}: "
+                "give uint8 of shape (N, H, W, C), at least one, of one H, W and C in both splits"
+            )
+        if getattr(labels, "shape", None) != images.shape[:1] or labels.dtype.kind not in "iu":
+            raise Mistake(
+                f"the {name} labels of {what} are of shape {getattr(labels, 'shape', ())}: give "
+                f"integers of shape ({len(images)},), one for each image"
+            )
+        check_labels(f"the {name} labels of {what}", labels, dataset.num_classes)

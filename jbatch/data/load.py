@@ -3,10 +3,12 @@
 from typing import TYPE_CHECKING
 
 from jbatch.data.augment import Augment
+from jbatch.data.dataset import check_dataset
 from jbatch.data.normalize import Normalize
 from jbatch.data.photographs import Photographs
 from jbatch.data.resident import ResidentData
 from jbatch.data.sources import Data
+from jbatch.errors import Mistake
 
 if TYPE_CHECKING:
     from jbatch.data.streamed import StreamedData
@@ -18,4 +20,9 @@ def load(data: Data, augment: Augment, normalize: Normalize) -> "ResidentData | 
         from jbatch.data.streamed import StreamedData  # and with it what decodes
 
         return StreamedData(data, augment, normalize)
-    return ResidentData(data.load(), augment, normalize)
+    try:
+        loaded = data.load()
+    except SystemExit as error:  # of a person's own; it would end the command as if it had trained
+        raise Mistake(f"{type(data).__name__}'s load ends by SystemExit: {error}") from error
+    check_dataset(type(data).__name__, loaded)
+    return ResidentData(loaded, augment, normalize)

@@ -13,7 +13,7 @@ import numpy as np
 from jbatch.data.photographs import ImageFolder
 from jbatch.data.tfds import TFDS, open_builder
 from jbatch.errors import Mistake
-from jbatch.files import read_whole
+from jbatch.files import expanded, read_whole
 from jbatch.prepare import image_folder
 
 
@@ -156,7 +156,7 @@ class FolderRecords:
 
 
 def _open_folder(source: ImageFolder) -> Splits:
-    folder = Path(source.path).expanduser()
+    folder = expanded(Path(source.path))
     if not folder.is_dir():
         raise Mistake(f"{folder} is no folder: give one that holds train/CLASS/*")
     files = image_folder.files(folder)

@@ -51,7 +51,10 @@ def open_builder(data: TFDS, data_dir: str | None):
     import tensorflow_datasets as tfds
     from etils import epath
 
-    root = epath.Path(data_dir or tfds.core.constants.DATA_DIR).expanduser()
+    try:
+        root = epath.Path(data_dir or tfds.core.constants.DATA_DIR).expanduser()
+    except RuntimeError as error:
+        raise Mistake(f"data_dir is {data_dir}: there is no such home; give another") from error
     name = data.name.split(":")[0]
     advice = (
         f"write it with `jbatch prepare {name} --from PATH --data-dir {root}`, or give the right "

@@ -60,6 +60,11 @@ def _begin_tracker() -> None:
         multiprocessing.util.spawnv_passfds = ours
 
 
+def give_back() -> None:
+    """Give back the semaphores of workers that are gone, as Python does at the end of a process."""
+    multiprocessing.util._run_finalizers(0)
+
+
 def decoded(chunks: Chunks, first: int, workers: int) -> Iterator[tuple[np.ndarray, Chunk]]:
     """(images, the rest) of the chunks from number `first` on, whatever the number of workers.
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from jbatch.errors import Mistake
+from jbatch.files import expanded
 from jbatch.prepare import cifar, idx, image_folder, imagenet
 from jbatch.prepare.examples import Read
 from jbatch.prepare.shards import Written, write
@@ -39,8 +40,8 @@ def prepare(name: str, source: Path, data_dir: Path | None, progress: Callable) 
     logging.getLogger("absl").setLevel(logging.ERROR)
     import tensorflow_datasets as tfds
 
-    source = source.expanduser()
-    data_dir = data_dir and data_dir.expanduser()
+    source = expanded(source)
+    data_dir = data_dir and expanded(data_dir)
     if not source.exists():
         raise Mistake(f"there is no {source}: give the file or folder that holds {name}")
     if not (source.is_dir() or source.is_file()):

@@ -271,7 +271,7 @@ def _in_tar(path: Path) -> Iterator[Found]:
             found.append((member.name, _other(place)))
             continue
         read = reader(path, start, member.size)
-        found.append((member.name, _image(place, member.size, changed + int(member.mtime), read)))
+        found.append((member.name, _image(place, member.size, changed, read)))
     splits = {each.file.name.split("/")[0] for _, each in found if each.file}
     if {"val", "validation"} <= splits:
         raise Mistake(f"{path} has val and validation, which are one split: remove one of them")
@@ -291,6 +291,10 @@ def tar_members(path: Path, offset: int) -> Iterator[tuple[tarfile.TarInfo, int]
                             raise Mistake(f"{path}: {member.name} is sparse: make the tar anew")
                         # From the beginning of the file, wherever the tar begins.
                         yield member, member.offset_data
+                # Python takes a damaged header for the end.
+                file.seek(archive.offset)
+                if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+                    raise tarfile.ReadError(f"no member and no end at byte {archive.offset:,}")
     except (tarfile.TarError, OSError, ValueError, UnicodeError) as error:
         packed = path.suffix in {".gz", ".tgz", ".xz", ".bz2"}
         fix = "unpack it to a plain tar first" if packed else "fetch it again"

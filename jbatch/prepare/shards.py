@@ -90,7 +90,8 @@ def _alone(incomplete: Path) -> Iterator[None]:
     """While this process alone writes there; the directory is made for it."""
     try:
         incomplete.mkdir(parents=True, exist_ok=True)
-        folder = os.open(incomplete, os.O_RDONLY | os.O_DIRECTORY)
+        # A link would be to somebody's other files.
+        folder = os.open(incomplete, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     except OSError as error:
         raise Mistake(f"cannot make {incomplete}: {error.strerror}") from error
     try:

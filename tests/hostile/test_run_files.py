@@ -177,6 +177,24 @@ def test_an_empty_newest_checkpoint_is_gone_past(newest, tmp_path, jbatch):
     assert f"the checkpoint of {number} examples is damaged (it holds no state)" in err
 
 
+@pytest.mark.parametrize("what", ["renamed", "another run's"])
+def test_a_checkpoint_is_of_its_run_and_its_name(what, tmp_path, jbatch):
+    run, other = tmp_path / "run", tmp_path / "other"
+    command = ("train", TINY, "growing", "--run-dir")
+    assert jbatch(*command, run)[0] == 0
+    folder = run / "checkpoints"
+    if what == "renamed":
+        (folder / "6000").rename(folder / "9000")
+    else:
+        assert jbatch(*command, other, "--seed", 5)[0] == 0
+        shutil.rmtree(folder / "6000")
+        shutil.copytree(other / "checkpoints" / "6000", folder / "6000")
+    code, _, err = jbatch(*command, run)
+    assert code == 0
+    assert "is damaged (it is of another run, or of other examples than its name says)" in err
+    assert "goes on at update 86" in err
+
+
 def test_other_data_or_code_is_another_run(trained, tmp_path, jbatch, monkeypatch):
     from jbatch.data.sources import Digits
 
