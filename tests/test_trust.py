@@ -157,6 +157,6 @@ def test_links_in_a_run_directory_lead_nowhere(mine, tmp_path):
     assert main(["report", str(directory), "--trust"]) == 0
     (directory / "lock").unlink()
     (directory / "lock").symlink_to(precious)
-    with pytest.raises(Mistake, match="cannot write to the run directory"):
+    with pytest.raises(Mistake, match=r"cannot write to .*lock: Too many levels"):
         fit(experiment, directory, devices=jax.devices()[:1])
     assert precious.read_text() == "mine\n"
