@@ -18,7 +18,7 @@ import numpy as np
 
 from jbatch import cluster
 from jbatch.errors import Mistake
-from jbatch.files import appears
+from jbatch.files import appears, not_files
 from jbatch.step import State
 
 CONTENT = "default"  # Orbax's folder of a checkpoint's only item
@@ -198,6 +198,8 @@ class Checkpoints:
             self._manager.reload()
         if not (self._directory / str(examples) / CONTENT).is_dir():
             raise ValueError("it holds no state")
+        if odd := not_files(self._directory / str(examples)):
+            raise ValueError(f"{odd.name} in it is no ordinary file")
         target = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding),
             {"state": like, "checksum": _of_checksum(like)},

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
 from tyro.conf import Suppress
 
@@ -11,6 +11,7 @@ from jbatch.data.augment import Augment
 from jbatch.data.normalize import Normalize
 from jbatch.data.sources import Data
 from jbatch.errors import Mistake, make_plain, positive, share, shown, whole, wholes
+from jbatch.kinds import check_kinds
 from jbatch.models.specs import Model
 from jbatch.optimizer import SGD, Optimizer
 from jbatch.parallel import Mapping
@@ -127,25 +128,7 @@ class Experiment:
 
     def __post_init__(self):
         make_plain(self)
-        kinds = {
-            "plan": Coupling,
-            "model": Model | None,
-            "data": Data | None,
-            "optimizer": Optimizer,
-            "augment": Augment,
-        }
-        for name, kind in kinds.items():
-            if not isinstance(getattr(self, name), kind):
-                wanted = getattr(kind, "__name__", None) or " or ".join(
-                    each.__name__ for each in get_args(kind) if each is not type(None)
-                )
-                raise Mistake(f"{name} is {shown(getattr(self, name))}: give {wanted}")
-        for name, kind in {"normalize": Normalize, "dtype": Dtype, "mapping": Mapping}.items():
-            if getattr(self, name) not in get_args(kind):
-                raise Mistake(
-                    f"{name} is {shown(getattr(self, name))}: give one of "
-                    f"{', '.join(get_args(kind))}"
-                )
+        check_kinds(self)
         share("label_smoothing", self.label_smoothing)
         if self.micro_batch is not None:
             whole("micro_batch", self.micro_batch)

@@ -120,7 +120,8 @@ def _told(path: Path) -> Iterator[None]:
         if isinstance(error, SyntaxError) and error.filename == str(path):
             lines = [error.lineno]
         where = f", line {lines[-1]}," if lines else ""
-        what = f"{type(error).__name__}: {said(error)}".removesuffix(": ")
+        kind = "" if isinstance(error, Mistake) else f"{type(error).__name__}: "
+        what = f"{kind}{said(error)}".removesuffix(": ")
         raise Mistake(f"{path}{where} does not load: {what}") from error
 
 

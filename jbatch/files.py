@@ -5,6 +5,7 @@ import os
 import stat
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -76,6 +77,17 @@ def open_ordinary(path: Path) -> BinaryIO:
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     raise OSError(errno.EINVAL, "Not an ordinary file", str(path))
+
+
+def not_files(folder: Path) -> Path | None:
+    """Something below a folder that is no file and no folder, which a reader might wait for."""
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            path = Path(parent, name)
+            with suppress(FileNotFoundError):  # a trainer may remove what is read
+                if not stat.S_ISREG(path.lstat().st_mode):
+                    return path
+    return None
 
 
 def expanded(path: Path) -> Path:

@@ -32,6 +32,9 @@ def while_read(stream) -> Iterator[None]:
         if error.errno not in GONE and stream is not sys.stderr:
             raise
         unread(stream)
+    except ValueError:  # an experiment file closed it
+        if not stream.closed:
+            raise
 
 
 def unread(stream) -> None:

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import NoReturn, Protocol
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-NOTHING_SAVED = 128 + signal.SIGINT
 
 
 class Stopped(Exception):
@@ -30,6 +29,12 @@ class Interrupted(Stopped):
     """It was asked to, or had to: start it again."""
 
     exit_code = 75
+
+
+class NothingSaved(Stopped):
+    """It was asked to before there was anything to go on from."""
+
+    exit_code = 128 + signal.SIGINT
 
 
 class PhaseEnd(Stopped):
@@ -79,7 +84,8 @@ class _Signals:
                 return self.remember(number)
         return self.end(number)
 
-    def _something_saved(self) -> bool:
+    def something_saved(self) -> bool:
+        """Whether a command has left anything to go on from."""
         for saved in self.savings:
             with suppress(OSError):  # of a folder that goes while it is looked at
                 if saved():
@@ -88,7 +94,7 @@ class _Signals:
 
     def end(self, number: int) -> NoReturn:
         """End the process at once."""
-        name, saved = signal.Signals(number).name, self._something_saved()
+        name, saved = signal.Signals(number).name, self.something_saved()
         _say(
             f"{name}: stopped; the same command goes on from what is saved"
             if saved
@@ -97,7 +103,7 @@ class _Signals:
         if os.isatty(2):
             with suppress(OSError):
                 os.write(2, b"\x1b[?25h")  # the cursor, which a bar hides
-        os._exit(Interrupted.exit_code if saved else NOTHING_SAVED)
+        os._exit(Interrupted.exit_code if saved else NothingSaved.exit_code)
 
 
 class _Preemption:
@@ -203,6 +209,11 @@ def _has_checkpoint(directory: Path) -> bool:
         elif "checkpoints" in names:  # a run: nothing else in it is one
             names[:] = ["checkpoints"]
     return False
+
+
+def something_saved() -> bool:
+    """Whether this command, or one before it in the same places, saved anything to go on from."""
+    return _command is not None and _command.something_saved()
 
 
 def check_asked() -> None:

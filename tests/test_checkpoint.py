@@ -73,10 +73,17 @@ def flip(file: Path, bit: int):
     file.write_bytes(contents)
 
 
+def fifo(directory):
+    file = data_files(directory)[0]
+    file.unlink()
+    os.mkfifo(file)
+
+
 DAMAGES = {
     "truncated": truncate,
     "a bit flipped": lambda directory: flip(data_files(directory)[0], 40_000),
     "data missing": lambda directory: data_files(directory)[0].unlink(),
+    "a FIFO in place of data": fifo,
     "metadata garbled": lambda directory: next(directory.rglob("_METADATA")).write_text("{"),
 }
 

@@ -335,12 +335,12 @@ MISTAKES = {
     ),
     "a field of another kind": (
         ["plan", "PATH", "it"],
-        "does not load: Mistake: plan is 'x': give Coupling",
+        "does not load: plan is 'x': give Coupling",
         "from jbatch.experiment import Experiment\nvariants = {'it': Experiment(plan='x')}",
     ),
     "a dtype of another name": (
         ["plan", "PATH", "it"],
-        "does not load: Mistake: dtype is 'bf16': give one of float32, bfloat16",
+        "does not load: dtype is 'bf16': give one of float32, bfloat16",
         EXPERIMENT.format(tiny=str(TINY), change="")
         + "variants = {'it': dataclasses.replace(growing, dtype='bf16')}",
     ),

@@ -95,7 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return stopped.exit_code
     except KeyboardInterrupt:  # before there was anything to save
         tell("jbatch: interrupted")
-        return stop.NOTHING_SAVED
+        return stop.NothingSaved.exit_code
     except OSError as error:
         where = error.filename2 or error.filename
         if where is None:  # of stdout: a run names its own files
@@ -117,6 +117,13 @@ def _run(arguments: Sequence[str]) -> int:
 
         print(f"jbatch {__version__}")
         return FINISHED
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise Mistake(
+            f"the current folder cannot be read ({error.strerror}): it may have been removed; cd "
+            "to another"
+        ) from error
     verb, *rest = arguments
     if verb not in VERBS:
         nearest = meant(verb, VERBS)

@@ -1,8 +1,10 @@
 """Reading a verb's arguments: positional names first, then its options and experiment fields."""
 
 import dataclasses
+import io
 import itertools
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from inspect import getdoc
 from pathlib import Path
@@ -14,6 +16,7 @@ from jbatch.errors import Mistake
 from jbatch.experiment import Experiment
 from jbatch.experiment_file import ExperimentFile, experiment_file, load_experiment_file
 from jbatch.files import expanded
+from jbatch.messages import tell
 from jbatch.run_directory import Origin, read_origin
 
 FIELDS = (tyro.conf.AvoidSubcommands,)  # each of an experiment's flags can be turned off too
@@ -41,9 +44,9 @@ def read_options(options: type[Options], arguments: Sequence[str], usage: str) -
     """The options of a verb that takes no experiment fields; exits with 2 on a mistake."""
     refuse_twice(arguments)
     described = getdoc(options)
-    return _expanded(
-        tyro.cli(options, args=arguments, prog=usage, description=described, config=CONFIG)
-    )
+    with _printable():
+        known = tyro.cli(options, args=arguments, prog=usage, description=described, config=CONFIG)
+    return _expanded(known)
 
 
 def split_options(
@@ -51,10 +54,23 @@ def split_options(
 ) -> tuple[Options, tuple[str, ...]]:
     """A verb's own options, and what is left for the experiment's fields."""
     refuse_twice(arguments)
-    known, overrides = tyro.cli(
-        options, args=arguments, return_unknown_args=True, add_help=False, config=CONFIG
-    )
+    with _printable():
+        known, overrides = tyro.cli(
+            options, args=arguments, return_unknown_args=True, add_help=False, config=CONFIG
+        )
     return _expanded(known), tuple(overrides)
+
+
+@contextmanager
+def _printable() -> Iterator[None]:
+    """Show what tyro says of arguments, of which any character may be in it, at its end."""
+    said = io.StringIO()
+    try:
+        with redirect_stderr(said):
+            yield
+    finally:
+        if text := said.getvalue().rstrip():
+            tell(text)
 
 
 def _expanded(options: Options) -> Options:
@@ -104,7 +120,10 @@ def _refuse_twice_in_ramp(arguments: Sequence[str]) -> None:
 def override(experiment: Experiment, overrides: Sequence[str], usage: str) -> Experiment:
     """The experiment with fields changed as the command line says; exits with 2 on a mistake."""
     try:
-        return tyro.cli(Experiment, args=overrides, default=experiment, prog=usage, config=FIELDS)
+        with _printable():
+            return tyro.cli(
+                Experiment, args=overrides, default=experiment, prog=usage, config=FIELDS
+            )
     except (ValueError, OverflowError, RecursionError) as error:
         if isinstance(error, Mistake):
             raise
@@ -114,9 +133,8 @@ def override(experiment: Experiment, overrides: Sequence[str], usage: str) -> Ex
 def override_again(experiment: Experiment, overrides: Sequence[str], directory: Path) -> Experiment:
     """The same as a run directory says; Mistake if it does not fit the experiment any more."""
     try:
-        return tyro.cli(
-            Experiment, args=overrides, default=experiment, config=FIELDS, console_outputs=False
-        )
+        with redirect_stderr(io.StringIO()):  # one message says it
+            return tyro.cli(Experiment, args=overrides, default=experiment, config=FIELDS)
     except (SystemExit, ValueError, OverflowError, RecursionError) as error:
         raise Mistake(
             f"{directory}/run.json changes fields in a way that its experiment does not know (any "

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from jbatch import stop
 from jbatch.messages import tell
-from jbatch.stop import Interrupted
+from jbatch.stop import Interrupted, NothingSaved
 
 FAULTS = {"SIGSEGV", "SIGBUS", "SIGILL", "SIGFPE"}  # that would come again
 MARK = "JBATCH_SUPERVISED"  # an environment variable of the process that is watched
@@ -28,7 +28,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run `jbatch ARGUMENTS` in another process; its exit code.
 
     Raises:
-        Interrupted: if it was ended from without, or with the others.
+        Stopped: if it was ended from without, or with the others.
     """
     asked, child, turn = 0, None, threading.Lock()
 
@@ -63,10 +63,11 @@ def run(arguments: Sequence[str]) -> int:
             "goes on from the last checkpoint"
         )
         return 128 - code
-    if name == "SIGTERM" and asked:
-        raise Interrupted("SIGTERM before training began: the same command begins again")
-    if asked > 1:
-        raise Interrupted("stopped by a second Ctrl-C: the same command goes on from the last save")
+    if asked and (asked > 1 or name == "SIGTERM"):
+        why = "a second Ctrl-C" if asked > 1 else "SIGTERM before training began"
+        if stop.something_saved():
+            raise Interrupted(f"{why}: the same command goes on from the last save")
+        raise NothingSaved(f"{why}, and nothing was saved: the same command begins again")
     if name == "SIGABRT":
         raise Interrupted(
             "the trainer was ended by JAX's distributed runtime, as it says above: another process "

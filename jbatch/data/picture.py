@@ -33,8 +33,8 @@ def open_picture(data: bytes):
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with warnings.catch_warnings():  # of Pillow's own, smaller limit
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        with warnings.catch_warnings():  # of a smaller limit of its own, and of damaged metadata
+            warnings.simplefilter("ignore")
             image = Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError:
         raise DamagedImage("neither a JPEG nor a PNG, or damaged") from None
@@ -49,6 +49,8 @@ def open_picture(data: bytes):
 def decoded(image, mode: str):
     """The image in another mode, as "RGB" or "L"; DamagedImage if it does not decode to its end."""
     try:
-        return image.convert(mode)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return image.convert(mode)
     except Exception as error:
         raise DamagedImage(str(error) or type(error).__name__) from error

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from jbatch.errors import Mistake
+from jbatch.errors import Mistake, said
 from jbatch.files import read_whole
 from jbatch.prepare.examples import Examples, Read, check_count, digest_of, png
 
@@ -97,9 +97,13 @@ def _members(source: Path, wanted: set[str]) -> dict[str, bytes]:
                     )
                 name = PurePosixPath(member.name).name
                 if member.isfile() and name in wanted:
+                    if name in found:
+                        raise Mistake(f"{source} has {name} twice: fetch it again")
                     found[name] = archive.extractfile(member).read()
     except (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError, ValueError) as error:
-        raise Mistake(f"{source} does not read to its end ({error}): fetch it again") from error
+        raise Mistake(
+            f"{source} does not read to its end ({said(error)}): fetch it again"
+        ) from error
     return found
 
 

@@ -4,14 +4,14 @@ import hashlib
 import io
 import re
 import tarfile
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path, PurePath, PurePosixPath
 from typing import NamedTuple
 
 from jbatch.data.picture import OTHER_IMAGES, SUFFIXES, DamagedImage, decoded, open_picture
-from jbatch.errors import Mistake
+from jbatch.errors import Mistake, said
 from jbatch.files import open_ordinary
 from jbatch.messages import tell
 from jbatch.prepare.examples import Examples, Read
@@ -75,7 +75,8 @@ def files(source: Path) -> dict[str, list[File]]:
     by_split, problems, beside = defaultdict(list), [], []
     for found in _in_folder(source) if source.is_dir() else _in_tar(source):
         if found.problem:
-            problems.append(found.problem)
+            if found.problem not in problems[-1:]:  # of a folder: once, not for each image in it
+                problems.append(found.problem)
         elif found.beside:
             beside.append(found.beside)
         else:
@@ -273,9 +274,12 @@ def _in_tar(path: Path) -> Iterator[Found]:
         read = reader(path, start, member.size)
         found.append((member.name, _image(place, member.size, changed, read)))
     splits = {each.file.name.split("/")[0] for _, each in found if each.file}
+    places = Counter(each.file.name for _, each in found if each.file)
     if {"val", "validation"} <= splits:
         raise Mistake(f"{path} has val and validation, which are one split: remove one of them")
-    for _, each in sorted(found, key=lambda pair: pair[0]):
+    for name, each in sorted(found, key=lambda pair: pair[0]):
+        if each.file and places[each.file.name] > 1:
+            each = Found(None, f"{name} is there more than once: make the tar anew")
         yield each
 
 
@@ -298,7 +302,7 @@ def tar_members(path: Path, offset: int) -> Iterator[tuple[tarfile.TarInfo, int]
     except (tarfile.TarError, OSError, ValueError, UnicodeError) as error:
         packed = path.suffix in {".gz", ".tgz", ".xz", ".bz2"}
         fix = "unpack it to a plain tar first" if packed else "fetch it again"
-        raise Mistake(f"{path} does not read as a tar ({error}): {fix}") from error
+        raise Mistake(f"{path} does not read as a tar ({said(error)}): {fix}") from error
 
 
 def reader(path: Path, start: int, size: int) -> Callable[..., bytes]:

@@ -51,7 +51,11 @@ def write(builder, found: Read, source: Path, progress: Callable) -> Written:
     with _alone(incomplete):
         _begin(incomplete, identity)
         if not (incomplete / CHECKED).exists():
-            _check(found, progress)
+            try:
+                _check(found, progress)
+            except Mistake:
+                shutil.rmtree(incomplete)  # which holds its note alone
+                raise
             write_whole(incomplete / CHECKED, "")
         splits = [
             _split(builder, name, examples, incomplete, directory, progress)

@@ -1,5 +1,7 @@
 """Any command line ends within seconds with code 0, 2 or 3, and no traceback."""
 
+import io
+import sys
 import time
 
 import pytest
@@ -8,6 +10,7 @@ from hypothesis import strategies as st
 
 from hostile.cases import HUGE, LONG, TINY
 from jbatch.cli import VERBS, main
+from jbatch.messages import tell
 
 NAMES = [str(TINY), "growing", "decaying", "nowhere", ".", "/dev/null", "", "run", "\x1b[2J", "ä"]
 FLAGS = [
@@ -89,6 +92,29 @@ def seconds_of(arguments, capsys):
     assert "Traceback" not in err
     assert code == 0 or err or out
     return time.monotonic() - begun
+
+
+def test_from_a_folder_that_was_removed(tmp_path, monkeypatch, jbatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    code, _, err = jbatch("plan", TINY, "growing")
+    assert code == 2
+    assert err.startswith("jbatch: the current folder cannot be read (No such file")
+
+
+@pytest.mark.parametrize("argument", ["--plan.batch-size", "--nothing"])
+def test_what_a_message_quotes_commands_nothing(argument, jbatch):
+    code, _, err = jbatch("plan", TINY, "growing", argument, "\x1b[2J")
+    assert code == 2
+    assert "\x1b" not in err
+    assert r"\x1b[2J" in err
+
+
+def test_a_stream_that_a_file_has_closed(monkeypatch):
+    monkeypatch.setattr("sys.stderr", io.StringIO())
+    sys.stderr.close()
+    tell("nobody hears it")
 
 
 @settings(max_examples=80, suppress_health_check=CHECKS)

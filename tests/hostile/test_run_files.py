@@ -94,6 +94,18 @@ def test_what_is_no_loss_is_made_again(name, content, trained, tmp_path, jbatch)
 ODD = "\x1b[31mred\x1b]0;title\x07\u202egnp.exe\0</script><b>"
 
 
+def test_fields_that_are_not_known_are_said_once(trained, tmp_path, jbatch):
+    directory = shutil.copytree(trained[0], tmp_path / "run")
+    run = json.loads((directory / "run.json").read_text())
+    run["origin"]["overrides"] = ["--nothing", "3"]
+    (directory / "run.json").write_text(json.dumps(run))
+    code, out, err = jbatch("eval", directory, "--trust")
+    assert (code, out) == (2, "")
+    assert err.startswith("jbatch: ")
+    assert "run.json changes fields in a way" in err
+    assert err.count("\n") == 1
+
+
 def test_what_files_say_is_shown_and_commands_nothing(trained, tmp_path, jbatch):
     directory = shutil.copytree(trained[0], tmp_path / "run")
     run = json.loads((directory / "run.json").read_text())

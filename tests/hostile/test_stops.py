@@ -9,6 +9,7 @@ import sys
 import time
 
 import pytest
+from PIL import Image
 
 from commands import end, environment_of, start
 from hostile.cases import TINY
@@ -60,6 +61,17 @@ def test_in_the_first_seconds(verb, tmp_path):
         assert seconds < 10
 
 
+def test_of_a_cluster_that_has_not_begun(tmp_path):
+    place = ("--coordinator", "localhost:1", "--num-processes", 2, "--process-id", 1)
+    command = ("train", TINY, "growing", "--run-dir", tmp_path / "run", "--distributed", *place)
+    process = start(*command)
+    time.sleep(2.5)
+    code, seconds, err = asked(process, signal.SIGTERM)
+    assert code == 130, err
+    assert "nothing was saved" in err or "before anything was saved" in err
+    assert seconds < 10
+
+
 @pytest.mark.parametrize("number", [SIGNALS[0], *map(slow, SIGNALS[1:])])
 def test_in_a_run_of_several(number, tmp_path):
     """The run that is under way is saved, and no other begins."""
@@ -108,6 +120,30 @@ def test_without_stdout_or_stderr(closed, tmp_path):
     line = ["bash", "-c", f"exec {command} {short} {closed}"]
     assert subprocess.run(line, env=environment_of(1), check=False).returncode == 0
     assert (tmp_path / "run" / "checkpoints" / "1500").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, slow(signal.SIGTERM), slow(signal.SIGINT)])
+def test_of_what_is_prepared(number, tmp_path):
+    """Wherever it comes, the same command makes the set complete, and says so the next time."""
+    classes = [tmp_path / "pets" / split / "cat" for split in ("train", "val")]
+    for folder in classes:
+        folder.mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(folder / "0.jpg")
+        for index in range(1, 5000):
+            os.link(folder / "0.jpg", folder / f"{index}.jpg")
+    data = tmp_path / "data"
+    command = ("prepare", "pets", "--from", tmp_path / "pets", "--data-dir", data)
+    process = start(*command)
+    until(lambda: list(data.rglob("source.json")), process)
+    time.sleep(random.uniform(0, 2))
+    code, seconds, err = asked(process, number)
+    assert code in (0, 75, -signal.SIGKILL), err
+    assert seconds < 10
+    for complete in (code == 0, True):
+        code, out, err = end(start(*command))
+        assert code == 0, err
+        assert ("complete in" in out) == complete
+    assert not list(data.rglob("*.incomplete"))
 
 
 @pytest.mark.slow
