@@ -22,6 +22,7 @@ from benchmarks.workloads import WORKLOADS, data_of, experiment_of
 from commands import environment_of
 from jbatch.errors import Mistake
 from jbatch.opening import open_run
+from marks import slow
 
 ROOT = Path(check.__file__).parent.parent
 
@@ -127,7 +128,7 @@ def test_the_committed_baselines_can_be_read():
     assert all(len(ratio) == 3 and min(ratio) > 0 for ratio in found["ratios"].values())
 
 
-@pytest.mark.parametrize(("name", "size", "micro_batch"), [("mlp", 64, None), ("mlp", 64, 16)])
+@pytest.mark.parametrize(("name", "size", "micro_batch"), [slow("mlp", 64, None), ("mlp", 64, 16)])
 def test_the_bare_loop_is_the_trainers_update(tmp_path, name, size, micro_batch):
     """After an epoch in the order of the data, each has seen the same examples."""
     workload = WORKLOADS[name]._replace(held=256)

@@ -264,10 +264,11 @@ class TestFullDisk:
         assert newest(tmp_path / "run") == newest(undisturbed)
 
 
+@pytest.mark.slow
 def test_a_folder_that_turns_read_only_is_no_end(tmp_path):
     """A message, exit code 2, and the last checkpoint is gone on from."""
     folder = tmp_path / "run" / "checkpoints"
-    command = ("train", TINY, "growing", "--run-dir", tmp_path / "run", "--plan.num-epochs", 200)
+    command = ("train", TINY, "growing", "--run-dir", tmp_path / "run", "--plan.num-epochs", 60)
     process = start(*command)
     while not folder.is_dir() or not any(path.name.isdecimal() for path in folder.iterdir()):
         assert process.poll() is None, process.communicate()

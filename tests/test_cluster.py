@@ -12,6 +12,7 @@ import pytest
 
 from commands import TINY, end, newest, start
 from jbatch.metrics import read_metrics
+from marks import slow
 from photographs import write_folder
 from processes import children, left_over
 from runs import without_times
@@ -84,10 +85,11 @@ def alone(tmp_path_factory):
     return trained(tmp_path_factory.mktemp("alone"), 1)
 
 
-def test_two_processes_are_the_same_run_as_one(alone, tmp_path):
+@pytest.mark.parametrize("devices", [2, slow(8)])
+def test_two_processes_are_the_same_run_as_one(devices, tmp_path):
     """Ghost batches of 40 over both."""
-    both = trained(tmp_path, 2)
-    assert_same_run(both, alone)
+    both = trained(tmp_path / "both", 2, devices=devices)
+    assert_same_run(both, trained(tmp_path / "alone", 1, devices=devices))
     assert sum(map(len, examples(both).values())) == 74 * 40 + 24 * 120
 
 

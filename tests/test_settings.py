@@ -11,6 +11,7 @@ from commands import TINY, end, newest, start
 from jbatch import sound
 from jbatch.errors import Mistake
 from jbatch.run_directory import read_run
+from marks import slow
 
 SETTINGS = {
     "x64": {"JAX_ENABLE_X64": "1"},
@@ -40,7 +41,7 @@ def plain(tmp_path_factory):
     "name",
     [
         "both",
-        *(pytest.param(name, marks=pytest.mark.slow) for name in SETTINGS if name != "both"),
+        *(slow(name) for name in SETTINGS if name != "both"),
     ],
 )
 def test_no_setting_changes_a_bit_of_a_run_and_it_resumes(name, plain, tmp_path):
@@ -79,6 +80,7 @@ def test_splits_agree_under_any_setting(name):
     assert ran.returncode == 0, ran.stdout
 
 
+@pytest.mark.slow
 def test_another_setting_is_said_when_a_run_goes_on(tmp_path):
     trained(tmp_path / "run")
     code, _, err = end(start(*COMMAND, "--run-dir", tmp_path / "run", JAX_ENABLE_X64="1"))

@@ -10,6 +10,7 @@ from jbatch import compile
 from jbatch.layout import Layout
 from jbatch.models import MLP, CifarResNet, GhostBatchNorm
 from jbatch.optimizer import SGD, Adam
+from marks import slow
 from small_runs import run_updates, setup_of, task_of
 
 PLAIN = task_of(MLP((32,)), SGD(weight_decay=5e-4), label_smoothing=0.1)
@@ -27,6 +28,7 @@ HALF = task_of(CifarResNet(1, (4, 8), GhostBatchNorm(16)), SGD(nesterov=True), d
 # the largest parameter again.
 TOLERANCE = 2e-5
 SPLITS = [(2, 1, "shard_map"), (8, 1, "shard_map"), (8, 3, "shard_map"), (1, 3, "shard_map")]
+NAMES = {PLAIN: "plain", GHOST: "ghost", ADAM: "adam"}
 PMAP = [(8, 1, "pmap"), (8, 3, "pmap")]
 
 
@@ -68,9 +70,16 @@ def assert_same(state, other):
 
 
 @pytest.mark.parametrize(
-    ("devices", "passes", "mapping"), SPLITS + PMAP, ids=lambda value: str(value)
+    ("task", "devices", "passes", "mapping"),
+    [
+        *((PLAIN, *split) for split in SPLITS + PMAP),
+        *((GHOST, *split) for split in SPLITS[1:3]),
+        (ADAM, *SPLITS[2]),
+        *(slow(GHOST, *split) for split in [SPLITS[0], SPLITS[3], *PMAP]),
+        *(slow(ADAM, *split) for split in [*SPLITS[:2], SPLITS[3], *PMAP]),
+    ],
+    ids=lambda value: NAMES.get(value, str(value)),
 )
-@pytest.mark.parametrize("task", [PLAIN, GHOST, ADAM], ids=["plain", "ghost", "adam"])
 def test_any_split_gives_the_same_parameters(whole, task, devices, passes, mapping):
     state, losses = run_updates(
         setup_of(task, devices, mapping),
@@ -90,7 +99,7 @@ def test_any_split_gives_the_same_parameters(whole, task, devices, passes, mappi
     ("devices", "passes", "mapping"),
     [
         SPLITS[2],
-        *(pytest.param(*split, marks=pytest.mark.slow) for split in SPLITS if split[1] == 1),
+        *(slow(*split) for split in SPLITS if split[1] == 1),
     ],
     ids=lambda value: str(value),
 )
@@ -113,7 +122,7 @@ def test_any_split_of_bfloat16_agrees_to_its_own_rounding(devices, passes, mappi
     np.testing.assert_allclose(losses, expected_losses, rtol=2**-7)
 
 
-@pytest.mark.parametrize("mapping", ["shard_map", "pmap"])
+@pytest.mark.parametrize("mapping", ["shard_map", slow("pmap")])
 def test_ghost_batches_that_span_blocks_of_devices(mapping):
     """64 in groups of 16 on 8 devices: four blocks of two devices, each with a group of its own."""
     assert Layout(64, 8, 16).blocks == ((0, 1), (2, 3), (4, 5), (6, 7))

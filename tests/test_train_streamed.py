@@ -137,6 +137,7 @@ def training(folder, directory, *options):
     return process, python_children(process.pid)
 
 
+@pytest.mark.slow
 def test_a_killed_trainer_leaves_no_worker(folder, tmp_path):
     process, workers = training(folder, tmp_path / "run", *LONG)
     assert len(workers) >= 4  # two that train and two that evaluate

@@ -25,11 +25,12 @@ from jbatch.cli.arguments import (
 from jbatch.cli.libraries import prepare_libraries
 from jbatch.cli.report import in_order, record_of
 from jbatch.cli.train import run_directory
-from jbatch.errors import Mistake, meant, shown, whole
+from jbatch.errors import Mistake, meant, whole
 from jbatch.experiment import Comparison, Experiment
 from jbatch.experiment_file import ExperimentFile, load_experiment_file
 from jbatch.messages import show, tell
 from jbatch.plan import Plan
+from jbatch.printable import printable
 from jbatch.report.records import Record
 from jbatch.run_directory import Origin, differences, holds
 from jbatch.stop import check_asked, saved_below
@@ -116,17 +117,19 @@ def cells(grid: Sequence[str]) -> Iterator[tuple[tuple[str, ...], tuple[str, ...
         values = [" ".join(value.split()) for value in joined.split(",")]
         if not (re.fullmatch(r"\w[\w.-]*", field) and equals and all(values)):
             raise Mistake(
-                f"--grid {shown(text)}: give FIELD=VALUE,VALUE…, as plan.batch-size=32,128"
+                f"--grid {_quoted(text)}: give FIELD=VALUE,VALUE…, as plan.batch-size=32,128"
             )
         if len({_number(value) for value in values}) < len(values):
-            raise Mistake(f"--grid {shown(text)}: give each value once")
+            raise Mistake(f"--grid {_quoted(text)}: give each value once")
         axes.append([(field.replace("_", "-"), value) for value in values])
     if math.prod(map(len, axes)) > MOST_CELLS:
         raise Mistake(
-            f"--grid {shown(' '.join(grid))}: that is over {MOST_CELLS:,} points: give fewer"
+            f"--grid {_quoted(' '.join(grid))}: that is over {MOST_CELLS:,} points: give fewer"
         )
     if len({axis[0][0] for axis in axes}) < len(axes):
-        raise Mistake(f"--grid {shown(' '.join(grid))}: give each field once, with all its values")
+        raise Mistake(
+            f"--grid {_quoted(' '.join(grid))}: give each field once, with all its values"
+        )
     for cell in itertools.product(*axes):
         names = tuple(f"{field} {value}" for field, value in cell)
         yield names, tuple(itertools.chain.from_iterable(itertools.starmap(_tokens, cell)))
@@ -147,10 +150,14 @@ def _check_field(text: str, experiment: Experiment) -> None:
     known = list(field_names(experiment))
     if field not in known:
         raise Mistake(
-            f"--grid {shown(text)}: the experiment has no field {field}{meant(field, known)} (FILE "
-            "VARIANT --help lists them; the schedule, and which network, optimizer or data it is, "
-            "stand in the file)"
+            f"--grid {_quoted(text)}: the experiment has no field {field}{meant(field, known)} "
+            "(FILE VARIANT --help lists them; the schedule, and which network, optimizer or data "
+            "it is, stand in the file)"
         )
+
+
+def _quoted(text: str) -> str:
+    return printable(text, "")[:200]
 
 
 def _number(value: str) -> float | str:

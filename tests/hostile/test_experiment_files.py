@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from hostile.cases import EXPERIMENT_FILES, GOOD
+from marks import slow
 
 
 @pytest.mark.parametrize(("source", "message"), EXPERIMENT_FILES.values(), ids=EXPERIMENT_FILES)
@@ -24,8 +25,8 @@ def test_one_message(source, message, tmp_path, jbatch):
     "source",
     [
         b"\xef\xbb\xbf" + GOOD.encode(),
-        GOOD.replace("\n", "\r\n").encode(),
-        b"# -*- coding: latin-1 -*-\nNAME = '\xe9'\n" + GOOD.encode("latin-1"),
+        slow(GOOD.replace("\n", "\r\n").encode()),
+        slow(b"# -*- coding: latin-1 -*-\nNAME = '\xe9'\n" + GOOD.encode("latin-1")),
     ],
     ids=["a byte order mark", "CRLF", "a declared encoding"],
 )

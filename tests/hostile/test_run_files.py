@@ -9,6 +9,7 @@ import pytest
 
 from hostile.cases import ANYTHING, METRICS, METRICS_LINES, TINY
 from jbatch.printable import printable
+from marks import slow
 from photographs import write_folder
 
 
@@ -81,7 +82,13 @@ def test_what_is_no_ordinary_file(name, kind, trained, tmp_path, jbatch):
     assert name in said or "holds no run" in said
 
 
-@pytest.mark.parametrize("content", [*ANYTHING.values(), b'{"limit": -1, "where": {}}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"limit": -1, "where": {}}',
+        *map(slow, ANYTHING.values()),
+    ],
+)
 @pytest.mark.parametrize("name", ["goodput.jsonl", "micro_batch.json"])
 def test_what_is_no_loss_is_made_again(name, content, trained, tmp_path, jbatch):
     directory = shutil.copytree(trained[0], tmp_path / "run")

@@ -13,13 +13,18 @@ from PIL import Image
 
 from commands import end, environment_of, start
 from hostile.cases import TINY
+from marks import slow
 
 LONG = ("--plan.num-epochs", 3000, "--save-every", 7)
 SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
 
 
-def slow(value):
-    return pytest.param(value, marks=pytest.mark.slow)
+@pytest.fixture(autouse=True)
+def heard():
+    """Processes hear SIGHUP, also where nohup started these tests."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 def asked(process, number):
@@ -96,6 +101,7 @@ def test_between_two_runs_of_several(tmp_path):
     assert len(list(tmp_path.glob("out/growing/seed-*"))) < 30
 
 
+@pytest.mark.slow
 def test_a_terminal_that_closes_does_not_end_a_run_that_ignores_it(tmp_path):
     """As nohup starts it, with a bar on a terminal that is gone in the middle."""
     parent, child = pty.openpty()

@@ -36,6 +36,7 @@ from jbatch.models.norm import Pass
 from jbatch.models.resnet50 import BottleneckBlock
 from jbatch.optimizer import SGD
 from jbatch.step import Task
+from marks import slow
 
 CIFAR, IMAGENET = ((32, 32, 3), 10), ((224, 224, 3), 1000)
 PUBLISHED = [  # parameters
@@ -122,13 +123,11 @@ LARGE = [
 ]
 CHECKED = [
     *[(replace(model, norm=GhostBatchNorm(4)), shape) for model, shape in SMALL],
-    *[(CifarResNet(1, (4, 8), norm), (8, 8, 2)) for norm in NORMS if norm != GhostBatchNorm(4)],
+    (MLP((16, 16), WeightNorm()), (6, 6, 2)),
+    *[slow(CifarResNet(1, (4, 8), norm), (8, 8, 2)) for norm in NORMS if norm != GhostBatchNorm(4)],
     # Batch norm of the four values that are left of a ghost batch at their last layers bends the
     # loss too much for differences.
-    *[
-        pytest.param(replace(model, norm=LayerNorm()), shape, marks=pytest.mark.slow)
-        for model, shape in LARGE
-    ],
+    *[slow(replace(model, norm=LayerNorm()), shape) for model, shape in LARGE],
 ]
 
 
@@ -154,7 +153,7 @@ def test_gradients_by_finite_differences(model, shape):
     assert (loss_at(h) - loss_at(-h)) / (2 * h) == pytest.approx(length, rel=5e-3)
 
 
-@pytest.mark.parametrize("norm", NORMS, ids=repr)
+@pytest.mark.parametrize("norm", [*map(slow, NORMS), GhostBatchNorm(4)], ids=repr)
 def test_bfloat16_is_float32_to_its_precision(norm):
     model, shape = CifarResNet(1, (4, 8), norm), (8, 8, 2)
     wide, narrow = task_of(model, shape), task_of(model, shape, "bfloat16")
@@ -173,6 +172,7 @@ def test_bfloat16_is_float32_to_its_precision(norm):
     assert float(difference) < 0.22 * float(optax.tree.norm(expected.gradients))
 
 
+@pytest.mark.slow
 def test_an_auxiliary_head_counts_in_training_only():
     model = InceptionResNetV2(auxiliary_head=True)
     task = task_of(model, (75, 75, 3))
