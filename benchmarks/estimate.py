@@ -17,17 +17,17 @@ from matplotlib.figure import Figure
 
 from benchmarks import peaks
 from benchmarks.outcome import Common, Outcome, Table, run
-from jbatch import compile
-from jbatch.assemble import paper_setup
-from jbatch.choose import zeros
-from jbatch.compile import how, told
-from jbatch.experiment import Dtype
-from jbatch.experiment_file import load_experiment_file
-from jbatch.layout import Layout, group_size
-from jbatch.memory import available, readable
+from jbatch.devices.memory import available, readable
+from jbatch.estimate.hlo_costs import facts_of
+from jbatch.experiment.experiment import Dtype
+from jbatch.experiment.load import load_experiment_file
 from jbatch.models import ghost_batch
-from jbatch.pod.facts import facts_of
+from jbatch.plan.layout import Layout, group_size
 from jbatch.report.drawing import STYLES
+from jbatch.run.build import paper_setup
+from jbatch.step import programs
+from jbatch.step.autotune import zeros
+from jbatch.step.programs import how, told
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 UPDATES = {  # file, variant, and batch sizes
@@ -102,9 +102,9 @@ def _row(
     experiment = dataclasses.replace(experiment, dtype=dtype)
     setup = paper_setup(experiment, experiment.plan.plan(), jax.devices()[:1])
     layout = Layout(size, 1, group_size(size, ghost_batch(experiment.model)))
-    update = compile.update(setup, layout)
+    update = programs.update(setup, layout)
     facts = facts_of(update.compiled)
-    state = compile.initializer(setup)(np.uint32(0))
+    state = programs.initializer(setup)(np.uint32(0))
     inputs, hows = zeros(setup, layout), told(setup, [how(0.0, size, layout.groups)])
 
     def once():

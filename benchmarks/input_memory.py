@@ -26,12 +26,12 @@ from benchmarks.input_pipeline import Options as Photographed
 from benchmarks.input_pipeline import prepared
 from benchmarks.outcome import Common, Outcome, Table
 from benchmarks.outcome import run as measure
-from jbatch.data.photographs import ImageFolder, Photographs
-from jbatch.experiment import Coupling, Experiment
+from jbatch.data.image.photographs import ImageFolder, Photographs
+from jbatch.experiment.experiment import Coupling, Experiment
 from jbatch.models import MLP
-from jbatch.opening import open_run
 from jbatch.report.drawing import STYLES
-from jbatch.train import run_until
+from jbatch.run.loop import run_until
+from jbatch.run.start import open_run
 
 NUM_EXAMPLES, MICRO_BATCH, DEVICES = 200_000, 16, 8
 

@@ -37,17 +37,17 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from benchmarks.outcome import Common, Outcome, Table, run
-from jbatch import parallel
-from jbatch.data.augment import Augment
-from jbatch.data.crops import Box, random_crop
-from jbatch.data.decode import cut_out, decode
-from jbatch.data.photographs import ImageFolder, Photographs
-from jbatch.data.records import File
-from jbatch.data.streamed import StreamedData
+from jbatch.data.image.augment import Augment
+from jbatch.data.image.crops import Box, random_crop
+from jbatch.data.image.decode import cut_out, decode
+from jbatch.data.image.photographs import ImageFolder, Photographs
+from jbatch.data.image.records import File
+from jbatch.data.stream.feed import StreamedData
+from jbatch.devices import spmd
 from jbatch.errors import Mistake
-from jbatch.experiment import Coupling
+from jbatch.experiment.experiment import Coupling
 from jbatch.machine import usable_cores
-from jbatch.micro_batch import cut
+from jbatch.plan.passes import cut
 from jbatch.report.drawing import STYLES
 
 BATCH, SIZE = 256, 224
@@ -165,7 +165,7 @@ def jbatch_batches(
     first = int(np.searchsorted(plan.positions, position))
 
     def batches() -> Iterator[np.ndarray]:
-        feed = data.feed(parallel.make_mesh(jax.devices()[:1]), 0, plan, passes, first)
+        feed = data.feed(spmd.make_mesh(jax.devices()[:1]), 0, plan, passes, first)
         try:
             for row in map(plan.at, range(first, plan.num_updates)):
                 yield jax.block_until_ready(feed.arguments(row.position, layout)[0])

@@ -11,14 +11,15 @@ import jax
 import numpy as np
 
 from benchmarks.turns import Loop
-from jbatch import compile, parallel, step
-from jbatch.compile import how, told
 from jbatch.data.inputs import Batch
-from jbatch.drive import InFlight
-from jbatch.layout import Layout
-from jbatch.opening import Run
-from jbatch.pod.facts import facts_of
-from jbatch.train import run_until
+from jbatch.devices import spmd
+from jbatch.estimate.hlo_costs import facts_of
+from jbatch.plan.layout import Layout
+from jbatch.run.loop import run_until
+from jbatch.run.start import Run
+from jbatch.step import programs, pure
+from jbatch.step.driver import InFlight
+from jbatch.step.programs import how, told
 
 MOST_READY = 1024  # examples of a batch that lies ready
 
@@ -45,7 +46,7 @@ class Loops:
         feed, calls = self._run.feed, self._calls()
         starts = range(0, self._run.plan.num_examples - self._size + 1, self._size)
         updates = cycle([self._arguments(feed, start) for start in starts[:256]])
-        state, sums = self._state(), compile.zero_sums(self._setup)()
+        state, sums = self._state(), programs.zero_sums(self._setup)()
         if self._program.fused:
             [update] = calls
             once, in_flight = told(self._setup, [self._how]), InFlight(feed.most_in_flight)
@@ -99,12 +100,12 @@ class Loops:
         """
         fused, begun = self._program.fused, time.perf_counter()
         for layout in {*self.layouts, *(() if fused else (None,))}:
-            compile.lowered(self._run.setup, layout, fused).compile()
+            programs.lowered(self._run.setup, layout, fused).compile()
         seconds = time.perf_counter() - begun
         calls = self._calls()
         facts = [facts_of(call.compiled) for call in calls]
         flops = [each.flops for each in facts]
-        held = compile.held_beside(self._setup, self.layouts[0], self._program.fused)
+        held = programs.held_beside(self._setup, self.layouts[0], self._program.fused)
         return {
             "flops": sum(flops) if min(flops) >= 0 else math.nan,
             "memory": max(call.memory.total for call in calls) + held,
@@ -113,10 +114,10 @@ class Loops:
             "compile_seconds": seconds,
         }
 
-    def _calls(self) -> list[parallel.Executable]:
+    def _calls(self) -> list[spmd.Executable]:
         fused = self._program.fused
-        passes = [compile.training_pass(self._setup, each, fused) for each in self.layouts]
-        return passes if fused else [*passes, compile.apply(self._setup)]
+        passes = [programs.training_pass(self._setup, each, fused) for each in self.layouts]
+        return passes if fused else [*passes, programs.apply(self._setup)]
 
     def _arguments(self, feed, start: int) -> list[tuple]:
         """Of each pass of an update."""
@@ -127,20 +128,20 @@ class Loops:
         return found
 
     def _state(self):
-        return compile.initializer(self._setup)(np.uint32(0))
+        return programs.initializer(self._setup)(np.uint32(0))
 
     def _on_ready(self, layout: Layout, batch: Batch) -> Callable:
         """(state, batch of each device, how) → (state, loss)."""
         task = self._setup.task
 
         def update(state, batch, how):
-            return step.apply(task, state, step.gather(task, layout, state, batch), *how)
+            return pure.apply(task, state, pure.gather(task, layout, state, batch), *how)
 
-        return parallel.Mapped(
+        return spmd.Mapped(
             update,
             self._setup.mesh,
             self._setup.mapping,
-            (step.state_shapes(task), batch, self._how),
+            (pure.state_shapes(task), batch, self._how),
             per_device=(False, True, False),
             per_device_out=(False, False),
             donate=(0,),
@@ -158,4 +159,4 @@ class Loops:
             )
             for key in jax.random.split(jax.random.key(0), 4)
         ]
-        return jax.device_put(batches, parallel.split(self._setup.mesh))
+        return jax.device_put(batches, spmd.split(self._setup.mesh))

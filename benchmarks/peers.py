@@ -35,11 +35,11 @@ from benchmarks.loops import Loops
 from benchmarks.outcome import Common, Outcome, Table, run
 from benchmarks.turns import Loop, ratio, take_turns
 from benchmarks.workloads import WORKLOADS, data_of, experiment_of
-from jbatch.data.augment import Augment
+from jbatch.data.image.augment import Augment
 from jbatch.errors import whole
 from jbatch.machine import usable_cores
-from jbatch.opening import open_run
 from jbatch.report.drawing import STYLES
+from jbatch.run.start import open_run
 
 SIZES = {
     "mlp": (32, 128, 640),

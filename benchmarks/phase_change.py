@@ -17,12 +17,12 @@ import optax
 from matplotlib.figure import Figure
 
 from benchmarks.outcome import Common, Outcome, Table, run
-from jbatch import compile
 from jbatch.data.sources import Generated
-from jbatch.experiment import Coupling, Experiment
+from jbatch.experiment.experiment import Coupling, Experiment
 from jbatch.models import MLP, GhostBatchNorm, SmallCNN
-from jbatch.opening import Run, open_run
 from jbatch.report.drawing import STYLES
+from jbatch.run.start import Run, open_run
+from jbatch.step import programs
 
 NETWORKS = {
     "MLP 784-512-512-10": MLP(hidden=(512, 512)),
@@ -90,7 +90,7 @@ def _change(run: Run, phase: int) -> dict:
     after = statistics.median(seconds[update] for update in range(first + 1, first + AROUND))
     begun = time.perf_counter()
     program = run.ahead.program(run.plan.at(first).batch_size)
-    compile.lowered(run.setup, program.passes[0][0], program.fused).compile()
+    programs.lowered(run.setup, program.passes[0][0], program.fused).compile()
     return {
         "batch": [run.plan.at(first - 1).batch_size, run.plan.at(first).batch_size],
         "before": before,

@@ -27,10 +27,10 @@ from benchmarks.loops import Loops
 from benchmarks.outcome import Common, Outcome, Table, run
 from benchmarks.turns import take_turns
 from benchmarks.workloads import WORKLOADS, data_of, experiment_of
+from jbatch.devices.memory import readable
 from jbatch.errors import Mistake
-from jbatch.memory import readable
-from jbatch.opening import open_run
 from jbatch.report.drawing import STYLES
+from jbatch.run.start import open_run
 
 SIMULATED = 8
 POD_EXPERIMENT = Path(__file__).parent.parent / "experiments" / "imagenet_resnet50.py"

@@ -19,12 +19,12 @@ from matplotlib.figure import Figure
 from benchmarks.outcome import Common, Outcome, Table, run, short
 from benchmarks.turns import ratio, take_turns
 from benchmarks.workloads import WORKLOADS, Workload, data_of, experiment_of
-from jbatch import compile, step
-from jbatch.assemble import assemble
 from jbatch.data.inputs import Batch
-from jbatch.micro_batch import cut
 from jbatch.models import MLP, GhostBatchNorm, SmallCNN, ghost_batch
+from jbatch.plan.passes import cut
 from jbatch.report.drawing import STYLES
+from jbatch.run.build import assemble
+from jbatch.step import programs, pure
 
 NETWORKS = {  # small enough for several to fit a device
     "mlp of 128": (WORKLOADS["mlp"]._replace(model=MLP((128,)), held=8192), (1, 16, 128, 1024)),
@@ -97,8 +97,8 @@ def _loops(
     told = (jnp.float32(1e-3), jnp.float32(size), jnp.float32(size // layout.group))
 
     def update(state):
-        sums = step.gather(task, layout, state, batch)
-        return step.apply(task, state, sums, *told)[0]
+        sums = pure.gather(task, layout, state, batch)
+        return pure.apply(task, state, sums, *told)[0]
 
     def several(state):
         if in_a_loop == 1:
@@ -113,7 +113,7 @@ def _loops(
         return jax.jit(mapped, donate_argnums=0)
 
     alone, together = compiled(several), compiled(jax.vmap(several))
-    begun = [compile.initializer(setup)(np.uint32(seed)) for seed in range(seeds)]
+    begun = [programs.initializer(setup)(np.uint32(seed)) for seed in range(seeds)]
     stacked = [jax.tree.map(lambda *leaves: jnp.stack(leaves), *begun)]
 
     def one_by_one(count: int) -> None:

@@ -20,8 +20,8 @@ from pathlib import Path
 
 import tyro
 
-from jbatch.goodput import account_text, read_account
-from jbatch.metrics import TIMED, read_metrics
+from jbatch.run.goodput import account_text, read_account
+from jbatch.run.metrics import TIMED, read_metrics
 from jbatch.tables import text_table
 
 EXPERIMENT = ("experiments/digits.py", "increasing")

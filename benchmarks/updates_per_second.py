@@ -30,11 +30,11 @@ from benchmarks.loops import Loops
 from benchmarks.outcome import Common, Outcome, Table, run, short
 from benchmarks.turns import ratio, take_turns
 from benchmarks.workloads import FOR_CPUS, WORKLOADS, data_of, experiment_of
+from jbatch.devices.memory import readable
 from jbatch.errors import whole
-from jbatch.experiment import Dtype
-from jbatch.memory import readable
-from jbatch.opening import open_run
+from jbatch.experiment.experiment import Dtype
 from jbatch.report.drawing import STYLES
+from jbatch.run.start import open_run
 
 Network = Literal[tuple(WORKLOADS)]
 

@@ -5,9 +5,9 @@ from typing import NamedTuple
 import numpy as np
 import optax
 
-from jbatch.data.augment import Augment
+from jbatch.data.image.augment import Augment
 from jbatch.data.sources import Arrays
-from jbatch.experiment import Coupling, Experiment
+from jbatch.experiment.experiment import Coupling, Experiment
 from jbatch.models import (
     MLP,
     GhostBatchNorm,
@@ -17,7 +17,7 @@ from jbatch.models import (
     SmallCNN,
     WideResNet,
 )
-from jbatch.optimizer import SGD
+from jbatch.optim import SGD
 
 
 class Workload(NamedTuple):

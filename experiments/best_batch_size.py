@@ -15,7 +15,7 @@ Command:  jbatch compare experiments/best_batch_size.py
 import optax
 
 from jbatch.data.sources import TFDS
-from jbatch.experiment import Comparison, Coupling, Experiment
+from jbatch.experiment.experiment import Comparison, Coupling, Experiment
 from jbatch.models import MLP
 
 N = 1000

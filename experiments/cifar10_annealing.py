@@ -16,11 +16,11 @@ Command:  jbatch prepare cifar10 --from cifar-10-python.tar.gz
 
 import optax
 
-from jbatch.data.augment import Augment
+from jbatch.data.image.augment import Augment
 from jbatch.data.sources import TFDS
-from jbatch.experiment import Claim, Comparison, Coupling, Experiment
+from jbatch.experiment.experiment import Claim, Comparison, Coupling, Experiment
 from jbatch.models import GhostBatchNorm, WideResNet
-from jbatch.optimizer import SGD, Adam
+from jbatch.optim import SGD, Adam
 
 STEPS = {60: 1 / 5, 120: 1 / 5, 160: 1 / 5}
 OPTIMIZERS = {  # optimizer, first learning rate, momentum

@@ -16,11 +16,11 @@ Command:  jbatch compare experiments/digits.py
 
 import optax
 
-from jbatch.data.augment import Augment
+from jbatch.data.image.augment import Augment
 from jbatch.data.sources import Digits
-from jbatch.experiment import Claim, Comparison, Coupling, Experiment
+from jbatch.experiment.experiment import Claim, Comparison, Coupling, Experiment
 from jbatch.models import MLP
-from jbatch.optimizer import SGD
+from jbatch.optim import SGD
 
 DECAY = optax.piecewise_constant_schedule(0.08, {15: 1 / 3, 30: 1 / 3, 40: 1 / 3})
 SETTINGS = {  # schedule, largest batch size

@@ -17,11 +17,11 @@ Command:  jbatch prepare fashion_mnist --from FOLDER_OF_THE_IDX_FILES
 
 import optax
 
-from jbatch.data.augment import Augment
+from jbatch.data.image.augment import Augment
 from jbatch.data.sources import TFDS
-from jbatch.experiment import Claim, Comparison, Coupling, Experiment
+from jbatch.experiment.experiment import Claim, Comparison, Coupling, Experiment
 from jbatch.models import GhostBatchNorm, SmallCNN
-from jbatch.optimizer import SGD
+from jbatch.optim import SGD
 
 
 def steps(factor):

@@ -15,9 +15,9 @@ Command:  jbatch compare experiments/full_batch.py
 import optax
 
 from jbatch.data.sources import TFDS
-from jbatch.experiment import Comparison, Coupling, Experiment
+from jbatch.experiment.experiment import Comparison, Coupling, Experiment
 from jbatch.models import MLP
-from jbatch.optimizer import SGD, Rprop
+from jbatch.optim import SGD, Rprop
 
 N = 10_000
 SETTINGS = {  # batch size, epochs, rate, momentum, optimizer

@@ -22,12 +22,12 @@ Command:  XLA_FLAGS=--xla_force_host_platform_device_count=8 \\
 
 import optax
 
-from jbatch.data.augment import Augment
-from jbatch.data.photographs import Photographs
+from jbatch.data.image.augment import Augment
+from jbatch.data.image.photographs import Photographs
 from jbatch.data.sources import TFDS, Generated
-from jbatch.experiment import Coupling, Experiment
+from jbatch.experiment.experiment import Coupling, Experiment
 from jbatch.models import MLP, CifarResNet, GhostBatchNorm, InceptionResNetV2
-from jbatch.optimizer import SGD
+from jbatch.optim import SGD
 
 variants = {
     "true-network": Experiment(

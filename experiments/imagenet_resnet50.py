@@ -15,12 +15,12 @@ Command:  jbatch prepare imagenet2012 --from ILSVRC2012, once (docs/data.md)
 
 import optax
 
-from jbatch.data.augment import Augment
-from jbatch.data.photographs import Photographs
+from jbatch.data.image.augment import Augment
+from jbatch.data.image.photographs import Photographs
 from jbatch.data.sources import TFDS
-from jbatch.experiment import Coupling, Experiment
+from jbatch.experiment.experiment import Coupling, Experiment
 from jbatch.models import GhostBatchNorm, ResNet50
-from jbatch.optimizer import SGD
+from jbatch.optim import SGD
 
 WARM_UP = 5  # epochs, from rate 0.1
 SETTINGS = {  # learning rate, first batch size, largest batch size

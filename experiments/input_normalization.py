@@ -16,9 +16,9 @@ from typing import get_args
 
 import optax
 
-from jbatch.data.normalize import Normalize
+from jbatch.data.image.normalize import Normalize
 from jbatch.data.sources import TFDS
-from jbatch.experiment import Comparison, Coupling, Experiment
+from jbatch.experiment.experiment import Comparison, Coupling, Experiment
 from jbatch.models import MLP
 
 RATES = (1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)

@@ -19,9 +19,9 @@ Command:  jbatch compare experiments/sharp_minima.py f1-small f1-large
 import optax
 
 from jbatch.data.sources import TFDS
-from jbatch.experiment import Claim, Comparison, Coupling, Experiment
+from jbatch.experiment.experiment import Claim, Comparison, Coupling, Experiment
 from jbatch.models import MLP, GhostBatchNorm, KeskarC1, KeskarC2
-from jbatch.optimizer import Adam
+from jbatch.optim import Adam
 
 SMALL, EPOCHS = 256, 20
 MEMORY = 100 * SMALL  # examples, of running statistics

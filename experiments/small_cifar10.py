@@ -19,11 +19,11 @@ Command:  jbatch prepare cifar10 --from cifar-10-python.tar.gz
 
 import optax
 
-from jbatch.data.augment import Augment
+from jbatch.data.image.augment import Augment
 from jbatch.data.sources import TFDS
-from jbatch.experiment import Claim, Comparison, Coupling, Experiment
+from jbatch.experiment.experiment import Claim, Comparison, Coupling, Experiment
 from jbatch.models import GhostBatchNorm, SmallCNN
-from jbatch.optimizer import SGD
+from jbatch.optim import SGD
 
 
 def steps(factor):

@@ -18,7 +18,7 @@ Command:  jbatch compare experiments/train_longer.py
 import optax
 
 from jbatch.data.sources import TFDS
-from jbatch.experiment import Claim, Comparison, Coupling, Experiment
+from jbatch.experiment.experiment import Claim, Comparison, Coupling, Experiment
 from jbatch.models import MLP, GhostBatchNorm
 
 SMALL, LARGE = 128, 4096

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 from jbatch.errors import Mistake
 
 if TYPE_CHECKING:
-    from jbatch.coupling import couple
-    from jbatch.plan import Phase, Plan, Row
+    from jbatch.plan.couple import couple
+    from jbatch.plan.plan import Phase, Plan, Row
 
 __version__ = "0.1.0"
 __all__ = ["Mistake", "Phase", "Plan", "Row", "couple"]
 
 # Imported when asked for: the command line should answer, and stop, before JAX is there.
-_HOMES = {"couple": "coupling", "Phase": "plan", "Plan": "plan", "Row": "plan"}
+_HOMES = {"couple": "plan.couple", "Phase": "plan.plan", "Plan": "plan.plan", "Row": "plan.plan"}
 
 
 def __getattr__(name: str):

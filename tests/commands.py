@@ -8,11 +8,11 @@ from pathlib import Path
 
 import jax
 
-from jbatch import compile
-from jbatch.assemble import make_setup
-from jbatch.checkpoint import Checkpoints, parameters_digest
 from jbatch.cli.arguments import remake
-from jbatch.run_directory import read_run
+from jbatch.run.build import make_setup
+from jbatch.run.checkpoint import Checkpoints, parameters_digest
+from jbatch.run.directory import read_run
+from jbatch.step import programs
 
 TINY = Path(__file__).parent / "tiny.py"
 
@@ -61,6 +61,6 @@ def newest(directory: Path) -> tuple[int, str]:
     run_id = read_run(directory)["id"]
     folder = directory / "checkpoints"
     with closing(Checkpoints(folder, said.append, run_id, read_only=True)) as found:
-        examples, state = found.restore(compile.state_on_devices(setup))
+        examples, state = found.restore(programs.state_on_devices(setup))
     assert not said
     return plan.update_at(examples), parameters_digest(state.params)

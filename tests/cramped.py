@@ -5,7 +5,7 @@ from itertools import count
 
 import jax
 
-from jbatch import checkpoint, train
+from jbatch.run import checkpoint, loop
 from tiny import variants
 
 __all__ = ["variants"]
@@ -13,13 +13,13 @@ __all__ = ["variants"]
 checkpoint.SAVE_SECONDS = 3
 
 
-def cramped_save(run, save=train._save, number=count(1)):  # noqa: B008
+def cramped_save(run, save=loop._save, number=count(1)):  # noqa: B008
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     if next(number) == 2 and jax.process_index() == 0:
         resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, limits[1]))
     save(run)
-    train._attempt(run, run.checkpoints.wait)
+    loop._attempt(run, run.checkpoints.wait)
     resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
-train._save = cramped_save
+loop._save = cramped_save

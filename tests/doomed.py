@@ -8,11 +8,11 @@ import signal
 import time
 from itertools import count
 
-from jbatch.ahead import Ahead
-from jbatch.checkpoint import Checkpoints
 from jbatch.data.resident import ResidentTest
-from jbatch.drive import Driver
-from jbatch.metrics import MetricsLog
+from jbatch.run.checkpoint import Checkpoints
+from jbatch.run.metrics import MetricsLog
+from jbatch.step.aot import Ahead
+from jbatch.step.driver import Driver
 from tiny import variants
 
 __all__ = ["variants"]

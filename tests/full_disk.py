@@ -8,13 +8,13 @@ import shutil
 from itertools import count
 from pathlib import Path
 
-from jbatch import train
+from jbatch.run import loop
 from tiny import variants
 
 __all__ = ["variants"]
 
 
-def fill_and_save(run, save=train._save, number=count(1)):  # noqa: B008
+def fill_and_save(run, save=loop._save, number=count(1)):  # noqa: B008
     filler, nth = Path("filler"), next(number)
     if nth == first:
         run.checkpoints.wait()
@@ -26,4 +26,4 @@ def fill_and_save(run, save=train._save, number=count(1)):  # noqa: B008
 
 if "FULL" in os.environ:
     first, last = map(int, os.environ["FULL"].split("-"))
-    train._save = fill_and_save
+    loop._save = fill_and_save

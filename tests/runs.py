@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from jbatch.metrics import TIMED, read_metrics
+from jbatch.run.metrics import TIMED, read_metrics
 
 
 def without_times(directory: Path) -> list[dict]:

@@ -3,14 +3,15 @@
 import jax
 import numpy as np
 
-from jbatch import compile, parallel
-from jbatch.compile import Setup, how, told
-from jbatch.data.augment import Augment
+from jbatch.data.image.augment import Augment
 from jbatch.data.resident import ResidentData
 from jbatch.data.sources import Digits
-from jbatch.layout import Layout, group_size
+from jbatch.devices import spmd
 from jbatch.models import ghost_batch
-from jbatch.step import Task
+from jbatch.plan.layout import Layout, group_size
+from jbatch.step import programs
+from jbatch.step.programs import Setup, how, told
+from jbatch.step.pure import Task
 
 DATASET = Digits().load()
 
@@ -20,7 +21,7 @@ def task_of(model, optimizer, momentum=0.9, label_smoothing=0.0, dtype="float32"
 
 
 def setup_of(task, devices=1, mapping="shard_map", augment=Augment(pad=1)) -> Setup:  # noqa: B008
-    mesh = parallel.make_mesh(jax.devices()[:devices])
+    mesh = spmd.make_mesh(jax.devices()[:devices])
     return Setup(task, ResidentData(DATASET, augment, "standardize").inputs, mesh, mapping)
 
 
@@ -33,19 +34,19 @@ def run_updates(setup, *, batch_size, passes=1, updates=20, seed=3, learning_rat
     group = group_size(batch_size, ghost_batch(setup.task.model))
     layout = Layout(batch_size // passes, setup.devices, group)
     once = how(learning_rate, batch_size, batch_size // group)
-    state = compile.initializer(setup)(np.uint32(seed))
+    state = programs.initializer(setup)(np.uint32(seed))
     feed = data_of(setup).feed(setup.mesh, seed)
-    sums = compile.zero_sums(setup)() if passes > 1 else None
+    sums = programs.zero_sums(setup)() if passes > 1 else None
     per_epoch = len(DATASET.train.labels) // batch_size
     losses = []
     for number in range(updates):
         epoch, nth = divmod(number, per_epoch)
         position = epoch * len(DATASET.train.labels) + nth * batch_size
         if passes == 1:
-            update = compile.update(setup, layout)
+            update = programs.update(setup, layout)
             state, loss = update(state, told(setup, [once]), *feed.arguments(position, layout))
         else:
-            accumulate, apply = compile.accumulate(setup, layout), compile.apply(setup)
+            accumulate, apply = programs.accumulate(setup, layout), programs.apply(setup)
             for part in range(passes):
                 arguments = feed.arguments(position + part * layout.size, layout)
                 sums, _ = accumulate(state, sums, *arguments)

@@ -21,7 +21,7 @@ from benchmarks.outcome import Outcome, Ratio, Table
 from benchmarks.workloads import WORKLOADS, data_of, experiment_of
 from commands import environment_of
 from jbatch.errors import Mistake
-from jbatch.opening import open_run
+from jbatch.run.start import open_run
 from marks import slow
 
 ROOT = Path(check.__file__).parent.parent

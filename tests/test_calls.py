@@ -7,17 +7,17 @@ import jax
 import numpy as np
 import pytest
 
-from jbatch import compile
-from jbatch.calls import MOST, updates_per_call
-from jbatch.compile import how, told
-from jbatch.data.augment import Augment
-from jbatch.data.streamed import StreamedInputs
+from jbatch.data.image.augment import Augment
+from jbatch.data.stream.feed import StreamedInputs
 from jbatch.errors import Mistake
-from jbatch.experiment_file import load_experiment_file
-from jbatch.layout import Layout
+from jbatch.experiment.load import load_experiment_file
 from jbatch.models import MLP, GhostBatchNorm, SmallCNN
-from jbatch.opening import open_run
-from jbatch.optimizer import SGD
+from jbatch.optim import SGD
+from jbatch.plan.layout import Layout
+from jbatch.run.start import open_run
+from jbatch.step import programs
+from jbatch.step.calls import MOST, updates_per_call
+from jbatch.step.programs import how, told
 from small_runs import data_of, setup_of, task_of
 
 TASK = task_of(MLP((16,), GhostBatchNorm(20)), SGD(weight_decay=1e-3))
@@ -32,14 +32,14 @@ def test_a_call_of_several_is_so_many_calls(devices, mapping):
     layout = Layout(40, devices, 20)
     feed = data_of(setup).feed(setup.mesh, 3)
     hows = [how(rate, 40, 2) for rate in (0.1, 0.05, 0.02)]
-    state = compile.initializer(setup)(np.uint32(0))
+    state = programs.initializer(setup)(np.uint32(0))
     losses = []
     for number, each in enumerate(hows):
         arguments = feed.arguments(400 + 40 * number, layout)
-        state, loss = compile.update(setup, layout)(state, told(setup, [each]), *arguments)
+        state, loss = programs.update(setup, layout)(state, told(setup, [each]), *arguments)
         losses.append(float(loss))
-    together, last = compile.update(several, layout)(
-        compile.initializer(setup)(np.uint32(0)),
+    together, last = programs.update(several, layout)(
+        programs.initializer(setup)(np.uint32(0)),
         told(several, hows),
         *feed.arguments(400, layout),
     )

@@ -20,15 +20,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from commands import TINY, end, environment_of, newest, run, start
-from jbatch import compile, parallel
-from jbatch.assemble import make_setup
-from jbatch.checkpoint import Checkpoints, SaveFailed, checksum, parameters_digest
+from jbatch.devices import spmd
 from jbatch.errors import Mistake
-from jbatch.experiment_file import load_experiment_file
-from jbatch.opening import open_run
-from jbatch.progress import Lines
-from jbatch.run_directory import read_run
-from jbatch.train import fit, run_until
+from jbatch.experiment.load import load_experiment_file
+from jbatch.run.build import make_setup
+from jbatch.run.checkpoint import Checkpoints, SaveFailed, checksum, parameters_digest
+from jbatch.run.directory import read_run
+from jbatch.run.loop import fit, run_until
+from jbatch.run.progress import Lines
+from jbatch.run.start import open_run
+from jbatch.step import programs
 from runs import without_times
 
 # Tensorstore's threads still call the event loop of what has failed.
@@ -53,7 +54,7 @@ def finished(tmp_path_factory):
 @pytest.fixture(scope="module")
 def start_state():
     setup, _ = make_setup(GROWING, GROWING.plan.plan(), jax.devices()[:1])
-    return compile.initializer(setup)(np.uint32(0))
+    return programs.initializer(setup)(np.uint32(0))
 
 
 def data_files(directory: Path) -> list[Path]:
@@ -152,10 +153,9 @@ def test_checksums_see_every_bit(words, place, bit):
 
 def test_checksums_do_not_depend_on_where_a_state_lies():
     leaf = jax.random.normal(jax.random.key(0), (16, 3))
-    mesh = parallel.make_mesh(jax.devices())
+    mesh = spmd.make_mesh(jax.devices())
     everywhere = [
-        jax.device_put(leaf, sharding)
-        for sharding in (parallel.replicated(mesh), parallel.split(mesh))
+        jax.device_put(leaf, sharding) for sharding in (spmd.replicated(mesh), spmd.split(mesh))
     ]
     expected = (np.asarray(leaf).view(np.uint32).ravel().astype(object) * range(1, 97, 2)).sum()
     assert [int(checksum(one)[0]) for one in everywhere] == [expected % 2**32] * 2

@@ -13,15 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from commands import TINY
-from jbatch import ahead, choose, chosen
-from jbatch.assemble import make_setup
-from jbatch.choose import fastest, largest
 from jbatch.errors import Mistake
-from jbatch.experiment_file import load_experiment_file
-from jbatch.micro_batch import cut
-from jbatch.opening import open_run
-from jbatch.progress import Lines
-from jbatch.train import fit, run_until
+from jbatch.experiment.load import load_experiment_file
+from jbatch.plan.passes import cut
+from jbatch.run import microbatch
+from jbatch.run.build import make_setup
+from jbatch.run.loop import fit, run_until
+from jbatch.run.progress import Lines
+from jbatch.run.start import open_run
+from jbatch.step import aot, autotune
+from jbatch.step.autotune import fastest, largest
 
 GROWING = load_experiment_file(TINY).variant("growing")
 ONE = jax.devices()[:1]
@@ -85,7 +86,7 @@ def test_of_equal_passes_the_kind_that_needs_more_counts():
 
     assert largest({256, 512}, 1, None, 767, needs) < 256
     with pytest.raises(Mistake, match="micro_batch is 256: 256 examples at once need 768 B of"):
-        choose.check_fits(256, cut({256, 512}, 1, None, 256), 767, needs)
+        autotune.check_fits(256, cut({256, 512}, 1, None, 256), 767, needs)
 
 
 def test_what_a_compiler_refuses_does_not_fit():
@@ -101,20 +102,20 @@ def test_a_flat_top_is_not_the_end(monkeypatch):
     """Nor is what was not timed taken."""
     setup, _ = make_setup(GROWING, GROWING.plan.plan(), ONE)
     speeds = {32: 100, 64: 99, 128: 98, 256: 60, 512: 30, 1024: 29}
-    monkeypatch.setattr(choose, "_timer", lambda _, layout: lambda: 1 / speeds[layout.per_device])
+    monkeypatch.setattr(autotune, "_timer", lambda _, layout: lambda: 1 / speeds[layout.per_device])
     assert fastest(setup, (1024,), None, None)[0] == 32
 
 
 def test_a_stated_memory_is_kept_to_by_the_compiled_program(tmp_path, capsys):
     setup, _ = make_setup(GROWING, GROWING.plan.plan(), ONE)
     sizes = [40, 120]
-    small, whole = (choose.choose(setup, sizes, 40, limit, None).limit for limit in (40, None))
+    small, whole = (autotune.choose(setup, sizes, 40, limit, None).limit for limit in (40, None))
     assert (small, whole) == (40, None)
     needs = {}
 
     def needed(layout, fused):
-        memory = choose.compile.training_pass(setup, layout, fused).memory
-        needs[layout.per_device] = memory.total + choose.compile.held_beside(setup, layout, fused)
+        memory = autotune.compile.training_pass(setup, layout, fused).memory
+        needs[layout.per_device] = memory.total + autotune.compile.held_beside(setup, layout, fused)
         return needs[layout.per_device]
 
     assert largest(sizes, 1, 40, 10**9, needed) is None
@@ -146,7 +147,7 @@ def test_a_stated_memory_is_kept_to_by_the_compiled_program(tmp_path, capsys):
 def test_the_fastest_is_taken_where_it_is_worth_it(monkeypatch, speed, expected):
     setup, _ = make_setup(GROWING, GROWING.plan.plan(), ONE)
     monkeypatch.setattr(
-        choose, "_timer", lambda _, layout: lambda: 2.0 ** -speed(layout.per_device)
+        autotune, "_timer", lambda _, layout: lambda: 2.0 ** -speed(layout.per_device)
     )
     ghost = None if expected == 128 else 40
     assert fastest(setup, (40, 2560 if ghost is None else 2400), ghost, None)[0] == expected
@@ -165,8 +166,8 @@ def test_what_a_machine_does_meanwhile_meets_all_alike(monkeypatch):
 
             return seconds
 
-        monkeypatch.setattr(choose, "_timer", timer)
-        monkeypatch.setattr(choose, "HOPELESS", 4)  # of four times as slow
+        monkeypatch.setattr(autotune, "_timer", timer)
+        monkeypatch.setattr(autotune, "HOPELESS", 4)  # of four times as slow
         assert fastest(setup, (40, 2560), None, None)[0] == 128
 
 
@@ -180,7 +181,7 @@ def test_a_machine_that_turns_slow_after_the_first_look_is_no_fault(monkeypatch)
             (1 if next(calls) < 20 else 9) * 2.0 ** abs(math.log2(layout.per_device / 64))
         )
 
-    monkeypatch.setattr(choose, "_timer", timer)
+    monkeypatch.setattr(autotune, "_timer", timer)
     assert fastest(setup, (40, 2560), None, None)[0] == 64
 
 
@@ -189,11 +190,11 @@ def test_a_choice_is_kept_for_the_machine_and_the_setup(monkeypatch, tmp_path):
     setup, _ = make_setup(GROWING, GROWING.plan.plan(), ONE)
     measured = []
     monkeypatch.setattr(
-        choose, "fastest", lambda *asked: measured.append(asked) or (40 * len(measured), "why")
+        autotune, "fastest", lambda *asked: measured.append(asked) or (40 * len(measured), "why")
     )
 
     def chosen_for(*sizes):
-        return choose.choose(setup, sizes, 40, None, None).limit
+        return autotune.choose(setup, sizes, 40, None, None).limit
 
     assert [chosen_for(40, 480), chosen_for(40, 480), chosen_for(40, 640)] == [40, 40, 80]
     for text in ("", "[]", "[0, 1]", '["40", "why"]', "{}"):
@@ -205,25 +206,25 @@ def test_a_choice_is_kept_for_the_machine_and_the_setup(monkeypatch, tmp_path):
 
 def test_passes_are_timed_as_they_are(monkeypatch, tmp_path):
     """Really, on one pass of each size; a perceptron of 32 units is not worth cutting."""
-    monkeypatch.setattr(choose, "SECONDS_OF_TURN", 0.01)
+    monkeypatch.setattr(autotune, "SECONDS_OF_TURN", 0.01)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    timed, timer = {}, choose._timer
+    timed, timer = {}, autotune._timer
 
     def noted(setup, layout):
         seconds = timer(setup, layout)
         timed[layout.per_device] = seconds()
         return seconds
 
-    monkeypatch.setattr(choose, "_timer", noted)
+    monkeypatch.setattr(autotune, "_timer", noted)
     plan = dataclasses.replace(
         GROWING.plan, batch_size=160, batch_sizes=(160, 480), max_batch_size=480
     )
     larger = dataclasses.replace(GROWING, plan=plan)
     with open_run(larger, tmp_path / "run", devices=ONE):
-        limit = json.loads((tmp_path / "run" / chosen.FILE).read_text())["limit"]
+        limit = json.loads((tmp_path / "run" / microbatch.FILE).read_text())["limit"]
     assert list(timed)[:3] == [40, 80, 160]
     assert min(timed.values()) > 0
-    monkeypatch.setattr(choose, "_timer", pytest.fail)  # what was chosen is kept
+    monkeypatch.setattr(autotune, "_timer", pytest.fail)  # what was chosen is kept
     with open_run(larger, tmp_path / "run", devices=ONE) as run:
         passes = [layout.per_device for layout, _ in run.ahead.program(480).passes]
     assert sum(passes) == 480
@@ -233,13 +234,13 @@ def test_passes_are_timed_as_they_are(monkeypatch, tmp_path):
 def test_a_damaged_choice_is_made_again(tmp_path):
     fit(GROWING, tmp_path / "run", devices=ONE)
     for text in ("{", "[]", "{}"):
-        (tmp_path / "run" / chosen.FILE).write_text(text)
+        (tmp_path / "run" / microbatch.FILE).write_text(text)
         fit(GROWING, tmp_path / "run", devices=ONE)
-    assert '"limit": null' in (tmp_path / "run" / chosen.FILE).read_text()
+    assert '"limit": null' in (tmp_path / "run" / microbatch.FILE).read_text()
 
 
 def test_a_phase_that_must_wait_for_its_program_says_so(tmp_path, monkeypatch, capsys):
-    make = ahead._program
+    make = aot._program
 
     def slow(setup, passes):
         if passes.layouts[0].size == 120:
@@ -248,6 +249,6 @@ def test_a_phase_that_must_wait_for_its_program_says_so(tmp_path, monkeypatch, c
 
     fit(GROWING, tmp_path / "one", devices=ONE, progress=Lines())
     assert "begins after" not in capsys.readouterr().err
-    monkeypatch.setattr(ahead, "_program", slow)
+    monkeypatch.setattr(aot, "_program", slow)
     fit(GROWING, tmp_path / "other", devices=ONE, progress=Lines())
     assert re.search(r"batch 120 begins after \d\.\d s of compiling", capsys.readouterr().err)

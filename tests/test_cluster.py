@@ -11,7 +11,7 @@ import time
 import pytest
 
 from commands import TINY, end, newest, start
-from jbatch.metrics import read_metrics
+from jbatch.run.metrics import read_metrics
 from marks import slow
 from photographs import write_folder
 from processes import children, left_over

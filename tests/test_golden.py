@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from jbatch.experiment_file import load_experiment_file
-from jbatch.plan_table import plan_text
+from jbatch.experiment.load import load_experiment_file
+from jbatch.plan.table import plan_text
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 FILES = sorted(EXPERIMENTS.glob("*.py"))

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from jbatch.layout import Layout, group_size, nearest_batch_sizes, why_not
+from jbatch.plan.layout import Layout, group_size, nearest_batch_sizes, why_not
 
 
 @st.composite

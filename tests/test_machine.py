@@ -10,9 +10,9 @@ import pytest
 
 from commands import TINY, end, environment_of, start
 from jbatch import machine
-from jbatch.cli.libraries import bound
 from jbatch.errors import Mistake
 from jbatch.machine import allow_open_files, schedulable_cores, usable_cores
+from jbatch.run.libraries import bound
 from photographs import write_folder
 
 

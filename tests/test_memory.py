@@ -5,12 +5,12 @@ import pytest
 from jax.sharding import AbstractMesh
 
 from commands import TINY
-from jbatch import compile
-from jbatch.assemble import make_setup, paper_setup
 from jbatch.cli import main
-from jbatch.experiment_file import load_experiment_file
-from jbatch.layout import AXIS, Layout
-from jbatch.memory import readable
+from jbatch.devices.memory import readable
+from jbatch.experiment.load import load_experiment_file
+from jbatch.plan.layout import AXIS, Layout
+from jbatch.run.build import make_setup, paper_setup
+from jbatch.step import programs
 
 GROWING = load_experiment_file(TINY).variant("growing")
 PLAN = GROWING.plan.plan()
@@ -29,12 +29,12 @@ def setup():
 @pytest.mark.parametrize("kind", ["update", "accumulate", "apply"])
 def test_donated_memory_is_taken_by_the_results(setup, kind):
     """There is never a second copy of the state, or of the sums."""
-    state = jax.eval_shape(compile.initializer(setup), 0)
-    sums = jax.eval_shape(compile.step.no_sums, state)
+    state = jax.eval_shape(programs.initializer(setup), 0)
+    sums = jax.eval_shape(programs.step.no_sums, state)
     lowered = {
-        "update": lambda: compile.lowered(setup, WHOLE, True),
-        "accumulate": lambda: compile.lowered(setup, WHOLE, False),
-        "apply": lambda: compile.lowered(setup, None, False),
+        "update": lambda: programs.lowered(setup, WHOLE, True),
+        "accumulate": lambda: programs.lowered(setup, WHOLE, False),
+        "apply": lambda: programs.lowered(setup, None, False),
     }[kind]()
     compiled = lowered.compile()
     taken = {
@@ -44,12 +44,12 @@ def test_donated_memory_is_taken_by_the_results(setup, kind):
     }[kind]
     # The state's totals are one of several scalars.
     assert compiled.memory_analysis().alias_size_in_bytes >= taken - 64
-    outputs = compile.training_pass(setup, WHOLE, True).memory.outputs
+    outputs = programs.training_pass(setup, WHOLE, True).memory.outputs
     assert outputs <= 256  # the loss, and where results are
 
 
 def test_a_plan_knows_what_devices_would_hold(setup):
-    found = compile.in_memory(setup, WHOLE)
+    found = programs.in_memory(setup, WHOLE)
     kernels, scales = (64 * 32 + 32 * 10), 2 * 32
     assert found["parameters"] == 4 * (kernels + scales + 10) == found["optimizer state"]
     assert found["statistics"] == 4 * 2 * 32
@@ -59,14 +59,14 @@ def test_a_plan_knows_what_devices_would_hold(setup):
     images, labels, order = 1500 * 64, 4 * 1500, 4 * 1500
     test = 297 * (64 + 4)
     assert found["data"] == pytest.approx(images + labels + order + test, abs=64)
-    assert found == compile.in_memory(paper_setup(GROWING, PLAN, 8), WHOLE)
+    assert found == programs.in_memory(paper_setup(GROWING, PLAN, 8), WHOLE)
 
 
 def test_activations_grow_with_the_examples():
     mesh = AbstractMesh((1,), (AXIS,))
     assert paper_setup(GROWING, PLAN, 1).mesh == mesh
     small, large = (
-        compile.in_memory(paper_setup(GROWING, PLAN, 1), Layout(size, 1, 40)) for size in (40, 120)
+        programs.in_memory(paper_setup(GROWING, PLAN, 1), Layout(size, 1, 40)) for size in (40, 120)
     )
     assert large["activations"] == pytest.approx(3 * small["activations"], rel=0.01)
     assert large["parameters"] == small["parameters"]

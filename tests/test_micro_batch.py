@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jbatch.errors import Mistake
-from jbatch.layout import group_size
-from jbatch.micro_batch import MOST_SHAPES, cut
+from jbatch.plan.layout import group_size
+from jbatch.plan.passes import MOST_SHAPES, cut
 
 
 def sizes_of(made):

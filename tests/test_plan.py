@@ -8,9 +8,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import jbatch
-from jbatch.experiment import Coupling
-from jbatch.plan import exactly
-from jbatch.plan_table import plan_json, plan_text
+from jbatch.experiment.experiment import Coupling
+from jbatch.plan.plan import exactly
+from jbatch.plan.table import plan_json, plan_text
 
 
 def plan_of(batch_sizes, num_examples=1000, momentum=0.9):

@@ -4,8 +4,8 @@ import dataclasses
 
 import jax
 
-from jbatch.profile import MOST_PHASES, Profile
-from jbatch.train import fit
+from jbatch.run.loop import fit
+from jbatch.run.profiler import MOST_PHASES, Profile
 from test_train import GROWING, metrics
 
 

@@ -3,7 +3,7 @@
 import optax
 
 import jbatch
-from jbatch.progress import Bar, Lines
+from jbatch.run.progress import Bar, Lines
 
 PLAN = jbatch.couple(
     optax.piecewise_constant_schedule(0.1, {2: 0.5}),

@@ -13,16 +13,16 @@ import jax
 import pytest
 
 from commands import TINY, end, newest, run, start
-from jbatch import lock as lock_module
-from jbatch.checkpoint import parameters_digest
+from jbatch.distributed.preemption import Interrupted, PhaseEnd
 from jbatch.errors import Mistake
-from jbatch.experiment_file import load_experiment_file
-from jbatch.metrics import read_metrics
-from jbatch.opening import open_run
-from jbatch.progress import Lines
-from jbatch.run_directory import read_run
-from jbatch.stop import Interrupted, PhaseEnd
-from jbatch.train import fit, run_until
+from jbatch.experiment.load import load_experiment_file
+from jbatch.run import lock as lock_module
+from jbatch.run.checkpoint import parameters_digest
+from jbatch.run.directory import read_run
+from jbatch.run.loop import fit, run_until
+from jbatch.run.metrics import read_metrics
+from jbatch.run.progress import Lines
+from jbatch.run.start import open_run
 from runs import without_times
 
 GROWING = load_experiment_file(TINY).variant("growing")

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from commands import TINY, end, newest, start
-from jbatch import sound
+from jbatch.devices import sound
 from jbatch.errors import Mistake
-from jbatch.run_directory import read_run
+from jbatch.run.directory import read_run
 from marks import slow
 
 SETTINGS = {

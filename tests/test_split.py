@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from jbatch import compile
-from jbatch.layout import Layout
 from jbatch.models import MLP, CifarResNet, GhostBatchNorm
-from jbatch.optimizer import SGD, Adam
+from jbatch.optim import SGD, Adam
+from jbatch.plan.layout import Layout
+from jbatch.step import programs
 from marks import slow
 from small_runs import run_updates, setup_of, task_of
 
@@ -40,7 +40,7 @@ def smooth():
     then may take different sides of the kink, and their gradients differ by a whole example's
     part: by 1e-3, not by rounding.
     """
-    compiled = (compile.update, compile.accumulate, compile.apply)
+    compiled = (programs.update, programs.accumulate, programs.apply)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(nnx, "relu", nnx.silu)
         for function in compiled:
@@ -110,7 +110,7 @@ def test_any_split_of_bfloat16_agrees_to_its_own_rounding(devices, passes, mappi
     twenty steps that all but cancel in some directions are a few of them: 5% of the way.
     """
     setup = setup_of(HALF)
-    first = compile.initializer(setup)(np.uint32(3)).params
+    first = programs.initializer(setup)(np.uint32(3)).params
     expected, expected_losses = run_updates(setup, batch_size=48)
     state, losses = run_updates(setup_of(HALF, devices, mapping), batch_size=48, passes=passes)
     flat = [

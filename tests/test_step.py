@@ -6,15 +6,15 @@ import numpy as np
 import optax
 import pytest
 
-from jbatch import compile, step
-from jbatch.data.augment import Augment
-from jbatch.data.normalize import affine
+from jbatch.data.image.augment import Augment
+from jbatch.data.image.normalize import affine
 from jbatch.data.order import epoch_order
 from jbatch.errors import Mistake
-from jbatch.layout import Layout
+from jbatch.estimate.hlo_costs import facts_of
 from jbatch.models import MLP, GhostBatchNorm
-from jbatch.optimizer import LAMB, LARS, SGD, Adam, AdamW, Rprop
-from jbatch.pod.facts import facts_of
+from jbatch.optim import LAMB, LARS, SGD, Adam, AdamW, Rprop
+from jbatch.plan.layout import Layout
+from jbatch.step import programs, pure
 from small_runs import DATASET, run_updates, setup_of, task_of
 
 PLAIN = task_of(MLP((32,)), SGD(weight_decay=5e-4), label_smoothing=0.1)
@@ -25,7 +25,7 @@ def test_an_update_is_optax_on_the_mean_gradient():
     seed, size = 3, 48
     setup = setup_of(PLAIN, augment=Augment())
     state, [loss] = run_updates(setup, batch_size=size, updates=1, seed=seed, learning_rate=0.1)
-    before = compile.initializer(setup)(np.uint32(seed)).params
+    before = programs.initializer(setup)(np.uint32(seed)).params
 
     ids = epoch_order(seed, 0, 1500)[:size]
     mean, scale = affine("standardize", DATASET.train.images)
@@ -53,28 +53,28 @@ def test_one_all_reduce_per_update(passes):
     setup = setup_of(PLAIN, 8)
     layout = Layout(48 // passes, 8, 1)
     if passes == 1:
-        assert facts_of(compile.update(setup, layout).compiled).reductions == 1
+        assert facts_of(programs.update(setup, layout).compiled).reductions == 1
     else:
-        assert facts_of(compile.accumulate(setup, layout).compiled).reductions == 0
-        assert facts_of(compile.apply(setup).compiled).reductions == 1
+        assert facts_of(programs.accumulate(setup, layout).compiled).reductions == 0
+        assert facts_of(programs.apply(setup).compiled).reductions == 1
 
 
 def test_running_statistics_decay_per_ghost_batch():
     task = task_of(MLP((4,), GhostBatchNorm(8, decay=0.9)), SGD())
     stats, sums = {"mean": jnp.float32(2)}, {"mean": jnp.float32(3 * 5)}
-    running = step._running(task, stats, sums, jnp.float32(3))
+    running = pure._running(task, stats, sums, jnp.float32(3))
     # Three ghost batches of mean 5: 0.9³ of the old 2 is left.
     assert float(running["mean"]) == pytest.approx(0.9**3 * 2 + (1 - 0.9**3) * 5, rel=1e-6)
 
 
 def test_totals_go_on_counting_where_float32_would_stop():
     task = task_of(MLP((4,)), SGD())
-    state = compile.initializer(setup_of(task))(np.uint32(0))
-    so_far = step.Totals(jnp.float32(2**24), jnp.float32(0), jnp.int32(2**24), jnp.int32(2**24))
-    sums = step.no_sums(state)._replace(loss=jnp.float32(0.25), correct=jnp.float32(1))
+    state = programs.initializer(setup_of(task))(np.uint32(0))
+    so_far = pure.Totals(jnp.float32(2**24), jnp.float32(0), jnp.int32(2**24), jnp.int32(2**24))
+    sums = pure.no_sums(state)._replace(loss=jnp.float32(0.25), correct=jnp.float32(1))
 
     def one(_, totals):
-        return step._added(totals, sums, jnp.float32(1))
+        return pure._added(totals, sums, jnp.float32(1))
 
     totals = jax.jit(lambda: jax.lax.fori_loop(0, 1000, one, so_far))()
     assert int(totals.correct) == int(totals.examples) == 2**24 + 1000
@@ -83,10 +83,10 @@ def test_totals_go_on_counting_where_float32_would_stop():
 
 def test_evaluation_uses_the_running_statistics():
     task = task_of(MLP((8,), GhostBatchNorm(16)), SGD())
-    state = compile.initializer(setup_of(task))(np.uint32(0))
+    state = programs.initializer(setup_of(task))(np.uint32(0))
     images = np.ones((2, 8, 8, 1), np.float32)
-    (both,), stats = step.forward(task, state.params, state.stats, images, None)
-    (one,), _ = step.forward(task, state.params, state.stats, images[:1], None)
+    (both,), stats = pure.forward(task, state.params, state.stats, images, None)
+    (one,), _ = pure.forward(task, state.params, state.stats, images[:1], None)
     # Products of 64 terms near 1, in another order: √64 · 2⁻²⁴, a few times over.
     np.testing.assert_allclose(both[:1], one, rtol=0, atol=2e-6)
     assert jax.tree.all(jax.tree.map(lambda a, b: (a == b).all(), stats, state.stats))
@@ -168,4 +168,4 @@ def test_label_smoothing_is_optaxs():
     labels = jnp.arange(5)
     targets = optax.smooth_labels(jax.nn.one_hot(labels, 10), 0.1)
     expected = optax.softmax_cross_entropy(logits, targets)
-    np.testing.assert_allclose(step.cross_entropy(logits, labels, 0.1), expected, rtol=1e-5)
+    np.testing.assert_allclose(pure.cross_entropy(logits, labels, 0.1), expected, rtol=1e-5)

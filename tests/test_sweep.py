@@ -7,9 +7,9 @@ import pytest
 
 from commands import TINY
 from jbatch.cli import main
-from jbatch.cli.several import cells
 from jbatch.errors import Mistake
 from jbatch.report.against import Place, place, places
+from jbatch.study.many import cells
 
 
 def test_a_grid_is_every_combination_in_order():

@@ -12,20 +12,20 @@ import numpy as np
 import optax
 import pytest
 
-from jbatch import compile, step
-from jbatch.assemble import make_setup
-from jbatch.checkpoint import Checkpoints, parameters_digest
-from jbatch.data.normalize import affine
+from jbatch.data.image.normalize import affine
 from jbatch.data.sources import Arrays, Digits
 from jbatch.errors import Mistake
-from jbatch.evaluate import evaluate, evaluate_newest
-from jbatch.experiment_file import load_experiment_file
-from jbatch.layout import Layout
-from jbatch.metrics import read_metrics
+from jbatch.experiment.load import load_experiment_file
 from jbatch.models import MLP
-from jbatch.opening import open_run
-from jbatch.run_directory import read_run
-from jbatch.train import Diverged, fit, run_until
+from jbatch.plan.layout import Layout
+from jbatch.run.build import make_setup
+from jbatch.run.checkpoint import Checkpoints, parameters_digest
+from jbatch.run.directory import read_run
+from jbatch.run.evaluate import evaluate, evaluate_newest
+from jbatch.run.loop import Diverged, fit, run_until
+from jbatch.run.metrics import read_metrics
+from jbatch.run.start import open_run
+from jbatch.step import programs, pure
 from runs import without_times
 
 TINY = load_experiment_file(Path(__file__).parent / "tiny.py")
@@ -82,12 +82,12 @@ def test_training_loss_is_the_mean_over_the_interval(undisturbed):
     run, directory = undisturbed
     line = metrics(directory)[1]
     setup, data = make_setup(GROWING, run.plan, jax.devices()[:1])
-    state = compile.initializer(setup)(np.uint32(0))
+    state = programs.initializer(setup)(np.uint32(0))
     feed = data.feed(setup.mesh, 0)
     layout = Layout(40, 1, 40)
-    update, losses = compile.update(setup, layout), []
+    update, losses = programs.update(setup, layout), []
     for row in map(run.plan.at, range(37)):
-        told = compile.told(setup, [compile.how(row.learning_rate, 40, 1)])
+        told = programs.told(setup, [programs.how(row.learning_rate, 40, 1)])
         state, loss = update(state, told, *feed.arguments(row.position, layout))
         losses.append(float(loss))
     assert line["loss"] == pytest.approx(np.mean(losses), rel=1e-6)
@@ -145,13 +145,13 @@ def test_the_real_experiment_shrunk(tmp_path):
 
 def test_speeds_are_of_training_alone(tmp_path, monkeypatch):
     """A compilation that the run waits for, and a slow evaluation, are in no updates/s."""
-    slow = compile.update
+    slow = programs.update
 
     def slower(*arguments):
         time.sleep(1)
         return slow(*arguments)
 
-    monkeypatch.setattr(compile, "update", slower)
+    monkeypatch.setattr(programs, "update", slower)
     run = fit(dataclasses.replace(GROWING, seed=9), tmp_path / "run", devices=jax.devices()[:1])
     total = time.perf_counter() - run.begun
     training = [line for line in metrics(tmp_path / "run") if line["kind"] == "train"]
@@ -178,7 +178,7 @@ def test_micro_batches_and_devices_give_the_same_run(undisturbed, tmp_path):
 
 def test_a_seed_more_compiles_nothing(tmp_path):
     fit(GROWING, tmp_path / "first", devices=jax.devices()[:1])
-    cached = (compile.update, compile.evaluate, compile.initializer)
+    cached = (programs.update, programs.evaluate, programs.initializer)
     before = [function.cache_info().misses for function in cached]
     fit(dataclasses.replace(GROWING, seed=1), tmp_path / "run", devices=jax.devices()[:1])
     assert [function.cache_info().misses for function in cached] == before
@@ -208,13 +208,13 @@ def test_evaluation_counts_each_example_once(devices):
         plan=dataclasses.replace(GROWING.plan, batch_size=24, batch_sizes=(24, 120)),
     )
     setup, loaded = make_setup(experiment, experiment.plan.plan(), jax.devices()[:devices])
-    state = compile.initializer(setup)(np.uint32(0))
+    state = programs.initializer(setup)(np.uint32(0))
     test = loaded.test(setup.mesh, setup.evaluation_size)
-    found = evaluate(compile.evaluate(setup), state, test)
+    found = evaluate(programs.evaluate(setup), state, test)
 
     shift, factor = affine("standardize", dataset.train.images)
     images = (data.test_images.astype(np.float32) - shift) * factor
-    (logits,), _ = step.forward(setup.task, state.params, state.stats, images, None)
+    (logits,), _ = pure.forward(setup.task, state.params, state.stats, images, None)
     expected = float((np.asarray(logits).argmax(1) == data.test_labels).mean())
     assert found.num_examples == count
     assert found.accuracy == pytest.approx(expected, abs=1e-9)
@@ -240,7 +240,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(tmp_
     setup, _ = make_setup(GROWING, GROWING.plan.plan(), jax.devices()[:1])
     run_id = read_run(tmp_path / "run")["id"]
     with closing(Checkpoints(tmp_path / "run" / "checkpoints", pytest.fail, run_id)) as checkpoints:
-        examples, state = checkpoints.restore(compile.initializer(setup)(np.uint32(0)))
+        examples, state = checkpoints.restore(programs.initializer(setup)(np.uint32(0)))
     # From the second epoch's end, or a tenth of one after it while all was finite yet.
     assert 74 <= diverging(save_every).plan.plan().update_at(examples) <= 76
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state))
@@ -252,7 +252,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(tmp_
 def test_distances_are_of_the_parameters_and_change_nothing(undisturbed, tmp_path):
     experiment = dataclasses.replace(GROWING, measure_distance=True)
     run = fit(experiment, tmp_path / "run", devices=jax.devices()[:1])
-    first = compile.initializer(run.setup)(np.uint32(0)).params
+    first = programs.initializer(run.setup)(np.uint32(0)).params
     squares = jax.tree.map(lambda a, b: np.square(np.float64(a) - b).sum(), run.state.params, first)
     lines = [line for line in metrics(tmp_path / "run") if line["kind"] == "train"]
     assert lines[-1]["distance"] == pytest.approx(sum(jax.tree.leaves(squares)) ** 0.5, rel=1e-5)

@@ -10,13 +10,13 @@ import jax
 import pytest
 
 from commands import newest, run, start
-from jbatch.checkpoint import parameters_digest
 from jbatch.errors import Mistake
-from jbatch.evaluate import evaluate_newest
-from jbatch.experiment_file import load_experiment_file
-from jbatch.metrics import read_metrics
-from jbatch.opening import open_run
-from jbatch.train import fit, run_until
+from jbatch.experiment.load import load_experiment_file
+from jbatch.run.checkpoint import parameters_digest
+from jbatch.run.evaluate import evaluate_newest
+from jbatch.run.loop import fit, run_until
+from jbatch.run.metrics import read_metrics
+from jbatch.run.start import open_run
 from photographs import write_folder
 from processes import left_over, python_children, shared_memory
 from runs import without_times
@@ -85,7 +85,7 @@ def test_damaged_files_are_counted_and_named(folder, tmp_path, capsys):
     for name in ("train/cat/0004.jpg", "val/dog/0002.jpg"):
         (damaged / name).write_bytes(b"nothing")
     experiment = experiment_of(damaged, damaged="replace")
-    from jbatch.progress import Lines
+    from jbatch.run.progress import Lines
 
     fit(experiment, tmp_path / "run", devices=jax.devices()[:1], progress=Lines(1e9))
     lines = read_metrics(tmp_path / "run" / "metrics.jsonl")

@@ -10,12 +10,13 @@ import jax
 import pytest
 
 from commands import TINY
-from jbatch import experiment_file, trust
 from jbatch.cli import main
 from jbatch.errors import Mistake
-from jbatch.experiment_file import load_experiment_file
-from jbatch.run_directory import Origin
-from jbatch.train import fit
+from jbatch.experiment import load
+from jbatch.experiment.load import load_experiment_file
+from jbatch.run import provenance
+from jbatch.run.directory import Origin
+from jbatch.run.loop import fit
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +67,7 @@ def test_a_file_that_changes_after_it_was_checked_runs_as_it_was(mine, monkeypat
     def check(path, checked, run):
         path.write_text("raise SystemError")
 
-    monkeypatch.setattr(experiment_file, "check_own", check)
+    monkeypatch.setattr(load, "check_own", check)
     try:
         assert "growing" in load_experiment_file(file).variants
     finally:
@@ -91,7 +92,7 @@ def test_another_persons_seal_is_none(mine, tmp_path, capsys, monkeypatch):
     assert main(["eval", str(mine)]) == 0
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     assert main(["eval", str(mine)]) == 2
-    trust.seal("they have a key of their own, too")
+    provenance.seal("they have a key of their own, too")
     assert main(["eval", str(mine)]) == 2
     assert "give --trust to run it" in capsys.readouterr().err
 
@@ -130,19 +131,19 @@ def test_what_a_run_says_of_itself_is_text_in_the_report(mine, tmp_path, capsys)
 
 def test_the_key_is_the_persons_alone(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    assert not trust.sealed("code", trust._seal(b"", "code"))  # without a key nothing is
-    mark = trust.seal("code")
-    assert trust.sealed("code", mark)
-    assert not trust.sealed("other code", mark)
-    assert not trust.sealed("code", None)
+    assert not provenance.sealed("code", provenance._seal(b"", "code"))  # without a key nothing is
+    mark = provenance.seal("code")
+    assert provenance.sealed("code", mark)
+    assert not provenance.sealed("other code", mark)
+    assert not provenance.sealed("code", None)
     assert stat.S_IMODE((tmp_path / "jbatch" / "key").stat().st_mode) == 0o600
 
 
 def test_where_no_key_can_be_kept_nothing_is_sealed(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file" / Path("below")))
-    assert trust.seal("code") is None
-    assert not trust.sealed("code", None)
+    assert provenance.seal("code") is None
+    assert not provenance.sealed("code", None)
 
 
 def test_links_in_a_run_directory_lead_nowhere(mine, tmp_path):

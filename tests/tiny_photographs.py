@@ -4,9 +4,9 @@ from pathlib import Path
 
 import optax
 
-from jbatch.data.augment import Augment
-from jbatch.data.photographs import ImageFolder, Photographs
-from jbatch.experiment import Coupling, Experiment
+from jbatch.data.image.augment import Augment
+from jbatch.data.image.photographs import ImageFolder, Photographs
+from jbatch.experiment.experiment import Coupling, Experiment
 from jbatch.models import MLP, GhostBatchNorm
 
 variants = {

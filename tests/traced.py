@@ -16,9 +16,13 @@ import jax
 from flax import nnx
 from sklearn import datasets
 
-from jbatch import assemble, cluster, files, parallel, step
+from jbatch import files
 from jbatch.data.order import epoch_order
 from jbatch.data.resident import ResidentData, ResidentFeed
+from jbatch.devices import spmd
+from jbatch.distributed import agree
+from jbatch.run import build
+from jbatch.step import pure
 from tiny import variants as tiny_variants
 
 # One update a call, for every pass to be asked for.
@@ -27,13 +31,13 @@ variants = {name: replace(made, updates_per_call=1) for name, made in tiny_varia
 nnx.relu = nnx.silu
 files.SECONDS_TO_APPEAR = 2
 trace = Path(os.environ["TRACE"])
-make_feed, make_mesh = ResidentData.feed, parallel.make_mesh
-make_arguments, make_setup = ResidentFeed.arguments, assemble.make_setup
+make_feed, make_mesh = ResidentData.feed, spmd.make_mesh
+make_arguments, make_setup = ResidentFeed.arguments, build.make_setup
 
 
 def feed(data, mesh, seed, *rest):
     made = make_feed(data, mesh, seed, *rest)
-    made.rows, made.seed = parallel.local_rows(mesh), seed
+    made.rows, made.seed = spmd.local_rows(mesh), seed
     made.file = (trace / f"{jax.process_index()}-{os.getpid()}").open("w")
     return made
 
@@ -48,7 +52,7 @@ def arguments(made, position, layout):
 
 def permuted_mesh(devices):
     in_turns = sorted(devices, key=lambda device: (device.id % 2, device.id))
-    return jax.sharding.Mesh(in_turns, (parallel.AXIS,))
+    return jax.sharding.Mesh(in_turns, (spmd.AXIS,))
 
 
 def late_setup(*rest):
@@ -58,17 +62,17 @@ def late_setup(*rest):
 
 ResidentData.feed, ResidentFeed.arguments = feed, arguments
 if "PERMUTED" in os.environ:
-    parallel.make_mesh = permuted_mesh
+    spmd.make_mesh = permuted_mesh
 if "LATE" in os.environ:
-    assemble.make_setup = late_setup
-    cluster.SECONDS_BETWEEN_WORDS = 1
-    cluster.EXCHANGE_SECONDS = float(os.environ["PATIENCE"])
+    build.make_setup = late_setup
+    agree.SECONDS_BETWEEN_WORDS = 1
+    agree.EXCHANGE_SECONDS = float(os.environ["PATIENCE"])
 match os.environ.get("OTHER") if jax.process_index() == 1 else None:
     case "data":
         fewer = datasets.load_digits()
         fewer.images %= 16
         datasets.load_digits = lambda: fewer
     case "version":
-        assemble.version = lambda library: "1.2.3"
+        build.version = lambda library: "1.2.3"
     case "program":
-        step.correct = lambda logits, labels: (logits.argmin(-1) == labels).astype("float32")
+        pure.correct = lambda logits, labels: (logits.argmin(-1) == labels).astype("float32")

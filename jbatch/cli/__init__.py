@@ -10,7 +10,7 @@ from contextlib import suppress
 from importlib import import_module
 from typing import NoReturn
 
-from jbatch import stop
+from jbatch.distributed import preemption
 from jbatch.errors import Mistake, meant
 from jbatch.messages import open_all, tell, unread
 
@@ -44,7 +44,7 @@ FINISHED, FAULT, MISTAKE = 0, 1, 2
 def command_line() -> NoReturn:
     """The program `jbatch`."""
     open_all()
-    stop.watch(sys.argv[1:])
+    preemption.watch(sys.argv[1:])
     # jaxlib 0.10.1 takes each program of its own cache for one of another machine, in pages.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
@@ -62,7 +62,7 @@ def compiling() -> bool:
 
     Whoever asked the run to stop may not wait as long.
     """
-    ahead = sys.modules.get("jbatch.ahead")
+    ahead = sys.modules.get("jbatch.step.aot")
     return ahead is not None and ahead.compiling()
 
 
@@ -72,7 +72,7 @@ def end(code: int) -> NoReturn:
     All that it held is closed by now. Python's own end would wait for what is being compiled, and
     for threads that Orbax leaves where a save has failed; a signal in it would be the exit code.
     """
-    workers = sys.modules.get("jbatch.data.workers")
+    workers = sys.modules.get("jbatch.data.stream.workers")
     if workers is not None:
         workers.give_back()
     for stream in (sys.stdout, sys.stderr):
@@ -90,12 +90,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Mistake as mistake:
         tell(f"jbatch: {mistake}")
         return MISTAKE
-    except stop.Stopped as stopped:
+    except preemption.Stopped as stopped:
         tell(f"jbatch: {stopped}")
         return stopped.exit_code
     except KeyboardInterrupt:  # before there was anything to save
         tell("jbatch: interrupted")
-        return stop.NothingSaved.exit_code
+        return preemption.NothingSaved.exit_code
     except OSError as error:
         where = error.filename2 or error.filename
         if where is None:  # of stdout: a run names its own files

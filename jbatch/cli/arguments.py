@@ -13,11 +13,11 @@ from typing import Annotated, TypeVar
 import tyro
 
 from jbatch.errors import Mistake
-from jbatch.experiment import Experiment
-from jbatch.experiment_file import ExperimentFile, experiment_file, load_experiment_file
+from jbatch.experiment.experiment import Experiment
+from jbatch.experiment.load import ExperimentFile, experiment_file, load_experiment_file
 from jbatch.files import expanded
 from jbatch.messages import tell
-from jbatch.run_directory import Origin, read_origin
+from jbatch.run.directory import Origin, read_origin
 
 FIELDS = (tyro.conf.AvoidSubcommands,)  # each of an experiment's flags can be turned off too
 CONFIG = (*FIELDS, tyro.conf.FlagCreatePairsOff)

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jbatch.cli import several
+from jbatch.study import many
 
 USAGE = "jbatch compare FILE [VARIANT …]"
 
 
 @dataclass(frozen=True)
-class Options(several.Options):
+class Options(many.Options):
     """Train several variants of an experiment over several seeds; one table and one report.
 
     Without VARIANT, all of the file. Runs that are finished are not trained again, and the same
@@ -23,5 +23,5 @@ class Options(several.Options):
 
 def run(arguments: Sequence[str]) -> None:
     """Train what is missing, then print the table and write the report."""
-    asked = several.read(Options, arguments, USAGE)
-    several.train(asked, Path("runs") / asked.file.path.stem)
+    asked = many.read(Options, arguments, USAGE)
+    many.train(asked, Path("runs") / asked.file.path.stem)

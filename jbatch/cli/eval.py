@@ -13,8 +13,8 @@ from jbatch.cli.arguments import (
     split_options,
     wants_help,
 )
-from jbatch.cli.libraries import prepare_libraries
 from jbatch.messages import show
+from jbatch.run.libraries import prepare_libraries
 
 USAGE = "jbatch eval DIR"
 
@@ -44,7 +44,7 @@ def run(arguments: Sequence[str]) -> None:
     options, overrides = split_options(Options, rest)
     _, _, experiment = remake(directory, overrides, options.trust)
 
-    from jbatch.evaluate import evaluate_newest
+    from jbatch.run.evaluate import evaluate_newest
 
     prepare_libraries()
     update, found, digest = evaluate_newest(experiment, directory)

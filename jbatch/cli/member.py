@@ -7,9 +7,9 @@ a person's mistake on one host would then look like a lost process.
 import sys
 import traceback
 
-from jbatch import cluster
 from jbatch.cli import compiling, end, main
-from jbatch.parent import end_with_parent
+from jbatch.distributed import agree
+from jbatch.distributed.watchdog import end_with_parent
 
 
 def run(arguments: list[str]) -> int:
@@ -27,9 +27,9 @@ if __name__ == "__main__":
     supervisor, *command = sys.argv[1:]
     end_with_parent(int(supervisor))
     code = run(command)
-    if not cluster.all_ended():
+    if not agree.all_ended():
         end(code)
     if compiling():
-        cluster.leave()
+        agree.leave()
         end(code)
     sys.exit(code)

@@ -7,17 +7,17 @@ from dataclasses import dataclass, replace
 
 import jax
 
-from jbatch.check import warnings
 from jbatch.cli.arguments import RunsCode, file_and_variant
 from jbatch.errors import Mistake, positive, whole
-from jbatch.experiment import Experiment
+from jbatch.experiment.experiment import Experiment
 from jbatch.files import cache_folder
 from jbatch.messages import tell
-from jbatch.micro_batch import cut
 from jbatch.models import ghost_batch
-from jbatch.plan import Plan
-from jbatch.plan_table import plan_json, plan_text
+from jbatch.plan.passes import cut
+from jbatch.plan.plan import Plan
+from jbatch.plan.table import plan_json, plan_text
 from jbatch.printable import printable
+from jbatch.run.check import warnings
 
 USAGE = "jbatch plan FILE VARIANT"
 MOST_DEVICES = 100_000  # ten times as many as any machine has
@@ -80,8 +80,8 @@ def _memory(experiment: Experiment, plan: Plan, devices: int) -> dict[str, int] 
     )
     if experiment.model is None or experiment.data is None:
         return None
-    from jbatch.assemble import paper_setup
-    from jbatch.compile import in_memory
+    from jbatch.run.build import paper_setup
+    from jbatch.step.programs import in_memory
 
     layouts = (layout for of_batch in passes.values() for layout in of_batch.layouts)
     largest = max(layouts, key=lambda layout: layout.per_device)
@@ -94,7 +94,7 @@ def _memory(experiment: Experiment, plan: Plan, devices: int) -> dict[str, int] 
 def _memory_text(memory: dict[str, int] | None, devices: int) -> str:
     if memory is None:
         return ""
-    from jbatch.memory import readable
+    from jbatch.devices.memory import readable
 
     micro_batch, *parts = memory.items()
     held = ", ".join(f"{name} {readable(size)}" for name, size in parts)
@@ -107,11 +107,11 @@ def _memory_text(memory: dict[str, int] | None, devices: int) -> str:
 
 def _estimate(options: Options, file, variant: str, overrides: Sequence[str], plan: Plan):
     """(as JSON, as text)."""
-    from jbatch.pod.ask import ask
-    from jbatch.pod.chips import CHIPS, USABLE
-    from jbatch.pod.compiler import Question
-    from jbatch.pod.estimate import estimate
-    from jbatch.pod.table import estimate_json, estimate_text
+    from jbatch.estimate.chips import CHIPS, USABLE
+    from jbatch.estimate.client import ask
+    from jbatch.estimate.roofline import estimate
+    from jbatch.estimate.table import estimate_json, estimate_text
+    from jbatch.estimate.worker import Question
 
     prefix = options.on.partition(":")[0]
     chip = next((chip for chip in CHIPS if prefix in (chip.prefix, chip.name)), None)

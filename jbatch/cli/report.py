@@ -8,13 +8,13 @@ import jax
 
 from jbatch.cli.arguments import RunsCode, override_again, remake, run_directory
 from jbatch.errors import Mistake
-from jbatch.experiment import Experiment
-from jbatch.experiment_file import ExperimentFile
-from jbatch.goodput import read_account
+from jbatch.experiment.experiment import Experiment
+from jbatch.experiment.load import ExperimentFile
 from jbatch.messages import show, tell
-from jbatch.metrics import read_metrics
-from jbatch.report.records import Record
-from jbatch.run_directory import Origin, holds, read_run
+from jbatch.report.runs import Record
+from jbatch.run.directory import Origin, holds, read_run
+from jbatch.run.goodput import read_account
+from jbatch.run.metrics import read_metrics
 
 USAGE = "jbatch report DIR"
 

@@ -11,10 +11,10 @@ from typing import NamedTuple
 import numpy as np
 
 from jbatch.cli.arguments import RunsCode, leading, print_help, read_options, remake, wants_help
-from jbatch.cli.libraries import prepare_libraries
 from jbatch.errors import Mistake, positive, whole
 from jbatch.files import write_whole
 from jbatch.messages import show, tell
+from jbatch.run.libraries import prepare_libraries
 
 USAGE = "jbatch sharpness DIR [DIR]"
 ALPHAS = np.linspace(-1, 2, 25)  # of Keskar et al.
@@ -89,7 +89,7 @@ def run(arguments: Sequence[str]) -> None:
     directories = [Path(name) for name in names]
     experiments = [remake(directory, trusted=options.trust)[2] for directory in directories]
 
-    from jbatch.landscape import Landscape, line
+    from jbatch.analysis.loss_landscape import Landscape, line
     from jbatch.tables import text_table
 
     prepare_libraries()
@@ -176,7 +176,7 @@ def _column(found: Measured) -> dict[str, float]:
 
 
 def _measured(called: str, landscape, options: Options) -> Measured:
-    from jbatch.sharpness import largest_eigenvalue, random_directions, sharpness
+    from jbatch.analysis.sharpness import largest_eigenvalue, random_directions, sharpness
 
     def say(what: str) -> None:
         tell(f"jbatch: {called}: measures {what}")

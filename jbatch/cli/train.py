@@ -5,13 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jbatch import cluster
-from jbatch.cli import supervise
 from jbatch.cli.arguments import RunsCode, file_and_variant, leading, split_options, wants_help
-from jbatch.cli.libraries import prepare_libraries
+from jbatch.distributed import agree, supervise
 from jbatch.errors import Mistake, whole
 from jbatch.messages import show
-from jbatch.run_directory import Origin
+from jbatch.run.directory import Origin
+from jbatch.run.libraries import prepare_libraries
 
 USAGE = "jbatch train FILE VARIANT"
 
@@ -43,12 +42,12 @@ class Options(RunsCode):
     """Which of them this is, from 0; None as above."""
 
     def __post_init__(self):
-        cluster = {
+        agree = {
             "--coordinator": self.coordinator,
             "--num-processes": self.num_processes,
             "--process-id": self.process_id,
         }
-        given = [name for name, value in cluster.items() if value is not None]
+        given = [name for name, value in agree.items() if value is not None]
         if given and not self.distributed:
             raise Mistake(f"{given[0]} is for several processes: give --distributed too")
         if self.coordinator is not None:
@@ -67,8 +66,8 @@ class Options(RunsCode):
                     f"--process-id is {self.process_id} of {self.num_processes} processes: give 0 "
                     f"to {self.num_processes - 1}"
                 )
-        if given and len(given) < len(cluster):
-            missing = " ".join(name for name in cluster if name not in given)
+        if given and len(given) < len(agree):
+            missing = " ".join(name for name in agree if name not in given)
             raise Mistake(f"{' '.join(given)}: give {missing} too, or none of the three")
 
 
@@ -86,17 +85,17 @@ def run(arguments: Sequence[str]) -> int | None:
         if not supervise.supervised():
             return supervise.run(["train", *arguments])
         # Before the experiment is read: what it holds may touch a device.
-        found = cluster.join(options.coordinator, options.num_processes, options.process_id)
-        cluster.say(found)
+        found = agree.join(options.coordinator, options.num_processes, options.process_id)
+        agree.say(found)
     file, variant, options, overrides, experiment = file_and_variant(Options, arguments, USAGE)
     origin = Origin(file.code, variant, overrides, file=str(file.path.absolute()))
     directory = options.run_dir or run_directory(
         Path("runs") / file.path.stem, variant, experiment.seed
     )
 
-    from jbatch.progress import progress
     from jbatch.report.account import account
-    from jbatch.train import fit
+    from jbatch.run.loop import fit
+    from jbatch.run.progress import progress
 
     prepare_libraries()
     run = fit(
@@ -109,6 +108,6 @@ def run(arguments: Sequence[str]) -> int | None:
         accept_plan_change=options.accept_plan_change,
         profile=options.profile,
     )
-    if cluster.first():
+    if agree.first():
         show(account(run, directory))
     return None

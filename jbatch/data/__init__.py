@@ -1,1 +1,1 @@
-"""Data: sources, order, augmentation, residence on the devices."""
+"""Datasets: the order of examples, where they come from, and how they reach the devices."""

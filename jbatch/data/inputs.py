@@ -5,7 +5,7 @@ from typing import NamedTuple, Protocol
 
 import jax
 
-from jbatch.layout import Layout
+from jbatch.plan.layout import Layout
 
 
 class Batch(NamedTuple):

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from jbatch.data.dataset import Dataset, Split, check_labels
-from jbatch.data.picture import DamagedImage, decoded, open_picture
+from jbatch.data.image.picture import DamagedImage, decoded, open_picture
 from jbatch.errors import Mistake
 from jbatch.files import read_whole
 

@@ -10,7 +10,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from jbatch.layout import AXIS, Layout
+from jbatch.plan.layout import AXIS, Layout
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))

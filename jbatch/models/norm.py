@@ -10,7 +10,6 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jbatch.errors import Mistake
-from jbatch.layout import Layout
 from jbatch.models.ghost_norm import ghost_norm
 from jbatch.models.specs import (
     GhostBatchNorm,
@@ -21,6 +20,7 @@ from jbatch.models.specs import (
     Norm,
     WeightNorm,
 )
+from jbatch.plan.layout import Layout
 
 
 class Pass(NamedTuple):

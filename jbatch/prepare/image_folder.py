@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path, PurePath, PurePosixPath
 from typing import NamedTuple
 
-from jbatch.data.picture import OTHER_IMAGES, SUFFIXES, DamagedImage, decoded, open_picture
+from jbatch.data.image.picture import OTHER_IMAGES, SUFFIXES, DamagedImage, decoded, open_picture
 from jbatch.errors import Mistake, said
 from jbatch.files import open_ordinary
 from jbatch.messages import tell

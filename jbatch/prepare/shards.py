@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from jbatch.distributed.preemption import saved_in
 from jbatch.errors import Mistake
 from jbatch.files import sync_folder, write_whole
 from jbatch.json_lines import read_json
 from jbatch.prepare.examples import Examples, Read
-from jbatch.stop import saved_in
 
 EVERY = 1000  # examples between reports of progress
 NOTE = "source.json"  # whose the files are

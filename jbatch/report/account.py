@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from jbatch.goodput import account_text, read_account
-from jbatch.metrics import read_metrics
-from jbatch.opening import Run
+from jbatch.run.goodput import account_text, read_account
+from jbatch.run.metrics import read_metrics
+from jbatch.run.start import Run
 
 
 def account(run: Run, directory: Path) -> str:

@@ -11,9 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from jbatch.experiment import Comparison
+from jbatch.experiment.experiment import Comparison
 from jbatch.report.drawing import band_text, banded, deviation, drawn, in_legend, styles
-from jbatch.report.records import Record
+from jbatch.report.runs import Record
 
 WIDE = 4  # times the least value from which on an axis is logarithmic
 MOST_TICKS = 10

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from jbatch.experiment import Comparison
-from jbatch.report.records import Record
+from jbatch.experiment.experiment import Comparison
+from jbatch.report.runs import Record
 
 LOSS_MARGIN = 5.0  # percent of the baseline's training loss within which two count as the same
 ERROR = 0.05  # of the intervals

@@ -8,9 +8,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from jbatch.experiment import Comparison
-from jbatch.noise import noise_scale
-from jbatch.plan import Plan
+from jbatch.experiment.experiment import Comparison
+from jbatch.plan.noise import noise_scale
+from jbatch.plan.plan import Plan
 from jbatch.report.against import against, places
 from jbatch.report.drawing import (
     STYLES,
@@ -22,7 +22,7 @@ from jbatch.report.drawing import (
     looking,
     styles,
 )
-from jbatch.report.records import Record, by_variant
+from jbatch.report.runs import Record, by_variant
 from jbatch.report.transient import transient_figure, transients
 
 MOST_POINTS = 2000  # of a line: more cannot be seen

@@ -13,13 +13,12 @@ from jinja2 import (
     Template,
 )
 
-from jbatch.experiment import Comparison
+from jbatch.experiment.experiment import Comparison
 from jbatch.files import write_whole
-from jbatch.goodput import account_text
-from jbatch.plan_table import plan_text
+from jbatch.plan.table import plan_text
 from jbatch.printable import printable
 from jbatch.report.curves import compare_curves
-from jbatch.report.records import Record, find, lost, summarize
+from jbatch.report.runs import Record, find, lost, summarize
 from jbatch.report.text import (
     changed,
     comparison_table,
@@ -31,6 +30,7 @@ from jbatch.report.text import (
     table_notes,
     transient_lines,
 )
+from jbatch.run.goodput import account_text
 
 
 def write_report(

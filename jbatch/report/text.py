@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jbatch.experiment import Comparison
+from jbatch.experiment.experiment import Comparison
 from jbatch.report.curves import Curve, compare_curves
-from jbatch.report.records import (
+from jbatch.report.runs import (
     Finding,
     Record,
     Summary,

@@ -7,10 +7,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from jbatch.optimizer import SGD
-from jbatch.plan import Phase
+from jbatch.optim import SGD
+from jbatch.plan.plan import Phase
 from jbatch.report.drawing import deviation, drawn, in_legend, looking, styles
-from jbatch.report.records import Record
+from jbatch.report.runs import Record
 
 BEFORE = 200  # updates whose mean is the level before the change
 AFTER = 6  # times 1/(1−m) updates, after which the new level is reached

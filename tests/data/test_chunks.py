@@ -8,19 +8,19 @@ import optax
 import pytest
 
 import jbatch
-from jbatch.data.chunks import (
+from jbatch.data.image.crops import random_crop
+from jbatch.data.image.photographs import ImageFolder, Photographs
+from jbatch.data.image.records import File, open_records
+from jbatch.data.order import epoch_order
+from jbatch.data.stream.chunks import (
     MOST_DAMAGED,
     EvaluationChunks,
     TrainingChunks,
     TrainingPositions,
     host_places,
 )
-from jbatch.data.crops import random_crop
-from jbatch.data.order import epoch_order
-from jbatch.data.photographs import ImageFolder, Photographs
-from jbatch.data.records import File, open_records
 from jbatch.errors import Mistake
-from jbatch.micro_batch import cut
+from jbatch.plan.passes import cut
 from photographs import encoded, picture, write_folder
 
 N, SEED = 120, 5

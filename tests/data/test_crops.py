@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jbatch.data.crops import AREA, ASPECT, Box, central_crop, random_crop
+from jbatch.data.image.crops import AREA, ASPECT, Box, central_crop, random_crop
 
 SIDES = st.integers(1, 5000)
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jbatch.data import picture as pictures
-from jbatch.data.crops import Box, central_crop
-from jbatch.data.decode import decode
-from jbatch.data.picture import DamagedImage, open_picture
-from jbatch.data.records import File
+from jbatch.data.image import picture as pictures
+from jbatch.data.image.crops import Box, central_crop
+from jbatch.data.image.decode import decode
+from jbatch.data.image.picture import DamagedImage, open_picture
+from jbatch.data.image.records import File
 from photographs import encoded, picture
 
 

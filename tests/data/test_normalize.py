@@ -5,7 +5,7 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from jbatch.data.normalize import Normalize, affine, affine_of, normalized
+from jbatch.data.image.normalize import Normalize, affine, affine_of, normalized
 
 IMAGES = np.random.default_rng(0).integers(20, 200, (50, 4, 4, 3)).astype(np.uint8)
 WIDE = IMAGES.astype(np.float64)

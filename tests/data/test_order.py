@@ -10,12 +10,12 @@ import pytest
 from jax.sharding import Mesh
 
 import jbatch
-from jbatch import parallel
-from jbatch.data.augment import Augment
+from jbatch.data.image.augment import Augment
 from jbatch.data.order import epoch_order
 from jbatch.data.resident import Resident, ResidentFeed, ResidentInputs
-from jbatch.layout import AXIS
-from jbatch.micro_batch import cut
+from jbatch.devices import spmd
+from jbatch.plan.layout import AXIS
+from jbatch.plan.passes import cut
 
 N = 200
 
@@ -57,7 +57,7 @@ def ids_on_devices(plan, devices, limit, mapping, permuted=False):
         np.zeros(1, np.float32),
         np.ones(1, np.float32),
     )
-    feed = ResidentFeed(resident, 5, parallel.replicated(mesh))
+    feed = ResidentFeed(resident, 5, spmd.replicated(mesh))
     passes = cut(set(plan.batch_sizes.tolist()), devices, 8, limit)
 
     @cache
@@ -65,7 +65,7 @@ def ids_on_devices(plan, devices, limit, mapping, permuted=False):
         def labels_and_places(*arguments):
             return inputs.batch(layout, *arguments).labels, layout.places(jax.lax.axis_index(AXIS))
 
-        return parallel.Mapped(
+        return spmd.Mapped(
             labels_and_places,
             mesh,
             mapping,

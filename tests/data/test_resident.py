@@ -4,8 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from jbatch.data.augment import Augment, augment, example_keys
-from jbatch.data.normalize import affine
+from jbatch.data.image.augment import Augment, augment, example_keys
+from jbatch.data.image.normalize import affine
 from jbatch.data.resident import Resident, evaluation_batch, training_batch
 from jbatch.data.sources import Arrays, Digits
 from jbatch.errors import Mistake

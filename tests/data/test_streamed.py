@@ -14,15 +14,16 @@ import optax
 import pytest
 from jax.sharding import Mesh
 
-from jbatch.data import chunks, streamed
-from jbatch.data.augment import Augment
-from jbatch.data.photographs import ImageFolder, Photographs
-from jbatch.data.streamed import StreamedData
+from jbatch.data.image.augment import Augment
+from jbatch.data.image.photographs import ImageFolder, Photographs
+from jbatch.data.stream import chunks
+from jbatch.data.stream import feed as feeds
+from jbatch.data.stream.feed import StreamedData
 from jbatch.data.tfds import TFDS
 from jbatch.errors import Mistake
-from jbatch.experiment import Coupling
-from jbatch.layout import AXIS
-from jbatch.micro_batch import cut
+from jbatch.experiment.experiment import Coupling
+from jbatch.plan.layout import AXIS
+from jbatch.plan.passes import cut
 from photographs import write_folder
 from processes import python_children
 
@@ -118,14 +119,14 @@ def test_evaluations_repeat_every_example(folder):
 @pytest.fixture
 def decoded(monkeypatch) -> list[int]:
     """How many examples each chunk has that was decoded so far."""
-    counts, stream = [], streamed.decoded
+    counts, stream = [], feeds.decoded
 
     def counted(*arguments):
         for images, chunk in stream(*arguments):
             counts.append(len(images))
             yield images, chunk
 
-    monkeypatch.setattr(streamed, "decoded", counted)
+    monkeypatch.setattr(feeds, "decoded", counted)
     return counts
 
 
@@ -138,7 +139,7 @@ def test_few_passes_are_held_at_once(folder, decoded):
         for taken in (1, 2, 3):
             feed.arguments(8 * (taken - 1), passes[96].layouts[0])
             time.sleep(0.3)
-            assert len(decoded) <= taken + streamed.PASSES_AHEAD
+            assert len(decoded) <= taken + feeds.PASSES_AHEAD
     finally:
         feed.close()
 

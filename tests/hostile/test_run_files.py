@@ -260,11 +260,11 @@ def test_updates_are_counted_through_a_change_of_plan(tmp_path, jbatch):
 
 
 def test_only_what_is_left_is_compiled(tmp_path, jbatch, monkeypatch):
-    from jbatch import ahead
+    from jbatch.step import aot
 
-    made, program = [], ahead._program
+    made, program = [], aot._program
     monkeypatch.setattr(
-        ahead, "_program", lambda *a: made.append(a[1].layouts[0].size) or program(*a)
+        aot, "_program", lambda *a: made.append(a[1].layouts[0].size) or program(*a)
     )
     command = ("train", TINY, "growing", "--run-dir", tmp_path / "run")
     assert jbatch(*command, "--until-phase", 1)[0] == 3
@@ -294,22 +294,22 @@ def test_streamed_data_that_change_are_other_data(tmp_path, jbatch):
 def test_a_changed_network_is_other_code(trained, jbatch, monkeypatch):
     from flax import nnx
 
-    from jbatch import compile
+    from jbatch.step import programs
 
-    compile.identity.cache_clear()
+    programs.identity.cache_clear()
     try:
         with monkeypatch.context() as patch:
             patch.setattr(nnx, "relu", nnx.gelu)
             command = ("train", TINY, "growing", "--run-dir", trained[0], *trained[1])
             code, _, err = jbatch(*command)
     finally:
-        compile.identity.cache_clear()
+        programs.identity.cache_clear()
     assert code == 2
     assert "was begun with other code" in err
 
 
 def test_an_evaluation_that_meets_a_trainer_tries_what_is_there_by_now(tmp_path, monkeypatch):
-    from jbatch.checkpoint import Checkpoints
+    from jbatch.run.checkpoint import Checkpoints
 
     state = {"leaf": jax.numpy.arange(3)}
     writer = Checkpoints(tmp_path / "checkpoints", print)

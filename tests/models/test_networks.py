@@ -11,10 +11,8 @@ import optax
 import pytest
 from flax import nnx
 
-from jbatch import compile, step
 from jbatch.data.resident import Batch
 from jbatch.errors import Mistake
-from jbatch.layout import Layout
 from jbatch.models import (
     MLP,
     CifarResNet,
@@ -34,8 +32,10 @@ from jbatch.models import (
 from jbatch.models.build import build
 from jbatch.models.norm import Pass
 from jbatch.models.resnet50 import BottleneckBlock
-from jbatch.optimizer import SGD
-from jbatch.step import Task
+from jbatch.optim import SGD
+from jbatch.plan.layout import Layout
+from jbatch.step import programs, pure
+from jbatch.step.pure import Task
 from marks import slow
 
 CIFAR, IMAGENET = ((32, 32, 3), 10), ((224, 224, 3), 1000)
@@ -135,8 +135,8 @@ CHECKED = [
 def test_gradients_by_finite_differences(model, shape):
     """Along the gradient itself, where the slope is its length and rounding matters least."""
     task = task_of(model, shape, label_smoothing=0.1)
-    state = jax.jit(partial(step.init, task))(np.uint32(0))
-    gather = jax.jit(partial(step.gather, task, Layout(8, 1, 4)))
+    state = jax.jit(partial(pure.init, task))(np.uint32(0))
+    gather = jax.jit(partial(pure.gather, task, Layout(8, 1, 4)))
     batch = batch_of(task)
     gradients = gather(state, batch).gradients
     length = float(optax.tree.norm(gradients))
@@ -157,10 +157,10 @@ def test_gradients_by_finite_differences(model, shape):
 def test_bfloat16_is_float32_to_its_precision(norm):
     model, shape = CifarResNet(1, (4, 8), norm), (8, 8, 2)
     wide, narrow = task_of(model, shape), task_of(model, shape, "bfloat16")
-    state = jax.jit(partial(step.init, wide))(np.uint32(0))
+    state = jax.jit(partial(pure.init, wide))(np.uint32(0))
     layout, batch = Layout(8, 1, 4), batch_of(wide)
-    expected = jax.jit(partial(step.gather, wide, layout))(state, batch)
-    found = jax.jit(partial(step.gather, narrow, layout))(state, batch)
+    expected = jax.jit(partial(pure.gather, wide, layout))(state, batch)
+    found = jax.jit(partial(pure.gather, narrow, layout))(state, batch)
     assert {leaf.dtype for leaf in jax.tree.leaves(found)} == {jnp.dtype("float32")}
     # bfloat16 has 8 bits: each of some ten operations rounds by up to 2⁻⁹, 2% of a value in all.
     assert float(found.loss) == pytest.approx(float(expected.loss), rel=2e-2)
@@ -176,18 +176,18 @@ def test_bfloat16_is_float32_to_its_precision(norm):
 def test_an_auxiliary_head_counts_in_training_only():
     model = InceptionResNetV2(auxiliary_head=True)
     task = task_of(model, (75, 75, 3))
-    state = jax.eval_shape(partial(step.init, task), np.uint32(0))
+    state = jax.eval_shape(partial(pure.init, task), np.uint32(0))
     images = jax.ShapeDtypeStruct((2, 75, 75, 3), np.float32)
     keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 2))
 
     def heads(training):
-        forward = partial(step.forward, task, training=training)
+        forward = partial(pure.forward, task, training=training)
         return jax.eval_shape(forward, state.params, state.stats, images)[0]
 
     assert [head.shape for head in heads(None)] == [(2, 10)]
 
     def trained(params, stats, images, keys):
-        return step.forward(task, params, stats, images, Pass(Layout(2, 1, 2), keys))
+        return pure.forward(task, params, stats, images, Pass(Layout(2, 1, 2), keys))
 
     (main, auxiliary), _ = jax.eval_shape(trained, state.params, state.stats, images, keys)
     assert main.shape == auxiliary.shape == (2, 10)
@@ -205,12 +205,12 @@ def test_an_auxiliary_head_counts_in_training_only():
 )
 def test_what_does_not_fit_is_refused(model, shape, message):
     with pytest.raises(Mistake, match=message):
-        step.graph(task_of(model, shape))
+        pure.graph(task_of(model, shape))
 
 
 def test_the_smallest_images_fit():
     for model, shape in ((InceptionResNetV2(), (75, 75, 3)), (KeskarC1(), (21, 21, 1))):
-        step.graph(task_of(model, shape))
+        pure.graph(task_of(model, shape))
 
 
 @pytest.mark.slow
@@ -220,13 +220,13 @@ def test_the_smallest_images_fit():
 def test_the_large_networks_train(model, shape):
     """A few updates on one batch bring its loss down."""
     task = task_of(model, shape)
-    state = jax.jit(partial(step.init, task))(np.uint32(0))
+    state = jax.jit(partial(pure.init, task))(np.uint32(0))
     batch = batch_of(task)
-    mapped = compile.parallel.Mapped(
-        lambda state, batch: step.apply(
-            task, state, step.gather(task, Layout(8, 1, 8), state, batch), 0.02, 8.0, 1.0
+    mapped = programs.parallel.Mapped(
+        lambda state, batch: pure.apply(
+            task, state, pure.gather(task, Layout(8, 1, 8), state, batch), 0.02, 8.0, 1.0
         ),
-        compile.parallel.make_mesh(jax.devices()[:1]),
+        programs.parallel.make_mesh(jax.devices()[:1]),
         "shard_map",
         jax.eval_shape(lambda: (state, batch)),
         per_device=(False, False),

@@ -7,9 +7,8 @@ import pytest
 from flax import nnx
 from jax.sharding import PartitionSpec
 
-from jbatch import parallel
+from jbatch.devices import spmd
 from jbatch.errors import Mistake
-from jbatch.layout import AXIS, Layout
 from jbatch.models import (
     GhostBatchNorm,
     GroupNorm,
@@ -21,6 +20,7 @@ from jbatch.models import (
 from jbatch.models.ghost_norm import ghost_norm
 from jbatch.models.layers import Conv, Dropout, Linear
 from jbatch.models.norm import Pass, norm_layer
+from jbatch.plan.layout import AXIS, Layout
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(1, 3, (12, 5, 4, 8)).astype(np.float32)
@@ -86,7 +86,7 @@ def test_ghost_batch_norm_s_gradient_is_that_of_its_formula(devices, group, shap
         to_x, *to_both = jax.grad(loss, (0, 1, 2))(x, scale, bias)
         return to_x, *jax.lax.psum(to_both, AXIS)
 
-    mesh = parallel.make_mesh(jax.devices()[:devices])
+    mesh = spmd.make_mesh(jax.devices()[:devices])
     mapped = jax.shard_map(
         on_device,
         mesh=mesh,

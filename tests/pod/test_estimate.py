@@ -4,16 +4,16 @@ import jax
 import pytest
 
 from commands import TINY
-from jbatch import compile
-from jbatch.assemble import make_setup
-from jbatch.experiment_file import load_experiment_file
-from jbatch.layout import Layout
-from jbatch.memory import Memory
-from jbatch.pod.chips import CHIPS, Chip
-from jbatch.pod.compiler import Call, Work
-from jbatch.pod.estimate import estimate, one_update
-from jbatch.pod.facts import Facts, all_reduces, facts_of
-from jbatch.pod.table import estimate_json, estimate_text
+from jbatch.devices.memory import Memory
+from jbatch.estimate.chips import CHIPS, Chip
+from jbatch.estimate.hlo_costs import Facts, all_reduces, facts_of
+from jbatch.estimate.roofline import estimate, one_update
+from jbatch.estimate.table import estimate_json, estimate_text
+from jbatch.estimate.worker import Call, Work
+from jbatch.experiment.load import load_experiment_file
+from jbatch.plan.layout import Layout
+from jbatch.run.build import make_setup
+from jbatch.step import programs
 
 GROWING = load_experiment_file(TINY).variant("growing")
 PLAN = GROWING.plan.plan()
@@ -68,9 +68,9 @@ def test_a_smooth_plan_is_cut_short_for_people():
 
 def test_all_reduces_are_read_off_the_compiled_program():
     setup = make_setup(GROWING, PLAN, jax.devices())[0]
-    compiled = compile.lowered(setup, Layout(320, 8, 40), True).compile()
+    compiled = programs.lowered(setup, Layout(320, 8, 40), True).compile()
     found = facts_of(compiled)
-    state = jax.eval_shape(compile.initializer(setup), 0)
+    state = jax.eval_shape(programs.initializer(setup), 0)
     leaves = jax.tree.leaves((state.params, state.stats))
     # Loss and number right go with them.
     assert found.reduced == sum(leaf.size * 4 for leaf in leaves) + 2 * 4

@@ -7,11 +7,11 @@ import pytest
 
 import jbatch
 from commands import TINY
-from jbatch.experiment import Claim, Comparison
-from jbatch.experiment_file import load_experiment_file
+from jbatch.experiment.experiment import Claim, Comparison
+from jbatch.experiment.load import load_experiment_file
 from jbatch.report.against import against
 from jbatch.report.figures import figures
-from jbatch.report.records import Record, summarize
+from jbatch.report.runs import Record, summarize
 from jbatch.report.text import comparison_table, comparison_text
 
 EXPERIMENT = load_experiment_file(TINY).variant("decaying")

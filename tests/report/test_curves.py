@@ -8,10 +8,10 @@ import pytest
 
 import jbatch
 from commands import TINY
-from jbatch.experiment import Claim, Comparison
-from jbatch.experiment_file import load_experiment_file
+from jbatch.experiment.experiment import Claim, Comparison
+from jbatch.experiment.load import load_experiment_file
 from jbatch.report.curves import against_margin, compare_curves
-from jbatch.report.records import Record
+from jbatch.report.runs import Record
 from jbatch.report.text import curve_text
 
 GROWING = load_experiment_file(TINY).variant("growing")

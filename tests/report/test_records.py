@@ -9,8 +9,8 @@ from scipy import stats
 
 import jbatch
 from jbatch.errors import Mistake
-from jbatch.experiment import Claim, Comparison
-from jbatch.report.records import Summary, find, saved_updates
+from jbatch.experiment.experiment import Claim, Comparison
+from jbatch.report.runs import Summary, find, saved_updates
 from jbatch.report.text import conclusion, finding_text
 
 PLAN = jbatch.couple(

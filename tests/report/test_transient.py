@@ -8,9 +8,9 @@ import pytest
 
 import jbatch
 from commands import TINY
-from jbatch.experiment_file import load_experiment_file
-from jbatch.optimizer import SGD
-from jbatch.report.records import Record
+from jbatch.experiment.load import load_experiment_file
+from jbatch.optim import SGD
+from jbatch.report.runs import Record
 from jbatch.report.transient import transient, transient_figure, transient_text
 
 EXPERIMENT = replace(load_experiment_file(TINY).variant("growing"), optimizer=SGD())

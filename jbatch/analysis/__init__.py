@@ -1,0 +1,1 @@
+"""Instruments for trained networks."""

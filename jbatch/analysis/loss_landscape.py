@@ -1,0 +1,147 @@
+"""The loss of a trained network over its training set, as a function of its parameters."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from jax.sharding import NamedSharding, PartitionSpec
+
+from jbatch.data.dataset import Split
+from jbatch.data.resident import MOST_IN_FLIGHT, Resident, ResidentData, evaluation_batch
+from jbatch.errors import Mistake
+from jbatch.experiment.experiment import Experiment
+from jbatch.plan.layout import AXIS
+from jbatch.run.directory import describe
+from jbatch.run.evaluate import newest_of
+from jbatch.step import pure
+from jbatch.step.driver import InFlight
+
+AT_ONCE = 500  # examples a device and pass
+
+
+class Point(NamedTuple):
+    """A network's numbers."""
+
+    params: dict
+    stats: dict  # running statistics of norms, which stay as they are but on a line
+
+
+class Landscape:
+    """A run's loss, cross-entropy without dropout and label smoothing, by running statistics."""
+
+    def __init__(self, experiment: Experiment, directory: Path, examples: int | None = None):
+        """Of the newest checkpoint in `directory`, over the first `examples` of the training set.
+
+        Raises:
+            Mistake: if there is no checkpoint, or the data are not in memory.
+        """
+        newest = newest_of(experiment, directory)
+        if not isinstance(newest.data, ResidentData):
+            raise Mistake("the loss's landscape is for data in memory, and these are streamed")
+        train = newest.data.dataset.train
+        if examples is not None and not 0 < examples <= len(train.labels):
+            raise Mistake(f"--examples is {examples}: give 1 to {len(train.labels):,}")
+        self.count = len(train.labels) if examples is None else examples
+        self.point = Point(newest.state.params, newest.state.stats)
+        flat, self._unravel = ravel_pytree(self.point.params)
+        self.x = np.asarray(flat, np.float64)
+        # In float32 whatever the run computed in: the boxes are smaller than bfloat16's steps.
+        self._task = dataclasses.replace(newest.setup.task, dtype="float32")
+        self._setup, self.experiment = newest.setup, experiment
+        self._size = min(AT_ONCE, experiment.micro_batch or AT_ONCE) * newest.setup.devices
+        seen = Split(*(part[: self.count] for part in train))
+        self._resident = newest.data.placed(seen, newest.setup.mesh)
+        self._values = self._summed(self._pass)
+        self._gradient = self._summed(jax.value_and_grad(self._pass_loss))
+        self._product = self._summed(self._pass_product)
+
+    def value(self, point: Point) -> tuple[float, float]:
+        """(loss, accuracy) at other numbers of the same network."""
+        loss, right = self._values(point.params, point.stats, self._resident)
+        return float(loss) / self.count, float(right) / self.count
+
+    def value_and_gradient(self, x: np.ndarray) -> tuple[float, np.ndarray]:
+        """Loss and gradient at parameters, both (n,) float64; computed in float32."""
+        loss, gradient = self._gradient(jnp.float32(x), self.point.stats, self._resident)
+        return float(loss) / self.count, np.asarray(gradient, np.float64) / self.count
+
+    def hessian_times(self, vector: np.ndarray) -> np.ndarray:
+        """The Hessian at the run's own parameters times a vector, both (n,) float64."""
+        arguments = jnp.float32(self.x), self.point.stats, self._resident, jnp.float32(vector)
+        return np.asarray(self._product(*arguments), np.float64) / self.count
+
+    def _pass_product(self, flat, stats, resident, vector, start) -> jax.Array:
+        gradient = jax.grad(lambda at: self._pass_loss(at, stats, resident, start))
+        return jax.jvp(gradient, (flat,), (vector,))[1]
+
+    def _pass_loss(self, flat, *rest) -> jax.Array:
+        return self._pass(self._unravel(flat), *rest)[0]
+
+    def _pass(self, params, stats, resident: Resident, start) -> tuple[jax.Array, jax.Array]:
+        """(sum of losses, number right) of the examples of one pass."""
+        normalize = self._setup.inputs.normalize
+        batch, exists = evaluation_batch(resident, start, self._size, normalize)
+        split = NamedSharding(self._setup.mesh, PartitionSpec(AXIS))
+        images = jax.lax.with_sharding_constraint(batch.images, split)
+        (logits,), _ = pure.forward(self._task, params, stats, images, None)
+        weight = exists.astype(jnp.float32)
+        losses = pure.cross_entropy(logits, batch.labels, 0.0)
+        return (losses * weight).sum(), (pure.correct(logits, batch.labels) * weight).sum()
+
+    def _summed(self, function: Callable) -> Callable:
+        """The sum of what `function` gives for each pass, whose start is its last argument.
+
+        Pass by pass from the host: within a loop, XLA's convolutions are far slower on CPUs.
+        """
+
+        @jax.jit
+        def one(before, start, *arguments):
+            return jax.tree.map(jnp.add, before, function(*arguments, start))
+
+        @jax.enable_x64(False)
+        def summed(*arguments):
+            shapes = jax.eval_shape(function, *arguments, jnp.int32(0))
+            total = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+            in_flight = InFlight(MOST_IN_FLIGHT)
+            for start in range(0, self.count, self._size):
+                total = one(total, np.int32(start), *arguments)
+                in_flight.add(jax.tree.leaves(total)[0])
+            return total
+
+        return summed
+
+
+def line(small: Landscape, large: Landscape, alphas: Sequence[float]) -> list[tuple[float, float]]:
+    """(loss, accuracy) at α · large + (1 − α) · small for each α.
+
+    Running statistics are mixed too, variances by their logarithms: beyond the two, a line through
+    them would go below 0. Mistake if the two are not of one network on the same data.
+    """
+    shapes = [jax.tree.map(jnp.shape, each.point) for each in (small, large)]
+    kinds = [
+        (type(each.experiment.model), type(each.experiment.model.norm)) for each in (small, large)
+    ]
+    if shapes[0] != shapes[1] or kinds[0] != kinds[1]:
+        raise Mistake("the two runs are of two networks: a line lies between runs of one")
+    for name in ("data", "normalize"):
+        here, there = (describe(getattr(each.experiment, name)) for each in (small, large))
+        if here != there:
+            raise Mistake(f"the two runs differ in {name}: a line is on the same examples")
+
+    def between(alpha: float) -> Point:
+        return jax.tree_util.tree_map_with_path(partial(_mixed, alpha), small.point, large.point)
+
+    return [small.value(between(alpha)) for alpha in alphas]
+
+
+def _mixed(alpha: float, path, here: jax.Array, there: jax.Array) -> jax.Array:
+    shares = jnp.float32(1 - alpha), jnp.float32(alpha)
+    if jax.tree_util.keystr(path[-1:], simple=True) == "var":
+        return here ** shares[0] * there ** shares[1]
+    return shares[0] * here + shares[1] * there

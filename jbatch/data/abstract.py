@@ -1,0 +1,57 @@
+"""A data set's shapes, for what can be said of training on it without having it."""
+
+from pathlib import Path
+
+from jbatch.data.image.photographs import Photographs
+from jbatch.data.open import load
+from jbatch.data.resident import ResidentInputs
+from jbatch.data.stream.feed import StreamedInputs
+from jbatch.data.tfds import TFDS, check_features, refuse_code
+from jbatch.errors import Mistake
+from jbatch.experiment.experiment import Experiment
+
+
+def on_paper(
+    experiment: Experiment, num_examples: int
+) -> tuple[StreamedInputs | ResidentInputs, int]:
+    """(inputs, classes) of an experiment's data, as if it were here.
+
+    A set of TensorFlow Datasets is known by its name; an image folder and sets of the package's own
+    are opened.
+    """
+    data = experiment.data
+    changes = {"augment": experiment.augment, "normalize": experiment.normalize}
+    if isinstance(data, Photographs) and isinstance(data.source, TFDS):
+        _, classes = _known(data.source)
+        inputs = StreamedInputs(
+            num_examples=num_examples,
+            num_test=1,
+            input_shape=(data.image_size, data.image_size, 3),
+            mean=data.mean,
+            deviation=data.deviation,
+            **changes,
+        )
+        return inputs, classes
+    if isinstance(data, TFDS):
+        shape, classes = _known(data)
+        if None in shape:
+            raise Mistake(f"images of {data.name} are of many sizes: stream it as Photographs")
+        return ResidentInputs(num_examples, 1, shape, **changes), classes
+    loaded = load(data, experiment.augment, experiment.normalize)
+    return loaded.inputs, loaded.num_classes
+
+
+def _known(data: TFDS) -> tuple[tuple[int, ...], int]:
+    """(shape of an image, classes) of a set that TensorFlow Datasets knows by its name."""
+    import tensorflow_datasets as tfds
+
+    folder = Path(data.data_dir or tfds.core.constants.DATA_DIR).expanduser()
+    refuse_code(folder / data.name.split(":")[0])
+    try:
+        features = tfds.builder(data.name, data_dir=data.data_dir).info.features
+    except (ValueError, tfds.core.DatasetNotFoundError) as error:
+        raise Mistake(
+            f"{data.name} is not known to TensorFlow Datasets: prepare it, and give its data_dir"
+        ) from error
+    check_features(data.name, features)
+    return features["image"].shape, features["label"].num_classes

@@ -1,0 +1,1 @@
+"""Images: reading, cropping, decoding, augmenting and normalizing them."""

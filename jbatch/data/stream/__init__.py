@@ -1,0 +1,1 @@
+"""Streaming: worker processes that decode examples ahead of the trainer."""

@@ -1,0 +1,310 @@
+"""Sets of any size, streamed to the devices as uint8, augmented and normalized there."""
+
+import hashlib
+import itertools
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, wait
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from jbatch.data.image.augment import Augment, augment, example_keys
+from jbatch.data.image.normalize import Normalize, affine_of, normalized
+from jbatch.data.image.photographs import Photographs
+from jbatch.data.image.records import open_records
+from jbatch.data.inputs import Batch
+from jbatch.data.stream.chunks import Chunk, EvaluationChunks, TrainingChunks, TrainingPositions
+from jbatch.data.stream.workers import decoded, thread_without_signals
+from jbatch.devices import spmd
+from jbatch.machine import allow_open_files, usable_cores
+from jbatch.plan.layout import AXIS, Layout
+from jbatch.plan.passes import Passes
+from jbatch.plan.plan import Plan
+
+OPEN_FILES, OPEN_FILES_OF_WORKER = 40, 20  # of a trainer, measured, and some room
+PASSES_AHEAD = 2  # that are on the devices before they are asked for
+ALIGNMENT = 64  # bytes
+MOST_IN_FLIGHT = 2  # a step on photographs takes long beside what the host does for it
+
+
+@dataclass(frozen=True)
+class StreamedInputs:
+    """The part of a compiled step that takes its examples from arrays of each device; hashable."""
+
+    num_examples: int
+    num_test: int
+    input_shape: tuple[int, ...]  # (H, W, C)
+    augment: Augment
+    normalize: Normalize
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+
+    per_device = (True, True, False, False)
+    evaluation_per_device = (True, True, True)
+    several = False
+    most_evaluated = 64
+
+    def shapes(self, layout: Layout) -> tuple:
+        """Of images, labels, seed, and (epoch, first place)."""
+        return (
+            *self._examples(layout.devices, layout.per_device),
+            jax.ShapeDtypeStruct((), np.uint32),
+            jax.ShapeDtypeStruct((2,), np.uint32),
+        )
+
+    def held(self, layout: Layout) -> int:
+        """Passes that are there before they are asked for, or wait to be let go."""
+        beside = PASSES_AHEAD + MOST_IN_FLIGHT  # the one taken is counted as the step's argument
+        return beside * layout.per_device * (math.prod(self.input_shape) + 4)
+
+    def batch(self, layout: Layout, images, labels, seed, where) -> Batch:
+        """This device's examples of a pass, in the order of `layout.places`."""
+        epoch, first = where
+        places = first + layout.places(jax.lax.axis_index(AXIS)).astype(jnp.uint32)
+        keys = example_keys(seed, epoch, places)
+        return Batch(self._normalized(augment(self.augment, images, keys)), labels, keys)
+
+    def evaluation_shapes(self, size: int, devices: int) -> tuple:
+        """Of images, labels, and which exist."""
+        exists = jax.ShapeDtypeStruct((devices, size), np.bool_)
+        return (*self._examples(devices, size), exists)
+
+    def evaluation_batch(self, size: int, images, labels, exists) -> tuple[Batch, jax.Array]:
+        """This device's examples of a pass, and which of them exist."""
+        del size  # the arguments have it
+        return Batch(self._normalized(images), labels, None), exists
+
+    def _examples(self, devices: int, size: int) -> tuple:
+        return (
+            jax.ShapeDtypeStruct((devices, size, *self.input_shape), np.uint8),
+            jax.ShapeDtypeStruct((devices, size), np.int32),
+        )
+
+    def _normalized(self, images: jax.Array) -> jax.Array:
+        return normalized(
+            self.normalize, images, *affine_of(self.normalize, self.mean, self.deviation)
+        )
+
+
+class StreamedData:
+    """Photographs on disk, found and whole; nothing is read before a feed is made."""
+
+    def __init__(self, view: Photographs, augment: Augment, normalize: Normalize):
+        self._view, self._splits = view, open_records(view.source)
+        self.num_classes = self._splits.num_classes
+        self.inputs = StreamedInputs(
+            num_examples=self._splits.train.count,
+            num_test=self._splits.test.count,
+            input_shape=(view.image_size, view.image_size, 3),
+            augment=augment,
+            normalize=normalize,
+            mean=view.mean,
+            deviation=view.deviation,
+        )
+
+    def digest(self) -> str:
+        """SHA-256 of which photographs both splits hold; none is read for it."""
+        both = self._splits.train.digest() + self._splits.test.digest()
+        return hashlib.sha256(both.encode()).hexdigest()
+
+    def feed(
+        self, mesh: Mesh, seed: int, plan: Plan, passes: Mapping[int, Passes], update: int
+    ) -> "StreamedFeed":
+        """The training set from an update on; its workers begin at once."""
+        needed = OPEN_FILES + OPEN_FILES_OF_WORKER * self._workers
+        allow_open_files(needed, f"{self._workers} data workers, for training and for evaluation,")
+        rows = spmd.local_rows(mesh)
+        positions = TrainingPositions(plan, passes, rows)
+        chunks = decoded(
+            TrainingChunks(self._splits.train, self._view, seed, positions),
+            positions.first(update),
+            self._workers,
+        )
+        wanted = _passes_of(plan, passes, update)
+        return StreamedFeed(_Passes(chunks, wanted, mesh, rows), seed, plan.num_examples)
+
+    def test(self, mesh: Mesh, size: int) -> "StreamedTest":
+        """The test set, `size` examples a device and pass; its workers begin when asked first."""
+        rows = spmd.local_rows(mesh)
+        chunks = EvaluationChunks(self._splits.test, self._view, size, mesh.size, rows)
+        starts = range(0, self._splits.test.count, size * mesh.size)
+
+        def begin() -> _Passes:
+            wanted = ((start, size) for start in itertools.cycle(starts))
+            return _Passes(decoded(chunks, 0, self._workers), wanted, mesh, rows)
+
+        return StreamedTest(begin, starts)
+
+    @property
+    def _workers(self) -> int:
+        return usable_cores() if self._view.workers is None else self._view.workers
+
+
+def _passes_of(plan: Plan, passes: Mapping[int, Passes], update: int) -> Iterator[tuple[int, int]]:
+    """(position, examples a device) of each pass of a run, from an update on."""
+    for row in map(plan.at, range(update, plan.num_updates)):
+        position = row.position
+        for layout in passes[row.batch_size].layouts:
+            yield position, layout.per_device
+            position += layout.size
+
+
+class _Pass(NamedTuple):
+    """Examples of all devices, each with a leading device axis."""
+
+    start: int  # where it is
+    images: jax.Array  # (D, n, H, W, C) uint8
+    labels: jax.Array  # (D, n) int32
+    exists: jax.Array  # (D, n) bool
+    damaged: tuple[str, ...]
+
+
+class _Passes:
+    """Chunks put together to passes and sent to the devices, a few ahead, in the background."""
+
+    def __init__(
+        self,
+        chunks: Iterator[tuple[np.ndarray, Chunk]],
+        wanted: Iterator[tuple[int, int]],  # start and examples a device, of each pass
+        mesh: Mesh,
+        rows: Sequence[int],
+    ):
+        self._chunks, self._wanted = chunks, wanted
+        self._sharding, self._rows = spmd.split(mesh), rows
+        self._thread = thread_without_signals("input")
+        self._ready: deque[Future[_Pass]] = deque()
+        self.waited = 0.0  # seconds
+        self.damaged: list[str] = []
+        for _ in range(PASSES_AHEAD):
+            self._prepare()
+
+    def ready(self, seconds: float) -> bool:
+        """Whether the next pass is ready; waits for it for so long."""
+        return not self._ready or bool(wait([self._ready[0]], seconds).done)
+
+    def next(self, start: int) -> _Pass:
+        """The next pass, which is to be the one at `start`; waits for it if it must."""
+        begun = time.perf_counter()
+        result = self._ready.popleft().result()
+        self.waited += time.perf_counter() - begun
+        if result.start != start:
+            raise RuntimeError(f"the pass at {start} is asked for, and at {result.start} is next")
+        self._prepare()
+        self.damaged += result.damaged
+        return result
+
+    def close(self) -> None:
+        """End the workers."""
+        try:
+            self._thread.shutdown(cancel_futures=True)
+        finally:
+            self._chunks.close()
+
+    def _prepare(self) -> None:
+        start, size = next(self._wanted, (None, None))
+        if size is not None:
+            self._ready.append(self._thread.submit(self._assemble, start, size))
+
+    def _assemble(self, start: int, size: int) -> _Pass:
+        count, filled, chunks = len(self._rows) * size, 0, []
+        pixels = None
+        while filled < count:
+            images, chunk = next(self._chunks)
+            if pixels is None:
+                pixels = _aligned((count, *images.shape[1:]))
+            pixels[filled : filled + len(images)] = images
+            filled += len(images)
+            chunks.append(chunk)
+            del images  # a view of memory that goes with the workers
+        labels, exists, damaged = zip(*chunks, strict=True)
+        return _Pass(
+            start,
+            self._on_devices(pixels, size),
+            self._on_devices(np.concatenate(labels), size),
+            self._on_devices(np.concatenate(exists), size),
+            tuple(itertools.chain.from_iterable(damaged)),
+        )
+
+    def _on_devices(self, joined: np.ndarray, size: int) -> jax.Array:
+        """This host's rows of an array (D, size, …)."""
+        local = joined.reshape(len(self._rows), 1, size, *joined.shape[1:])
+        shape = (self._sharding.num_devices, *local.shape[2:])
+        return jax.make_array_from_callback(
+            shape, self._sharding, lambda index: local[self._rows.index(index[0].start or 0)]
+        )
+
+
+def _aligned(shape: tuple[int, ...]) -> np.ndarray:
+    """Uninitialized uint8 that starts where JAX on a CPU uses it as it is, without a copy."""
+    size = math.prod(shape)
+    memory = np.empty(size + ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % ALIGNMENT
+    return memory[start : start + size].reshape(shape)
+
+
+class StreamedFeed:
+    """Gives the compiled step its arguments: examples, seed and where they are."""
+
+    most_in_flight = MOST_IN_FLIGHT
+
+    def __init__(self, passes: _Passes, seed: int, num_examples: int):
+        self._passes, self._seed, self._count = passes, np.uint32(seed), num_examples
+
+    @property
+    def waited(self) -> float:
+        """Seconds so far that training waited for examples."""
+        return self._passes.waited
+
+    @property
+    def damaged(self) -> list[str]:
+        """Files that were replaced so far."""
+        return self._passes.damaged
+
+    def ready(self, seconds: float) -> bool:
+        """Whether the next pass is ready; waits for it for so long, which does not count."""
+        return self._passes.ready(seconds)
+
+    def arguments(self, position: int, layout: Layout) -> tuple:
+        """Of the pass from `position` on, which must be the next one of the plan."""
+        del layout  # the plan's
+        taken = self._passes.next(position)
+        where = np.array(divmod(position, self._count), np.uint32)  # one transfer
+        return taken.images, taken.labels, self._seed, where
+
+    def close(self) -> None:
+        """End the workers."""
+        self._passes.close()
+
+
+class StreamedTest:
+    """Gives an evaluation its arguments. Its workers live on, and have the next one begun."""
+
+    most_in_flight = MOST_IN_FLIGHT
+
+    def __init__(self, begin: Callable[[], _Passes], starts: range):
+        self._begin, self._starts = begin, starts
+        self._passes: _Passes | None = None
+
+    @property
+    def damaged(self) -> list[str]:
+        """Files that were left out so far."""
+        return self._passes.damaged if self._passes else []
+
+    def passes(self) -> Iterator[tuple]:
+        """The arguments of each pass of one evaluation."""
+        self._passes = self._passes or self._begin()
+        for start in self._starts:
+            taken = self._passes.next(start)
+            yield taken.images, taken.labels, taken.exists
+
+    def close(self) -> None:
+        """End the workers."""
+        if self._passes:
+            self._passes.close()

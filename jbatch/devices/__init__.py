@@ -1,0 +1,1 @@
+"""Devices: the mesh over them, the one place where functions are mapped, and their memory."""

@@ -1,0 +1,134 @@
+"""The one place where functions written for one device are mapped over all of them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from jbatch.devices.memory import Memory, needed
+from jbatch.errors import Mistake
+from jbatch.plan.layout import AXIS
+
+Mapping = Literal["shard_map", "pmap"]
+
+
+def all_devices() -> list[jax.Device]:
+    """Those of all processes; Mistake if the platform that was asked for is not there."""
+    asked = jax.config.jax_platforms or ""
+    advice = "give another, or install JAX for it, as pip install -e '.[cuda]'"
+    try:
+        devices = jax.devices()
+    except (RuntimeError, AssertionError) as error:  # which of them depends on the platform
+        said = (str(error) or "no device").splitlines()[0]
+        raise Mistake(f"JAX_PLATFORMS is {asked}, which is not here ({said}): {advice}") from error
+    first = asked.partition(",")[0]
+    if first not in ("", "cpu") and devices[0].platform == "cpu":  # where JAX falls back silently
+        raise Mistake(f"JAX_PLATFORMS is {asked}, and there is no {first} device here: {advice}")
+    return devices
+
+
+def make_mesh(devices: Sequence[jax.Device]) -> Mesh:
+    """A mesh of one axis over `devices`, in an order that suits what connects them."""
+    return jax.make_mesh((len(devices),), (AXIS,), devices=devices, axis_types=(AxisType.Auto,))
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """The same array on every device."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def split(mesh: Mesh) -> NamedSharding:
+    """A leading axis of one entry a device."""
+    return NamedSharding(mesh, PartitionSpec(AXIS))
+
+
+def local_rows(mesh: Mesh) -> list[int]:
+    """Where along the mesh's axis this process's devices are, in order.
+
+    Read from the sharding: on real meshes it does not follow from the number of the process.
+    """
+    indices = split(mesh).addressable_devices_indices_map((mesh.size,)).values()
+    return sorted(index.indices(mesh.size)[0] for (index,) in indices)
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """A function of one device, mapped over the mesh's axis `layout.AXIS`."""
+
+    function: Callable  # takes and returns (as a tuple) pytrees without a device axis
+    mesh: Mesh
+    mapping: Mapping  # "shard_map" under jit, or "pmap"; they compute the same
+    arguments: Sequence  # shapes and dtypes of the compiled function's arguments
+    # For each argument, whether it differs by device: then its leaves have a leading axis of one
+    # entry a device outside; the others are the same everywhere.
+    per_device: Sequence[bool]
+    per_device_out: Sequence[bool]  # the same for each result
+    donate: Sequence[int] = ()  # arguments whose memory the results may take
+
+    def compile(self) -> "Executable":
+        """It never compiles again, and refuses other shapes."""
+        lowered, bound = self.lower()
+        return Executable(lowered.compile(), bound)
+
+    @jax.enable_x64(False)  # or indices and counts would be other numbers, where a person has it on
+    def lower(self) -> tuple[jax.stages.Lowered, tuple]:
+        """What `compile` compiles, and the first arguments of what comes of that."""
+        return self._lower_pmap() if self.mapping == "pmap" else self._lower_shard_map()
+
+    def _lower_shard_map(self) -> tuple[jax.stages.Lowered, tuple]:
+        def on_block(*arguments):
+            local = [
+                jax.tree.map(lambda leaf: leaf[0], argument) if differs else argument
+                for argument, differs in zip(arguments, self.per_device, strict=True)
+            ]
+            results = self.function(*local)
+            return tuple(
+                jax.tree.map(lambda leaf: leaf[None], result) if differs else result
+                for result, differs in zip(results, self.per_device_out, strict=True)
+            )
+
+        def specs(flags):
+            return tuple(PartitionSpec(AXIS) if differs else PartitionSpec() for differs in flags)
+
+        # With check_vma, the gradient of a replicated parameter would be summed leaf by leaf.
+        mapped = jax.shard_map(
+            on_block,
+            mesh=self.mesh,
+            in_specs=specs(self.per_device),
+            out_specs=specs(self.per_device_out),
+            check_vma=False,
+        )
+        return jax.jit(mapped, donate_argnums=tuple(self.donate)).lower(*self.arguments), ()
+
+    def _lower_pmap(self) -> tuple[jax.stages.Lowered, tuple]:
+        # pmap wants one argument at least that differs by device.
+        index = jax.device_put(np.arange(self.mesh.size, dtype=np.int32), split(self.mesh))
+        mapped = jax.pmap(
+            lambda _, *rest: self.function(*rest),
+            axis_name=AXIS,
+            in_axes=(0, *(0 if differs else None for differs in self.per_device)),
+            out_axes=tuple(0 if differs else None for differs in self.per_device_out),
+            devices=list(self.mesh.devices.flat),
+            donate_argnums=tuple(number + 1 for number in self.donate),
+        )
+        return mapped.lower(index, *self.arguments), (index,)
+
+
+@dataclass(frozen=True)
+class Executable:
+    """A compiled function of the mapped arguments."""
+
+    compiled: jax.stages.Compiled
+    bound: tuple  # its first arguments
+
+    def __call__(self, *arguments):
+        """Its results, as a tuple."""
+        return self.compiled(*self.bound, *arguments)
+
+    @property
+    def memory(self) -> Memory:
+        """That it needs of a device."""
+        return needed(self.compiled)

@@ -1,0 +1,1 @@
+"""What a plan would cost on TPU pods that are not here."""

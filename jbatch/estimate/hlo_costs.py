@@ -1,0 +1,45 @@
+"""What the compiler says of a program that it has compiled for a device."""
+
+import math
+import re
+from typing import NamedTuple
+
+import jax
+
+from jbatch.devices.memory import Memory, needed
+
+WIDTHS = {"bf16": 2, "f16": 2, "f32": 4, "f64": 8, "s32": 4, "u32": 4, "s8": 1, "u8": 1, "pred": 1}
+
+
+class Facts(NamedTuple):
+    """Of one device and one call."""
+
+    flops: float
+    accessed: float  # bytes of its memory that are read or written
+    reduced: int  # bytes that go into all-reduces
+    reductions: int  # all-reduces
+    memory: Memory
+
+
+def facts_of(compiled: jax.stages.Compiled) -> Facts:
+    """By the compiler's cost and memory analyses, and the collectives in its text."""
+    costs = compiled.cost_analysis()
+    reduced = all_reduces(compiled.as_text())
+    return Facts(
+        flops=costs["flops"],
+        accessed=costs["bytes accessed"],
+        reduced=sum(reduced),
+        reductions=len(reduced),
+        memory=needed(compiled),
+    )
+
+
+def all_reduces(text: str) -> list[int]:
+    """Bytes of each all-reduce in the text of a compiled program."""
+    found = re.findall(r" = (.*?) all-reduce(?:-start)?\(", text)
+    return [sum(map(_bytes, re.findall(r"([a-z]+\d*)\[([\d,]*)\]", shapes))) for shapes in found]
+
+
+def _bytes(shape: tuple[str, str]) -> int:
+    kind, sizes = shape
+    return WIDTHS[kind] * math.prod(int(size) for size in sizes.split(",") if size)

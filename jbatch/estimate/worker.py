@@ -1,0 +1,197 @@
+"""The process that compiles a plan for chips that are not here: `python -m jbatch.pod.compiler`.
+
+It is one of its own, since what tells JAX of such chips stays in a process. It reads a `Question`
+as JSON from stdin, and answers in lines of JSON: {"say": …} as it goes on, then {"answer": …}, or
+{"mistake": …}.
+"""
+
+import hashlib
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import NamedTuple
+
+from jbatch.cli.arguments import override
+from jbatch.devices.memory import Memory, readable
+from jbatch.errors import Mistake
+from jbatch.estimate.hlo_costs import Facts, facts_of
+from jbatch.experiment.load import load_experiment_file
+from jbatch.files import write_whole
+from jbatch.models import ghost_batch
+from jbatch.plan.layout import Layout, group_size
+from jbatch.plan.passes import cut
+from jbatch.plan.plan import Plan
+from jbatch.run.build import paper_setup
+from jbatch.step import programs
+from jbatch.step.autotune import check_fits, largest, unlimited_if_refused
+from jbatch.step.programs import Setup
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is to be compiled, and for what."""
+
+    file: str
+    variant: str
+    overrides: list[str]
+    trusted: bool
+    topology: str  # as "v5e:4x4"
+    available: int  # bytes of a chip's memory
+    cache: str  # folder of answers that were given before
+
+
+class Call(NamedTuple):
+    """A program of an update, and how often it is called in one."""
+
+    times: int
+    facts: Facts
+
+
+class Work(NamedTuple):
+    """What a device does in one update of a batch size."""
+
+    share: int  # examples of the update
+    micro_batch: int  # of them at once
+    memory: int  # bytes, at most
+    calls: list[Call]
+
+
+class Compiler:
+    """Compiles for one topology, and keeps what it was told on disk."""
+
+    def __init__(self, topology: str, setup: Setup, cache: Path, tell: Callable[..., None]):
+        self._topology, self.setup, self._cache, self._tell = topology, setup, cache, tell
+        self._known: dict[tuple[Layout | None, bool], Facts] = {}
+
+    def facts(self, layout: Layout | None, fused: bool) -> Facts:
+        """Of a pass; of the end of an update of several if there is no layout."""
+        if (layout, fused) not in self._known:  # tracing takes its time too
+            self._known[layout, fused] = self._found(layout, fused)
+        return self._known[layout, fused]
+
+    def _found(self, layout: Layout | None, fused: bool) -> Facts:
+        lowered = programs.lowered(self.setup, layout, fused)
+        what = (self._topology, version("jax"), version("libtpu"), lowered.as_text())
+        path = self._cache / f"{hashlib.sha256(json.dumps(what).encode()).hexdigest()}.json"
+        name = "the end of an update" if layout is None else f"{layout.per_device:,} examples"
+        if not path.exists():
+            self._tell(say=f"compiles {name} a device for {self._topology}")
+            begun = time.monotonic()
+            found = facts_of(lowered.compile())
+            self._tell(say=f"{readable(found.memory.total)}, {time.monotonic() - begun:.0f} s")
+            with suppress(OSError):  # two plans at once, or a folder that cannot be written
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_whole(path, json.dumps(found))
+            return found
+        *costs, memory = json.loads(path.read_text())
+        return Facts(*costs, Memory(*memory))
+
+    def needs(self, layout: Layout, fused: bool) -> float:
+        """Bytes of one device for a pass, and for what is held beside it."""
+        with unlimited_if_refused() as refused:
+            needed = self.facts(layout, fused).memory.total
+            return needed + programs.held_beside(self.setup, layout, fused)
+        return refused
+
+    def work(self, plan: Plan, micro_batch: int | None) -> dict[int, Work]:
+        """Of each batch size of the plan."""
+        group = ghost_batch(self.setup.task.model)
+        sizes = {phase.batch_size for phase in plan.phases}
+        found = {}
+        for size, passes in cut(sizes, self.setup.devices, group, micro_batch).items():
+            calls = [
+                Call(passes.layouts.count(layout), self.facts(layout, passes.fused))
+                for layout in dict.fromkeys(passes.layouts)
+            ]
+            if not passes.fused:
+                calls.append(Call(1, self.facts(None, False)))
+            biggest = max(passes.layouts, key=lambda layout: layout.per_device)
+            needed = self.needs(biggest, passes.fused)
+            share = size // self.setup.devices
+            found[size] = Work(share, biggest.per_device, int(needed), calls)
+        return found
+
+
+def answer(question: Question, tell: Callable[..., None]) -> dict:
+    """What an update of each batch size takes: on the topology, and on one chip of it."""
+    file = load_experiment_file(Path(question.file), question.trusted)
+    experiment = override(file.variant(question.variant), question.overrides, "jbatch plan")
+    if experiment.model is None or experiment.data is None:
+        raise Mistake("this experiment has no model or no data yet: give both in its file")
+    plan = experiment.plan.plan()
+    devices, group = topology_devices(question.topology), ghost_batch(experiment.model)
+    plan.check(len(devices), group)
+    one = re.sub(r"\d+(?=x|$)", "1", question.topology)
+
+    def compiler(topology: str) -> Compiler:
+        setup = paper_setup(experiment, plan, topology_devices(topology))
+        return Compiler(topology, setup, Path(question.cache), tell)
+
+    here = compiler(question.topology)
+    alone = here if one == question.topology else compiler(one)
+    sizes = {phase.batch_size for phase in plan.phases}
+
+    def probe(examples: int) -> float:
+        return alone.needs(Layout(examples, 1, group_size(max(sizes), group)), False)
+
+    choose = partial(largest, sizes, ghost_batch=group, available=question.available, probe=probe)
+    micro_batch = experiment.micro_batch
+    if micro_batch is None:
+        micro_batch = choose(devices=len(devices), needs=here.needs)
+    else:
+        passes = cut(sizes, len(devices), group, micro_batch)
+        check_fits(micro_batch, passes, question.available, here.needs)
+    of_one = experiment.micro_batch or choose(devices=1, needs=alone.needs)
+    return {
+        "devices": len(devices),
+        "work": here.work(plan, micro_batch),
+        "alone": alone.work(plan, of_one),
+    }
+
+
+def topology_devices(name: str) -> list:
+    """The devices of a topology that libtpu knows, one for each chip."""
+    from jax.experimental import topologies
+
+    version_of, _, shape = name.partition(":")
+    # Two cores of a v4 or v5p chip count as one device.
+    options = {"chip_config_name": "megacore"} if version_of in ("v4", "v5") else {}
+    try:
+        devices = topologies.get_topology_desc(name, "tpu", **options).devices
+    except Exception as error:  # of libtpu, in any class
+        said = str(error).splitlines()[0]
+        raise Mistake(f"libtpu knows no topology {name} ({said}): give one as v5e:4x4") from error
+    chips = 1
+    for side in shape.split("x"):
+        chips *= int(side)
+    if len(devices) != chips:
+        raise RuntimeError(f"{name} has {len(devices)} devices, and not one for each chip")
+    return list(devices)
+
+
+def main() -> int:
+    """Answer the question on stdin."""
+    # What libtpu writes to stdout is no answer.
+    with os.fdopen(os.dup(1), "w") as answers:
+        os.dup2(2, 1)
+
+        def tell(**line) -> None:
+            print(json.dumps(line), file=answers, flush=True)
+
+        try:
+            tell(answer=answer(Question(**json.load(sys.stdin)), tell))
+        except Mistake as mistake:
+            tell(mistake=str(mistake))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

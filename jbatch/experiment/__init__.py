@@ -1,0 +1,1 @@
+"""What a run is: an experiment as values, and how its file is read."""

@@ -1,0 +1,156 @@
+"""Reading an experiment file."""
+
+import sys
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from importlib.util import decode_source
+from pathlib import Path
+from types import ModuleType
+
+from jbatch.errors import Mistake, said, shown
+from jbatch.experiment.experiment import Comparison, Experiment
+from jbatch.files import expanded, read_whole
+from jbatch.run.directory import check_own, read_run_if_there
+
+MOST_CODE = 1 << 24  # bytes
+LONGEST_NAME = 200  # bytes of a variant's part, which becomes a folder
+
+
+@dataclass(frozen=True)
+class ExperimentFile:
+    """What an experiment file says."""
+
+    path: Path
+    code: str
+    docstring: str
+    variants: Mapping[str, Experiment]
+    comparison: Comparison | None
+
+    def variant(self, name: str) -> Experiment:
+        """One of the variants; Mistake, listing them, for another name."""
+        if name not in self.variants:
+            raise Mistake(f"{self.path} has no variant {name!r}: it has {', '.join(self.variants)}")
+        return self.variants[name]
+
+
+def load_experiment_file(path: Path, trusted: bool = False) -> ExperimentFile:
+    """Run the file, which is Python code, and take its values.
+
+    Args:
+        path: of the file.
+        trusted: run it even if it lies in a run directory that came from somewhere else.
+
+    Raises:
+        Mistake: if the file is missing, not trusted, fails, or holds no experiments.
+    """
+    path = expanded(path)
+    try:
+        content = read_whole(path, most=MOST_CODE)
+    except OSError as error:
+        raise Mistake(
+            f"no experiment file {path} ({error.strerror}): give the path of one, from "
+            f"{Path.cwd()} on"
+        ) from error
+    run = read_run_if_there(path.parent)
+    try:  # a copy in a run directory is UTF-8, whatever the file declared
+        code = decode_source(content) if run is None else content.decode()
+    except (SyntaxError, UnicodeDecodeError, LookupError) as error:
+        raise Mistake(
+            f"{path} is no Python file ({error}): give the path of an experiment file"
+        ) from error
+    if run is not None and not trusted:
+        check_own(path, code, run)
+    return experiment_file(path, code)
+
+
+def experiment_file(path: Path, code: str, origin: str | None = None) -> ExperimentFile:
+    """Run code that is to be run, and take its values.
+
+    Args:
+        path: of the file that holds it.
+        code: of the file.
+        origin: path of the file that it is a copy of, where what it reads and imports lies.
+
+    Raises:
+        Mistake: if it fails, or holds no experiments.
+    """
+    module = ModuleType("<experiment>")
+    module.__file__ = origin or str(path.absolute())
+    sys.modules[module.__name__] = module  # where a class of the file looks for its annotations
+    with _told(path), _importable(Path(module.__file__).parent), redirect_stdout(sys.stderr):
+        exec(compile(code, str(path), "exec"), vars(module))  # what was checked, not read again
+        values = vars(module)
+        variants = values.get("variants")
+        variants = dict(variants) if isinstance(variants, Mapping) else variants
+    if not isinstance(variants, dict) or not variants:
+        raise Mistake(f"{path} has no `variants`: give a dict of name → jbatch Experiment")
+    for name, variant in variants.items():
+        _check_name(path, name)
+        if not isinstance(variant, Experiment):
+            raise Mistake(
+                f"{path}: variant {name!r} is a {type(variant).__name__}, not a jbatch Experiment"
+            )
+    comparison = values.get("comparison")
+    if comparison is not None:
+        if not isinstance(comparison, Comparison):
+            raise Mistake(
+                f"{path}: `comparison` is a {type(comparison).__name__}, not a jbatch Comparison"
+            )
+        unknown = comparison.variants - set(variants)
+        if unknown:
+            raise Mistake(
+                f"{path}: comparison names {', '.join(sorted(map(str, unknown)))}, which is no "
+                f"variant: it has {', '.join(variants)}"
+            )
+    docstring = values.get("__doc__")
+    docstring = docstring.strip() if isinstance(docstring, str) else ""
+    return ExperimentFile(path, code, docstring, variants, comparison)
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Whatever a file raises, exits included, as a Mistake with the line."""
+    try:
+        yield
+    except BaseException as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [frame.lineno for frame in frames if frame.filename == str(path)]
+        if isinstance(error, SyntaxError) and error.filename == str(path):
+            lines = [error.lineno]
+        where = f", line {lines[-1]}," if lines else ""
+        kind = "" if isinstance(error, Mistake) else f"{type(error).__name__}: "
+        what = f"{kind}{said(error)}".removesuffix(": ")
+        raise Mistake(f"{path}{where} does not load: {what}") from error
+
+
+@contextmanager
+def _importable(folder: Path) -> Iterator[None]:
+    """A folder's modules, before any installed ones while its file runs and after them later."""
+    name = str(folder)
+    sys.path.insert(0, name)
+    try:
+        yield
+    finally:
+        sys.path.remove(name)
+        if name not in sys.path:
+            sys.path.append(name)
+
+
+def _check_name(path: Path, name: object) -> None:
+    """See that a variant's name is text that may be shown, and that a folder may be called."""
+    if not isinstance(name, str):
+        raise Mistake(f"{path}: a variant is called {shown(name)}: give it a name, as text")
+    parts = name.split(", ")
+    if (
+        not name.isprintable()
+        or "/" in name
+        or "\\" in name
+        or any(part.strip() in ("", ".", "..") or part != part.strip() for part in parts)
+        or any(len(part.encode()) > LONGEST_NAME for part in parts)
+    ):
+        raise Mistake(
+            f"{path}: a variant is called {name!a}, and its runs' folders are: give a name of at "
+            f"most {LONGEST_NAME} printable characters without slashes, other than . and .."
+        )

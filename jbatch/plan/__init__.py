@@ -1,0 +1,1 @@
+"""The plan: from a schedule to the batch size and learning rate of every update. No device is used."""

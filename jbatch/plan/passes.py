@@ -1,0 +1,85 @@
+"""How an update is cut into passes, in each phase of a plan."""
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from jbatch.errors import Mistake
+from jbatch.plan.layout import Layout, group_size
+
+# Each shape is a compilation; a plan of hundreds of batch sizes shares a few.
+MOST_SHAPES = 8
+
+
+@dataclass(frozen=True)
+class Passes:
+    """The passes that make up an update, in the order of its places."""
+
+    layouts: tuple[Layout, ...]
+    fused: bool  # one pass, compiled together with the optimizer's step
+
+
+def cut(
+    batch_sizes: Iterable[int], devices: int, ghost_batch: int | None, limit: int | None
+) -> dict[int, Passes]:
+    """For each batch size, its passes over all devices.
+
+    A batch whose share of one device is within `limit` is one pass; a larger one is cut into the
+    largest equal parts of whole ghost batches. Where that makes more than `MOST_SHAPES` different
+    passes, updates are composed of a few sizes, each twice the one before, the largest first.
+
+    Args:
+        batch_sizes: B of each phase, over all devices; each must divide (`Plan.check`).
+        devices: D.
+        ghost_batch: g; None without batch norm.
+        limit: most examples a device takes in one pass; None for no limit.
+
+    Raises:
+        Mistake: if a limit is too small for a ghost batch, or the sizes have too little in common.
+    """
+    sizes = sorted(set(batch_sizes))
+    parts = {size: _largest_part(size, devices, ghost_batch, limit) for size in sizes}
+    passes = {size: [part] * (size // part) for size, part in parts.items()}
+    if len(set(parts.values())) > MOST_SHAPES:
+        # A batch under the ghost batch is one group: it cannot be composed, only the others can.
+        whole = {size for size in sizes if size % (ghost_batch or 1) == 0}
+        shapes = MOST_SHAPES - len({parts[size] for size in sizes if size not in whole})
+        if shapes < 1:
+            raise Mistake(
+                f"{len(sizes) - len(whole)} of the plan's batch sizes are under the ghost batch of "
+                f"{ghost_batch:,}, each with a shape of its own; at most {MOST_SHAPES - 1} may be: "
+                "make ghost_batch smaller, or let the batch grow in fewer steps"
+            )
+        most = math.inf if limit is None else limit * devices
+        unit = _largest_part(math.gcd(*whole), devices, ghost_batch, limit)
+        grid = [unit * 2**power for power in range(shapes) if unit * 2**power <= most]
+        passes |= {size: list(_composed(size, grid)) for size in whole}
+    fused = len(set(parts.values())) <= MOST_SHAPES
+    return {
+        size: Passes(
+            tuple(Layout(part, devices, group_size(size, ghost_batch)) for part in made),
+            fused and len(made) == 1,
+        )
+        for size, made in passes.items()
+    }
+
+
+def _composed(size: int, grid: list[int]) -> Iterator[int]:
+    for part in reversed(grid):
+        count, size = divmod(size, part)
+        yield from [part] * count
+
+
+def _largest_part(size: int, devices: int, ghost_batch: int | None, limit: int | None) -> int:
+    """The largest pass within the limit of which a whole number makes up `size`."""
+    # A pass holds whole groups and an equal share for each device.
+    unit = math.lcm(group_size(size, ghost_batch), devices)
+    most = size if limit is None else min(size, limit * devices)
+    counts = range(most // unit, 0, -1)
+    part = next((unit * count for count in counts if size % (unit * count) == 0), None)
+    if part is None:
+        raise Mistake(
+            f"micro_batch {limit:,} is under {unit // devices:,}, the least that a device can take "
+            f"of batch {size:,} in whole ghost batches: give at least {unit // devices:,}"
+        )
+    return part

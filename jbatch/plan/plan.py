@@ -1,0 +1,198 @@
+"""The plan: the immutable table update → (position, batch size, learning rate, momentum)."""
+
+import hashlib
+import math
+from bisect import bisect_right
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+
+from jbatch.errors import Mistake
+from jbatch.plan.layout import nearest_batch_sizes, why_not
+from jbatch.plan.noise import noise_scale
+
+
+def exactly(epochs: float) -> Fraction:
+    """The number of epochs that a person means by a float: 0.1 is 1/10, 0.3333333333333333 1/3."""
+    said = Fraction(str(epochs))
+    return said.limit_denominator(1_000_000) or said  # of a millionth and less, just what is said
+
+
+def last_position(num_epochs: float, num_examples: int) -> int:
+    """The position after so many epochs, of which rounding makes no example more."""
+    return math.ceil(round(num_epochs * num_examples, 6))
+
+
+class Row(NamedTuple):
+    """What a plan says of one update."""
+
+    update: int  # 0 for the first
+    position: int  # of the update's first example in the endless stream
+    epoch: float  # position / num_examples
+    phase: int
+    batch_size: int
+    learning_rate: float
+    momentum: float
+
+
+class Phase(NamedTuple):
+    """The longest run of updates with one batch size."""
+
+    index: int
+    first_update: int
+    updates: int
+    first_epoch: float
+    batch_size: int
+    learning_rate: tuple[float, float]  # of the first and the last update
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Plan:
+    """Every update of a training run, as `couple` makes it.
+
+    The three arrays are the one truth: `at`, `phases`, `crossings` and `learning_rate` are made of
+    them, and trainer, loader, logs and printed table know no other. As text it is that table.
+    """
+
+    num_examples: int  # N, examples in the training set
+    num_epochs: float
+    momentum: float
+    scaling: float  # p: the rate follows the batch as B^p
+    positions: np.ndarray  # (num_updates,) int64
+    batch_sizes: np.ndarray  # (num_updates,) int64
+    learning_rates: np.ndarray  # (num_updates,) float32
+    warnings: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        for array in (self.positions, self.batch_sizes, self.learning_rates):
+            array.setflags(write=False)
+
+    def __str__(self) -> str:
+        from jbatch.plan.table import plan_text  # which is made of plans
+
+        return plan_text(self).rstrip()
+
+    def __repr__(self) -> str:
+        sizes = f"{self.batch_sizes[0]:,} to {self.batch_sizes[-1]:,}"
+        return f"<Plan of {self.num_updates:,} updates, batches of {sizes}>"
+
+    @property
+    def num_updates(self) -> int:
+        """How many updates the run takes."""
+        return len(self.positions)
+
+    @property
+    def end(self) -> int:
+        """The position when the run is over, the last epoch's remainder passed."""
+        return max(
+            int(self.positions[-1] + self.batch_sizes[-1]),
+            last_position(self.num_epochs, self.num_examples),
+        )
+
+    def position(self, updates: int) -> int:
+        """The position after so many updates, where the next one starts, or `end`."""
+        return int(self.positions[updates]) if updates < self.num_updates else self.end
+
+    def update_at(self, examples: int) -> int:
+        """Updates taken when so many examples were seen; between two, the next one's start."""
+        return int(np.searchsorted(self.positions, examples))
+
+    def crossings(self, epochs: float) -> frozenset[int]:
+        """After how many updates the position has passed a multiple of `epochs`, or the end."""
+        every = exactly(epochs) * self.num_examples
+        positions = np.append(self.positions, self.end)
+        if max(self.end * every.denominator, every.numerator) > np.iinfo(np.int64).max:
+            positions = positions.astype(object)  # Python's own whole numbers, of any size
+        passed = positions * every.denominator // every.numerator
+        crossed = np.flatnonzero(passed[1:] != passed[:-1]) + 1
+        return frozenset(crossed.tolist()) | {self.num_updates}
+
+    def at(self, update: int) -> Row:
+        """The row of one update, 0 ≤ update < num_updates; IndexError outside."""
+        if not 0 <= update < self.num_updates:
+            raise IndexError(f"update {update} is outside the plan's 0 to {self.num_updates - 1}")
+        position = int(self.positions[update])
+        return Row(
+            update=update,
+            position=position,
+            epoch=position / self.num_examples,
+            phase=bisect_right(self._first_updates, update) - 1,
+            batch_size=int(self.batch_sizes[update]),
+            learning_rate=float(self.learning_rates[update]),
+            momentum=self.momentum,
+        )
+
+    def noise_scale(self, update: int) -> float:
+        """ε/(1−m) · (N/B − 1) at one update."""
+        row = self.at(update)
+        return noise_scale(row.learning_rate, row.batch_size, row.momentum, self.num_examples)
+
+    @cached_property
+    def _first_updates(self) -> list[int]:
+        changes = np.flatnonzero(np.diff(self.batch_sizes)) + 1
+        return [0, *changes.tolist()]
+
+    @cached_property
+    def phases(self) -> tuple[Phase, ...]:
+        """The phases, in order."""
+        ends = [*self._first_updates[1:], self.num_updates]
+        return tuple(
+            Phase(
+                index=index,
+                first_update=first,
+                updates=end - first,
+                first_epoch=self.at(first).epoch,
+                batch_size=self.at(first).batch_size,
+                learning_rate=(self.at(first).learning_rate, self.at(end - 1).learning_rate),
+            )
+            for index, (first, end) in enumerate(zip(self._first_updates, ends, strict=True))
+        )
+
+    @cached_property
+    def learning_rate(self) -> Callable:
+        """The rates as an optax schedule: update count (int, any shape) → float32 rate.
+
+        After the last update it stays at the last rate. Works inside jit, with any training loop.
+        """
+        import jax.numpy as jnp  # a plan is printed without a backend
+
+        rates, last = self.learning_rates, self.num_updates - 1
+        return lambda count: jnp.asarray(rates)[jnp.minimum(count, last)]
+
+    @cached_property
+    def digest(self) -> str:
+        """A hash of the rows: two runs with one digest take the same updates."""
+        hashed = hashlib.sha256(f"{self.num_examples} {self.momentum!r}".encode())
+        for array, dtype in (
+            (self.positions, "<i8"),
+            (self.batch_sizes, "<i8"),
+            (self.learning_rates, "<f4"),
+        ):
+            hashed.update(array.astype(dtype).tobytes())
+        return hashed.hexdigest()
+
+    def check(self, devices: int, ghost_batch: int | None) -> None:
+        """Refuse, for all phases at once, batch sizes that the devices cannot share evenly.
+
+        Args:
+            devices: over which each update is split.
+            ghost_batch: g, examples that share batch-norm statistics; None without batch norm.
+
+        Raises:
+            Mistake: names each size, the reason and the nearest sizes that would do.
+        """
+        problems = []
+        for size in sorted({phase.batch_size for phase in self.phases}):
+            reason = why_not(size, devices, ghost_batch)
+            if reason:
+                nearest = nearest_batch_sizes(size, devices, ghost_batch, self.num_examples)
+                fix = " or ".join(f"{near:,}" for near in nearest)
+                problems.append(
+                    f"batch {size:,} {reason}: {f'use {fix}' if fix else 'use fewer devices'}"
+                )
+        if problems:
+            raise Mistake("; ".join(problems))

@@ -1,0 +1,154 @@
+"""A plan on paper: as a table for people and as JSON for programs."""
+
+import numpy as np
+
+from jbatch.plan.noise import noise_scale
+from jbatch.plan.plan import Phase, Plan
+from jbatch.tables import text_table
+
+# A smooth plan may have hundreds of phases, a staircase thousands of stretches; beyond this many
+# rows the middle of the table is left out.
+MOST_ROWS = 60
+
+
+def plan_text(plan: Plan, decaying: Plan | None = None) -> str:
+    """The table of phases, with a sub-row for each stretch between jumps of the rate.
+
+    Args:
+        plan: the plan.
+        decaying: the plan that keeps one batch and decays the rate; None to say nothing of it.
+    """
+    parts = []  # (name, first update, updates)
+    for phase in plan.phases:
+        parts.append((str(phase.index), phase.first_update, phase.updates))
+        stretches = _stretches(plan, phase)
+        if len(stretches) > 1:
+            parts += [("  ·", *stretch) for stretch in stretches]
+    rows = [_cells(plan, *part) for part in _ends(parts)]
+    if len(parts) > MOST_ROWS:
+        left_out = f"… {len(parts) - len(rows):,} rows more (--json has all phases)"
+        rows.insert(MOST_ROWS // 2, (left_out, *[""] * 6))
+    table = text_table(
+        ("phase", "epochs", "updates", "batch", "learning rate", "noise scale", "1 − B/N"), rows
+    )
+    rule = {1.0: "linear", 0.5: "square root", 0.0: "none"}.get(plan.scaling, "power")
+    lines = [
+        f"N = {plan.num_examples:,} {'example' if plan.num_examples == 1 else 'examples'}, "
+        f"{plan.num_epochs:g} {'epoch' if plan.num_epochs == 1 else 'epochs'}, momentum "
+        f"{plan.momentum:g}, scaling p = {plan.scaling:g} ({rule})",
+        "",
+        table,
+        "",
+        _count(plan.num_updates) + _against(plan, decaying),
+        _held(plan.scaling),
+    ]
+    lines += [f"Warning: {warning}." for warning in plan.warnings]
+    return "\n".join(lines) + "\n"
+
+
+def _ends(parts: list) -> list:
+    """All of a table's rows, or the first and the last of them."""
+    if len(parts) <= MOST_ROWS:
+        return parts
+    return [*parts[: MOST_ROWS // 2], *parts[len(parts) - (MOST_ROWS - 1) // 2 :]]
+
+
+def _count(updates: int) -> str:
+    return f"{updates:,} {'update' if updates == 1 else 'updates'}"
+
+
+def _against(plan: Plan, decaying: Plan | None) -> str:
+    if decaying is None:
+        return ""
+    size, updates = int(decaying.batch_sizes[0]), decaying.num_updates
+    kept = f"; with the batch kept at {size:,} and the rate decayed, {updates:,}"
+    ratio = plan.num_updates / updates
+    if abs(ratio - 1) < 5e-4:
+        return kept
+    if ratio >= 2:
+        return f"{kept}: {ratio:.3g} times as many"
+    return f"{kept}: {1 - ratio:.1%} saved" if ratio < 1 else f"{kept}: {ratio - 1:.1%} more"
+
+
+def _held(scaling: float) -> str:
+    if scaling == 1:
+        return "Noise scale: ε/(1−m) · (N/B − 1), which falls short of the schedule's by 1 − B/N."
+    held = f"ε/B^{scaling:g}" if scaling else "the schedule's rate ε"
+    return f"Held is {held}, not the noise scale ε/(1−m) · (N/B − 1)."
+
+
+def plan_json(plan: Plan, decaying: Plan) -> dict:
+    """The same as plain values; `learning_rate` is that of the first and the last update."""
+    return {
+        "num_examples": plan.num_examples,
+        "num_epochs": plan.num_epochs,
+        "num_updates": plan.num_updates,
+        "decaying_updates": decaying.num_updates,
+        "scaling": plan.scaling,
+        "digest": plan.digest,
+        "phases": [
+            {
+                "phase": phase.index,
+                "batch_size": phase.batch_size,
+                "first_update": phase.first_update,
+                "updates": phase.updates,
+                "first_epoch": phase.first_epoch,
+                "learning_rate": [short(rate) for rate in phase.learning_rate],
+                "peak_learning_rate": short(_rates(plan, phase.first_update, phase.updates).max()),
+                "momentum": plan.momentum,
+                "noise_scale": [
+                    plan.noise_scale(update)
+                    for update in (phase.first_update, phase.first_update + phase.updates - 1)
+                ],
+            }
+            for phase in plan.phases
+        ],
+        "warnings": list(plan.warnings),
+    }
+
+
+def short(rate: float) -> float:
+    """A float32 rate without the digits that float32 does not have: 0.1, not 0.10000000149."""
+    return float(f"{rate:.7g}")
+
+
+def _cells(plan: Plan, name: str, first: int, updates: int) -> tuple[str, ...]:
+    last, rates = first + updates - 1, _rates(plan, first, updates)
+    end = plan.at(last + 1).epoch if last + 1 < plan.num_updates else plan.num_epochs
+    return (
+        name,
+        f"{plan.at(first).epoch:.6g} – {end:.6g}",
+        f"{updates:,}",
+        f"{plan.at(first).batch_size:,}",
+        _span(rates),
+        _span(noise_scale(rates, plan.at(first).batch_size, plan.momentum, plan.num_examples)),
+        f"{1 - plan.at(first).batch_size / plan.num_examples:.3f}",
+    )
+
+
+def _rates(plan: Plan, first: int, updates: int) -> np.ndarray:
+    return plan.learning_rates[first : first + updates].astype(np.float64)
+
+
+def _span(values: np.ndarray) -> str:
+    """First → peak → last; without what says nothing more."""
+    first, peak, last = (f"{value:.4g}" for value in (values[0], values.max(), values[-1]))
+    shown = [first, last] if peak in (first, last) else [first, peak, last]
+    return " → ".join(dict.fromkeys(shown))
+
+
+def _stretches(plan: Plan, phase: Phase) -> list[tuple[int, int]]:
+    """(first update, updates) between the jumps of the rate within one phase.
+
+    A jump is a change ten times as large as the changes on either side of it, so that steps and
+    restarts count and smooth decay or warm-up does not.
+    """
+    first, end = phase.first_update, phase.first_update + phase.updates
+    changes = np.abs(np.diff(plan.learning_rates[first:end].astype(np.float64)))
+    if len(changes) < 2:
+        return [(first, phase.updates)]
+    around = np.maximum(np.append(0, changes[:-1]), np.append(changes[1:], 0))
+    rounding = 1e-6 * plan.learning_rates[first:end].max()
+    jumps = first + 1 + np.flatnonzero((changes > 10 * around) & (changes > rounding))
+    starts = [first, *jumps.tolist()]
+    return [(a, b - a) for a, b in zip(starts, [*starts[1:], end], strict=True)]

@@ -1,0 +1,284 @@
+"""Runs read back from their directories, and what a comparison of them says."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from scipy import stats
+
+from jbatch.errors import Mistake
+from jbatch.experiment.experiment import Comparison, Experiment
+from jbatch.plan.plan import Plan
+from jbatch.run.directory import differences_between
+
+
+@dataclass(frozen=True)
+class Record:
+    """One run, as its directory tells it."""
+
+    directory: Path
+    variant: str
+    experiment: Experiment
+    plan: Plan
+    lines: Sequence[Mapping]  # of metrics.jsonl
+    environment: Mapping
+    account: Mapping[str, float]  # seconds, by what they were spent on
+    cell: tuple[str, ...] = ()  # of a sweep's grid: the last parts of the variant's name
+    overrides: tuple[str, ...] = ()  # of the command line
+
+    @property
+    def of_file(self) -> str:
+        """The file's variant, without the cell."""
+        return self.variant.removesuffix("".join(f", {part}" for part in self.cell))
+
+    @property
+    def seed(self) -> int:
+        """Of the run."""
+        return self.experiment.seed
+
+    @property
+    def training(self) -> list[Mapping]:
+        """The lines of training."""
+        return [line for line in self.lines if line["kind"] == "train"]
+
+    @property
+    def evaluations(self) -> list[Mapping]:
+        """The lines of evaluation."""
+        return [line for line in self.lines if line["kind"] == "eval"]
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run has come to the end of its plan."""
+        last = [lines[-1]["examples"] for lines in (self.training, self.evaluations) if lines]
+        return last == [self.plan.end] * 2
+
+    @property
+    def updates(self) -> int:
+        """That it has taken by whatever plans, or that its plan has where it is under way."""
+        return self.training[-1]["update"] if self.finished else self.plan.num_updates
+
+    @property
+    def diverged(self) -> bool:
+        """Whether the run ended when its loss was not finite."""
+        return bool(self.lines) and self.lines[-1]["kind"] == "diverged"
+
+    @property
+    def training_seconds(self) -> float:
+        """Seconds of training alone: no compilation, evaluation or saving."""
+        return self.seconds_to(self.training[-1]["update"]) if self.training else 0.0
+
+    def seconds_to(self, update: int) -> float:
+        """Of `training_seconds`, those before an update; interpolated between log points."""
+        before, seconds = 0, 0.0
+        for line in self.training:
+            seconds += (min(line["update"], update) - before) / line["updates_per_second"]
+            before = min(line["update"], update)
+        return seconds
+
+    @property
+    def trained(self) -> float:
+        """Examples that were trained on: what epochs leave out at their ends is none of them."""
+        before, examples = 0, 0.0
+        for line in self.training:
+            seconds = (line["update"] - before) / line["updates_per_second"]
+            examples += line["examples_per_second"] * seconds
+            before = line["update"]
+        return examples
+
+    def reached(self, comparison: Comparison | None) -> tuple[float, float, float]:
+        """(epochs, updates, seconds of training) to the comparison's target; nan if never."""
+        for line in self.lines if comparison else ():
+            if comparison.reached(line):
+                return line["epoch"], line["update"], self.seconds_to(line["update"])
+        return math.nan, math.nan, math.nan
+
+    @property
+    def input_wait(self) -> float:
+        """Share of the time of training that was spent waiting for examples."""
+        before, waited = 0, 0.0
+        for line in self.training:  # runs made before this was measured had all in memory
+            seconds = (line["update"] - before) / line["updates_per_second"]
+            waited += line.get("input_wait", 0.0) * seconds
+            before = line["update"]
+        return waited / self.training_seconds
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The runs of one variant over its seeds."""
+
+    variant: str
+    of_file: str  # the variant without the cell of a grid
+    cell: tuple[str, ...]  # as "plan.batch-size 32"
+    plan: Plan
+    seeds: tuple[int, ...]
+    updates: np.ndarray  # (seeds,), taken
+    training_loss: np.ndarray  # (seeds,), mean over the last log interval
+    test_accuracy: np.ndarray  # (seeds,), percent
+    training_seconds: np.ndarray  # (seeds,), without compiling, evaluating and saving
+    updates_per_second: np.ndarray  # (seeds,), of these
+    examples_per_second: np.ndarray  # (seeds,)
+    input_wait: np.ndarray  # (seeds,), share of the time of training
+    reached: np.ndarray  # (seeds + diverged, 3), epochs, updates, seconds; nan if never
+    diverged: int = 0  # runs, which are in none but the last of these
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What the seeds say of one variant against the baseline."""
+
+    variant: str
+    baseline: str
+    control: bool
+    differences: np.ndarray  # (seeds,), percentage points of test accuracy
+    mean: float
+    interval: tuple[float, float] | None  # 95%, of the mean difference; None from one seed
+    margin: float
+    diverged: int = 0  # runs of both, of which the differences say nothing
+
+    @property
+    def verdict(self) -> str:
+        """same: the interval is within the margin; different: outside of it; else undecided.
+
+        Where a run has diverged, the others do not speak for all.
+        """
+        if self.interval is None or self.diverged:
+            return "undecided"
+        low, high = self.interval
+        if -self.margin <= low and high <= self.margin:
+            return "same"
+        if high < -self.margin or low > self.margin:
+            return "different"
+        return "undecided"
+
+    @property
+    def as_claimed(self) -> bool | None:
+        """Whether the verdict is the claim's; None if undecided."""
+        if self.verdict == "undecided":
+            return None
+        return (self.verdict == "different") == self.control
+
+
+def by_variant(records: Sequence[Record]) -> dict[str, list[Record]]:
+    """Variant → its runs, in the order of the records."""
+    runs: dict[str, list[Record]] = {}
+    for record in records:
+        runs.setdefault(record.variant, []).append(record)
+    return runs
+
+
+def summarize(records: Sequence[Record], comparison: Comparison | None = None) -> list[Summary]:
+    """A summary of each variant's finished runs, in the order of the records.
+
+    Args:
+        records: of runs.
+        comparison: whose target is counted up to.
+
+    Raises:
+        Mistake: if runs of one variant differ in more than their seed.
+    """
+    summaries = []
+    for variant, found in by_variant(records).items():
+        ended = [run for run in found if run.finished or run.diverged]
+        runs = [run for run in ended if run.finished]
+        if not runs:
+            continue
+        _check_alike(variant, found)
+        training = np.array([run.training_seconds for run in runs])
+        updates = np.array([run.updates for run in runs])
+        summaries.append(
+            Summary(
+                variant=variant,
+                of_file=runs[0].of_file,
+                cell=runs[0].cell,
+                plan=runs[0].plan,
+                seeds=tuple(run.seed for run in runs),
+                updates=updates,
+                training_loss=np.array([run.training[-1]["loss"] for run in runs]),
+                test_accuracy=np.array([100 * run.evaluations[-1]["accuracy"] for run in runs]),
+                training_seconds=training,
+                updates_per_second=updates / training,
+                examples_per_second=np.array([run.trained for run in runs]) / training,
+                input_wait=np.array([run.input_wait for run in runs]),
+                reached=np.array([run.reached(comparison) for run in ended]),
+                diverged=len(ended) - len(runs),
+            )
+        )
+    return summaries
+
+
+def _check_alike(variant: str, runs: Sequence[Record]) -> None:
+    first = runs[0]
+    for run in runs[1:]:
+        same = replace(run.experiment, seed=first.experiment.seed)
+        found = differences_between(first.experiment, same)
+        if found or run.plan.digest != first.plan.digest:
+            raise Mistake(
+                f"{first.directory} and {run.directory} are both called {variant}, and differ: "
+                f"{'; '.join(found) or 'in their schedules'}; report them one by one"
+            )
+
+
+def find(summaries: Sequence[Summary], comparison: Comparison | None) -> list[Finding]:
+    """What the finished runs say of each claim whose baseline was run."""
+    if comparison is None:
+        return []
+    by_name = {summary.variant: summary for summary in summaries}
+    return [
+        _finding(by_name[name], by_name[claim.baseline], name in claim.different, comparison.margin)
+        for claim in comparison.claims
+        for name in (*claim.same, *claim.different)
+        if {name, claim.baseline} <= by_name.keys()
+        and set(by_name[name].seeds) & set(by_name[claim.baseline].seeds)
+    ]
+
+
+def lost(records: Sequence[Record], comparison: Comparison | None) -> list[str]:
+    """The variants of claims of which runs diverged and none was finished."""
+    claimed = comparison.variants if comparison else ()
+    return [
+        variant
+        for variant, runs in by_variant(records).items()
+        if variant in claimed
+        and any(run.diverged for run in runs)
+        and not any(run.finished for run in runs)
+    ]
+
+
+def saved_updates(summaries: Sequence[Summary], comparison: Comparison | None) -> dict[str, float]:
+    """variant → share of its baseline's updates that it does without."""
+    updates = {summary.variant: summary.updates.mean() for summary in summaries}
+    return {
+        name: 1 - updates[name] / updates[claim.baseline]
+        for claim in (comparison.claims if comparison else ())
+        for name in (*claim.same, *claim.different)
+        if {name, claim.baseline} <= updates.keys()
+    }
+
+
+def _finding(summary: Summary, baseline: Summary, control: bool, margin: float) -> Finding:
+    """The difference in final test accuracy, paired by seed, with Student's t interval."""
+    paired = [seed for seed in summary.seeds if seed in baseline.seeds]
+    differences = np.array(
+        [
+            summary.test_accuracy[summary.seeds.index(seed)]
+            - baseline.test_accuracy[baseline.seeds.index(seed)]
+            for seed in paired
+        ]
+    )
+    mean, interval = float(differences.mean()), None
+    if len(paired) > 1:
+        half = stats.t.ppf(0.975, len(paired) - 1) * stats.sem(differences)
+        interval = (mean - float(half), mean + float(half))
+    return Finding(
+        variant=summary.variant,
+        baseline=baseline.variant,
+        control=control,
+        differences=differences,
+        mean=mean,
+        interval=interval,
+        margin=margin,
+        diverged=summary.diverged + baseline.diverged,
+    )

@@ -1,0 +1,409 @@
+"""What a run directory says of its run, and telling runs apart.
+
+experiment.py   the experiment file, as it was
+run.json        variant, overrides, values of the experiment, digest of the plan
+plan.txt        the printed plan
+metrics.jsonl   a line for each log point and each evaluation
+tensorboard/    the same as events
+goodput.jsonl   where the time went, over all starts
+micro_batch.json    how many examples a device puts through at once
+checkpoints/    the last two states
+damaged/        checkpoints that could not be gone on from
+lock            held by the process that trains
+profile/        traces, of `train --profile`
+report.html     the report of `jbatch report`, with its figures as PNG
+"""
+
+import dataclasses
+import difflib
+import hashlib
+import json
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import numpy as np
+from msgspec import Meta, Struct
+
+from jbatch import files
+from jbatch.distributed import agree
+from jbatch.errors import Mistake, shown
+from jbatch.experiment.experiment import Experiment
+from jbatch.files import read_whole, write_whole
+from jbatch.json_lines import read_json
+from jbatch.plan.plan import Plan
+from jbatch.plan.table import plan_text
+from jbatch.printable import printable
+from jbatch.run import provenance
+from jbatch.run.environment import LIBRARIES, SETTINGS, environment
+from jbatch.run.lock import locked, refuse_links
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where an experiment was taken from; from this eval, report and resume make it again."""
+
+    code: str  # of the experiment file
+    variant: str
+    overrides: tuple[str, ...] = ()
+    cell: tuple[str, ...] = ()  # of a sweep's grid, as "plan.batch-size 32"
+    file: str | None = None  # its path, where what it reads and imports lies
+
+    @property
+    def name(self) -> str:
+        """What the run's experiment is called among others."""
+        return ", ".join((self.variant, *self.cell))
+
+
+@contextmanager
+def claimed(
+    directory: Path,
+    experiment: Experiment,
+    plan: Plan,
+    origin: Origin | None,
+    digests: Mapping[str, str],
+    *,
+    accept_plan_change: bool = False,
+    asked: Callable[[], str | None],
+) -> Iterator["Claimed"]:
+    """Make `directory` the run's, or see that it is already; nobody else trains in it meanwhile.
+
+    Args:
+        directory: of the run.
+        experiment: that is to be trained.
+        plan: of the experiment.
+        origin: where it was taken from.
+        digests: of its data and of its program.
+        accept_plan_change: let another plan than the directory's be.
+        asked: by what the run was asked to stop, which ends a wait.
+
+    Returns:
+        Whether the run goes on by another plan than it says, which `write_run` is to change, and a
+        function that sees whether the directory is this process's still.
+
+    Raises:
+        Mistake: if it holds something else, or another process trains in it; nothing in it is
+            changed then.
+    """
+    if directory.exists() and not (directory / "run.json").exists() and not _unclaimed(directory):
+        raise Mistake(
+            f"{directory} exists and is no run directory (it has no run.json): give another"
+        )
+    try:
+        str(directory.absolute()).encode()
+    except UnicodeEncodeError:
+        raise Mistake(f"{directory} is not named in UTF-8: give another run directory") from None
+    describe(experiment)  # of which a run's directory is made
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Mistake(f"cannot make the run directory {directory}: {error.strerror}") from error
+    refuse_links(directory)
+    with locked(directory, asked) as check:
+        if (directory / "run.json").exists():
+            changed = _changed(directory, experiment, plan, accept_plan_change)
+            _check_digests(directory, digests)
+        else:
+            write_run(directory, experiment, plan, origin, digests)
+            changed = False
+        yield Claimed(changed, check)
+
+
+class Claimed(NamedTuple):
+    """A run directory that is this process's."""
+
+    changed: bool  # whether the run goes on by another plan than it says
+    check: Callable[[], None]  # Mistake if the directory is not this process's any more
+
+
+def write_run(
+    directory: Path,
+    experiment: Experiment,
+    plan: Plan,
+    origin: Origin | None,
+    digests: Mapping[str, str],
+) -> None:
+    """Write what the directory says of its run, the experiment's file too if it has one."""
+    source = None
+    if origin is not None:
+        source = {"variant": origin.variant, "overrides": list(origin.overrides)}
+        source["cell"] = list(origin.cell)
+        if origin.file is not None:
+            source["file"] = origin.file
+        source["seal"] = provenance.seal(_sealed(origin.code, source))
+        write_whole(directory / "experiment.py", origin.code)
+    write_whole(directory / "plan.txt", _table(experiment, plan))
+    # Last, since it is what makes the directory a run's.
+    values = {
+        "origin": source,
+        "id": before["id"] if (before := read_run_if_there(directory)) else uuid.uuid4().hex,
+        "plan_digest": plan.digest,
+        "digests": dict(digests),
+        "experiment": describe(experiment),
+        "environment": environment(),
+    }
+    write_whole(directory / "run.json", json.dumps(values, indent=2) + "\n")
+
+
+def _table(experiment: Experiment, plan: Plan) -> str:
+    return plan_text(plan, experiment.plan.decaying().plan())
+
+
+def wait_for_run(directory: Path) -> None:
+    """See that this process has the run's files before it too, or a Mistake."""
+    with agree.waiting(f"{directory / 'run.json'} to be seen here", files.SECONDS_TO_APPEAR):
+        seen = files.appears(directory / "run.json")
+    if not seen:
+        raise Mistake(
+            f"{directory} was made by another process and is not seen by this one: give a "
+            "--run-dir on a file system that all hosts share"
+        )
+
+
+def _unclaimed(directory: Path) -> bool:
+    """Whether it is empty but for what a claim that was cut short leaves behind."""
+    ours = {"experiment.py", "plan.txt", "lock"}
+    return directory.is_dir() and all(
+        path.name.removesuffix(".tmp") in ours | {"run.json"} for path in directory.iterdir()
+    )
+
+
+def other_environment(directory: Path) -> list[str]:
+    """What differs between the machine that a run was begun on and this one, if it matters."""
+    there, here = read_run(directory)["environment"], environment()
+    differs = [
+        f"{name} {there[name]} there, {here[name]} here"
+        for name in here
+        if there.get(name, here[name]) != here[name]
+    ]
+    if not differs:
+        return []
+    return [f"begun elsewhere ({'; '.join(differs)}): parameters agree to float rounding only"]
+
+
+def read_run(directory: Path) -> dict:
+    """The contents of run.json; Mistake if there is none or it is damaged."""
+    path = directory / "run.json"
+    if not path.exists() and not path.is_symlink():
+        raise Mistake(
+            f"{directory} is no run directory: it has no run.json; give one that train made"
+        )
+    advice = "restore it, or start in another run directory"
+    return {"digests": {}, "id": ""} | read_json(path, _Run, advice)
+
+
+class _Origin(Struct):
+    variant: str
+    overrides: list[str]
+    cell: list[Annotated[str, Meta(pattern=r"^\S+ .")]] = []
+    file: str | None = None
+    seal: str | None = None
+
+
+class _Run(Struct):
+    """What run.json says."""
+
+    origin: _Origin | None
+    plan_digest: str
+    experiment: dict[str, Any]
+    environment: dict[str, str | int | float | bool | None]
+    digests: dict[str, str] = {}
+    id: str = ""
+
+
+def read_run_if_there(directory: Path) -> dict | None:
+    """The same; None of a directory that has no run.json."""
+    path = directory / "run.json"
+    return read_run(directory) if path.exists() or path.is_symlink() else None
+
+
+def _sealed(code: str, source: Mapping) -> str:
+    """All that decides what runs when an experiment is made again."""
+    file = [source["file"]] if source.get("file") is not None else []
+    return json.dumps([code, source["variant"], source["overrides"], *file])
+
+
+def check_own(file: Path, code: str, run: Mapping) -> None:
+    """See that an experiment file of a run directory was put there by this person.
+
+    Args:
+        file: that is to be run.
+        code: in it.
+        run: what its directory says, as it was read once.
+
+    Raises:
+        Mistake: if not.
+    """
+    origin = run["origin"] or {"variant": "", "overrides": []}
+    if not provenance.sealed(_sealed(code, origin), origin.get("seal")):
+        raise Mistake(
+            f"{file} is code that you, on this machine, have not put there: look at it, and give "
+            "--trust to run it"
+        )
+
+
+def read_origin(directory: Path, trusted: bool) -> Origin:
+    """Where the run's experiment came from, its file as it was then.
+
+    Raises:
+        Mistake: if it is not there, or another person's and not `trusted`.
+    """
+    run, file = read_run(directory), directory / "experiment.py"
+    if run["origin"] is None or not file.exists():
+        raise Mistake(
+            f"{directory} has no experiment.py to make its experiment from: only runs of "
+            "`jbatch train`, `compare` and `sweep` can be read again"
+        )
+    origin, code = run["origin"], _text(file)
+    if not trusted:
+        check_own(file, code, run)
+    if "\0" in (origin.get("file") or ""):
+        raise Mistake(f"{directory}/run.json is damaged (its file's name is none): restore it")
+    texts = (tuple(origin.get(name, ())) for name in ("overrides", "cell"))
+    return Origin(code, origin["variant"], *texts, file=origin.get("file"))
+
+
+def _text(path: Path) -> str:
+    """That a run directory holds; Mistake if it cannot be read."""
+    try:
+        return read_whole(path).decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Mistake(
+            f"{path} cannot be read ({getattr(error, 'strerror', None) or error}): restore it, or "
+            "start in another run directory"
+        ) from error
+
+
+def describe(value: Any) -> Any:
+    """An experiment's values as JSON. Functions are left out: the plan's digest stands for them."""
+    match value:
+        case None | bool() | int() | float() | str():
+            return value
+        case Path():
+            return str(value)
+        case Mapping():
+            return {str(key): describe(part) for key, part in value.items()}
+        case list() | tuple():
+            return [describe(part) for part in value]
+        case np.ndarray():
+            digest = hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
+            return f"{value.dtype} {value.shape} sha256 {digest}"
+        case _ if dataclasses.is_dataclass(value):
+            fields = [field for field in dataclasses.fields(value) if field.compare]
+            parts = {field.name: getattr(value, field.name) for field in fields}
+            described = {name: describe(v) for name, v in parts.items() if not callable(v)}
+            return {"class": type(value).__name__, **described}
+    raise Mistake(
+        f"an experiment holds {shown(value)}, a {type(value).__name__}, which cannot be described: "
+        "give numbers, text, tuples, arrays or dataclasses of them"
+    )
+
+
+def differences(directory: Path, experiment: Experiment) -> list[str]:
+    """What of an experiment is other than when the run in `directory` was made."""
+    # What a field did not say when the run was made is what it says by itself.
+    before = describe(Experiment(experiment.plan)) | read_run(directory)["experiment"]
+    if isinstance(before["plan"], dict):
+        defaults = {
+            field.name: field.default
+            for field in dataclasses.fields(experiment.plan)
+            if field.default is not dataclasses.MISSING
+        }
+        missing = {name: value for name, value in defaults.items() if name not in before["plan"]}
+        before["plan"] = before["plan"] | missing
+    return _differences(before, describe(experiment))
+
+
+def differences_between(there: Experiment, here: Experiment) -> list[str]:
+    """What of two experiments is other, but for functions."""
+    return _differences(describe(there), describe(here))
+
+
+def holds(directory: Path, experiment: Experiment, plan: Plan) -> bool:
+    """Whether the directory is of a run of just this experiment and plan."""
+    return (
+        (directory / "run.json").exists()
+        and not differences(directory, experiment)
+        and read_run(directory)["plan_digest"] == plan.digest
+    )
+
+
+def _changed(directory: Path, experiment: Experiment, plan: Plan, accept: bool) -> bool:
+    """Whether the plan is another, and that is accepted; Mistake if not, or if more is other."""
+    found = differences(directory, experiment)
+    if any(not name.startswith("plan.") for name in found):
+        raise Mistake(
+            f"{directory} holds another run:\n\n  " + "\n  ".join(found) + "\n\nGive another run "
+            "directory, or the experiment that it was made with"
+        )
+    if read_run(directory)["plan_digest"] == plan.digest:
+        return False
+    if not accept:
+        there = _text(directory / "plan.txt").splitlines()
+        here = _table(experiment, plan).splitlines()
+        tables = difflib.unified_diff(there, here, "the run's plan", "this plan", lineterm="", n=1)
+        why = "\n  ".join(found) or "the schedule gives other rates or sizes"
+        raise Mistake(
+            f"{directory} was begun with another plan:\n\n  {why}\n\n" + "\n".join(tables) + "\n\n"
+            "Give another run directory, the plan that it was begun with, or --accept-plan-change "
+            "to go on by this plan from the examples seen"
+        )
+    names = [path.name for path in (directory / "checkpoints").glob("*")]
+    seen = max((int(name) for name in names if name.isdecimal()), default=0)
+    if seen > plan.end:
+        raise Mistake(
+            f"{directory} has seen {seen:,} examples, and this plan ends after {plan.end:,}: give "
+            "a longer one, or another run directory"
+        )
+    return True
+
+
+def check_data(directory: Path, digest: str) -> None:
+    """See that the data are those that the run was made with, or a Mistake."""
+    if read_run(directory)["digests"].get("data", digest) != digest:
+        raise Mistake(
+            f"{directory} was trained on other data than are found now (by their SHA-256): restore "
+            "the data as they were, or give another run directory"
+        )
+
+
+def _check_digests(directory: Path, digests: Mapping[str, str]) -> None:
+    """See that data and program are the run's, or a Mistake.
+
+    Under other versions or settings the program's text is another anyway: `other_environment` says
+    what differs there.
+    """
+    check_data(directory, digests["data"])
+    run, here = read_run(directory), environment()
+    same = all(
+        run["environment"].get(name) == here[name]
+        for name in ("devices", "machine", *LIBRARIES, *SETTINGS)
+    )
+    before = run["digests"].get("program", digests["program"])
+    if same and before != digests["program"]:
+        raise Mistake(
+            f"{directory} was begun with other code: its network, loss, augmentation or optimizer "
+            "computes something else now (by the SHA-256 of the update's program): go on with the "
+            "code that it was begun with, or give another run directory"
+        )
+
+
+def _differences(there: Any, here: Any, name: str = "") -> list[str]:
+    if isinstance(there, dict) and isinstance(here, dict):
+        return [
+            difference
+            for key in {**there, **here}
+            for difference in _differences(
+                there.get(key), here.get(key), f"{name}.{key}".strip(".")
+            )
+        ]
+    if there == here:
+        return []
+    return [f"{name} is {_shown(there)} there and {_shown(here)} here"]
+
+
+def _shown(value: Any) -> str:
+    return printable(shown(value) if isinstance(value, dict | list) else str(value)[:1000], "")

@@ -1,0 +1,392 @@
+"""Training a run, from its plan to its last checkpoint."""
+
+import errno
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, nullcontext
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+
+from jbatch.devices import spmd
+from jbatch.distributed import agree
+from jbatch.distributed.preemption import Interrupted, PhaseEnd
+from jbatch.errors import Mistake
+from jbatch.experiment.experiment import Experiment
+from jbatch.files import expanded
+from jbatch.run.checkpoint import SaveFailed
+from jbatch.run.directory import Origin
+from jbatch.run.evaluate import evaluate
+from jbatch.run.goodput import goodput
+from jbatch.run.profiler import Profile
+from jbatch.run.progress import Bar, Lines
+from jbatch.run.start import Run, open_run
+from jbatch.step.pure import State, no_totals
+
+# How errors of collectives begin when a process is gone; a program's own faults begin otherwise.
+LOST = ("UNAVAILABLE", "UNKNOWN", "ABORTED", "CANCELLED", "DEADLINE_EXCEEDED", "INTERNAL")
+SECONDS_BETWEEN_LOOKS = 0.1  # whether a run that waits is asked to stop
+AGAIN = "the same command goes on from there"
+
+
+class Diverged(Mistake):
+    """The loss is not a number any more, or infinite."""
+
+
+def fit(
+    experiment: Experiment,
+    directory: Path | str,
+    *,
+    origin: Origin | None = None,
+    devices: Sequence[jax.Device] | None = None,
+    progress: Lines | Bar | None = None,
+    label: str = "train",
+    until_phase: int | None = None,
+    accept_plan_change: bool = False,
+    profile: bool = False,
+) -> Run:
+    """Train to the end of the plan, from the newest checkpoint in `directory` if there is one.
+
+    Args:
+        experiment: what to train.
+        directory: the run's own; made if it does not exist.
+        origin: where the experiment was read from, kept for `eval` and `report`.
+        devices: to train on; None for all of JAX's.
+        progress: what a person sees meanwhile.
+        label: the run's name in it.
+        until_phase: train until this phase of the plan would begin, 1 for the second.
+        accept_plan_change: go on, from the examples seen, by another plan than the directory's.
+        profile: trace some calls of each phase, of the first process, into `directory`/profile.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        Mistake: for what cannot be trained, before anything is written; for a full disk.
+        Diverged: when the loss is not finite; the last checkpoint is from before.
+        Interrupted: on SIGTERM or Ctrl-C, after saving, or when another process is lost.
+        PhaseEnd: when `until_phase` would begin, after saving.
+    """
+    directory = expanded(Path(directory))
+    last = agree.together("the plan", lambda: _last_update(experiment, until_phase))
+    with (
+        _outer_failures_said(directory),
+        open_run(
+            experiment,
+            directory,
+            origin=origin,
+            devices=devices,
+            progress=progress,
+            label=label,
+            accept_plan_change=accept_plan_change,
+        ) as run,
+        _profiled(run, directory) if profile and agree.first() else nullcontext(),
+    ):
+        run_until(run, last)
+        _attempt(run, run.checkpoints.wait)
+        agree.together("the run directory", run.check_held)
+        if run.unsaved:
+            raise Mistake(
+                f"the state after {run.update:,} updates could not be saved ({run.unsaved}): "
+                f"{_kept(run)}; free some space, {AGAIN}"
+            )
+        if last < run.plan.num_updates:
+            where = "begins here" if run.update == last else f"began at {last:,}, the run stands"
+            raise PhaseEnd(
+                f"phase {until_phase} {where}, at update {run.update:,} of "
+                f"{run.plan.num_updates:,}: saved; the same command without --until-phase goes "
+                "on, on as many devices as you like"
+            )
+    return run
+
+
+@contextmanager
+def _profiled(run: Run, directory: Path) -> Iterator[None]:
+    with closing(Profile(directory / "profile", run.progress.say)) as run.profile:
+        yield
+
+
+def _last_update(experiment: Experiment, until_phase: int | None) -> int:
+    """How many updates are to be taken in all."""
+    plan = experiment.plan.plan()
+    if until_phase is None:
+        return plan.num_updates
+    if len(plan.phases) == 1:
+        raise Mistake(f"--until-phase is {until_phase}, and this plan has but one: leave it out")
+    if not 1 <= until_phase < len(plan.phases):
+        raise Mistake(
+            f"--until-phase is {until_phase}: this plan has {len(plan.phases)} phases, give 1 to "
+            f"{len(plan.phases) - 1}, or none to train to the end"
+        )
+    return plan.phases[until_phase].first_update
+
+
+def run_until(run: Run, last: int) -> None:
+    """Train until `last` updates are taken.
+
+    Each turn does, in this order: evaluate, save, next, update, log.
+    """
+    if run.update >= last and run.evaluated == run.update:
+        return  # the account of a finished run stays as it is
+    _spend(run, "start-up")
+    run.ledger.write(run.examples)
+    phase = None
+    while True:
+        update, asked_to_stop = run.update, run.stop.asked()
+        # 1. Evaluate.
+        if update in run.evaluations and run.evaluated != update and not asked_to_stop:
+            _evaluate(run)
+            if run.evaluated != update:
+                continue  # asked to stop meanwhile
+        # 2. Save.
+        if (update in run.saves or asked_to_stop) and run.saved != update:
+            _save(run)
+        if asked_to_stop:
+            _stop(run, asked_to_stop)
+        # 3. Next.
+        if update >= last:
+            with _paused(run, "logging"):
+                run.ledger.write(run.examples)
+            return
+        row = run.plan.at(update)
+        if phase is None:  # what a feed needs to begin is no part of training
+            with _paused(run, "first input"):
+                begun = _waited(run, run.feed.ready)
+            if not begun:
+                continue
+        if row.phase != phase:
+            if not _compiled(run, row.batch_size):
+                continue
+            phase = row.phase
+        rows = run.next_rows(last)
+        if run.profile is not None:
+            _profile(run, phase)
+        # 4. Update, once or as often as one call may. Nothing may come back to the host unasked.
+        named = {"phase": phase, "batch_size": row.batch_size, "updates": len(rows)}
+        with (
+            jax.profiler.StepTraceAnnotation("update", step_num=update, **named),
+            jax.transfer_guard_device_to_host("disallow"),
+        ):
+            run.state = run.driver.update(run.state, rows)
+        run.update = update + len(rows)
+        run.progress.advance(run.update - 1)
+        # 5. Log.
+        if run.update in run.logs:
+            _log(run)
+        elif run.ledger.due():
+            _spend_on_training(run)
+            run.ledger.write(run.examples)
+
+
+def _waited(run: Run, ready: Callable[[float], bool]) -> bool:
+    """Whether something is ready; waits for it, but not when the run is asked to stop."""
+    while not ready(SECONDS_BETWEEN_LOOKS):
+        if run.stop.waiting():
+            return False
+    return True
+
+
+def _compiled(run: Run, batch_size: int) -> bool:
+    """Wait for a batch size's program, and say so where it holds up a run; False if to stop."""
+    if run.ahead.ready(batch_size):
+        return True
+    before = run.ledger.seconds.get("compilation", 0.0)
+    with _paused(run, "compilation"):
+        ready = _waited(run, partial(run.ahead.ready, batch_size))
+    waited = run.ledger.seconds["compilation"] - before
+    if ready and run.driver.begun and waited >= 0.05:
+        run.progress.say(f"batch {batch_size:,} begins after {waited:.1f} s of compiling")
+    return ready
+
+
+def _profile(run: Run, phase: int) -> None:
+    """Begin or end a trace, where the next call asks for it."""
+    planned = run.plan.phases[phase]
+    calls = -(-planned.updates // run.driver.most(planned.batch_size))
+    if run.profile.due(phase, calls):
+        with _paused(run, "profiling"):
+            run.profile.turn()
+
+
+def _evaluate(run: Run) -> None:
+    """Evaluate, unless the run is asked to stop meanwhile."""
+    with _paused(run, "compilation"):
+        if not _waited(run, partial(run.ahead.ready, None)):
+            return
+    with _paused(run, "evaluation"):
+        known = len(run.test.damaged)
+        found = evaluate(run.ahead.evaluate(), run.state, run.test, run.stop.waiting)
+    if found is None:
+        return
+    _name_damaged(run, run.test.damaged[known:], "left out")
+    _refuse_diverged(run, found.loss)
+    _write(run, {"kind": "eval", **_standing(run), **found._asdict()})
+    run.evaluated = run.update
+
+
+def _save(run: Run) -> None:
+    with _paused(run, "saving"):
+        # What is not finite must never become the last good checkpoint.
+        if not jax.device_get(_all_finite(run.state)):
+            _refuse_diverged(run, math.nan)
+        agree.together("the run directory", run.check_held)
+        _attempt(run, run.checkpoints.wait)  # for the one before
+        if _attempt(run, partial(run.checkpoints.save, run.examples, run.state)):
+            run.saved, run.unsaved = run.update, ""
+    run.ledger.write(run.examples)
+
+
+def _attempt(run: Run, work: Callable[[], None]) -> bool:
+    """Do a part of saving; if it fails, say so and go on: the next may succeed."""
+    try:
+        work()
+    except SaveFailed as failure:
+        run.unsaved = str(failure)
+        run.progress.say(f"warning: a checkpoint could not be written ({failure}): {_kept(run)}")
+        return False
+    return True
+
+
+def _kept(run: Run) -> str:
+    newest = run.checkpoints.newest
+    if newest is None:
+        return "there is none yet"
+    return f"that of update {run.plan.update_at(newest):,} is kept"
+
+
+def _stop(run: Run, name: str) -> None:
+    _attempt(run, run.checkpoints.wait)
+    where = f"{name} at update {run.update:,} of {run.plan.num_updates:,}"
+    if run.unsaved:
+        raise Interrupted(f"{where}: not saved ({run.unsaved}), but {_kept(run)}; {AGAIN}")
+    raise Interrupted(f"{where}: saved; {AGAIN}")
+
+
+def _log(run: Run) -> None:
+    with _paused(run, "logging"):
+        totals = jax.device_get(run.state.totals)
+        _refuse_diverged(run, totals.loss)
+        zero = jax.device_put(no_totals(), spmd.replicated(run.setup.mesh))
+        run.state = run.state._replace(totals=zero)
+        since = run.plan.batch_sizes[run.logged : run.update]  # all of them timed by the clock
+        line = {
+            "kind": "train",
+            **_standing(run),
+            "loss": float(totals.loss / totals.examples),
+            "accuracy": float(totals.correct / totals.examples),
+            "updates_per_second": len(since) / run.clock,
+            "examples_per_second": float(since.sum()) / run.clock,
+            "input_wait": (run.feed.waited - run.waited) / run.clock,
+            "damaged": len(run.feed.damaged) - run.damaged,
+            "goodput": goodput(run.ledger.seconds),
+        }
+        if run.moved is not None:
+            line |= run.moved.since(run.state.params)
+        _name_damaged(run, run.feed.damaged[run.damaged :], "replaced")
+        run.waited, run.damaged = run.feed.waited, len(run.feed.damaged)
+        _write(run, line)
+        run.progress.logged(line)
+        run.logged, run.clock = run.update, 0.0
+        run.ledger.write(run.examples)
+
+
+def _name_damaged(run: Run, names: Sequence[str], what: str) -> None:
+    """Name each damaged file to the person, once."""
+    for name in dict.fromkeys(names):
+        if name not in run.named:
+            run.progress.say(f"warning: {name} does not decode and is {what}")
+            run.named.add(name)
+
+
+def _standing(run: Run) -> dict:
+    """Where the run stands: position, and the row of the update that it took last."""
+    examples = run.plan.position(run.update)
+    row = run.plan.at(max(run.update - 1, 0))
+    return {
+        "update": run.taken,
+        "examples": examples,
+        "epoch": examples / run.plan.num_examples,
+        "seconds": time.perf_counter() - run.begun,
+        "phase": row.phase,
+        "batch_size": row.batch_size,
+        "learning_rate": row.learning_rate,
+        "noise_scale": run.plan.noise_scale(row.update),
+    }
+
+
+def _write(run: Run, line: dict) -> None:
+    if run.metrics is not None:
+        run.metrics.write(line)
+
+
+@contextmanager
+def _paused(run: Run, what: str) -> Iterator[None]:
+    """Stop the clock of training, when the updates under way are done, and account for the time."""
+    jax.block_until_ready(run.state)
+    _spend_on_training(run)
+    try:
+        yield
+    finally:
+        _spend(run, what)
+
+
+def _spend_on_training(run: Run) -> None:
+    """Account for the time since the clock of training was set going."""
+    before, waited = run.resumed, run.feed.waited - run.accounted
+    _spend(run, "training")
+    run.clock += run.resumed - before
+    run.ledger.add("training", -waited)
+    run.ledger.add("input wait", waited)
+    run.accounted = run.feed.waited
+
+
+def _spend(run: Run, what: str) -> None:
+    """Account for the time since the account was last brought up to date."""
+    now = time.perf_counter()
+    run.ledger.add(what, now - run.resumed)
+    run.resumed = now
+
+
+@contextmanager
+def _outer_failures_said(directory: Path) -> Iterator[None]:
+    """Say what is wrong with the machine, where it is that."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            what = f"no space is left to write to {directory}: free some"
+        else:
+            where = error.filename2 or error.filename or directory
+            what = f"{where}: {error.strerror or error}: mend that"
+        saved = any(path.name.isdecimal() for path in (directory / "checkpoints").glob("*"))
+        then = "goes on from the last checkpoint" if saved else "begins again"
+        raise Mistake(f"{what}; the same command {then}") from error
+    except jax.errors.JaxRuntimeError as error:
+        if jax.process_count() == 1 or not str(error).startswith(LOST):
+            raise
+        raise Interrupted(
+            f"the processes have lost each other ({str(error).splitlines()[0]}): start all again, "
+            "and they go on from the last checkpoint"
+        ) from error
+
+
+@jax.jit
+def _all_finite(state: State) -> jax.Array:
+    leaves = [leaf for leaf in jax.tree.leaves(state) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    return jnp.stack([jnp.isfinite(leaf).all() for leaf in leaves]).all()
+
+
+def _refuse_diverged(run: Run, loss: float) -> None:
+    if math.isfinite(loss):
+        return
+    row = run.plan.at(max(run.update - 1, 0))
+    _write(run, {"kind": "diverged", **_standing(run)})
+    _attempt(run, run.checkpoints.wait)  # to say which is kept
+    raise Diverged(
+        f"the loss is not finite between updates {run.logged:,} and {run.update:,} (epoch "
+        f"{row.epoch:.2f}, batch {row.batch_size:,}, rate {row.learning_rate:g}): {_kept(run)}; "
+        "lower the rate, or warm it up"
+    )

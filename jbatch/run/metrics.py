@@ -1,0 +1,111 @@
+"""A run's metrics: JSON lines, which are read again, and TensorBoard events, to be looked at."""
+
+import json
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from jbatch.errors import Mistake
+from jbatch.files import write_whole
+from jbatch.json_lines import read_json_lines
+from jbatch.trackers.tensorboard import Events
+
+# What of a line depends on how fast a run went, and not on the run alone.
+TIMED = frozenset({"seconds", "updates_per_second", "examples_per_second", "input_wait", "goodput"})
+
+
+Count = Annotated[int, Meta(ge=0, lt=2**53)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+# Bounds beyond what any run has, within which figures can be drawn.
+Number = Annotated[float, Meta(ge=-1e15, le=1e15)]
+NotNegative = Annotated[float, Meta(ge=0, le=1e15)]
+Positive = Annotated[float, Meta(gt=0, le=1e15)]
+Loss = Annotated[float, Meta(ge=-1e38, le=1e38)]
+
+
+class Standing(Struct):
+    """What each line says at least: where the run stands."""
+
+    update: Count
+    examples: Count
+    epoch: NotNegative
+    seconds: Number
+
+
+class Trained(Standing, tag_field="kind", tag="train"):
+    """Of a log point."""
+
+    loss: Loss
+    accuracy: Share
+    updates_per_second: Positive
+    examples_per_second: Positive
+    learning_rate: NotNegative = 0.0
+    batch_size: Count = 1
+    input_wait: Number = 0.0
+    distance: NotNegative = 0.0
+    moved: NotNegative = 0.0
+
+
+class Evaluated(Standing, tag_field="kind", tag="eval"):
+    """Of an evaluation."""
+
+    loss: Loss
+    accuracy: Share
+    num_examples: Annotated[int, Meta(ge=1, lt=2**53)]
+
+
+class Diverged(Standing, tag_field="kind", tag="diverged"):
+    """Of a run that has ended by it."""
+
+
+Line = Trained | Evaluated | Diverged
+
+
+class MetricsLog:
+    """Appends lines to metrics.jsonl and events for TensorBoard."""
+
+    def __init__(self, directory: Path, examples: int | None):
+        """Open both, cut back to what was logged by so many examples; None for a new run."""
+        path = directory / "metrics.jsonl"
+        last = -1 if examples is None else examples
+        kept = [line for line in read_metrics(path) if line["examples"] <= last]
+        write_whole(path, "".join(json.dumps(line) + "\n" for line in kept))
+        self.seconds_before = kept[-1]["seconds"] if kept else 0.0
+        evaluated = [line["examples"] for line in kept if line["kind"] == "eval"]
+        self.evaluated = evaluated[-1] if evaluated else None  # after how many examples, last
+        self._path, self._file = path, path.open("a")
+        update = kept[-1]["update"] + 1 if kept else 0
+        self._events = Events(directory / "tensorboard", update)
+
+    def write(self, line: dict) -> None:
+        """Append one line; its numbers become events at its update.
+
+        Mistake if somebody has removed the file: what is written would be gone.
+        """
+        if not os.fstat(self._file.fileno()).st_nlink:
+            raise Mistake(
+                f"{self._path} was removed while its run trained: restore it, or start in another "
+                "run directory"
+            )
+        self._file.write(json.dumps(line, allow_nan=False) + "\n")
+        self._file.flush()
+        scalars = {
+            f"{line['kind']}/{name}": value
+            for name, value in line.items()
+            if isinstance(value, int | float) and name != "update"
+        }
+        self._events.write(line["update"], scalars)
+
+    def close(self) -> None:
+        """Close both; every line is flushed."""
+        for file in (self._file, self._events):
+            with suppress(OSError):  # what could not be flushed was said when it was written
+                file.close()
+
+
+def read_metrics(path: Path) -> list[dict]:
+    """The lines of a metrics.jsonl; none if it does not exist. Mistake if it is damaged."""
+    return read_json_lines(path, Line)

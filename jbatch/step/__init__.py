@@ -1,0 +1,1 @@
+"""One training step: its pure functions, its compiled programs, and what calls them."""

@@ -1,0 +1,89 @@
+"""Compiling every phase's functions ahead, in the background while the first phase runs."""
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import NamedTuple
+
+from jbatch.plan.layout import Layout
+from jbatch.plan.passes import Passes
+from jbatch.step import programs
+from jbatch.step.programs import Setup
+
+THREADS = "compile"  # what their names begin with
+
+
+def compiling() -> bool:
+    """Whether a thread compiles in the background; nothing stops it."""
+    return any(thread.name.startswith(THREADS) for thread in threading.enumerate())
+
+
+class Program(NamedTuple):
+    """The compiled functions of a batch size."""
+
+    group: int  # examples that share batch-norm statistics
+    passes: tuple[tuple[Layout, Callable], ...]  # with what each calls: update or accumulate
+    apply: Callable | None  # None where the only pass is the whole update
+
+    @property
+    def fused(self) -> bool:
+        """Whether an update is one pass, and one call may take several."""
+        return self.apply is None
+
+
+class Ahead:
+    """Compiles in the order of first use, one at a time."""
+
+    def __init__(self, setup: Setup, passes: Mapping[int, Passes]):
+        """`passes` are those of the phases that are still to come, the current one first."""
+        self._seconds: list[float] = []
+        self._pool = ThreadPoolExecutor(1, THREADS)
+        # A run evaluates first of all.
+        self._evaluate = self._pool.submit(self._timed, programs.evaluate, setup)
+        self._programs: dict[int, Future[Program]] = {
+            size: self._pool.submit(self._timed, _program, setup, passes[size]) for size in passes
+        }
+
+    def ready(self, batch_size: int | None, seconds: float = 0.0) -> bool:
+        """Whether the functions of a batch size are compiled, or of an evaluation for None.
+
+        Waits for them for so long.
+        """
+        future = self._evaluate if batch_size is None else self._programs[batch_size]
+        return bool(wait([future], seconds).done)
+
+    def program(self, batch_size: int) -> Program:
+        """The functions of a batch size; waits for them if they are not compiled yet."""
+        return self._programs[batch_size].result()
+
+    def evaluate(self) -> Callable:
+        """`compile.evaluate`'s function; waits for it if it is not compiled yet."""
+        return self._evaluate.result()
+
+    @property
+    def seconds(self) -> float:
+        """Spent compiling so far, most of it in the background."""
+        return sum(self._seconds)
+
+    def close(self) -> None:
+        """Drop what has not been begun."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _timed(self, function: Callable, *arguments):
+        start = time.perf_counter()
+        try:
+            return function(*arguments)
+        finally:
+            self._seconds.append(time.perf_counter() - start)
+
+
+def _program(setup: Setup, passes: Passes) -> Program:
+    group = passes.layouts[0].group
+    calls = tuple(
+        (layout, programs.training_pass(setup, layout, passes.fused)) for layout in passes.layouts
+    )
+    if passes.fused:
+        return Program(group, calls, None)
+    programs.zero_sums(setup)  # which the first such update begins with
+    return Program(group, calls, programs.apply(setup))

@@ -1,0 +1,320 @@
+"""Choosing the micro-batch: the largest that a device's memory holds, or on CPUs the fastest."""
+
+import hashlib
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from msgspec import Meta
+
+from jbatch.devices import spmd
+from jbatch.devices.memory import readable
+from jbatch.errors import Mistake
+from jbatch.files import cache_folder, write_whole
+from jbatch.json_lines import read_json
+from jbatch.machine import processor
+from jbatch.plan.layout import Layout, group_size
+from jbatch.plan.passes import Passes, cut
+from jbatch.run.environment import environment
+from jbatch.step import programs
+from jbatch.step.programs import Setup
+
+LEAST_PROBED = 16  # examples a device: under it, memory is less affine
+LEAST_TIMED = 32  # examples a device; a share of up to four times as many is taken at once
+WORTH = 1.05  # times as fast must a larger micro-batch be
+HOPELESS = 1.5  # times as slow at the first look is not looked at again
+TURNS, LEAST_TURNS = 9, 3
+SECONDS_OF_TURN, SECONDS_OF_TURNS = 0.04, 4.0  # unless one pass takes longer
+
+# Bytes a device needs for a pass of a layout; the flag says whether it is an update's only one.
+# Infinitely many where the compiler refuses it, as TPU's does.
+Needs = Callable[[Layout, bool], float]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A micro-batch, and why."""
+
+    limit: int | None  # for `cut`
+    why: str  # for a person; empty where there was nothing to choose
+
+
+def choose(
+    setup: Setup,
+    batch_sizes: Collection[int],
+    ghost_batch: int | None,
+    given: int | None,
+    available: int | None,
+) -> Choice:
+    """The micro-batch of a run.
+
+    Args:
+        setup: what is trained, and on which devices.
+        batch_sizes: B of each phase.
+        ghost_batch: g; None without batch norm.
+        given: by a person; None to choose.
+        available: bytes of a device; None if it is not known.
+
+    Raises:
+        Mistake: if what is given, or the smallest, does not fit.
+    """
+
+    def needs(layout: Layout, fused: bool) -> float:
+        with unlimited_if_refused() as refused:
+            memory = programs.training_pass(setup, layout, fused).memory
+            return memory.total + programs.held_beside(setup, layout, fused)
+        return refused
+
+    if given is not None:
+        passes = cut(batch_sizes, setup.devices, ghost_batch, given)
+        if available is not None:
+            check_fits(given, passes, available, needs)
+        return Choice(given, "")
+    limit, why = None, ""
+    if available is not None:
+        limit = largest(batch_sizes, setup.devices, ghost_batch, available, needs)
+        if limit is not None:
+            why = f"the largest that fits {readable(available)}"
+    # Several processes would have to agree on what they time.
+    if setup.mesh.devices.flat[0].platform == "cpu" and jax.process_count() == 1:
+        fast, speeds = _fastest_kept(setup, tuple(sorted(batch_sizes)), ghost_batch, limit)
+        if fast is not None:
+            limit, why = fast, f"the fastest of {speeds}"
+    return Choice(limit, f"micro-batch {limit:,}, {why}" if why else "")
+
+
+def _fastest_kept(
+    setup: Setup, batch_sizes: tuple[int, ...], ghost_batch: int | None, limit: int | None
+) -> tuple[int | None, str]:
+    """What `fastest` found the first time, on this machine and for just this setup.
+
+    A choice changes the order of sums, and with it the last bits of a run: the same command should
+    give the same bits tomorrow, on a busy machine too.
+    """
+    here = [environment(), os.uname().nodename, processor(), programs.identity(setup, ghost_batch)]
+    asked = [setup.devices, setup.mapping, batch_sizes, ghost_batch, limit]
+    key = hashlib.sha256(json.dumps([*here, *asked]).encode()).hexdigest()[:32]
+    path = cache_folder("micro_batch") / f"{key}.json"
+    found = _read(path)
+    if found is None:
+        found = fastest(setup, batch_sizes, ghost_batch, limit)
+        with suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            found = _read(path) or found  # of another run, that began with this one
+            write_whole(path, json.dumps(found))
+    return found
+
+
+def _read(path: Path) -> tuple[int | None, str] | None:
+    try:
+        limit, why = read_json(path, tuple[Annotated[int, Meta(ge=1)] | None, str])
+    except Mistake:  # none, or damaged
+        return None
+    return limit, why
+
+
+def fastest(
+    setup: Setup, batch_sizes: tuple[int, ...], ghost_batch: int | None, limit: int | None
+) -> tuple[int | None, str]:
+    """(the fastest micro-batch by a short measurement, what was measured); None for the largest.
+
+    On CPUs small ones are faster for convolutions and slower for others, and none is short of
+    memory. Passes of the largest batch are timed, each twice as large as the one before, until they
+    get slower. Those that may be the fastest are timed again in turns, so that what else the
+    machine does meets all alike; their medians are compared, and of equals the smallest is taken.
+    """
+    size, devices = max(batch_sizes), setup.devices
+    most = size // devices if limit is None else limit
+    if most <= 4 * LEAST_TIMED:
+        return None, ""
+    timers: dict[int, Callable[[], float]] = {}
+    speeds: dict[int, float] = {}
+    least = max(LEAST_TIMED, max(_least(size, devices, ghost_batch) for size in batch_sizes))
+    for candidate in _doubled(least, most):
+        layout = cut([size], devices, ghost_batch, candidate)[size].layouts[0]
+        examples = layout.per_device
+        if examples in speeds:
+            continue
+        timers[examples] = _timer(setup, layout)
+        speeds[examples] = 1 / min(timers[examples](), timers[examples]())
+        slower = [HOPELESS * speed < max(speeds.values()) for speed in speeds.values()]
+        if len(speeds) > 2 and all(slower[-2:]):
+            break
+    hopeful = [each for each in speeds if HOPELESS * speeds[each] >= max(speeds.values())]
+    turns = list(_in_turns([timers[each] for each in hopeful]))
+    speeds |= dict(zip(hopeful, 1 / np.median(turns, 0), strict=True))
+    highest = max(speeds[each] for each in hopeful)
+    best = min(each for each in hopeful if WORTH * speeds[each] >= highest)
+    if best == most:
+        return None, ""
+    shown = ", ".join(f"{examples:,} ({speed:,.0f})" for examples, speed in speeds.items())
+    return best, f"{shown} examples/s"
+
+
+def _in_turns(timers: Sequence[Callable[[], float]]) -> Iterator[list[float]]:
+    """Seconds of each, again and again; less often where they are long."""
+    begun = time.perf_counter()
+    for number in range(TURNS if len(timers) > 1 else 1):
+        if number >= LEAST_TURNS and time.perf_counter() - begun > SECONDS_OF_TURNS:
+            return
+        yield [timer() for timer in timers]
+
+
+def _doubled(least: int, most: int) -> Iterator[int]:
+    while least < most:
+        yield least
+        least *= 2
+    yield most
+
+
+def _timer(setup: Setup, layout: Layout) -> Callable[[], float]:
+    """A function that puts zeros through a pass of several and gives its seconds an example."""
+    accumulate = programs.accumulate(setup, layout)
+    state = programs.initializer(setup)(np.uint32(0))
+    inputs = zeros(setup, layout)
+    sums, loss = accumulate(state, programs.zero_sums(setup)(), *inputs)  # the first is slower
+    loss.block_until_ready()
+
+    def seconds() -> float:
+        nonlocal sums
+        begun, count, spent = time.perf_counter(), 0, 0.0
+        while spent < SECONDS_OF_TURN:
+            sums, loss = accumulate(state, sums, *inputs)
+            loss.block_until_ready()
+            count, spent = count + 1, time.perf_counter() - begun
+        return spent / (count * layout.size)
+
+    return seconds
+
+
+def zeros(setup: Setup, layout: Layout) -> list:
+    """Arguments of a pass that are nothing but zeros, on the devices."""
+
+    def placed(shapes, differs: bool):
+        sharding = (spmd.split if differs else spmd.replicated)(setup.mesh)
+        make = jax.jit(
+            lambda: jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes),
+            out_shardings=sharding,
+        )
+        return make()
+
+    shapes = setup.inputs.shapes(layout)
+    return [placed(*pair) for pair in zip(shapes, setup.inputs.per_device, strict=True)]
+
+
+@contextmanager
+def unlimited_if_refused() -> Iterator[float]:
+    """Infinity, for a program of which the compiler has said that it does not fit."""
+    try:
+        yield math.inf
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+
+
+def largest(
+    batch_sizes: Collection[int],
+    devices: int,
+    ghost_batch: int | None,
+    available: int,
+    needs: Needs,
+    probe: Callable[[int], float] | None = None,
+) -> int | None:
+    """The largest micro-batch that fits.
+
+    Memory is nearly affine in the micro-batch: two small passes predict where it ends, and the pass
+    that comes of that is tried, then smaller ones as long as they do not fit.
+
+    Args:
+        batch_sizes: B of each phase, over all devices.
+        devices: D.
+        ghost_batch: g; None without batch norm.
+        available: bytes of one device.
+        needs: compiles a pass to know.
+        probe: examples of one device → bytes of a pass of them, where a small pass is cheaper to
+            ask for in another way.
+
+    Returns:
+        Examples that a device puts through at once, as a limit for `cut`; None where all of its
+        share fits.
+
+    Raises:
+        Mistake: if not even the smallest pass fits.
+    """
+    share = max(batch_sizes) // devices
+    unit = max(_least(size, devices, ghost_batch) for size in batch_sizes)
+    group = group_size(max(batch_sizes), ghost_batch)
+    whole = math.lcm(unit, group)  # so that a pass of one device alone can be probed for many
+    small = whole * -(-LEAST_PROBED // whole)
+    limit = share
+    if share > 2 * small:
+        if probe is None:
+
+            def probe(examples: int) -> float:
+                return needs(Layout(examples * devices, devices, group), False)
+
+        first, second = probe(small), probe(2 * small)
+        each = max((second - first) / small, 1.0) if math.isfinite(second) else math.inf
+        predicted = small + (available - first) / each if math.isfinite(second) else unit
+        limit = min(share, max(int(predicted), unit))
+    while True:
+        passes = cut(batch_sizes, devices, ghost_batch, limit)
+        examples, needed = _most_needed(passes, needs)
+        if needed <= available:
+            return None if examples == share else examples
+        smaller = range(unit, examples, unit)
+        if not smaller:
+            raise Mistake(
+                f"{examples:,} examples a device, the least that it can take, need "
+                f"{readable(needed)} of its memory, which is {readable(available)}: give a smaller "
+                "model or image, a smaller ghost_batch, or more memory"
+            )
+        limit = smaller[-1]
+
+
+def check_fits(
+    micro_batch: int | None, passes: dict[int, Passes], available: int, needs: Needs
+) -> None:
+    """See that the largest pass fits, or a Mistake with the numbers."""
+    examples, needed = _most_needed(passes, needs)
+    if needed > available:
+        raise Mistake(
+            f"micro_batch is {micro_batch:,}: {examples:,} examples at once need "
+            f"{readable(needed)} of a device's memory, which is {readable(available)}: give a "
+            "smaller one, or none to have the largest that fits"
+        )
+
+
+def _least(size: int, devices: int, ghost_batch: int | None) -> int:
+    """Examples of a device in the smallest pass of an update of `size`."""
+    whole = cut([size], devices, ghost_batch, None)[size].layouts[0]
+    group = whole.group
+    return next(
+        count // devices
+        for count in range(devices, size + 1, devices)
+        if count % group == 0 and size % count == 0
+    )
+
+
+def _most_needed(passes: dict[int, Passes], needs: Needs) -> tuple[int, float]:
+    """(examples of a device, bytes) of the largest passes, of whichever kind needs more."""
+    largest = {
+        (layout, of_batch.fused)
+        for of_batch in passes.values()
+        for layout in of_batch.layouts
+        if layout.per_device == _examples_at_once(passes)
+    }
+    return _examples_at_once(passes), max(needs(*each) for each in largest)
+
+
+def _examples_at_once(passes: dict[int, Passes]) -> int:
+    return max(layout.per_device for of_batch in passes.values() for layout in of_batch.layouts)

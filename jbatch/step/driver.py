@@ -1,0 +1,80 @@
+"""Driving the compiled functions: the passes of an update, and not too many in flight."""
+
+from collections import deque
+from collections.abc import Sequence
+
+import jax
+
+from jbatch.data.inputs import Feed
+from jbatch.plan.plan import Row
+from jbatch.step import programs
+from jbatch.step.aot import Ahead
+from jbatch.step.programs import Setup, how, told
+from jbatch.step.pure import State
+
+
+class InFlight:
+    """Waits, at each call, until no more than `most` passes are under way."""
+
+    def __init__(self, most: int):
+        self._most = most
+        self._waiting = 0
+        self._calls: deque[tuple[jax.Array, int]] = deque()
+
+    def add(self, result: jax.Array, passes: int = 1) -> None:
+        """Count a call in by one of its results, which no later call may take as donated.
+
+        The one before it may always wait, however many passes it has.
+        """
+        self._calls.append((result, passes))
+        self._waiting += passes
+        while self._waiting > self._most and len(self._calls) > 2:
+            result, passes = self._calls.popleft()
+            self._waiting -= passes
+            result.block_until_ready()
+
+
+class Driver:
+    """Takes updates, as many a call as a program allows."""
+
+    def __init__(self, setup: Setup, ahead: Ahead, feed: Feed):
+        self._setup, self._ahead, self._feed = setup, ahead, feed
+        self._in_flight = InFlight(feed.most_in_flight)
+        self._batch_size, self._program = None, None
+        self._sums = None
+
+    @property
+    def begun(self) -> bool:
+        """Whether it has taken an update."""
+        return self._program is not None
+
+    def most(self, batch_size: int) -> int:
+        """Updates of a batch size that one call takes, at most."""
+        return self._setup.updates_per_call if self._ahead.program(batch_size).fused else 1
+
+    def update(self, state: State, rows: Sequence[Row]) -> State:
+        """The state after the updates that `rows` plan; `state` is donated to it.
+
+        The rows are of one batch size and one epoch, and no more than `most` of it.
+        """
+        row = rows[0]
+        if row.batch_size != self._batch_size:
+            self._batch_size, self._program = row.batch_size, self._ahead.program(row.batch_size)
+        group, passes, apply = self._program
+        hows = [how(each.learning_rate, row.batch_size, row.batch_size // group) for each in rows]
+        if self._program.fused:
+            [(layout, update)] = passes
+            arguments = self._feed.arguments(row.position, layout)
+            state, loss = update(state, told(self._setup, hows), *arguments)
+        else:
+            if self._sums is None:
+                self._sums = programs.zero_sums(self._setup)()
+            position = row.position
+            for layout, accumulate in passes:
+                source = self._feed.arguments(position, layout)
+                self._sums, gathered = accumulate(state, self._sums, *source)
+                self._in_flight.add(gathered)
+                position += layout.size
+            state, self._sums, loss = apply(state, self._sums, hows[0])
+        self._in_flight.add(loss, len(rows))
+        return state

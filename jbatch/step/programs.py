@@ -1,0 +1,328 @@
+"""The compiled functions of a run: each is made once in a process, and found again by its setup."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend.core import Literal
+from jax.sharding import AbstractMesh, Mesh
+
+from jbatch.data.inputs import Inputs
+from jbatch.devices import spmd
+from jbatch.devices.spmd import Executable, Mapped
+from jbatch.plan.layout import AXIS, Layout
+from jbatch.plan.passes import Passes
+from jbatch.step import pure
+from jbatch.step.pure import State, Sums, Task
+
+
+@dataclass(frozen=True)
+class Setup:
+    """All that decides the compiled functions but the micro-batch; hashable.
+
+    Runs that differ in seed or schedule alone share them.
+    """
+
+    task: Task
+    inputs: Inputs
+    mesh: Mesh | AbstractMesh
+    mapping: spmd.Mapping
+    updates_per_call: int = 1  # at most, of those that one pass makes
+
+    @property
+    def devices(self) -> int:
+        """D."""
+        return self.mesh.size
+
+    @property
+    def evaluation_size(self) -> int:
+        """Examples a device takes in one pass of an evaluation."""
+        return min(self.inputs.most_evaluated, -(-self.inputs.num_test // self.devices))
+
+
+class Scored(NamedTuple):
+    """Sums over one pass of an evaluation, float32 scalars; the host adds them up in float64."""
+
+    loss: jax.Array
+    correct: jax.Array
+    examples: jax.Array
+
+
+def how(learning_rate: float, batch_size: int, ghost_batches: int) -> np.ndarray:
+    """What `apply` is told of an update, in one transfer: (3,) float32: rate, B, ghost batches."""
+    return np.array((learning_rate, batch_size, ghost_batches), np.float32)
+
+
+def told(setup: Setup, hows: Sequence[np.ndarray]) -> np.ndarray:
+    """What `update` is told of those that one call takes: (most, 3) float32, the rest zeros."""
+    rows = np.zeros((setup.updates_per_call, 3), np.float32)
+    rows[: len(hows)] = hows
+    return rows
+
+
+# ---- functions of one device ----------------------------------------------------------------
+
+
+def _update(setup: Setup, layout: Layout, state, how, *inputs):
+    batch = setup.inputs.batch(layout, *inputs)
+    sums = pure.gather(setup.task, layout, state, batch)
+    return pure.apply(setup.task, state, sums, *how)
+
+
+def _updates(setup: Setup, layout: Layout, state, hows, *inputs):
+    """As many updates as the first rows of `hows` tell; rows of batch 0 fill the rest.
+
+    A program for any number, so that the bits do not depend on how a run is cut into calls.
+    """
+    if setup.updates_per_call == 1:
+        return _update(setup, layout, state, hows[0], *inputs)
+
+    def one(number, before):
+        here = setup.inputs.later(number, layout, *inputs)
+        return _update(setup, layout, before[0], hows[number], *here)
+
+    return jax.lax.fori_loop(0, (hows[:, 1] > 0).sum(), one, (state, jnp.float32(0)))
+
+
+def _accumulate(setup: Setup, layout: Layout, state, sums, *inputs):
+    batch = setup.inputs.batch(layout, *inputs)
+    sums = pure.accumulate(setup.task, layout, state, sums, batch)
+    return sums, sums.loss
+
+
+def _apply(setup: Setup, state, sums, how):
+    state, loss = pure.apply(setup.task, state, sums, *how)
+    return state, jax.tree.map(jnp.zeros_like, sums), loss
+
+
+def _evaluate(setup: Setup, params, stats, *inputs):
+    batch, exists = setup.inputs.evaluation_batch(setup.evaluation_size, *inputs)
+    (logits,), _ = pure.forward(setup.task, params, stats, batch.images, None)
+    weight = exists.astype(jnp.float32)
+    scored = Scored(
+        loss=(pure.cross_entropy(logits, batch.labels, 0.0) * weight).sum(),
+        correct=(pure.correct(logits, batch.labels) * weight).sum(),
+        examples=weight.sum(),
+    )
+    return (jax.lax.psum(scored, AXIS),)
+
+
+# ---- compiled -------------------------------------------------------------------------------
+
+
+@cache
+def initializer(setup: Setup):
+    """Seed (uint32 scalar) → state on every device, jitted."""
+    jitted = jax.jit(partial(pure.init, setup.task), out_shardings=spmd.replicated(setup.mesh))
+    return jax.enable_x64(False)(jitted)
+
+
+def state_on_devices(setup: Setup) -> State:
+    """Shapes, dtypes and shardings of the state: what a checkpoint is restored as."""
+    placed = partial(jax.ShapeDtypeStruct, sharding=spmd.replicated(setup.mesh))
+    return jax.tree.map(lambda leaf: placed(leaf.shape, leaf.dtype), _state(setup))
+
+
+@cache
+@jax.enable_x64(False)
+def zero_sums(setup: Setup):
+    """() → sums of no example, one a device."""
+    jitted = jax.jit(partial(_zero_sums, setup), out_shardings=spmd.split(setup.mesh))
+    return jitted.lower().compile()
+
+
+@cache
+def update(setup: Setup, layout: Layout):
+    """(state, told, *inputs) → (state, the last loss): updates in one pass each; see `told`."""
+    return _mapped_update(setup, layout).compile()
+
+
+@cache
+def accumulate(setup: Setup, layout: Layout):
+    """(state, sums, *inputs) → (sums, loss of each device): one pass of several."""
+    return _mapped_accumulate(setup, layout).compile()
+
+
+@cache
+def apply(setup: Setup):
+    """(state, sums, how) → (state, sums of no example, loss): the end of an update."""
+    return _mapped_apply(setup).compile()
+
+
+@cache
+def evaluate(setup: Setup):
+    """(params, stats, *inputs) → (scored,): of one pass."""
+    return _mapped_evaluate(setup).compile()
+
+
+@jax.enable_x64(False)
+def in_memory(setup: Setup, layout: Layout) -> dict[str, int]:
+    """What a device holds in an update, in bytes, before any compiler has seen it.
+
+    Args:
+        setup: what is trained; its mesh may be an abstract one.
+        layout: of the largest pass.
+
+    Returns:
+        By name. The activations are all that the backward pass keeps of the forward one; a compiler
+        may make some of them again, or keep them twice.
+    """
+    state = _state(setup)
+    inputs = setup.inputs.shapes(layout)
+    shares = [
+        _bytes(shape) // (layout.devices if differs else 1)
+        for shape, differs in zip(inputs, setup.inputs.per_device, strict=True)
+    ]
+    local = [
+        jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), shape)
+        if differs
+        else shape
+        for shape, differs in zip(inputs, setup.inputs.per_device, strict=True)
+    ]
+
+    def activations(state, *inputs):
+        return pure.kept(setup.task, layout, state, setup.inputs.batch(layout, *inputs))
+
+    traced = jax.make_jaxpr(activations, axis_env=[(AXIS, layout.devices)])(state, *local).jaxpr
+    given = set(traced.invars)
+    made = {var for var in traced.outvars if not isinstance(var, Literal) and var not in given}
+    return {
+        "parameters": _bytes(state.params),
+        "optimizer state": _bytes(state.optimizer),
+        "statistics": _bytes(state.stats),
+        "gradients and sums": _bytes((state.params, state.stats)),
+        "activations": sum(_bytes(var.aval) for var in made),
+        "data": sum(shares) + setup.inputs.held(layout),
+    }
+
+
+def _bytes(tree) -> int:
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+
+
+def held_beside(setup: Setup, layout: Layout, fused: bool) -> int:
+    """Bytes that a device holds while a pass runs, and that are none of the pass's arguments.
+
+    A pass of several does not look at what only the end of an update needs.
+    """
+    state = _state(setup)
+    unseen = () if fused else (state.optimizer, state.stats, state.totals, state.taken)
+    return setup.inputs.held(layout) + _bytes(unseen)
+
+
+def training_pass(setup: Setup, layout: Layout, fused: bool) -> Executable:
+    """A pass, which is an update's only one or one of several."""
+    return (update if fused else accumulate)(setup, layout)
+
+
+def lowered(setup: Setup, layout: Layout | None, fused: bool) -> jax.stages.Lowered:
+    """A pass before it is compiled; the end of an update of several if there is no layout."""
+    if layout is None:
+        return _mapped_apply(setup).lower()[0]
+    return (_mapped_update if fused else _mapped_accumulate)(setup, layout).lower()[0]
+
+
+def digest(setup: Setup, passes: Mapping[int, Passes]) -> str:
+    """SHA-256 of the programs of a run that takes these passes, as the compiler is given them.
+
+    A pass of each kind stands for all: they differ by their layouts alone, which are hashed.
+    """
+    kinds = {of_batch.fused: of_batch.layouts[0] for of_batch in passes.values()}
+    mapped = [_mapped_evaluate(setup)]
+    if True in kinds:
+        mapped.append(_mapped_update(setup, kinds[True]))
+    if False in kinds:
+        mapped += [_mapped_accumulate(setup, kinds[False]), _mapped_apply(setup)]
+    hashed = hashlib.sha256(repr(sorted(passes.items())).encode())
+    for program in mapped:
+        lowered, _ = program.lower()
+        hashed.update(lowered.as_text().encode())
+    return hashed.hexdigest()
+
+
+@cache
+def identity(setup: Setup, ghost_batch: int | None) -> str:
+    """SHA-256 of what an update computes: its program for one device and one ghost batch.
+
+    So it is of network, loss, augmentation and optimizer, and not of how an update is split.
+    """
+    alone = spmd.make_mesh(setup.mesh.local_devices[:1])
+    one = replace(setup, mesh=alone, mapping="shard_map", updates_per_call=1)
+    size = ghost_batch or 1
+    text = lowered(one, Layout(size, 1, size), fused=True).as_text()
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _mapped_update(setup: Setup, layout: Layout) -> Mapped:
+    hows = jax.ShapeDtypeStruct((setup.updates_per_call, 3), np.float32)
+    return Mapped(
+        partial(_updates, setup, layout),
+        setup.mesh,
+        setup.mapping,
+        (_state(setup), hows, *setup.inputs.shapes(layout)),
+        per_device=(False, False, *setup.inputs.per_device),
+        per_device_out=(False, False),
+        donate=(0,),
+    )
+
+
+def _mapped_accumulate(setup: Setup, layout: Layout) -> Mapped:
+    return Mapped(
+        partial(_accumulate, setup, layout),
+        setup.mesh,
+        setup.mapping,
+        (_state(setup), _sums(setup), *setup.inputs.shapes(layout)),
+        per_device=(False, True, *setup.inputs.per_device),
+        per_device_out=(True, True),
+        donate=(1,),
+    )
+
+
+def _mapped_apply(setup: Setup) -> Mapped:
+    return Mapped(
+        partial(_apply, setup),
+        setup.mesh,
+        setup.mapping,
+        (_state(setup), _sums(setup), _HOW),
+        per_device=(False, True, False),
+        per_device_out=(False, True, False),
+        donate=(0, 1),
+    )
+
+
+def _mapped_evaluate(setup: Setup) -> Mapped:
+    state = _state(setup)
+    inputs = setup.inputs.evaluation_shapes(setup.evaluation_size, setup.devices)
+    return Mapped(
+        partial(_evaluate, setup),
+        setup.mesh,
+        setup.mapping,
+        (state.params, state.stats, *inputs),
+        per_device=(False, False, *setup.inputs.evaluation_per_device),
+        per_device_out=(False,),
+    )
+
+
+_HOW = jax.ShapeDtypeStruct((3,), np.float32)
+
+
+def _state(setup: Setup) -> State:
+    return pure.state_shapes(setup.task)
+
+
+def _sums(setup: Setup) -> Sums:
+    placed = partial(jax.ShapeDtypeStruct, sharding=spmd.split(setup.mesh))
+    shapes = jax.eval_shape(partial(_zero_sums, setup))
+    return jax.tree.map(lambda leaf: placed(leaf.shape, leaf.dtype), shapes)
+
+
+def _zero_sums(setup: Setup) -> Sums:
+    return jax.tree.map(
+        lambda leaf: jnp.zeros((setup.devices, *leaf.shape), leaf.dtype),
+        jax.eval_shape(pure.no_sums, _state(setup)),
+    )
