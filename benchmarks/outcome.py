@@ -16,11 +16,11 @@ import matplotlib
 import tyro
 from matplotlib.figure import Figure
 
+from jbatch.devices.environment import environment
 from jbatch.distributed.preemption import Stopped
 from jbatch.errors import Mistake
 from jbatch.files import write_whole
 from jbatch.report.drawing import LOOK, saved
-from jbatch.run.environment import environment
 from jbatch.tables import text_table
 
 

@@ -18,7 +18,8 @@ Command:  jbatch prepare mnist --from FOLDER_OF_THE_IDX_FILES
 import optax
 
 from jbatch.data.sources import TFDS
-from jbatch.experiment.experiment import Comparison, Coupling, Experiment
+from jbatch.experiment.comparison import Comparison
+from jbatch.experiment.experiment import Coupling, Experiment
 from jbatch.models import MLP
 
 N = 60_000

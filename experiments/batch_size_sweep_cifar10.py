@@ -17,7 +17,8 @@ Command:  jbatch prepare cifar10 --from cifar-10-python.tar.gz
 import optax
 
 from jbatch.data.sources import TFDS
-from jbatch.experiment.experiment import Comparison, Coupling, Experiment
+from jbatch.experiment.comparison import Comparison
+from jbatch.experiment.experiment import Coupling, Experiment
 from jbatch.models import GroupNorm, SmallCNN
 
 N = 50_000

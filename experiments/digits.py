@@ -18,7 +18,8 @@ import optax
 
 from jbatch.data.image.augment import Augment
 from jbatch.data.sources import Digits
-from jbatch.experiment.experiment import Claim, Comparison, Coupling, Experiment
+from jbatch.experiment.comparison import Claim, Comparison
+from jbatch.experiment.experiment import Coupling, Experiment
 from jbatch.models import MLP
 from jbatch.optim import SGD
 

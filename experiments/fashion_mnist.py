@@ -19,7 +19,8 @@ import optax
 
 from jbatch.data.image.augment import Augment
 from jbatch.data.sources import TFDS
-from jbatch.experiment.experiment import Claim, Comparison, Coupling, Experiment
+from jbatch.experiment.comparison import Claim, Comparison
+from jbatch.experiment.experiment import Coupling, Experiment
 from jbatch.models import GhostBatchNorm, SmallCNN
 from jbatch.optim import SGD
 

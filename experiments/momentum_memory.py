@@ -15,7 +15,8 @@ Command:  jbatch compare experiments/momentum_memory.py
 import optax
 
 from jbatch.data.sources import TFDS
-from jbatch.experiment.experiment import Comparison, Coupling, Experiment
+from jbatch.experiment.comparison import Comparison
+from jbatch.experiment.experiment import Coupling, Experiment
 from jbatch.models import MLP
 
 N = 60_000

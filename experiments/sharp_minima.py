@@ -19,7 +19,8 @@ Command:  jbatch compare experiments/sharp_minima.py f1-small f1-large
 import optax
 
 from jbatch.data.sources import TFDS
-from jbatch.experiment.experiment import Claim, Comparison, Coupling, Experiment
+from jbatch.experiment.comparison import Claim, Comparison
+from jbatch.experiment.experiment import Coupling, Experiment
 from jbatch.models import MLP, GhostBatchNorm, KeskarC1, KeskarC2
 from jbatch.optim import Adam
 

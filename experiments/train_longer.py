@@ -18,7 +18,8 @@ Command:  jbatch compare experiments/train_longer.py
 import optax
 
 from jbatch.data.sources import TFDS
-from jbatch.experiment.experiment import Claim, Comparison, Coupling, Experiment
+from jbatch.experiment.comparison import Claim, Comparison
+from jbatch.experiment.experiment import Coupling, Experiment
 from jbatch.models import MLP, GhostBatchNorm
 
 SMALL, LARGE = 128, 4096

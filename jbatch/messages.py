@@ -1,10 +1,11 @@
 """What a person is told, for as long as somebody reads it."""
 
 import errno
+import io
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 
 from jbatch.printable import printable
 
@@ -35,6 +36,18 @@ def while_read(stream) -> Iterator[None]:
     except ValueError:  # an experiment file closed it
         if not stream.closed:
             raise
+
+
+@contextmanager
+def cleaned_stderr() -> Iterator[None]:
+    """Print what a library writes to stderr at its end: it may quote any character."""
+    written = io.StringIO()
+    try:
+        with redirect_stderr(written):
+            yield
+    finally:
+        if text := written.getvalue().rstrip():
+            tell(text)
 
 
 def unread(stream) -> None:

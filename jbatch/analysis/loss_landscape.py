@@ -16,8 +16,8 @@ from jbatch.data.dataset import Split
 from jbatch.data.resident import MOST_IN_FLIGHT, Resident, ResidentData, evaluation_batch
 from jbatch.errors import Mistake
 from jbatch.experiment.experiment import Experiment
+from jbatch.experiment.identity import describe
 from jbatch.plan.layout import AXIS
-from jbatch.run.directory import describe
 from jbatch.run.evaluate import newest_of
 from jbatch.step import pure
 from jbatch.step.driver import InFlight

@@ -1,10 +1,8 @@
 """Reading a verb's arguments: positional names first, then its options and experiment fields."""
 
 import dataclasses
-import io
 import itertools
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr
+from collections.abc import Sequence
 from dataclasses import dataclass
 from inspect import getdoc
 from pathlib import Path
@@ -15,11 +13,11 @@ import tyro
 from jbatch.errors import Mistake
 from jbatch.experiment.experiment import Experiment
 from jbatch.experiment.load import ExperimentFile, experiment_file, load_experiment_file
+from jbatch.experiment.overrides import FIELDS, override, override_again
 from jbatch.files import expanded
-from jbatch.messages import tell
+from jbatch.messages import cleaned_stderr
 from jbatch.run.directory import Origin, read_origin
 
-FIELDS = (tyro.conf.AvoidSubcommands,)  # each of an experiment's flags can be turned off too
 CONFIG = (*FIELDS, tyro.conf.FlagCreatePairsOff)
 Options = TypeVar("Options")
 
@@ -44,7 +42,7 @@ def read_options(options: type[Options], arguments: Sequence[str], usage: str) -
     """The options of a verb that takes no experiment fields; exits with 2 on a mistake."""
     refuse_twice(arguments)
     described = getdoc(options)
-    with _printable():
+    with cleaned_stderr():
         known = tyro.cli(options, args=arguments, prog=usage, description=described, config=CONFIG)
     return _expanded(known)
 
@@ -54,23 +52,11 @@ def split_options(
 ) -> tuple[Options, tuple[str, ...]]:
     """A verb's own options, and what is left for the experiment's fields."""
     refuse_twice(arguments)
-    with _printable():
+    with cleaned_stderr():
         known, overrides = tyro.cli(
             options, args=arguments, return_unknown_args=True, add_help=False, config=CONFIG
         )
     return _expanded(known), tuple(overrides)
-
-
-@contextmanager
-def _printable() -> Iterator[None]:
-    """Show what tyro says of arguments, of which any character may be in it, at its end."""
-    said = io.StringIO()
-    try:
-        with redirect_stderr(said):
-            yield
-    finally:
-        if text := said.getvalue().rstrip():
-            tell(text)
 
 
 def _expanded(options: Options) -> Options:
@@ -115,42 +101,6 @@ def _refuse_twice_in_ramp(arguments: Sequence[str]) -> None:
     for epoch in epochs:
         if epochs.count(epoch) > 1:
             raise Mistake(f"--plan.ramp {' '.join(values)}: epoch {epoch:g} is there twice")
-
-
-def override(experiment: Experiment, overrides: Sequence[str], usage: str) -> Experiment:
-    """The experiment with fields changed as the command line says; exits with 2 on a mistake."""
-    try:
-        with _printable():
-            return tyro.cli(
-                Experiment, args=overrides, default=experiment, prog=usage, config=FIELDS
-            )
-    except (ValueError, OverflowError, RecursionError) as error:
-        if isinstance(error, Mistake):
-            raise
-        raise Mistake(f"{' '.join(overrides)[:200]}: {error}") from error  # of a number too long
-
-
-def override_again(experiment: Experiment, overrides: Sequence[str], directory: Path) -> Experiment:
-    """The same as a run directory says; Mistake if it does not fit the experiment any more."""
-    try:
-        with redirect_stderr(io.StringIO()):  # one message says it
-            return tyro.cli(Experiment, args=overrides, default=experiment, config=FIELDS)
-    except (SystemExit, ValueError, OverflowError, RecursionError) as error:
-        raise Mistake(
-            f"{directory}/run.json changes fields in a way that its experiment does not know (any "
-            f"more): {' '.join(overrides)[:200]}; restore it, or use the version of jbatch that "
-            "made it"
-        ) from error
-
-
-def field_names(value: object, within: str = "") -> Iterator[str]:
-    """The fields of an experiment, as the command line calls them without its dashes."""
-    for field in dataclasses.fields(value):
-        name, part = within + field.name.replace("_", "-"), getattr(value, field.name)
-        if dataclasses.is_dataclass(part):
-            yield from field_names(part, f"{name}.")
-        elif not callable(part):
-            yield name
 
 
 def wants_help(arguments: Sequence[str]) -> bool:

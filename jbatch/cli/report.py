@@ -6,10 +6,11 @@ from pathlib import Path
 
 import jax
 
-from jbatch.cli.arguments import RunsCode, override_again, remake, run_directory
+from jbatch.cli.arguments import RunsCode, remake, run_directory
 from jbatch.errors import Mistake
 from jbatch.experiment.experiment import Experiment
 from jbatch.experiment.load import ExperimentFile
+from jbatch.experiment.overrides import override_again
 from jbatch.messages import show, tell
 from jbatch.report.runs import Record
 from jbatch.run.directory import Origin, holds, read_run

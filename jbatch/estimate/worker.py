@@ -19,11 +19,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
-from jbatch.cli.arguments import override
 from jbatch.devices.memory import Memory, readable
 from jbatch.errors import Mistake
 from jbatch.estimate.hlo_costs import Facts, facts_of
 from jbatch.experiment.load import load_experiment_file
+from jbatch.experiment.overrides import override
 from jbatch.files import write_whole
 from jbatch.models import ghost_batch
 from jbatch.plan.layout import Layout, group_size

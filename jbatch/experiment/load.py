@@ -10,7 +10,8 @@ from pathlib import Path
 from types import ModuleType
 
 from jbatch.errors import Mistake, said, shown
-from jbatch.experiment.experiment import Comparison, Experiment
+from jbatch.experiment.comparison import Comparison
+from jbatch.experiment.experiment import Experiment
 from jbatch.files import expanded, read_whole
 from jbatch.run.directory import check_own, read_run_if_there
 

@@ -3,11 +3,12 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from jbatch.data.image.folder import File, reader, tar_members
 from jbatch.errors import Mistake
 from jbatch.files import read_whole
 from jbatch.prepare import image_folder
 from jbatch.prepare.examples import Read, check_count
-from jbatch.prepare.image_folder import File, examples, reader, tar_members
+from jbatch.prepare.image_folder import examples
 
 TRAIN, VALIDATION = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar"
 LABELS = "validation_labels.txt"  # a synset (n01440764) for each image, in order of their names

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from jbatch.experiment.experiment import Comparison
+from jbatch.experiment.comparison import Comparison
 from jbatch.report.drawing import band_text, banded, deviation, drawn, in_legend, styles
 from jbatch.report.runs import Record
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from jbatch.experiment.experiment import Comparison
+from jbatch.experiment.comparison import Comparison
 from jbatch.report.runs import Record
 
 LOSS_MARGIN = 5.0  # percent of the baseline's training loss within which two count as the same

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from jbatch.experiment.experiment import Comparison
+from jbatch.experiment.comparison import Comparison
 from jbatch.plan.noise import noise_scale
 from jbatch.plan.plan import Plan
 from jbatch.report.against import against, places

@@ -13,7 +13,7 @@ from jinja2 import (
     Template,
 )
 
-from jbatch.experiment.experiment import Comparison
+from jbatch.experiment.comparison import Comparison
 from jbatch.files import write_whole
 from jbatch.plan.table import plan_text
 from jbatch.printable import printable

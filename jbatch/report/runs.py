@@ -9,9 +9,10 @@ import numpy as np
 from scipy import stats
 
 from jbatch.errors import Mistake
-from jbatch.experiment.experiment import Comparison, Experiment
+from jbatch.experiment.comparison import Comparison
+from jbatch.experiment.experiment import Experiment
+from jbatch.experiment.identity import differences_between
 from jbatch.plan.plan import Plan
-from jbatch.run.directory import differences_between
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jbatch.experiment.experiment import Comparison
+from jbatch.experiment.comparison import Comparison
 from jbatch.report.curves import Curve, compare_curves
 from jbatch.report.runs import (
     Finding,

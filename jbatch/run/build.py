@@ -16,10 +16,10 @@ from jbatch.devices.memory import available, of_host, readable
 from jbatch.devices.sound import check_sound
 from jbatch.errors import Mistake
 from jbatch.experiment.experiment import Experiment
+from jbatch.experiment.identity import describe
 from jbatch.plan.layout import AXIS
 from jbatch.plan.plan import Plan
 from jbatch.run.check import check
-from jbatch.run.directory import describe
 from jbatch.step import pure
 from jbatch.step.calls import updates_per_call
 from jbatch.step.programs import Setup

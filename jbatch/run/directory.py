@@ -16,7 +16,6 @@ report.html     the report of `jbatch report`, with its figures as PNG
 
 import dataclasses
 import difflib
-import hashlib
 import json
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -25,20 +24,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-import numpy as np
 from msgspec import Meta, Struct
 
 from jbatch import files
+from jbatch.devices.environment import LIBRARIES, SETTINGS, environment
 from jbatch.distributed import agree
-from jbatch.errors import Mistake, shown
+from jbatch.errors import Mistake
 from jbatch.experiment.experiment import Experiment
+from jbatch.experiment.identity import _differences, describe
 from jbatch.files import read_whole, write_whole
 from jbatch.json_lines import read_json
 from jbatch.plan.plan import Plan
 from jbatch.plan.table import plan_text
-from jbatch.printable import printable
 from jbatch.run import provenance
-from jbatch.run.environment import LIBRARIES, SETTINGS, environment
 from jbatch.run.lock import locked, refuse_links
 
 
@@ -277,31 +275,6 @@ def _text(path: Path) -> str:
         ) from error
 
 
-def describe(value: Any) -> Any:
-    """An experiment's values as JSON. Functions are left out: the plan's digest stands for them."""
-    match value:
-        case None | bool() | int() | float() | str():
-            return value
-        case Path():
-            return str(value)
-        case Mapping():
-            return {str(key): describe(part) for key, part in value.items()}
-        case list() | tuple():
-            return [describe(part) for part in value]
-        case np.ndarray():
-            digest = hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
-            return f"{value.dtype} {value.shape} sha256 {digest}"
-        case _ if dataclasses.is_dataclass(value):
-            fields = [field for field in dataclasses.fields(value) if field.compare]
-            parts = {field.name: getattr(value, field.name) for field in fields}
-            described = {name: describe(v) for name, v in parts.items() if not callable(v)}
-            return {"class": type(value).__name__, **described}
-    raise Mistake(
-        f"an experiment holds {shown(value)}, a {type(value).__name__}, which cannot be described: "
-        "give numbers, text, tuples, arrays or dataclasses of them"
-    )
-
-
 def differences(directory: Path, experiment: Experiment) -> list[str]:
     """What of an experiment is other than when the run in `directory` was made."""
     # What a field did not say when the run was made is what it says by itself.
@@ -315,11 +288,6 @@ def differences(directory: Path, experiment: Experiment) -> list[str]:
         missing = {name: value for name, value in defaults.items() if name not in before["plan"]}
         before["plan"] = before["plan"] | missing
     return _differences(before, describe(experiment))
-
-
-def differences_between(there: Experiment, here: Experiment) -> list[str]:
-    """What of two experiments is other, but for functions."""
-    return _differences(describe(there), describe(here))
 
 
 def holds(directory: Path, experiment: Experiment, plan: Plan) -> bool:
@@ -389,21 +357,3 @@ def _check_digests(directory: Path, digests: Mapping[str, str]) -> None:
             "computes something else now (by the SHA-256 of the update's program): go on with the "
             "code that it was begun with, or give another run directory"
         )
-
-
-def _differences(there: Any, here: Any, name: str = "") -> list[str]:
-    if isinstance(there, dict) and isinstance(here, dict):
-        return [
-            difference
-            for key in {**there, **here}
-            for difference in _differences(
-                there.get(key), here.get(key), f"{name}.{key}".strip(".")
-            )
-        ]
-    if there == here:
-        return []
-    return [f"{name} is {_shown(there)} there and {_shown(here)} here"]
-
-
-def _shown(value: Any) -> str:
-    return printable(shown(value) if isinstance(value, dict | list) else str(value)[:1000], "")

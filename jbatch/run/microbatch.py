@@ -10,6 +10,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from jbatch.devices.environment import environment
 from jbatch.devices.memory import available
 from jbatch.distributed import agree
 from jbatch.errors import Mistake
@@ -18,7 +19,6 @@ from jbatch.files import write_whole
 from jbatch.json_lines import read_json
 from jbatch.models import ghost_batch
 from jbatch.plan.passes import cut
-from jbatch.run.environment import environment
 from jbatch.step.autotune import Choice, choose
 from jbatch.step.programs import Setup
 

@@ -36,6 +36,7 @@ from jbatch.run.goodput import Ledger
 from jbatch.run.metrics import MetricsLog
 from jbatch.run.profiler import Profile
 from jbatch.run.progress import Bar, Lines, Quiet
+from jbatch.step import programs
 from jbatch.step.aot import Ahead
 from jbatch.step.driver import Driver
 from jbatch.step.programs import Setup

@@ -17,6 +17,7 @@ import numpy as np
 from msgspec import Meta
 
 from jbatch.devices import spmd
+from jbatch.devices.environment import environment
 from jbatch.devices.memory import readable
 from jbatch.errors import Mistake
 from jbatch.files import cache_folder, write_whole
@@ -24,7 +25,6 @@ from jbatch.json_lines import read_json
 from jbatch.machine import processor
 from jbatch.plan.layout import Layout, group_size
 from jbatch.plan.passes import Passes, cut
-from jbatch.run.environment import environment
 from jbatch.step import programs
 from jbatch.step.programs import Setup
 

@@ -10,23 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from jbatch.cli.arguments import (
-    RunsCode,
-    field_names,
-    flag,
-    leading,
-    override,
-    print_help,
-    split_options,
-    wants_help,
-)
+from jbatch.cli.arguments import RunsCode, flag, leading, print_help, split_options, wants_help
 from jbatch.cli.report import in_order, record_of
 from jbatch.cli.train import run_directory
 from jbatch.devices import spmd
 from jbatch.distributed.preemption import check_asked, saved_below
 from jbatch.errors import Mistake, meant, whole
-from jbatch.experiment.experiment import Comparison, Experiment
+from jbatch.experiment.comparison import Comparison
+from jbatch.experiment.experiment import Experiment
 from jbatch.experiment.load import ExperimentFile, load_experiment_file
+from jbatch.experiment.overrides import field_names, override
 from jbatch.messages import show, tell
 from jbatch.plan.plan import Plan
 from jbatch.printable import printable

@@ -11,7 +11,8 @@ import pytest
 from hostile.cases import NUMBERS, TINY
 from jbatch.data.sources import Arrays, Generated
 from jbatch.errors import Mistake
-from jbatch.experiment.experiment import Claim, Comparison, Coupling, Experiment
+from jbatch.experiment.comparison import Claim, Comparison
+from jbatch.experiment.experiment import Coupling, Experiment
 from jbatch.models import MLP
 
 

@@ -7,7 +7,7 @@ import pytest
 
 import jbatch
 from commands import TINY
-from jbatch.experiment.experiment import Claim, Comparison
+from jbatch.experiment.comparison import Claim, Comparison
 from jbatch.experiment.load import load_experiment_file
 from jbatch.report.against import against
 from jbatch.report.figures import figures

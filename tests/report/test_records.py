@@ -9,7 +9,7 @@ from scipy import stats
 
 import jbatch
 from jbatch.errors import Mistake
-from jbatch.experiment.experiment import Claim, Comparison
+from jbatch.experiment.comparison import Claim, Comparison
 from jbatch.report.runs import Summary, find, saved_updates
 from jbatch.report.text import conclusion, finding_text
 

@@ -1,0 +1,208 @@
+"""Finding images as train/<class>/*, val/<class>/* …, in a folder or a tar of it."""
+
+import tarfile
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path, PurePath, PurePosixPath
+from typing import NamedTuple
+
+from jbatch.data.image.picture import OTHER_IMAGES, SUFFIXES
+from jbatch.errors import Mistake, said
+from jbatch.files import open_ordinary
+from jbatch.messages import tell
+
+SPLITS = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
+
+
+HIDDEN = {"__MACOSX", "Thumbs.db", "desktop.ini"}  # of systems, beside all that begins with a dot
+
+
+MOST_NAMED = 10  # of what is wrong
+
+
+class File(NamedTuple):
+    """One image: where it is, and how it is read."""
+
+    split: str
+    label: str
+    name: str
+    num_bytes: int
+    changed: int  # when, in nanoseconds; of a tar's member, as the tar says
+    read: Callable[..., bytes]  # (start, size) → so many bytes from there on
+
+
+class Found(NamedTuple):
+    """What lies below a split: an image, or something that a person should know of."""
+
+    file: File | None
+    problem: str = ""
+    beside: str = ""  # a file that is left out
+
+
+def class_names(source: Path, by_split: Mapping[str, list[File]]) -> list[str]:
+    """The classes, in order; Mistake if train does not have them all."""
+    names = sorted({file.label for file in by_split["train"]})
+    for split, found in by_split.items():
+        unknown = sorted({file.label for file in found} - set(names))
+        if unknown:
+            raise Mistake(
+                f"{source}: class {unknown[0]} of {split} is not in train: add it there, or remove "
+                "it here"
+            )
+    return names
+
+
+def files(source: Path) -> dict[str, list[File]]:
+    """The images of each split.
+
+    What is hidden is left out (names that begin with a dot, and what macOS and Windows leave), and
+    said is what else is no image. Images of other formats or in other places are refused: a class
+    that is not seen would shift the numbers of those after it.
+
+    Raises:
+        Mistake: if there are none to train on, or something else is there.
+    """
+    by_split, problems, beside = defaultdict(list), [], []
+    for found in _in_folder(source) if source.is_dir() else _in_tar(source):
+        if found.problem:
+            if found.problem not in problems[-1:]:  # of a folder: once, not for each image in it
+                problems.append(found.problem)
+        elif found.beside:
+            beside.append(found.beside)
+        else:
+            by_split[found.file.split].append(found.file)
+    if problems:
+        raise Mistake(f"{source}: {_listed(problems)}")
+    if beside:
+        tell(f"jbatch: {source}: left out, since their names are no images': {_listed(beside)}")
+    if "train" not in by_split:
+        raise Mistake(
+            f"{source} has no images as train/CLASS/NAME.jpg: give the folder that holds train, or "
+            "an uncompressed tar of it"
+        )
+    return by_split
+
+
+def _listed(problems: list[str]) -> str:
+    more = f"; and {len(problems) - MOST_NAMED:,} more" if len(problems) > MOST_NAMED else ""
+    return "; ".join(problems[:MOST_NAMED]) + more
+
+
+def _in_folder(folder: Path) -> Iterator[Found]:
+    splits = [name for name in sorted(SPLITS) if (folder / name).is_dir()]
+    if {"val", "validation"} <= set(splits):
+        raise Mistake(f"{folder} has val and validation, which are one split: remove one of them")
+    for split in splits:
+        for label in _seen(folder / split):
+            if not label.is_dir():
+                yield _other(label.relative_to(folder))
+                continue
+            empty = True
+            for path in _seen(label):
+                empty, place = False, path.relative_to(folder)
+                if path.is_dir() or path.suffix.lower() not in SUFFIXES:
+                    yield _other(place, folder=path.is_dir())
+                    continue
+                try:
+                    state = path.stat()
+                except OSError as error:  # of a link to nothing
+                    yield Found(None, f"{place} cannot be read: {error.strerror}")
+                    continue
+                read = reader(path, 0, state.st_size)
+                yield _image(place, state.st_size, state.st_mtime_ns, read)
+            if empty:
+                yield Found(None, f"{label.relative_to(folder)} has no image: remove that folder")
+
+
+def _seen(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if not _hidden(path.name))
+
+
+def _hidden(name: str) -> bool:
+    return name in HIDDEN or (name.startswith(".") and name not in (".", ".."))
+
+
+def _image(place: PurePath, size: int, changed: int, read: Callable[..., bytes]) -> Found:
+    """An image at train/CLASS/NAME."""
+    split, label, _ = place.parts
+    try:
+        label.encode()
+    except UnicodeEncodeError:
+        return Found(None, f"the folder {label!r} of {split} is not named in UTF-8: rename it")
+    if label in (".", ".."):
+        return Found(None, f"{place} is in no class")
+    return Found(File(SPLITS[split], label, str(place), size, changed, read))
+
+
+def _other(place: PurePath, folder: bool = False) -> Found:
+    """Something that is no image at train/CLASS/NAME."""
+    fix = "move or remove it"
+    if folder or len(place.parts) > 3:
+        what, fix = "is within a class's folder", "move its images up, or remove it"
+    elif place.suffix.lower() in OTHER_IMAGES:
+        what, fix = "is no JPEG or PNG", "convert or remove it"
+    elif len(place.parts) < 3 and place.suffix.lower() in SUFFIXES:
+        what = "is in no class's folder"
+    else:
+        return Found(None, beside=str(place))
+    return Found(None, f"{place} {what}: {fix}")
+
+
+def _in_tar(path: Path) -> Iterator[Found]:
+    found, changed = [], path.stat().st_mtime_ns
+    for member, start in tar_members(path, 0):
+        parts = PurePosixPath(member.name).parts
+        begin = next((index for index, part in enumerate(parts) if part in SPLITS), len(parts))
+        place = PurePosixPath(*parts[begin:])
+        if not parts[begin:] or any(map(_hidden, parts)):
+            continue
+        if len(place.parts) != 3 or place.suffix.lower() not in SUFFIXES:
+            found.append((member.name, _other(place)))
+            continue
+        read = reader(path, start, member.size)
+        found.append((member.name, _image(place, member.size, changed, read)))
+    splits = {each.file.name.split("/")[0] for _, each in found if each.file}
+    places = Counter(each.file.name for _, each in found if each.file)
+    if {"val", "validation"} <= splits:
+        raise Mistake(f"{path} has val and validation, which are one split: remove one of them")
+    for name, each in sorted(found, key=lambda pair: pair[0]):
+        if each.file and places[each.file.name] > 1:
+            each = Found(None, f"{name} is there more than once: make the tar anew")
+        yield each
+
+
+def tar_members(path: Path, offset: int) -> Iterator[tuple[tarfile.TarInfo, int]]:
+    """(file, where its bytes start in `path`) for the files of the tar that begins at `offset`."""
+    try:
+        with open_ordinary(path) as file:
+            file.seek(offset)
+            with tarfile.open(fileobj=file, mode="r:") as archive:
+                for member in archive:
+                    if member.isfile():
+                        if member.issparse():  # of gigabytes that are not there
+                            raise Mistake(f"{path}: {member.name} is sparse: make the tar anew")
+                        # From the beginning of the file, wherever the tar begins.
+                        yield member, member.offset_data
+                # Python takes a damaged header for the end.
+                file.seek(archive.offset)
+                if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+                    raise tarfile.ReadError(f"no member and no end at byte {archive.offset:,}")
+    except (tarfile.TarError, OSError, ValueError, UnicodeError) as error:
+        packed = path.suffix in {".gz", ".tgz", ".xz", ".bz2"}
+        fix = "unpack it to a plain tar first" if packed else "fetch it again"
+        raise Mistake(f"{path} does not read as a tar ({said(error)}): {fix}") from error
+
+
+def reader(path: Path, start: int, size: int) -> Callable[..., bytes]:
+    """Reads from the `size` bytes that begin at `start`: all, or some of them."""
+
+    def read(first: int = 0, count: int = size) -> bytes:
+        wanted = min(count, size - first)
+        with open_ordinary(path) as file:
+            file.seek(start + first)
+            data = file.read(wanted)
+        if len(data) != wanted:
+            raise Mistake(f"{path} ends too early: fetch it again")
+        return data
+
+    return read

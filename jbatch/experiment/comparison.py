@@ -1,0 +1,97 @@
+"""What a comparison of experiments should find, stated before it is run."""
+
+from dataclasses import dataclass
+
+from jbatch.errors import Mistake, make_plain, positive, shown, wholes
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Which variants should end like a baseline, and which should not."""
+
+    baseline: str
+    """The variant that the others are compared with, seed by seed."""
+    same: tuple[str, ...] = ()
+    """Should end within the margin of it."""
+    different: tuple[str, ...] = ()
+    """Controls: should end outside."""
+    title: str = ""
+    """What the report calls these variants together; empty for the baseline's name."""
+
+    def __post_init__(self):
+        make_plain(self)
+        texts = {"baseline": (self.baseline,), "same": self.same, "different": self.different}
+        for name, values in texts.items():
+            if not isinstance(values, tuple) or not all(isinstance(text, str) for text in values):
+                raise Mistake(
+                    f"{name} of a claim is {shown(getattr(self, name))}: give names of variants, "
+                    "as ('increasing',) for one"
+                )
+
+    @property
+    def name(self) -> str:
+        """What the report calls it."""
+        return self.title or self.baseline
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        """All that it names."""
+        return (self.baseline, *self.same, *self.different)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What `jbatch compare` should find among a file's variants, stated before it is run."""
+
+    claims: tuple[Claim, ...] = ()
+    """Each with a baseline of its own."""
+    margin: float = 0.5
+    """Percentage points of test accuracy within which two variants count as the same."""
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    """One run of every variant for each."""
+    reach_accuracy: float | None = None
+    """Percent of test accuracy to which reports count epochs, updates and seconds."""
+    reach_loss: float | None = None
+    """Training loss to which they count them."""
+
+    def __post_init__(self):
+        make_plain(self)
+        if not isinstance(self.claims, tuple) or not all(
+            isinstance(claim, Claim) for claim in self.claims
+        ):
+            raise Mistake(f"claims is {shown(self.claims)}: give several Claims, as (Claim(…),)")
+        wholes("seeds", self.seeds, least=0, most=2**32 - 1)
+        positive("margin", self.margin)
+        if None not in (self.reach_accuracy, self.reach_loss):
+            raise Mistake("reach_accuracy and reach_loss are both given: give one of them")
+        if self.reach_accuracy is not None:
+            positive("reach_accuracy", self.reach_accuracy, of="percent")
+        if self.reach_loss is not None:
+            positive("reach_loss", self.reach_loss)
+        names = [claim.name for claim in self.claims]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise Mistake(
+                f"two claims are called {', '.join(sorted(twice))}: give each a title of its own"
+            )
+
+    @property
+    def target(self) -> str:
+        """What runs are to reach, in words; empty if nothing is said."""
+        if self.reach_accuracy is not None:
+            return f"test accuracy {self.reach_accuracy:g}%"
+        return "" if self.reach_loss is None else f"training loss {self.reach_loss:g}"
+
+    def reached(self, line: dict) -> bool:
+        """Whether a line of a run's metrics is at the target."""
+        if self.reach_accuracy is not None:
+            return line["kind"] == "eval" and 100 * line["accuracy"] >= self.reach_accuracy
+        return (
+            self.reach_loss is not None
+            and line["kind"] == "train"
+            and line["loss"] <= self.reach_loss
+        )
+
+    @property
+    def variants(self) -> set[str]:
+        """All that the claims name."""
+        return {name for claim in self.claims for name in claim.variants}

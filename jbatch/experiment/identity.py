@@ -1,0 +1,61 @@
+"""What an experiment is, described as JSON, and how two differ."""
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jbatch.errors import Mistake, shown
+from jbatch.experiment.experiment import Experiment
+from jbatch.printable import printable
+
+
+def describe(value: Any) -> Any:
+    """An experiment's values as JSON. Functions are left out: the plan's digest stands for them."""
+    match value:
+        case None | bool() | int() | float() | str():
+            return value
+        case Path():
+            return str(value)
+        case Mapping():
+            return {str(key): describe(part) for key, part in value.items()}
+        case list() | tuple():
+            return [describe(part) for part in value]
+        case np.ndarray():
+            digest = hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
+            return f"{value.dtype} {value.shape} sha256 {digest}"
+        case _ if dataclasses.is_dataclass(value):
+            fields = [field for field in dataclasses.fields(value) if field.compare]
+            parts = {field.name: getattr(value, field.name) for field in fields}
+            described = {name: describe(v) for name, v in parts.items() if not callable(v)}
+            return {"class": type(value).__name__, **described}
+    raise Mistake(
+        f"an experiment holds {shown(value)}, a {type(value).__name__}, which cannot be described: "
+        "give numbers, text, tuples, arrays or dataclasses of them"
+    )
+
+
+def differences_between(there: Experiment, here: Experiment) -> list[str]:
+    """What of two experiments is other, but for functions."""
+    return _differences(describe(there), describe(here))
+
+
+def _differences(there: Any, here: Any, name: str = "") -> list[str]:
+    if isinstance(there, dict) and isinstance(here, dict):
+        return [
+            difference
+            for key in {**there, **here}
+            for difference in _differences(
+                there.get(key), here.get(key), f"{name}.{key}".strip(".")
+            )
+        ]
+    if there == here:
+        return []
+    return [f"{name} is {_shown(there)} there and {_shown(here)} here"]
+
+
+def _shown(value: Any) -> str:
+    return printable(shown(value) if isinstance(value, dict | list) else str(value)[:1000], "")
