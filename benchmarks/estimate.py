@@ -20,11 +20,11 @@ from benchmarks.outcome import Common, Outcome, Table, run
 from jbatch.devices.memory import available, readable
 from jbatch.estimate.hlo_costs import facts_of
 from jbatch.experiment.experiment import Dtype
-from jbatch.experiment.load import load_experiment_file
 from jbatch.models import ghost_batch
 from jbatch.plan.layout import Layout, group_size
 from jbatch.report.drawing import STYLES
 from jbatch.run.build import paper_setup
+from jbatch.run.reopen import load_experiment_file
 from jbatch.step import programs
 from jbatch.step.autotune import zeros
 from jbatch.step.programs import how, told

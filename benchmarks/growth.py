@@ -23,11 +23,11 @@ from matplotlib.figure import Figure
 from benchmarks.outcome import Common, Outcome, Table, run
 from jbatch.errors import Mistake
 from jbatch.experiment.experiment import Experiment
-from jbatch.experiment.load import load_experiment_file
 from jbatch.report.drawing import STYLES
 from jbatch.run.libraries import prepare_libraries
 from jbatch.run.loop import run_until
 from jbatch.run.metrics import read_metrics
+from jbatch.run.reopen import load_experiment_file
 from jbatch.run.start import Run, open_run
 
 ALONE = 9  # updates at a phase's beginning that are waited for one by one

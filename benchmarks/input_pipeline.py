@@ -43,7 +43,7 @@ from jbatch.data.image.decode import cut_out, decode
 from jbatch.data.image.photographs import ImageFolder, Photographs
 from jbatch.data.image.records import File
 from jbatch.data.stream.feed import StreamedData
-from jbatch.devices import spmd
+from jbatch.devices import meshes
 from jbatch.errors import Mistake
 from jbatch.experiment.experiment import Coupling
 from jbatch.machine import usable_cores
@@ -165,7 +165,7 @@ def jbatch_batches(
     first = int(np.searchsorted(plan.positions, position))
 
     def batches() -> Iterator[np.ndarray]:
-        feed = data.feed(spmd.make_mesh(jax.devices()[:1]), 0, plan, passes, first)
+        feed = data.feed(meshes.make_mesh(jax.devices()[:1]), 0, plan, passes, first)
         try:
             for row in map(plan.at, range(first, plan.num_updates)):
                 yield jax.block_until_ready(feed.arguments(row.position, layout)[0])

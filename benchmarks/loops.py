@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmarks.turns import Loop
 from jbatch.data.inputs import Batch
-from jbatch.devices import spmd
+from jbatch.devices import meshes, spmd
 from jbatch.estimate.hlo_costs import facts_of
 from jbatch.plan.layout import Layout
 from jbatch.run.loop import run_until
@@ -159,4 +159,4 @@ class Loops:
             )
             for key in jax.random.split(jax.random.key(0), 4)
         ]
-        return jax.device_put(batches, spmd.split(self._setup.mesh))
+        return jax.device_put(batches, meshes.split(self._setup.mesh))

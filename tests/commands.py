@@ -8,10 +8,10 @@ from pathlib import Path
 
 import jax
 
-from jbatch.cli.arguments import remake
 from jbatch.run.build import make_setup
 from jbatch.run.checkpoint import Checkpoints, parameters_digest
 from jbatch.run.directory import read_run
+from jbatch.run.reopen import remake
 from jbatch.step import programs
 
 TINY = Path(__file__).parent / "tiny.py"

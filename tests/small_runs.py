@@ -6,7 +6,7 @@ import numpy as np
 from jbatch.data.image.augment import Augment
 from jbatch.data.resident import ResidentData
 from jbatch.data.sources import Digits
-from jbatch.devices import spmd
+from jbatch.devices import meshes
 from jbatch.models import ghost_batch
 from jbatch.plan.layout import Layout, group_size
 from jbatch.step import programs
@@ -21,7 +21,7 @@ def task_of(model, optimizer, momentum=0.9, label_smoothing=0.0, dtype="float32"
 
 
 def setup_of(task, devices=1, mapping="shard_map", augment=Augment(pad=1)) -> Setup:  # noqa: B008
-    mesh = spmd.make_mesh(jax.devices()[:devices])
+    mesh = meshes.make_mesh(jax.devices()[:devices])
     return Setup(task, ResidentData(DATASET, augment, "standardize").inputs, mesh, mapping)
 
 

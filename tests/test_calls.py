@@ -10,10 +10,10 @@ import pytest
 from jbatch.data.image.augment import Augment
 from jbatch.data.stream.feed import StreamedInputs
 from jbatch.errors import Mistake
-from jbatch.experiment.load import load_experiment_file
 from jbatch.models import MLP, GhostBatchNorm, SmallCNN
 from jbatch.optim import SGD
 from jbatch.plan.layout import Layout
+from jbatch.run.reopen import load_experiment_file
 from jbatch.run.start import open_run
 from jbatch.step import programs
 from jbatch.step.calls import MOST, updates_per_call

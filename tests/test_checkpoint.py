@@ -20,14 +20,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from commands import TINY, end, environment_of, newest, run, start
-from jbatch.devices import spmd
+from jbatch.devices import meshes
 from jbatch.errors import Mistake
-from jbatch.experiment.load import load_experiment_file
 from jbatch.run.build import make_setup
 from jbatch.run.checkpoint import Checkpoints, SaveFailed, checksum, parameters_digest
 from jbatch.run.directory import read_run
 from jbatch.run.loop import fit, run_until
 from jbatch.run.progress import Lines
+from jbatch.run.reopen import load_experiment_file
 from jbatch.run.start import open_run
 from jbatch.step import programs
 from runs import without_times
@@ -153,9 +153,9 @@ def test_checksums_see_every_bit(words, place, bit):
 
 def test_checksums_do_not_depend_on_where_a_state_lies():
     leaf = jax.random.normal(jax.random.key(0), (16, 3))
-    mesh = spmd.make_mesh(jax.devices())
+    mesh = meshes.make_mesh(jax.devices())
     everywhere = [
-        jax.device_put(leaf, sharding) for sharding in (spmd.replicated(mesh), spmd.split(mesh))
+        jax.device_put(leaf, sharding) for sharding in (meshes.replicated(mesh), meshes.split(mesh))
     ]
     expected = (np.asarray(leaf).view(np.uint32).ravel().astype(object) * range(1, 97, 2)).sum()
     assert [int(checksum(one)[0]) for one in everywhere] == [expected % 2**32] * 2

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 
 from commands import TINY
 from jbatch.errors import Mistake
-from jbatch.experiment.load import load_experiment_file
 from jbatch.plan.passes import cut
 from jbatch.run import microbatch
 from jbatch.run.build import make_setup
 from jbatch.run.loop import fit, run_until
 from jbatch.run.progress import Lines
+from jbatch.run.reopen import load_experiment_file
 from jbatch.run.start import open_run
 from jbatch.step import aot, autotune
 from jbatch.step.autotune import fastest, largest

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import jbatch
-from jbatch.experiment.load import load_experiment_file
 from jbatch.plan import schedule as schedules
+from jbatch.run.reopen import load_experiment_file
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from jbatch.experiment.load import load_experiment_file
 from jbatch.plan.table import plan_text
+from jbatch.run.reopen import load_experiment_file
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 FILES = sorted(EXPERIMENTS.glob("*.py"))

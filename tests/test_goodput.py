@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from commands import TINY
-from jbatch.experiment.load import load_experiment_file
 from jbatch.run.goodput import AWAY, LOST, Ledger, _resumed, account_text, goodput, read_account
 from jbatch.run.loop import fit, run_until
+from jbatch.run.reopen import load_experiment_file
 from jbatch.run.start import open_run
 
 GROWING = load_experiment_file(TINY).variant("growing")

@@ -11,7 +11,7 @@ import yaml
 
 from jbatch.cli.arguments import split_options
 from jbatch.cli.train import Options
-from jbatch.experiment.load import load_experiment_file
+from jbatch.run.reopen import load_experiment_file
 
 ROOT = Path(__file__).parent.parent
 LAUNCH = ROOT / "launch"

@@ -7,9 +7,9 @@ from jax.sharding import AbstractMesh
 from commands import TINY
 from jbatch.cli import main
 from jbatch.devices.memory import readable
-from jbatch.experiment.load import load_experiment_file
 from jbatch.plan.layout import AXIS, Layout
 from jbatch.run.build import make_setup, paper_setup
+from jbatch.run.reopen import load_experiment_file
 from jbatch.step import programs
 
 GROWING = load_experiment_file(TINY).variant("growing")

@@ -15,13 +15,13 @@ import pytest
 from commands import TINY, end, newest, run, start
 from jbatch.distributed.preemption import Interrupted, PhaseEnd
 from jbatch.errors import Mistake
-from jbatch.experiment.load import load_experiment_file
 from jbatch.run import lock as lock_module
 from jbatch.run.checkpoint import parameters_digest
 from jbatch.run.directory import read_run
 from jbatch.run.loop import fit, run_until
 from jbatch.run.metrics import read_metrics
 from jbatch.run.progress import Lines
+from jbatch.run.reopen import load_experiment_file
 from jbatch.run.start import open_run
 from runs import without_times
 

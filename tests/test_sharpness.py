@@ -12,9 +12,9 @@ from commands import TINY
 from jbatch.analysis.loss_landscape import Landscape, Point, line
 from jbatch.analysis.sharpness import largest_eigenvalue, random_directions, sharpness
 from jbatch.cli import main
-from jbatch.cli.arguments import remake
 from jbatch.errors import Mistake
-from jbatch.run.evaluate import newest_of
+from jbatch.run.newest import newest_of
+from jbatch.run.reopen import remake
 
 CURVATURES = np.array([0.5, 3.0, 10.0, 200.0])
 

@@ -9,7 +9,7 @@ from commands import TINY
 from jbatch.cli import main
 from jbatch.errors import Mistake
 from jbatch.report.against import Place, place, places
-from jbatch.study.many import cells
+from jbatch.study.grid import cells
 
 
 def test_a_grid_is_every_combination_in_order():

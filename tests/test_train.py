@@ -15,15 +15,16 @@ import pytest
 from jbatch.data.image.normalize import affine
 from jbatch.data.sources import Arrays, Digits
 from jbatch.errors import Mistake
-from jbatch.experiment.load import load_experiment_file
 from jbatch.models import MLP
 from jbatch.plan.layout import Layout
 from jbatch.run.build import make_setup
 from jbatch.run.checkpoint import Checkpoints, parameters_digest
 from jbatch.run.directory import read_run
-from jbatch.run.evaluate import evaluate, evaluate_newest
+from jbatch.run.evaluate import evaluate
 from jbatch.run.loop import Diverged, fit, run_until
 from jbatch.run.metrics import read_metrics
+from jbatch.run.newest import evaluate_newest
+from jbatch.run.reopen import load_experiment_file
 from jbatch.run.start import open_run
 from jbatch.step import programs, pure
 from runs import without_times

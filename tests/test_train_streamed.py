@@ -11,11 +11,11 @@ import pytest
 
 from commands import newest, run, start
 from jbatch.errors import Mistake
-from jbatch.experiment.load import load_experiment_file
 from jbatch.run.checkpoint import parameters_digest
-from jbatch.run.evaluate import evaluate_newest
 from jbatch.run.loop import fit, run_until
 from jbatch.run.metrics import read_metrics
+from jbatch.run.newest import evaluate_newest
+from jbatch.run.reopen import load_experiment_file
 from jbatch.run.start import open_run
 from photographs import write_folder
 from processes import left_over, python_children, shared_memory

@@ -13,10 +13,10 @@ from commands import TINY
 from jbatch.cli import main
 from jbatch.errors import Mistake
 from jbatch.experiment import load
-from jbatch.experiment.load import load_experiment_file
 from jbatch.run import provenance
 from jbatch.run.directory import Origin
 from jbatch.run.loop import fit
+from jbatch.run.reopen import load_experiment_file
 
 
 @pytest.fixture(scope="module")

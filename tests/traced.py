@@ -19,7 +19,7 @@ from sklearn import datasets
 from jbatch import files
 from jbatch.data.order import epoch_order
 from jbatch.data.resident import ResidentData, ResidentFeed
-from jbatch.devices import spmd
+from jbatch.devices import meshes, spmd
 from jbatch.distributed import agree
 from jbatch.run import build
 from jbatch.step import pure
@@ -31,13 +31,13 @@ variants = {name: replace(made, updates_per_call=1) for name, made in tiny_varia
 nnx.relu = nnx.silu
 files.SECONDS_TO_APPEAR = 2
 trace = Path(os.environ["TRACE"])
-make_feed, make_mesh = ResidentData.feed, spmd.make_mesh
+make_feed, make_mesh = ResidentData.feed, meshes.make_mesh
 make_arguments, make_setup = ResidentFeed.arguments, build.make_setup
 
 
 def feed(data, mesh, seed, *rest):
     made = make_feed(data, mesh, seed, *rest)
-    made.rows, made.seed = spmd.local_rows(mesh), seed
+    made.rows, made.seed = meshes.local_rows(mesh), seed
     made.file = (trace / f"{jax.process_index()}-{os.getpid()}").open("w")
     return made
 
@@ -62,7 +62,7 @@ def late_setup(*rest):
 
 ResidentData.feed, ResidentFeed.arguments = feed, arguments
 if "PERMUTED" in os.environ:
-    spmd.make_mesh = permuted_mesh
+    meshes.make_mesh = permuted_mesh
 if "LATE" in os.environ:
     build.make_setup = late_setup
     agree.SECONDS_BETWEEN_WORDS = 1

@@ -18,7 +18,7 @@ from jbatch.errors import Mistake
 from jbatch.experiment.experiment import Experiment
 from jbatch.experiment.identity import describe
 from jbatch.plan.layout import AXIS
-from jbatch.run.evaluate import newest_of
+from jbatch.run.newest import newest_of
 from jbatch.step import pure
 from jbatch.step.driver import InFlight
 

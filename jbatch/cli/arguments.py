@@ -12,11 +12,11 @@ import tyro
 
 from jbatch.errors import Mistake
 from jbatch.experiment.experiment import Experiment
-from jbatch.experiment.load import ExperimentFile, experiment_file, load_experiment_file
-from jbatch.experiment.overrides import FIELDS, override, override_again
+from jbatch.experiment.load import ExperimentFile
+from jbatch.experiment.overrides import FIELDS, override
 from jbatch.files import expanded
 from jbatch.messages import cleaned_stderr
-from jbatch.run.directory import Origin, read_origin
+from jbatch.run.reopen import load_experiment_file
 
 CONFIG = (*FIELDS, tyro.conf.FlagCreatePairsOff)
 Options = TypeVar("Options")
@@ -168,19 +168,3 @@ def one_directory(names: Sequence[str], usage: str) -> Path:
     if len(names) != 1:
         raise Mistake(f"give one directory first, not {len(names)}: {usage} (--help says more)")
     return expanded(Path(names[0]))
-
-
-def remake(
-    directory: Path, overrides: Sequence[str] = (), trusted: bool = False
-) -> tuple[Origin, ExperimentFile, Experiment]:
-    """The experiment of a run directory, made from what it holds, and changed by `overrides`.
-
-    Runs the directory's experiment file: if it is from somewhere else, only if it is `trusted`.
-    """
-    directory = expanded(directory)
-    origin = read_origin(directory, trusted)
-    file = experiment_file(directory / "experiment.py", origin.code, origin.file)
-    experiment = override_again(file.variant(origin.variant), origin.overrides, directory)
-    if overrides:
-        experiment = override(experiment, overrides, f"jbatch: {directory}")
-    return origin, file, experiment

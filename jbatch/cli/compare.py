@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jbatch.study import many
+from jbatch.cli import several
+from jbatch.study.many import train
 
 USAGE = "jbatch compare FILE [VARIANT …]"
 
 
 @dataclass(frozen=True)
-class Options(many.Options):
+class Options(several.Options):
     """Train several variants of an experiment over several seeds; one table and one report.
 
     Without VARIANT, all of the file. Runs that are finished are not trained again, and the same
@@ -23,5 +24,5 @@ class Options(many.Options):
 
 def run(arguments: Sequence[str]) -> None:
     """Train what is missing, then print the table and write the report."""
-    asked = many.read(Options, arguments, USAGE)
-    many.train(asked, Path("runs") / asked.file.path.stem)
+    study, options = several.read(Options, arguments, USAGE)
+    train(study, options.out or Path("runs") / study.file.path.stem)

@@ -9,12 +9,12 @@ from jbatch.cli.arguments import (
     leading,
     one_directory,
     print_help,
-    remake,
     split_options,
     wants_help,
 )
 from jbatch.messages import show
 from jbatch.run.libraries import prepare_libraries
+from jbatch.run.reopen import remake
 
 USAGE = "jbatch eval DIR"
 
@@ -44,7 +44,7 @@ def run(arguments: Sequence[str]) -> None:
     options, overrides = split_options(Options, rest)
     _, _, experiment = remake(directory, overrides, options.trust)
 
-    from jbatch.run.evaluate import evaluate_newest
+    from jbatch.run.newest import evaluate_newest
 
     prepare_libraries()
     update, found, digest = evaluate_newest(experiment, directory)

@@ -4,17 +4,18 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import zip_longest
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
-from jbatch.cli.arguments import RunsCode, leading, print_help, read_options, remake, wants_help
+from jbatch.cli.arguments import RunsCode, leading, print_help, read_options, wants_help
 from jbatch.errors import Mistake, positive, whole
 from jbatch.files import write_whole
-from jbatch.messages import show, tell
+from jbatch.messages import show
 from jbatch.run.libraries import prepare_libraries
+from jbatch.run.reopen import remake
 
 USAGE = "jbatch sharpness DIR [DIR]"
 ALPHAS = np.linspace(-1, 2, 25)  # of Keskar et al.
@@ -60,23 +61,6 @@ class Options(RunsCode):
         whole("--seed", self.seed, least=0)
 
 
-class Box(NamedTuple):
-    """A box around a minimum, and what was found in it."""
-
-    epsilon: float
-    space: str
-    value: float  # percent of 1 + loss
-
-
-class Measured(NamedTuple):
-    """All that is measured of one run."""
-
-    training_loss: float
-    training_accuracy: float  # from 0 to 1
-    sharpness: list[Box]
-    largest_eigenvalue: float
-
-
 def run(arguments: Sequence[str]) -> None:
     """Measure one or two runs."""
     names, rest = leading(arguments)
@@ -90,6 +74,7 @@ def run(arguments: Sequence[str]) -> None:
     experiments = [remake(directory, trusted=options.trust)[2] for directory in directories]
 
     from jbatch.analysis.loss_landscape import Landscape, line
+    from jbatch.analysis.measured import measure
     from jbatch.tables import text_table
 
     prepare_libraries()
@@ -99,7 +84,17 @@ def run(arguments: Sequence[str]) -> None:
     ]
     points = line(*landscapes, ALPHAS) if len(landscapes) == 2 else []
     called = _apart(names)
-    found = [_measured(name, each, options) for name, each in zip(called, landscapes, strict=True)]
+    found = [
+        measure(
+            each,
+            options.epsilon,
+            directions=options.directions,
+            iterations=options.iterations,
+            seed=options.seed,
+            say=partial(_say, name),
+        )
+        for name, each in zip(called, landscapes, strict=True)
+    ]
     if options.json:
         on_line = [
             {
@@ -132,7 +127,11 @@ def run(arguments: Sequence[str]) -> None:
         write_whole(options.figure, figure)
 
 
-def _json(values: Box | Measured) -> dict:
+def _say(called: str, what: str) -> None:
+    tell(f"jbatch: {called}: measures {what}")
+
+
+def _json(values: NamedTuple) -> dict:
     return {name: _or_null(value) for name, value in values._asdict().items()}
 
 
@@ -164,7 +163,7 @@ def _apart(names: Sequence[str]) -> list[str]:
     return ["/".join(each[begin : max(len(each) - end, begin + 1)]) for each in parts]
 
 
-def _column(found: Measured) -> dict[str, float]:
+def _column(found) -> dict[str, float]:
     """What the table calls each number."""
     boxes = {f"sharpness %, ε {box.epsilon:g}, {box.space}": box.value for box in found.sharpness}
     return {
@@ -173,29 +172,3 @@ def _column(found: Measured) -> dict[str, float]:
         **boxes,
         "largest eigenvalue": found.largest_eigenvalue,
     }
-
-
-def _measured(called: str, landscape, options: Options) -> Measured:
-    from jbatch.analysis.sharpness import largest_eigenvalue, random_directions, sharpness
-
-    def say(what: str) -> None:
-        tell(f"jbatch: {called}: measures {what}")
-
-    loss, accuracy = landscape.value(landscape.point)
-    subspace = random_directions(landscape.x.size, options.directions, options.seed)
-    boxes = []
-    for epsilon in options.epsilon:
-        for space, directions in (("full space", None), ("subspace", subspace)):
-            say(f"sharpness, ε {epsilon:g}, {space}")
-            value = sharpness(
-                landscape.value_and_gradient,
-                landscape.x,
-                epsilon,
-                directions=directions,
-                iterations=options.iterations,
-                seed=options.seed,
-            )
-            boxes.append(Box(epsilon, space, value))
-    say("the largest eigenvalue")
-    largest = largest_eigenvalue(landscape.hessian_times, landscape.x.size, seed=options.seed)
-    return Measured(loss, accuracy, boxes, largest)

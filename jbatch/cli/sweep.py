@@ -4,14 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from jbatch.cli import several
 from jbatch.errors import Mistake
-from jbatch.study import many
+from jbatch.study.many import train
 
 USAGE = "jbatch sweep FILE [VARIANT …]"
 
 
 @dataclass(frozen=True)
-class Options(many.Options):
+class Options(several.Options):
     """Train an experiment at every point of a grid over several seeds; one table and one report.
 
     Without VARIANT, all of the file; each at every combination of the grid's values. Results are
@@ -28,7 +29,7 @@ class Options(many.Options):
 
 def run(arguments: Sequence[str]) -> None:
     """Train what is missing, then print the table and write the report."""
-    asked = many.read(Options, arguments, USAGE, grid_of=lambda options: options.grid)
-    if not asked.options.grid:
+    study, options = several.read(Options, arguments, USAGE, grid_of=lambda options: options.grid)
+    if not options.grid:
         raise Mistake("give --grid FIELD=VALUE,VALUE…; without one, it is jbatch compare")
-    many.train(asked, Path("runs") / f"{asked.file.path.stem}-sweep")
+    train(study, options.out or Path("runs") / f"{study.file.path.stem}-sweep")

@@ -9,7 +9,7 @@ from jbatch.cli.arguments import RunsCode, file_and_variant, leading, split_opti
 from jbatch.distributed import agree, supervise
 from jbatch.errors import Mistake, whole
 from jbatch.messages import show
-from jbatch.run.directory import Origin
+from jbatch.run.directory import Origin, run_directory
 from jbatch.run.libraries import prepare_libraries
 
 USAGE = "jbatch train FILE VARIANT"
@@ -71,19 +71,13 @@ class Options(RunsCode):
             raise Mistake(f"{' '.join(given)}: give {missing} too, or none of the three")
 
 
-def run_directory(out: Path, variant: str, seed: int) -> Path:
-    """Where a run goes among others of its experiment: each part of its name is a folder."""
-    parts = (part.replace("/", "_").replace(" ", "-") for part in variant.split(", "))
-    return out.joinpath(*parts, f"seed-{seed}")
-
-
 def run(arguments: Sequence[str]) -> int | None:
     """Train."""
     _, rest = leading(arguments)
     if "--distributed" in rest and not wants_help(rest):
         options, _ = split_options(Options, rest)
         if not supervise.supervised():
-            return supervise.run(["train", *arguments])
+            return supervise.run("jbatch.cli.member", ["train", *arguments])
         # Before the experiment is read: what it holds may touch a device.
         found = agree.join(options.coordinator, options.num_processes, options.process_id)
         agree.say(found)

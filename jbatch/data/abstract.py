@@ -2,25 +2,26 @@
 
 from pathlib import Path
 
+from jbatch.data.image.augment import Augment
+from jbatch.data.image.normalize import Normalize
 from jbatch.data.image.photographs import Photographs
 from jbatch.data.open import load
 from jbatch.data.resident import ResidentInputs
+from jbatch.data.sources import Data
 from jbatch.data.stream.feed import StreamedInputs
 from jbatch.data.tfds import TFDS, check_features, refuse_code
 from jbatch.errors import Mistake
-from jbatch.experiment.experiment import Experiment
 
 
 def on_paper(
-    experiment: Experiment, num_examples: int
+    data: Data, augment: Augment, normalize: Normalize, num_examples: int
 ) -> tuple[StreamedInputs | ResidentInputs, int]:
-    """(inputs, classes) of an experiment's data, as if it were here.
+    """(inputs, classes) of a dataset, as if it were here.
 
     A set of TensorFlow Datasets is known by its name; an image folder and sets of the package's own
     are opened.
     """
-    data = experiment.data
-    changes = {"augment": experiment.augment, "normalize": experiment.normalize}
+    changes = {"augment": augment, "normalize": normalize}
     if isinstance(data, Photographs) and isinstance(data.source, TFDS):
         _, classes = _known(data.source)
         inputs = StreamedInputs(
@@ -37,7 +38,7 @@ def on_paper(
         if None in shape:
             raise Mistake(f"images of {data.name} are of many sizes: stream it as Photographs")
         return ResidentInputs(num_examples, 1, shape, **changes), classes
-    loaded = load(data, experiment.augment, experiment.normalize)
+    loaded = load(data, augment, normalize)
     return loaded.inputs, loaded.num_classes
 
 

@@ -18,7 +18,7 @@ from jbatch.data.image.augment import Augment, augment, example_keys
 from jbatch.data.image.normalize import Normalize, affine, normalized
 from jbatch.data.inputs import Batch
 from jbatch.data.order import epoch_order
-from jbatch.devices import spmd
+from jbatch.devices import meshes
 from jbatch.plan.layout import AXIS, Layout
 
 # Dispatch is asynchronous, and this many calls may wait: enough to hide the host's work, few enough
@@ -148,7 +148,7 @@ class ResidentData:
 
     def feed(self, mesh: Mesh, seed: int, *_) -> "ResidentFeed":
         """The training set on the devices, from any update on."""
-        return ResidentFeed(self.placed(self.dataset.train, mesh), seed, spmd.replicated(mesh))
+        return ResidentFeed(self.placed(self.dataset.train, mesh), seed, meshes.replicated(mesh))
 
     def test(self, mesh: Mesh, size: int) -> "ResidentTest":
         """The test set on the devices, `size` examples a device and pass."""
@@ -158,7 +158,7 @@ class ResidentData:
     def placed(self, split: Split, mesh: Mesh) -> Resident:
         """A split on the devices, with what normalizes it by the training set."""
         by = affine(self.inputs.normalize, self.dataset.train.images)
-        return jax.device_put(Resident(*split, *by), spmd.replicated(mesh))
+        return jax.device_put(Resident(*split, *by), meshes.replicated(mesh))
 
 
 class ResidentFeed:

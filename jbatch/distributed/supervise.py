@@ -24,8 +24,12 @@ def supervised() -> bool:
     return MARK in os.environ
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Run `jbatch ARGUMENTS` in another process; its exit code.
+def run(member: str, arguments: Sequence[str]) -> int:
+    """Run a trainer in another process; its exit code.
+
+    Args:
+        member: the module that is its program, given this process's number and the arguments.
+        arguments: of `jbatch`.
 
     Raises:
         Stopped: if it was ended from without, or with the others.
@@ -46,7 +50,7 @@ def run(arguments: Sequence[str]) -> int:
     with preemption.acting(forward):
         with turn:
             child = subprocess.Popen(
-                [sys.executable, "-P", "-m", "jbatch.cli.member", str(os.getpid()), *arguments],
+                [sys.executable, "-P", "-m", member, str(os.getpid()), *arguments],
                 env=os.environ | {MARK: "1"},
                 start_new_session=True,  # a signal to all reaches it once, through here
             )

@@ -22,7 +22,6 @@ from typing import NamedTuple
 from jbatch.devices.memory import Memory, readable
 from jbatch.errors import Mistake
 from jbatch.estimate.hlo_costs import Facts, facts_of
-from jbatch.experiment.load import load_experiment_file
 from jbatch.experiment.overrides import override
 from jbatch.files import write_whole
 from jbatch.models import ghost_batch
@@ -30,6 +29,7 @@ from jbatch.plan.layout import Layout, group_size
 from jbatch.plan.passes import cut
 from jbatch.plan.plan import Plan
 from jbatch.run.build import paper_setup
+from jbatch.run.reopen import load_experiment_file
 from jbatch.step import programs
 from jbatch.step.autotune import check_fits, largest, unlimited_if_refused
 from jbatch.step.programs import Setup

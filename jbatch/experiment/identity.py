@@ -40,15 +40,16 @@ def describe(value: Any) -> Any:
 
 def differences_between(there: Experiment, here: Experiment) -> list[str]:
     """What of two experiments is other, but for functions."""
-    return _differences(describe(there), describe(here))
+    return differences_in(describe(there), describe(here))
 
 
-def _differences(there: Any, here: Any, name: str = "") -> list[str]:
+def differences_in(there: Any, here: Any, name: str = "") -> list[str]:
+    """What differs between two descriptions, below a name."""
     if isinstance(there, dict) and isinstance(here, dict):
         return [
             difference
             for key in {**there, **here}
-            for difference in _differences(
+            for difference in differences_in(
                 there.get(key), here.get(key), f"{name}.{key}".strip(".")
             )
         ]

@@ -13,7 +13,6 @@ from jbatch.errors import Mistake, said, shown
 from jbatch.experiment.comparison import Comparison
 from jbatch.experiment.experiment import Experiment
 from jbatch.files import expanded, read_whole
-from jbatch.run.directory import check_own, read_run_if_there
 
 MOST_CODE = 1 << 24  # bytes
 LONGEST_NAME = 200  # bytes of a variant's part, which becomes a folder
@@ -36,17 +35,23 @@ class ExperimentFile:
         return self.variants[name]
 
 
-def load_experiment_file(path: Path, trusted: bool = False) -> ExperimentFile:
-    """Run the file, which is Python code, and take its values.
+def load(path: Path | str) -> ExperimentFile:
+    """Run an experiment file, which is Python code, and take its values.
+
+    Raises:
+        Mistake: if the file is missing, fails, or holds no experiments.
+    """
+    path = expanded(Path(path))
+    return experiment_file(path, read_code(path))
+
+
+def read_code(path: Path, declared: bool = True) -> str:
+    """The text of a Python file; Mistake if it cannot be read.
 
     Args:
         path: of the file.
-        trusted: run it even if it lies in a run directory that came from somewhere else.
-
-    Raises:
-        Mistake: if the file is missing, not trusted, fails, or holds no experiments.
+        declared: decode it as it declares; or else as UTF-8, whatever it declares.
     """
-    path = expanded(path)
     try:
         content = read_whole(path, most=MOST_CODE)
     except OSError as error:
@@ -54,16 +59,12 @@ def load_experiment_file(path: Path, trusted: bool = False) -> ExperimentFile:
             f"no experiment file {path} ({error.strerror}): give the path of one, from "
             f"{Path.cwd()} on"
         ) from error
-    run = read_run_if_there(path.parent)
-    try:  # a copy in a run directory is UTF-8, whatever the file declared
-        code = decode_source(content) if run is None else content.decode()
+    try:
+        return decode_source(content) if declared else content.decode()
     except (SyntaxError, UnicodeDecodeError, LookupError) as error:
         raise Mistake(
             f"{path} is no Python file ({error}): give the path of an experiment file"
         ) from error
-    if run is not None and not trusted:
-        check_own(path, code, run)
-    return experiment_file(path, code)
 
 
 def experiment_file(path: Path, code: str, origin: str | None = None) -> ExperimentFile:

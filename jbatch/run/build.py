@@ -11,7 +11,7 @@ from jax.sharding import AbstractMesh
 from jbatch.data.abstract import on_paper
 from jbatch.data.inputs import Inputs
 from jbatch.data.open import load
-from jbatch.devices import spmd
+from jbatch.devices import meshes
 from jbatch.devices.memory import available, of_host, readable
 from jbatch.devices.sound import check_sound
 from jbatch.errors import Mistake
@@ -62,7 +62,7 @@ def make_setup(experiment: Experiment, plan: Plan, devices: Sequence[jax.Device]
     setup = Setup(
         task=task,
         inputs=data.inputs,
-        mesh=spmd.make_mesh(devices),
+        mesh=meshes.make_mesh(devices),
         mapping=experiment.mapping,
         updates_per_call=updates_per_call(
             experiment.updates_per_call, task, data.inputs, devices[0].platform
@@ -92,12 +92,14 @@ def paper_setup(experiment: Experiment, plan: Plan, devices: int | Sequence[jax.
     """What would be compiled, without data: for so many devices of any kind, or for these."""
     if experiment.model is None or experiment.data is None:
         raise Mistake("this experiment has no model or no data yet: give both in its file")
-    inputs, classes = on_paper(experiment, plan.num_examples)
+    inputs, classes = on_paper(
+        experiment.data, experiment.augment, experiment.normalize, plan.num_examples
+    )
     task = _task(experiment, plan, inputs, classes)
     if isinstance(devices, int):
         return Setup(task, inputs, AbstractMesh((devices,), (AXIS,)), "shard_map")
     most = updates_per_call(experiment.updates_per_call, task, inputs, devices[0].platform)
-    return Setup(task, inputs, spmd.make_mesh(devices), "shard_map", most)
+    return Setup(task, inputs, meshes.make_mesh(devices), "shard_map", most)
 
 
 def _task(experiment: Experiment, plan: Plan, inputs: Inputs, num_classes: int) -> Task:

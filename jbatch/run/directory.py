@@ -31,7 +31,7 @@ from jbatch.devices.environment import LIBRARIES, SETTINGS, environment
 from jbatch.distributed import agree
 from jbatch.errors import Mistake
 from jbatch.experiment.experiment import Experiment
-from jbatch.experiment.identity import _differences, describe
+from jbatch.experiment.identity import describe, differences_in
 from jbatch.files import read_whole, write_whole
 from jbatch.json_lines import read_json
 from jbatch.plan.plan import Plan
@@ -131,7 +131,7 @@ def write_run(
         source["cell"] = list(origin.cell)
         if origin.file is not None:
             source["file"] = origin.file
-        source["seal"] = provenance.seal(_sealed(origin.code, source))
+        source["seal"] = provenance.seal(what_is_sealed(origin.code, source))
         write_whole(directory / "experiment.py", origin.code)
     write_whole(directory / "plan.txt", _table(experiment, plan))
     # Last, since it is what makes the directory a run's.
@@ -218,53 +218,13 @@ def read_run_if_there(directory: Path) -> dict | None:
     return read_run(directory) if path.exists() or path.is_symlink() else None
 
 
-def _sealed(code: str, source: Mapping) -> str:
+def what_is_sealed(code: str, source: Mapping) -> str:
     """All that decides what runs when an experiment is made again."""
     file = [source["file"]] if source.get("file") is not None else []
     return json.dumps([code, source["variant"], source["overrides"], *file])
 
 
-def check_own(file: Path, code: str, run: Mapping) -> None:
-    """See that an experiment file of a run directory was put there by this person.
-
-    Args:
-        file: that is to be run.
-        code: in it.
-        run: what its directory says, as it was read once.
-
-    Raises:
-        Mistake: if not.
-    """
-    origin = run["origin"] or {"variant": "", "overrides": []}
-    if not provenance.sealed(_sealed(code, origin), origin.get("seal")):
-        raise Mistake(
-            f"{file} is code that you, on this machine, have not put there: look at it, and give "
-            "--trust to run it"
-        )
-
-
-def read_origin(directory: Path, trusted: bool) -> Origin:
-    """Where the run's experiment came from, its file as it was then.
-
-    Raises:
-        Mistake: if it is not there, or another person's and not `trusted`.
-    """
-    run, file = read_run(directory), directory / "experiment.py"
-    if run["origin"] is None or not file.exists():
-        raise Mistake(
-            f"{directory} has no experiment.py to make its experiment from: only runs of "
-            "`jbatch train`, `compare` and `sweep` can be read again"
-        )
-    origin, code = run["origin"], _text(file)
-    if not trusted:
-        check_own(file, code, run)
-    if "\0" in (origin.get("file") or ""):
-        raise Mistake(f"{directory}/run.json is damaged (its file's name is none): restore it")
-    texts = (tuple(origin.get(name, ())) for name in ("overrides", "cell"))
-    return Origin(code, origin["variant"], *texts, file=origin.get("file"))
-
-
-def _text(path: Path) -> str:
+def text_in(path: Path) -> str:
     """That a run directory holds; Mistake if it cannot be read."""
     try:
         return read_whole(path).decode()
@@ -287,7 +247,7 @@ def differences(directory: Path, experiment: Experiment) -> list[str]:
         }
         missing = {name: value for name, value in defaults.items() if name not in before["plan"]}
         before["plan"] = before["plan"] | missing
-    return _differences(before, describe(experiment))
+    return differences_in(before, describe(experiment))
 
 
 def holds(directory: Path, experiment: Experiment, plan: Plan) -> bool:
@@ -310,7 +270,7 @@ def _changed(directory: Path, experiment: Experiment, plan: Plan, accept: bool) 
     if read_run(directory)["plan_digest"] == plan.digest:
         return False
     if not accept:
-        there = _text(directory / "plan.txt").splitlines()
+        there = text_in(directory / "plan.txt").splitlines()
         here = _table(experiment, plan).splitlines()
         tables = difflib.unified_diff(there, here, "the run's plan", "this plan", lineterm="", n=1)
         why = "\n  ".join(found) or "the schedule gives other rates or sizes"
@@ -357,3 +317,9 @@ def _check_digests(directory: Path, digests: Mapping[str, str]) -> None:
             "computes something else now (by the SHA-256 of the update's program): go on with the "
             "code that it was begun with, or give another run directory"
         )
+
+
+def run_directory(out: Path, variant: str, seed: int) -> Path:
+    """Where a run goes among others of its experiment: each part of its name is a folder."""
+    parts = (part.replace("/", "_").replace(" ", "-") for part in variant.split(", "))
+    return out.joinpath(*parts, f"seed-{seed}")

@@ -11,7 +11,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
-from jbatch.devices import spmd
+from jbatch.devices import meshes
 from jbatch.distributed import agree
 from jbatch.distributed.preemption import Interrupted, PhaseEnd
 from jbatch.errors import Mistake
@@ -269,7 +269,7 @@ def _log(run: Run) -> None:
     with _paused(run, "logging"):
         totals = jax.device_get(run.state.totals)
         _refuse_diverged(run, totals.loss)
-        zero = jax.device_put(no_totals(), spmd.replicated(run.setup.mesh))
+        zero = jax.device_put(no_totals(), meshes.replicated(run.setup.mesh))
         run.state = run.state._replace(totals=zero)
         since = run.plan.batch_sizes[run.logged : run.update]  # all of them timed by the clock
         line = {

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from jbatch.data.inputs import Evaluated, Feed
-from jbatch.devices import spmd
+from jbatch.devices import meshes
 from jbatch.distributed import agree
 from jbatch.distributed.preemption import StopRequest, saved_below, stop_requests
 from jbatch.experiment.experiment import Experiment
@@ -115,7 +115,7 @@ def open_run(
 ) -> Iterator[Run]:
     """A run ready to go on from where it stands; see `train.fit`."""
     begun, started = time.perf_counter(), time.time()
-    devices = spmd.all_devices() if devices is None else devices
+    devices = meshes.all_devices() if devices is None else devices
     with ExitStack() as stack:
         stop = stack.enter_context(stop_requests())  # until all below is closed
         saved_below(directory)

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from msgspec import Meta
 
-from jbatch.devices import spmd
+from jbatch.devices import meshes
 from jbatch.devices.environment import environment
 from jbatch.devices.memory import readable
 from jbatch.errors import Mistake
@@ -200,7 +200,7 @@ def zeros(setup: Setup, layout: Layout) -> list:
     """Arguments of a pass that are nothing but zeros, on the devices."""
 
     def placed(shapes, differs: bool):
-        sharding = (spmd.split if differs else spmd.replicated)(setup.mesh)
+        sharding = (meshes.split if differs else meshes.replicated)(setup.mesh)
         make = jax.jit(
             lambda: jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes),
             out_shardings=sharding,

@@ -13,7 +13,7 @@ from jax.extend.core import Literal
 from jax.sharding import AbstractMesh, Mesh
 
 from jbatch.data.inputs import Inputs
-from jbatch.devices import spmd
+from jbatch.devices import meshes, spmd
 from jbatch.devices.spmd import Executable, Mapped
 from jbatch.plan.layout import AXIS, Layout
 from jbatch.plan.passes import Passes
@@ -118,13 +118,13 @@ def _evaluate(setup: Setup, params, stats, *inputs):
 @cache
 def initializer(setup: Setup):
     """Seed (uint32 scalar) → state on every device, jitted."""
-    jitted = jax.jit(partial(pure.init, setup.task), out_shardings=spmd.replicated(setup.mesh))
+    jitted = jax.jit(partial(pure.init, setup.task), out_shardings=meshes.replicated(setup.mesh))
     return jax.enable_x64(False)(jitted)
 
 
 def state_on_devices(setup: Setup) -> State:
     """Shapes, dtypes and shardings of the state: what a checkpoint is restored as."""
-    placed = partial(jax.ShapeDtypeStruct, sharding=spmd.replicated(setup.mesh))
+    placed = partial(jax.ShapeDtypeStruct, sharding=meshes.replicated(setup.mesh))
     return jax.tree.map(lambda leaf: placed(leaf.shape, leaf.dtype), _state(setup))
 
 
@@ -132,7 +132,7 @@ def state_on_devices(setup: Setup) -> State:
 @jax.enable_x64(False)
 def zero_sums(setup: Setup):
     """() → sums of no example, one a device."""
-    jitted = jax.jit(partial(_zero_sums, setup), out_shardings=spmd.split(setup.mesh))
+    jitted = jax.jit(partial(_zero_sums, setup), out_shardings=meshes.split(setup.mesh))
     return jitted.lower().compile()
 
 
@@ -251,7 +251,7 @@ def identity(setup: Setup, ghost_batch: int | None) -> str:
 
     So it is of network, loss, augmentation and optimizer, and not of how an update is split.
     """
-    alone = spmd.make_mesh(setup.mesh.local_devices[:1])
+    alone = meshes.make_mesh(setup.mesh.local_devices[:1])
     one = replace(setup, mesh=alone, mapping="shard_map", updates_per_call=1)
     size = ghost_batch or 1
     text = lowered(one, Layout(size, 1, size), fused=True).as_text()
@@ -316,7 +316,7 @@ def _state(setup: Setup) -> State:
 
 
 def _sums(setup: Setup) -> Sums:
-    placed = partial(jax.ShapeDtypeStruct, sharding=spmd.split(setup.mesh))
+    placed = partial(jax.ShapeDtypeStruct, sharding=meshes.split(setup.mesh))
     shapes = jax.eval_shape(partial(_zero_sums, setup))
     return jax.tree.map(lambda leaf: placed(leaf.shape, leaf.dtype), shapes)
 

@@ -13,7 +13,7 @@ import jbatch
 from jbatch.data.image.augment import Augment
 from jbatch.data.order import epoch_order
 from jbatch.data.resident import Resident, ResidentFeed, ResidentInputs
-from jbatch.devices import spmd
+from jbatch.devices import meshes, spmd
 from jbatch.plan.layout import AXIS
 from jbatch.plan.passes import cut
 
@@ -57,7 +57,7 @@ def ids_on_devices(plan, devices, limit, mapping, permuted=False):
         np.zeros(1, np.float32),
         np.ones(1, np.float32),
     )
-    feed = ResidentFeed(resident, 5, spmd.replicated(mesh))
+    feed = ResidentFeed(resident, 5, meshes.replicated(mesh))
     passes = cut(set(plan.batch_sizes.tolist()), devices, 8, limit)
 
     @cache

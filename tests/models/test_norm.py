@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 from jax.sharding import PartitionSpec
 
-from jbatch.devices import spmd
+from jbatch.devices import meshes
 from jbatch.errors import Mistake
 from jbatch.models import (
     GhostBatchNorm,
@@ -86,7 +86,7 @@ def test_ghost_batch_norm_s_gradient_is_that_of_its_formula(devices, group, shap
         to_x, *to_both = jax.grad(loss, (0, 1, 2))(x, scale, bias)
         return to_x, *jax.lax.psum(to_both, AXIS)
 
-    mesh = spmd.make_mesh(jax.devices()[:devices])
+    mesh = meshes.make_mesh(jax.devices()[:devices])
     mapped = jax.shard_map(
         on_device,
         mesh=mesh,

@@ -10,9 +10,9 @@ from jbatch.estimate.hlo_costs import Facts, all_reduces, facts_of
 from jbatch.estimate.roofline import estimate, one_update
 from jbatch.estimate.table import estimate_json, estimate_text
 from jbatch.estimate.worker import Call, Work
-from jbatch.experiment.load import load_experiment_file
 from jbatch.plan.layout import Layout
 from jbatch.run.build import make_setup
+from jbatch.run.reopen import load_experiment_file
 from jbatch.step import programs
 
 GROWING = load_experiment_file(TINY).variant("growing")

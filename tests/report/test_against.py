@@ -8,11 +8,11 @@ import pytest
 import jbatch
 from commands import TINY
 from jbatch.experiment.comparison import Claim, Comparison
-from jbatch.experiment.load import load_experiment_file
 from jbatch.report.against import against
 from jbatch.report.figures import figures
 from jbatch.report.runs import Record, summarize
 from jbatch.report.text import comparison_table, comparison_text
+from jbatch.run.reopen import load_experiment_file
 
 EXPERIMENT = load_experiment_file(TINY).variant("decaying")
 PLAN = jbatch.couple(

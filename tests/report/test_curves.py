@@ -9,10 +9,10 @@ import pytest
 import jbatch
 from commands import TINY
 from jbatch.experiment.comparison import Claim, Comparison
-from jbatch.experiment.load import load_experiment_file
 from jbatch.report.curves import against_margin, compare_curves
 from jbatch.report.runs import Record
 from jbatch.report.text import curve_text
+from jbatch.run.reopen import load_experiment_file
 
 GROWING = load_experiment_file(TINY).variant("growing")
 PLAN = jbatch.couple(

@@ -8,10 +8,10 @@ import pytest
 import jbatch
 from commands import TINY
 from jbatch.experiment.comparison import Claim, Comparison
-from jbatch.experiment.load import load_experiment_file
 from jbatch.report.drawing import saved
 from jbatch.report.figures import figures
 from jbatch.report.runs import Record
+from jbatch.run.reopen import load_experiment_file
 
 GROWING = load_experiment_file(TINY).variant("growing")
 NAMES = {

@@ -8,10 +8,10 @@ import pytest
 
 import jbatch
 from commands import TINY
-from jbatch.experiment.load import load_experiment_file
 from jbatch.optim import SGD
 from jbatch.report.runs import Record
 from jbatch.report.transient import transient, transient_figure, transient_text
+from jbatch.run.reopen import load_experiment_file
 
 EXPERIMENT = replace(load_experiment_file(TINY).variant("growing"), optimizer=SGD())
 

@@ -22,7 +22,7 @@ from jbatch.data.image.records import open_records
 from jbatch.data.inputs import Batch
 from jbatch.data.stream.chunks import Chunk, EvaluationChunks, TrainingChunks, TrainingPositions
 from jbatch.data.stream.workers import decoded, thread_without_signals
-from jbatch.devices import spmd
+from jbatch.devices import meshes
 from jbatch.machine import allow_open_files, usable_cores
 from jbatch.plan.layout import AXIS, Layout
 from jbatch.plan.passes import Passes
@@ -120,7 +120,7 @@ class StreamedData:
         """The training set from an update on; its workers begin at once."""
         needed = OPEN_FILES + OPEN_FILES_OF_WORKER * self._workers
         allow_open_files(needed, f"{self._workers} data workers, for training and for evaluation,")
-        rows = spmd.local_rows(mesh)
+        rows = meshes.local_rows(mesh)
         positions = TrainingPositions(plan, passes, rows)
         chunks = decoded(
             TrainingChunks(self._splits.train, self._view, seed, positions),
@@ -132,7 +132,7 @@ class StreamedData:
 
     def test(self, mesh: Mesh, size: int) -> "StreamedTest":
         """The test set, `size` examples a device and pass; its workers begin when asked first."""
-        rows = spmd.local_rows(mesh)
+        rows = meshes.local_rows(mesh)
         chunks = EvaluationChunks(self._splits.test, self._view, size, mesh.size, rows)
         starts = range(0, self._splits.test.count, size * mesh.size)
 
@@ -177,7 +177,7 @@ class _Passes:
         rows: Sequence[int],
     ):
         self._chunks, self._wanted = chunks, wanted
-        self._sharding, self._rows = spmd.split(mesh), rows
+        self._sharding, self._rows = meshes.split(mesh), rows
         self._thread = thread_without_signals("input")
         self._ready: deque[Future[_Pass]] = deque()
         self.waited = 0.0  # seconds

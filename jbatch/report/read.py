@@ -1,0 +1,80 @@
+"""Reading runs back for a report."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from jbatch.errors import Mistake
+from jbatch.experiment.experiment import Experiment
+from jbatch.experiment.load import ExperimentFile
+from jbatch.experiment.overrides import override_again
+from jbatch.messages import tell
+from jbatch.report.runs import Record
+from jbatch.run.directory import Origin, holds, read_run
+from jbatch.run.goodput import read_account
+from jbatch.run.metrics import read_metrics
+from jbatch.run.reopen import remake
+
+
+def says(file: ExperimentFile, record: Record) -> bool:
+    """Whether an experiment file says of a run what its own file, an older text of it, said."""
+    try:
+        variant = file.variant(record.of_file)
+        experiment = override_again(variant, record.overrides, record.directory)
+        return holds(record.directory, experiment, experiment.plan.plan())
+    except Mistake:
+        return False
+
+
+def readable_runs(found: Sequence[Path], trusted: bool) -> list[tuple[ExperimentFile, Record]]:
+    """The runs that can be read; those that cannot are named. Mistake if there is none."""
+    read, mistakes = [], []
+    for directory in found:
+        try:
+            read.append(read_record(directory, trusted))
+        except Mistake as mistake:
+            mistakes.append(mistake)
+    if not read:
+        raise mistakes[0]
+    for mistake in mistakes:
+        tell(f"jbatch: warning: a run is left out: {mistake}")
+    return read
+
+
+def read_record(directory: Path, trusted: bool) -> tuple[ExperimentFile, Record]:
+    """A run's experiment file, and the run read back."""
+    origin, file, experiment = remake(directory, trusted=trusted)
+    return file, record_of(directory, origin, experiment)
+
+
+def record_of(directory: Path, origin: Origin, experiment: Experiment) -> Record:
+    """A run of a known experiment, read back."""
+    return Record(
+        directory=directory,
+        variant=origin.name,
+        cell=origin.cell,
+        overrides=origin.overrides,
+        experiment=experiment,
+        plan=experiment.plan.plan(),
+        lines=read_metrics(directory / "metrics.jsonl"),
+        environment=read_run(directory)["environment"],
+        account=read_account(directory / "goodput.jsonl"),
+    )
+
+
+def in_order(file: ExperimentFile, records: Sequence[Record]) -> list[Record]:
+    """Records in the order of the file's variants, then of a grid's values, then of seeds."""
+    names = list(file.variants)
+
+    def place(record: Record) -> tuple:
+        return names.index(record.of_file), [_natural(part) for part in record.cell], record.seed
+
+    return sorted(records, key=place)
+
+
+def _natural(part: str) -> tuple:
+    """By which the values of a field are in order: as numbers, if they are numbers."""
+    field, _, value = part.partition(" ")
+    try:
+        return field, 0, float(value), value
+    except ValueError:
+        return field, 1, 0.0, value

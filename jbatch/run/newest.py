@@ -1,0 +1,63 @@
+"""A run's newest checkpoint, and evaluating it."""
+
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from jbatch.devices import meshes
+from jbatch.errors import Mistake
+from jbatch.experiment.experiment import Experiment
+from jbatch.messages import tell
+from jbatch.plan.plan import Plan
+from jbatch.run.build import make_setup
+from jbatch.run.checkpoint import Checkpoints, parameters_digest
+from jbatch.run.directory import check_data, differences, read_run
+from jbatch.run.evaluate import Evaluation, evaluate
+from jbatch.step import programs
+from jbatch.step.programs import Setup
+from jbatch.step.pure import State
+
+if TYPE_CHECKING:
+    from jbatch.data.resident import ResidentData
+    from jbatch.data.stream.feed import StreamedData
+
+
+class Newest(NamedTuple):
+    """A run's newest checkpoint, and what it takes to evaluate it."""
+
+    plan: Plan
+    setup: Setup
+    data: "ResidentData | StreamedData"
+    examples: int  # seen
+    state: State
+
+
+def newest_of(experiment: Experiment, directory: Path) -> Newest:
+    """Read a run's newest checkpoint; Mistake if it has none, or is of another experiment."""
+    if not (directory / "checkpoints").is_dir():
+        raise Mistake(f"{directory} has no checkpoint yet: train it first")
+    other = [name for name in differences(directory, experiment) if not name.startswith("data")]
+    if other:
+        raise Mistake(f"{directory} holds another run than is to be evaluated: {'; '.join(other)}")
+    plan = experiment.plan.plan()
+    setup, data = make_setup(experiment, plan, meshes.all_devices())
+    if not differences(directory, experiment):  # or a person has named other data
+        check_data(directory, data.digest())
+    folder, run = directory / "checkpoints", read_run(directory)["id"]
+    with closing(Checkpoints(folder, _warn, run, read_only=True)) as checkpoints:
+        restored = checkpoints.restore(programs.state_on_devices(setup))
+    if restored is None:
+        raise Mistake(f"{directory} has no checkpoint yet: train it first")
+    return Newest(plan, setup, data, *restored)
+
+
+def _warn(text: str) -> None:
+    tell(f"jbatch: warning: {text}")
+
+
+def evaluate_newest(experiment: Experiment, directory: Path) -> tuple[int, Evaluation, str]:
+    """(updates taken, evaluation, digest of the parameters) of a run's newest checkpoint."""
+    _, setup, data, _, state = newest_of(experiment, directory)
+    with closing(data.test(setup.mesh, setup.evaluation_size)) as test:
+        found = evaluate(programs.evaluate(setup), state, test)
+    return int(state.taken), found, parameters_digest(state.params)

@@ -1,0 +1,74 @@
+"""A grid of an experiment's fields, as text."""
+
+import itertools
+import math
+import re
+from collections.abc import Iterator, Sequence
+
+from jbatch.errors import Mistake, meant
+from jbatch.experiment.experiment import Experiment
+from jbatch.experiment.overrides import field_names
+from jbatch.printable import printable
+
+MOST_CELLS = 10_000  # of a grid
+
+
+def cells(grid: Sequence[str]) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
+    """Each cell of a grid: (what it is called, what the command line would say of it).
+
+    >>> list(cells(["plan.batch-size=8,16"]))[1]
+    (('plan.batch-size 16',), ('--plan.batch-size', '16'))
+    """
+    axes = []
+    for text in grid:
+        field, equals, joined = text.partition("=")
+        values = [" ".join(value.split()) for value in joined.split(",")]
+        if not (re.fullmatch(r"\w[\w.-]*", field) and equals and all(values)):
+            raise Mistake(
+                f"--grid {quoted(text)}: give FIELD=VALUE,VALUE…, as plan.batch-size=32,128"
+            )
+        if len({_number(value) for value in values}) < len(values):
+            raise Mistake(f"--grid {quoted(text)}: give each value once")
+        axes.append([(field.replace("_", "-"), value) for value in values])
+    if math.prod(map(len, axes)) > MOST_CELLS:
+        raise Mistake(
+            f"--grid {quoted(' '.join(grid))}: that is over {MOST_CELLS:,} points: give fewer"
+        )
+    if len({axis[0][0] for axis in axes}) < len(axes):
+        raise Mistake(f"--grid {quoted(' '.join(grid))}: give each field once, with all its values")
+    for cell in itertools.product(*axes):
+        names = tuple(f"{field} {value}" for field, value in cell)
+        yield names, tuple(itertools.chain.from_iterable(itertools.starmap(_tokens, cell)))
+
+
+def check_field(text: str, experiment: Experiment) -> None:
+    """See that a grid's field is one of the experiment's, or a Mistake that names the nearest."""
+    field = text.partition("=")[0].replace("_", "-")
+    known = list(field_names(experiment))
+    if field not in known:
+        raise Mistake(
+            f"--grid {quoted(text)}: the experiment has no field {field}{meant(field, known)} "
+            "(FILE VARIANT --help lists them; the schedule, and which network, optimizer or data "
+            "it is, stand in the file)"
+        )
+
+
+def quoted(text: str) -> str:
+    """A grid in a message: in one line, and not too long."""
+    return printable(text, "")[:200]
+
+
+def _number(value: str) -> float | str:
+    try:
+        return float(value)
+    except ValueError:
+        return value
+
+
+def _tokens(field: str, value: str) -> tuple[str, ...]:
+    if value == "True":
+        return (f"--{field}",)
+    if value == "False":
+        group, dot, name = field.rpartition(".")
+        return (f"--{group}{dot}no-{name}",)
+    return f"--{field}", *value.split()
