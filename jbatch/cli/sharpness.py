@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import zip_longest
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from jbatch.cli.arguments import RunsCode, leading, print_help, read_options, wants_help
 from jbatch.errors import Mistake, positive, whole
 from jbatch.files import write_whole
-from jbatch.messages import show
+from jbatch.messages import show, tell
 from jbatch.run.libraries import prepare_libraries
 from jbatch.run.reopen import remake
 
