@@ -17,10 +17,7 @@ Command:  jbatch prepare mnist --from FOLDER_OF_THE_IDX_FILES
 
 import optax
 
-from jbatch.data.sources import TFDS
-from jbatch.experiment.comparison import Comparison
-from jbatch.experiment.experiment import Coupling, Experiment
-from jbatch.models import MLP
+from jbatch import MLP, TFDS, Comparison, Coupling, Experiment
 
 N = 60_000
 RATE = optax.constant_schedule(0.05)

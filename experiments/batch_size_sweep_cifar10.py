@@ -16,10 +16,7 @@ Command:  jbatch prepare cifar10 --from cifar-10-python.tar.gz
 
 import optax
 
-from jbatch.data.sources import TFDS
-from jbatch.experiment.comparison import Comparison
-from jbatch.experiment.experiment import Coupling, Experiment
-from jbatch.models import GroupNorm, SmallCNN
+from jbatch import TFDS, Comparison, Coupling, Experiment, GroupNorm, SmallCNN
 
 N = 50_000
 RATE = optax.constant_schedule(0.01)

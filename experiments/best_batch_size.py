@@ -14,10 +14,7 @@ Command:  jbatch compare experiments/best_batch_size.py
 
 import optax
 
-from jbatch.data.sources import TFDS
-from jbatch.experiment.comparison import Comparison
-from jbatch.experiment.experiment import Coupling, Experiment
-from jbatch.models import MLP
+from jbatch import MLP, TFDS, Comparison, Coupling, Experiment
 
 N = 1000
 UPDATES = 5000

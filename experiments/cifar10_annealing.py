@@ -16,12 +16,18 @@ Command:  jbatch prepare cifar10 --from cifar-10-python.tar.gz
 
 import optax
 
-from jbatch.data.image.augment import Augment
-from jbatch.data.sources import TFDS
-from jbatch.experiment.comparison import Claim, Comparison
-from jbatch.experiment.experiment import Coupling, Experiment
-from jbatch.models import GhostBatchNorm, WideResNet
-from jbatch.optim import SGD, Adam
+from jbatch import (
+    SGD,
+    TFDS,
+    Adam,
+    Augment,
+    Claim,
+    Comparison,
+    Coupling,
+    Experiment,
+    GhostBatchNorm,
+    WideResNet,
+)
 
 STEPS = {60: 1 / 5, 120: 1 / 5, 160: 1 / 5}
 OPTIMIZERS = {  # optimizer, first learning rate, momentum

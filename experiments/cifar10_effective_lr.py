@@ -12,12 +12,17 @@ Command:  jbatch prepare cifar10 --from cifar-10-python.tar.gz
 
 import optax
 
-from jbatch.data.image.augment import Augment
-from jbatch.data.sources import TFDS
-from jbatch.experiment.comparison import Claim, Comparison
-from jbatch.experiment.experiment import Coupling, Experiment
-from jbatch.models import GhostBatchNorm, WideResNet
-from jbatch.optim import SGD
+from jbatch import (
+    SGD,
+    TFDS,
+    Augment,
+    Claim,
+    Comparison,
+    Coupling,
+    Experiment,
+    GhostBatchNorm,
+    WideResNet,
+)
 
 STEPS = {60: 1 / 5, 120: 1 / 5, 160: 1 / 5}
 SETTINGS = {  # learning rate, momentum, first batch size, largest batch size

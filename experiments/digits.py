@@ -16,12 +16,7 @@ Command:  jbatch compare experiments/digits.py
 
 import optax
 
-from jbatch.data.image.augment import Augment
-from jbatch.data.sources import Digits
-from jbatch.experiment.comparison import Claim, Comparison
-from jbatch.experiment.experiment import Coupling, Experiment
-from jbatch.models import MLP
-from jbatch.optim import SGD
+from jbatch import MLP, SGD, Augment, Claim, Comparison, Coupling, Digits, Experiment
 
 DECAY = optax.piecewise_constant_schedule(0.08, {15: 1 / 3, 30: 1 / 3, 40: 1 / 3})
 SETTINGS = {  # schedule, largest batch size

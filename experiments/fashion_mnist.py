@@ -17,12 +17,17 @@ Command:  jbatch prepare fashion_mnist --from FOLDER_OF_THE_IDX_FILES
 
 import optax
 
-from jbatch.data.image.augment import Augment
-from jbatch.data.sources import TFDS
-from jbatch.experiment.comparison import Claim, Comparison
-from jbatch.experiment.experiment import Coupling, Experiment
-from jbatch.models import GhostBatchNorm, SmallCNN
-from jbatch.optim import SGD
+from jbatch import (
+    SGD,
+    TFDS,
+    Augment,
+    Claim,
+    Comparison,
+    Coupling,
+    Experiment,
+    GhostBatchNorm,
+    SmallCNN,
+)
 
 
 def steps(factor):

@@ -14,11 +14,7 @@ Command:  jbatch compare experiments/full_batch.py
 
 import optax
 
-from jbatch.data.sources import TFDS
-from jbatch.experiment.comparison import Comparison
-from jbatch.experiment.experiment import Coupling, Experiment
-from jbatch.models import MLP
-from jbatch.optim import SGD, Rprop
+from jbatch import MLP, SGD, TFDS, Comparison, Coupling, Experiment, Rprop
 
 N = 10_000
 SETTINGS = {  # batch size, epochs, rate, momentum, optimizer

@@ -17,12 +17,16 @@ The paper gives no weight decay and no label smoothing; these are the network's 
 
 import optax
 
-from jbatch.data.image.augment import Augment
-from jbatch.data.image.photographs import Photographs
-from jbatch.data.sources import TFDS
-from jbatch.experiment.experiment import Coupling, Experiment
-from jbatch.models import GhostBatchNorm, InceptionResNetV2
-from jbatch.optim import SGD
+from jbatch import (
+    SGD,
+    TFDS,
+    Augment,
+    Coupling,
+    Experiment,
+    GhostBatchNorm,
+    InceptionResNetV2,
+    Photographs,
+)
 
 SCHEDULE = optax.piecewise_constant_schedule(3.0, {30: 0.1, 60: 0.1, 80: 0.1})
 SETTINGS = {  # momentum, first batch size, largest batch size, ghost batch

@@ -22,12 +22,19 @@ Command:  XLA_FLAGS=--xla_force_host_platform_device_count=8 \\
 
 import optax
 
-from jbatch.data.image.augment import Augment
-from jbatch.data.image.photographs import Photographs
-from jbatch.data.sources import TFDS, Generated
-from jbatch.experiment.experiment import Coupling, Experiment
-from jbatch.models import MLP, CifarResNet, GhostBatchNorm, InceptionResNetV2
-from jbatch.optim import SGD
+from jbatch import (
+    MLP,
+    SGD,
+    TFDS,
+    Augment,
+    CifarResNet,
+    Coupling,
+    Experiment,
+    Generated,
+    GhostBatchNorm,
+    InceptionResNetV2,
+    Photographs,
+)
 
 variants = {
     "true-network": Experiment(

@@ -15,12 +15,7 @@ Command:  jbatch prepare imagenet2012 --from ILSVRC2012, once (docs/data.md)
 
 import optax
 
-from jbatch.data.image.augment import Augment
-from jbatch.data.image.photographs import Photographs
-from jbatch.data.sources import TFDS
-from jbatch.experiment.experiment import Coupling, Experiment
-from jbatch.models import GhostBatchNorm, ResNet50
-from jbatch.optim import SGD
+from jbatch import SGD, TFDS, Augment, Coupling, Experiment, GhostBatchNorm, Photographs, ResNet50
 
 WARM_UP = 5  # epochs, from rate 0.1
 SETTINGS = {  # learning rate, first batch size, largest batch size

@@ -16,11 +16,7 @@ from typing import get_args
 
 import optax
 
-from jbatch.data.image.normalize import Normalize
-from jbatch.data.sources import TFDS
-from jbatch.experiment.comparison import Comparison
-from jbatch.experiment.experiment import Coupling, Experiment
-from jbatch.models import MLP
+from jbatch import MLP, TFDS, Comparison, Coupling, Experiment, Normalize
 
 RATES = (1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 SCHEDULES = {rate: optax.constant_schedule(rate) for rate in RATES}

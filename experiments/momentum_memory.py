@@ -14,10 +14,7 @@ Command:  jbatch compare experiments/momentum_memory.py
 
 import optax
 
-from jbatch.data.sources import TFDS
-from jbatch.experiment.comparison import Comparison
-from jbatch.experiment.experiment import Coupling, Experiment
-from jbatch.models import MLP
+from jbatch import MLP, TFDS, Comparison, Coupling, Experiment
 
 N = 60_000
 CHANGE = 2.0  # epochs, after which gradients change slowly

@@ -16,10 +16,11 @@ Command:  jbatch compare experiments/norms.py
 
 import optax
 
-from jbatch.data.sources import TFDS
-from jbatch.experiment.comparison import Comparison
-from jbatch.experiment.experiment import Coupling, Experiment
-from jbatch.models import (
+from jbatch import (
+    TFDS,
+    Comparison,
+    Coupling,
+    Experiment,
     GhostBatchNorm,
     GroupNorm,
     LayerNorm,

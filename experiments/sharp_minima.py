@@ -18,11 +18,18 @@ Command:  jbatch compare experiments/sharp_minima.py f1-small f1-large
 
 import optax
 
-from jbatch.data.sources import TFDS
-from jbatch.experiment.comparison import Claim, Comparison
-from jbatch.experiment.experiment import Coupling, Experiment
-from jbatch.models import MLP, GhostBatchNorm, KeskarC1, KeskarC2
-from jbatch.optim import Adam
+from jbatch import (
+    MLP,
+    TFDS,
+    Adam,
+    Claim,
+    Comparison,
+    Coupling,
+    Experiment,
+    GhostBatchNorm,
+    KeskarC1,
+    KeskarC2,
+)
 
 SMALL, EPOCHS = 256, 20
 MEMORY = 100 * SMALL  # examples, of running statistics

@@ -17,10 +17,7 @@ Command:  jbatch compare experiments/train_longer.py
 
 import optax
 
-from jbatch.data.sources import TFDS
-from jbatch.experiment.comparison import Claim, Comparison
-from jbatch.experiment.experiment import Coupling, Experiment
-from jbatch.models import MLP, GhostBatchNorm
+from jbatch import MLP, TFDS, Claim, Comparison, Coupling, Experiment, GhostBatchNorm
 
 SMALL, LARGE = 128, 4096
 MEMORY = 100 * SMALL  # examples, of running statistics

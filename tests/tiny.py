@@ -2,11 +2,7 @@
 
 import optax
 
-from jbatch.data.image.augment import Augment
-from jbatch.data.sources import Digits
-from jbatch.experiment.comparison import Claim, Comparison
-from jbatch.experiment.experiment import Coupling, Experiment
-from jbatch.models import MLP, GhostBatchNorm
+from jbatch import MLP, Augment, Claim, Comparison, Coupling, Digits, Experiment, GhostBatchNorm
 
 SCHEDULE = optax.piecewise_constant_schedule(0.05, {2: 1 / 3})
 

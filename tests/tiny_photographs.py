@@ -4,10 +4,7 @@ from pathlib import Path
 
 import optax
 
-from jbatch.data.image.augment import Augment
-from jbatch.data.image.photographs import ImageFolder, Photographs
-from jbatch.experiment.experiment import Coupling, Experiment
-from jbatch.models import MLP, GhostBatchNorm
+from jbatch import MLP, Augment, Coupling, Experiment, GhostBatchNorm, ImageFolder, Photographs
 
 variants = {
     "growing": Experiment(
