@@ -4,8 +4,27 @@ All that an experiment file or a notebook needs can be imported from here; `__in
 Files that import from nothing below stay valid when modules move.
 """
 
-import lazy_loader
+import ast
+from importlib import import_module
+from pathlib import Path
 
-# Each name is imported when asked for: the command line should answer, and stop, before JAX is there.
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 __version__ = "0.1.0"
+
+_HOMES = {  # module of each name in the stub
+    alias.name: f"jbatch.{statement.module}"
+    for statement in ast.parse(Path(__file__).with_suffix(".pyi").read_text()).body
+    if isinstance(statement, ast.ImportFrom)
+    for alias in statement.names
+}
+__all__ = tuple(_HOMES)
+
+
+def __getattr__(name: str):
+    """Import a name when it is asked for: the command line should answer before JAX is there."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'jbatch' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_HOMES]
