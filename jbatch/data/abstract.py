@@ -5,11 +5,11 @@ from pathlib import Path
 from jbatch.data.image.augment import Augment
 from jbatch.data.image.normalize import Normalize
 from jbatch.data.image.photographs import Photographs
+from jbatch.data.image.tfds import TFDS, check_features, refuse_code
 from jbatch.data.open import load
 from jbatch.data.resident import ResidentInputs
 from jbatch.data.sources import Data
 from jbatch.data.stream.feed import StreamedInputs
-from jbatch.data.tfds import TFDS, check_features, refuse_code
 from jbatch.errors import Mistake
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from jbatch.data.dataset import Dataset, Split, check_labels
 from jbatch.data.image.photographs import Photographs
-from jbatch.data.tfds import MOST_BYTES, TFDS
+from jbatch.data.image.tfds import MOST_BYTES, TFDS
 from jbatch.errors import Mistake, make_plain, shown, whole, wholes
 
 

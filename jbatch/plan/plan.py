@@ -72,7 +72,7 @@ class Plan:
             array.setflags(write=False)
 
     def __str__(self) -> str:
-        from jbatch.plan.table import plan_text  # which is made of plans
+        from jbatch.plan.table import plan_text
 
         return plan_text(self).rstrip()
 

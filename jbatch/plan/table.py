@@ -1,17 +1,21 @@
 """A plan on paper: as a table for people and as JSON for programs."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from jbatch.plan.noise import noise_scale
-from jbatch.plan.plan import Phase, Plan
 from jbatch.tables import text_table
+
+if TYPE_CHECKING:  # a plan's text is made here
+    from jbatch.plan.plan import Phase, Plan
 
 # A smooth plan may have hundreds of phases, a staircase thousands of stretches; beyond this many
 # rows the middle of the table is left out.
 MOST_ROWS = 60
 
 
-def plan_text(plan: Plan, decaying: Plan | None = None) -> str:
+def plan_text(plan: "Plan", decaying: "Plan | None" = None) -> str:
     """The table of phases, with a sub-row for each stretch between jumps of the rate.
 
     Args:
@@ -57,7 +61,7 @@ def _count(updates: int) -> str:
     return f"{updates:,} {'update' if updates == 1 else 'updates'}"
 
 
-def _against(plan: Plan, decaying: Plan | None) -> str:
+def _against(plan: "Plan", decaying: "Plan | None") -> str:
     if decaying is None:
         return ""
     size, updates = int(decaying.batch_sizes[0]), decaying.num_updates
@@ -77,7 +81,7 @@ def _held(scaling: float) -> str:
     return f"Held is {held}, not the noise scale ε/(1−m) · (N/B − 1)."
 
 
-def plan_json(plan: Plan, decaying: Plan) -> dict:
+def plan_json(plan: "Plan", decaying: "Plan") -> dict:
     """The same as plain values; `learning_rate` is that of the first and the last update."""
     return {
         "num_examples": plan.num_examples,
@@ -112,7 +116,7 @@ def short(rate: float) -> float:
     return float(f"{rate:.7g}")
 
 
-def _cells(plan: Plan, name: str, first: int, updates: int) -> tuple[str, ...]:
+def _cells(plan: "Plan", name: str, first: int, updates: int) -> tuple[str, ...]:
     last, rates = first + updates - 1, _rates(plan, first, updates)
     end = plan.at(last + 1).epoch if last + 1 < plan.num_updates else plan.num_epochs
     return (
@@ -126,7 +130,7 @@ def _cells(plan: Plan, name: str, first: int, updates: int) -> tuple[str, ...]:
     )
 
 
-def _rates(plan: Plan, first: int, updates: int) -> np.ndarray:
+def _rates(plan: "Plan", first: int, updates: int) -> np.ndarray:
     return plan.learning_rates[first : first + updates].astype(np.float64)
 
 
@@ -137,7 +141,7 @@ def _span(values: np.ndarray) -> str:
     return " → ".join(dict.fromkeys(shown))
 
 
-def _stretches(plan: Plan, phase: Phase) -> list[tuple[int, int]]:
+def _stretches(plan: "Plan", phase: "Phase") -> list[tuple[int, int]]:
     """(first update, updates) between the jumps of the rate within one phase.
 
     A jump is a change ten times as large as the changes on either side of it, so that steps and

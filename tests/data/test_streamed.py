@@ -16,10 +16,10 @@ from jax.sharding import Mesh
 
 from jbatch.data.image.augment import Augment
 from jbatch.data.image.photographs import ImageFolder, Photographs
+from jbatch.data.image.tfds import TFDS
 from jbatch.data.stream import chunks
 from jbatch.data.stream import feed as feeds
 from jbatch.data.stream.feed import StreamedData
-from jbatch.data.tfds import TFDS
 from jbatch.errors import Mistake
 from jbatch.experiment.experiment import Coupling
 from jbatch.plan.layout import AXIS
@@ -187,7 +187,7 @@ from pathlib import Path
 from jbatch.data.photographs import ImageFolder, Photographs
 from jbatch.data.augment import Augment
 from jbatch.data.streamed import StreamedData
-from jbatch.data.tfds import TFDS
+from jbatch.data.image.tfds import TFDS
 from jbatch import parallel
 import jax
 if __name__ == "__main__":

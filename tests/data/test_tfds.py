@@ -9,7 +9,7 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from jbatch.data import tfds as reader
+from jbatch.data.image import tfds as reader
 from jbatch.data.sources import TFDS, Generated
 from jbatch.errors import Mistake
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from jbatch.data.tfds import TFDS
+from jbatch.data.image.tfds import TFDS
 from jbatch.errors import Mistake, make_plain, whole
 
 Damaged = Literal["stop", "replace"]

@@ -12,7 +12,7 @@ import numpy as np
 
 from jbatch.data.image import folder as image_folder
 from jbatch.data.image.photographs import ImageFolder
-from jbatch.data.tfds import TFDS, open_builder
+from jbatch.data.image.tfds import TFDS, open_builder
 from jbatch.errors import Mistake
 from jbatch.files import expanded, read_whole
 
