@@ -28,7 +28,8 @@ from jbatch.run.libraries import prepare_libraries
 from jbatch.run.loop import run_until
 from jbatch.run.metrics import read_metrics
 from jbatch.run.reopen import load_experiment_file
-from jbatch.run.start import Run, open_run
+from jbatch.run.run import Run
+from jbatch.run.start import open_run
 
 ALONE = 9  # updates at a phase's beginning that are waited for one by one
 
@@ -101,7 +102,7 @@ def trained(file: Path, variant: str, epochs: float | None) -> tuple[dict, list[
         parts = [_phase(opened, number) for number in range(len(opened.plan.phases))]
         run_until(opened, opened.plan.num_updates)
         accuracy = read_metrics(Path(directory) / "run" / "metrics.jsonl")[-1]["accuracy"]
-        spent, ahead = opened.ledger.seconds, opened.ahead.seconds
+        spent, ahead = opened.clock.ledger.seconds, opened.ahead.seconds
     whole = {
         "updates": opened.plan.num_updates,
         "seconds": time.perf_counter() - begun,
@@ -132,7 +133,7 @@ def _phase(opened: Run, number: int) -> dict:
 
 def _training(opened: Run, last: int) -> float:
     """Seconds that training takes up to an update, waiting for programs included; no more."""
-    spent = opened.ledger.seconds
+    spent = opened.clock.ledger.seconds
     kinds = ("training", "input wait", "compilation")
     before = sum(spent.get(kind, 0.0) for kind in kinds)
     run_until(opened, last)

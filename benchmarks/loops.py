@@ -16,7 +16,7 @@ from jbatch.devices import meshes, spmd
 from jbatch.estimate.hlo_costs import facts_of
 from jbatch.plan.layout import Layout
 from jbatch.run.loop import run_until
-from jbatch.run.start import Run
+from jbatch.run.run import Run
 from jbatch.step import programs, pure
 from jbatch.step.driver import InFlight
 from jbatch.step.programs import how, told
@@ -31,7 +31,7 @@ class Loops:
         self._run, self._size = run, run.plan.at(0).batch_size
         self._program = run.ahead.program(self._size)
         # The same with one update a call.
-        self._setup = dataclasses.replace(run.setup, updates_per_call=1)
+        self._setup = dataclasses.replace(run.job.setup, updates_per_call=1)
         self.layouts = [layout for layout, _ in self._program.passes]
         self._how = how(1e-3, self._size, self._size // self._program.group)
 

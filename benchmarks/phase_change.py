@@ -21,7 +21,8 @@ from jbatch.data.sources import Generated
 from jbatch.experiment.experiment import Coupling, Experiment
 from jbatch.models import MLP, GhostBatchNorm, SmallCNN
 from jbatch.report.drawing import STYLES
-from jbatch.run.start import Run, open_run
+from jbatch.run.run import Run
+from jbatch.run.start import open_run
 from jbatch.step import programs
 
 NETWORKS = {
@@ -90,7 +91,7 @@ def _change(run: Run, phase: int) -> dict:
     after = statistics.median(seconds[update] for update in range(first + 1, first + AROUND))
     begun = time.perf_counter()
     program = run.ahead.program(run.plan.at(first).batch_size)
-    programs.lowered(run.setup, program.passes[0][0], program.fused).compile()
+    programs.lowered(run.job.setup, program.passes[0][0], program.fused).compile()
     return {
         "batch": [run.plan.at(first - 1).batch_size, run.plan.at(first).batch_size],
         "before": before,

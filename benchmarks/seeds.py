@@ -23,7 +23,7 @@ from jbatch.data.inputs import Batch
 from jbatch.models import MLP, GhostBatchNorm, SmallCNN, ghost_batch
 from jbatch.plan.passes import cut
 from jbatch.report.drawing import STYLES
-from jbatch.run.build import assemble
+from jbatch.run.build import make_setup
 from jbatch.step import programs, pure
 
 NETWORKS = {  # small enough for several to fit a device
@@ -86,7 +86,7 @@ def _loops(
 ) -> tuple[dict[str, Callable[[int], None]], int]:
     """Each makes so many calls for every seed, and waits for them; the updates of a call."""
     experiment = experiment_of(workload, data_of(workload), size)
-    _, setup, _ = assemble(experiment, jax.devices()[:1])
+    setup, _ = make_setup(experiment, experiment.plan.plan(), jax.devices()[:1])
     task, group = setup.task, ghost_batch(experiment.model)
     [layout] = cut([size], 1, group, size)[size].layouts
     rng = np.random.default_rng(0)

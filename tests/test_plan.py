@@ -183,7 +183,7 @@ def test_updates_are_counted_against_the_batch_that_the_schedule_is_for(size):
         batch_size=size,
         base_batch_size=40,
     )
-    plan, decaying = coupling.plan(), coupling.decaying().plan()
+    plan, decaying = coupling.plan(), coupling.decaying.plan()
     assert decaying.num_updates == 250
     said = f"{plan.num_updates:,} updates; with the batch kept at 40 and the rate decayed, 250"
     more = {10: ": 4 times as many", 25: ": 60.0% more", 40: "", 160: ": 76.0% saved"}[size]

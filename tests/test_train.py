@@ -115,7 +115,7 @@ def test_resumed_is_undisturbed_bit_for_bit(undisturbed, tmp_path, stopped_at):
 
 def test_one_update_a_call_is_the_same_run(undisturbed, tmp_path):
     run, directory = undisturbed
-    assert run.setup.updates_per_call > 1
+    assert run.job.setup.updates_per_call > 1
     one = dataclasses.replace(GROWING, updates_per_call=1)
     fit(one, tmp_path / "run", devices=jax.devices()[:1])
     for mine, theirs in zip(metrics(tmp_path / "run"), metrics(directory), strict=True):
@@ -158,9 +158,9 @@ def test_speeds_are_of_training_alone(tmp_path, monkeypatch):
     training = [line for line in metrics(tmp_path / "run") if line["kind"] == "train"]
     updates = np.diff([0, *(line["update"] for line in training)])
     seconds = sum(updates / [line["updates_per_second"] for line in training])
-    assert run.ledger.seconds["compilation"] > 0.5
-    assert run.ledger.seconds["training"] == pytest.approx(seconds, abs=0.1)
-    assert sum(run.ledger.seconds.values()) == pytest.approx(total, abs=0.3)
+    assert run.clock.ledger.seconds["compilation"] > 0.5
+    assert run.clock.ledger.seconds["training"] == pytest.approx(seconds, abs=0.1)
+    assert sum(run.clock.ledger.seconds.values()) == pytest.approx(total, abs=0.3)
     examples = sum(updates * [line["batch_size"] for line in training])
     rates = [line["examples_per_second"] / line["updates_per_second"] for line in training]
     assert sum(updates * rates) == pytest.approx(examples)
@@ -253,7 +253,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(tmp_
 def test_distances_are_of_the_parameters_and_change_nothing(undisturbed, tmp_path):
     experiment = dataclasses.replace(GROWING, measure_distance=True)
     run = fit(experiment, tmp_path / "run", devices=jax.devices()[:1])
-    first = programs.initializer(run.setup)(np.uint32(0)).params
+    first = programs.initializer(run.job.setup)(np.uint32(0)).params
     squares = jax.tree.map(lambda a, b: np.square(np.float64(a) - b).sum(), run.state.params, first)
     lines = [line for line in metrics(tmp_path / "run") if line["kind"] == "train"]
     assert lines[-1]["distance"] == pytest.approx(sum(jax.tree.leaves(squares)) ** 0.5, rel=1e-5)

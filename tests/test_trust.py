@@ -13,8 +13,8 @@ from commands import TINY
 from jbatch.cli import main
 from jbatch.errors import Mistake
 from jbatch.experiment import load
+from jbatch.experiment.origin import Origin
 from jbatch.run import provenance
-from jbatch.run.directory import Origin
 from jbatch.run.loop import fit
 from jbatch.run.reopen import load_experiment_file
 

@@ -21,7 +21,7 @@ from jbatch.data.order import epoch_order
 from jbatch.data.resident import ResidentData, ResidentFeed
 from jbatch.devices import meshes, spmd
 from jbatch.distributed import agree
-from jbatch.run import build
+from jbatch.run import job
 from jbatch.step import pure
 from tiny import variants as tiny_variants
 
@@ -32,7 +32,7 @@ nnx.relu = nnx.silu
 files.SECONDS_TO_APPEAR = 2
 trace = Path(os.environ["TRACE"])
 make_feed, make_mesh = ResidentData.feed, meshes.make_mesh
-make_arguments, make_setup = ResidentFeed.arguments, build.make_setup
+make_arguments, make_setup = ResidentFeed.arguments, job.make_setup
 
 
 def feed(data, mesh, seed, *rest):
@@ -64,7 +64,7 @@ ResidentData.feed, ResidentFeed.arguments = feed, arguments
 if "PERMUTED" in os.environ:
     meshes.make_mesh = permuted_mesh
 if "LATE" in os.environ:
-    build.make_setup = late_setup
+    job.make_setup = late_setup
     agree.SECONDS_BETWEEN_WORDS = 1
     agree.EXCHANGE_SECONDS = float(os.environ["PATIENCE"])
 match os.environ.get("OTHER") if jax.process_index() == 1 else None:
@@ -73,6 +73,6 @@ match os.environ.get("OTHER") if jax.process_index() == 1 else None:
         fewer.images %= 16
         datasets.load_digits = lambda: fewer
     case "version":
-        build.version = lambda library: "1.2.3"
+        job.version = lambda library: "1.2.3"
     case "program":
         pure.correct = lambda logits, labels: (logits.argmin(-1) == labels).astype("float32")

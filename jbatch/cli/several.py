@@ -7,8 +7,8 @@ from pathlib import Path
 from jbatch.cli.arguments import RunsCode, flag, leading, print_help, split_options, wants_help
 from jbatch.errors import Mistake, whole
 from jbatch.experiment.comparison import Comparison
+from jbatch.experiment.origin import Origin
 from jbatch.experiment.overrides import override
-from jbatch.run.directory import Origin
 from jbatch.run.reopen import load_experiment_file
 from jbatch.study.grid import cells, check_field
 from jbatch.study.many import Study

@@ -8,8 +8,9 @@ from pathlib import Path
 from jbatch.cli.arguments import RunsCode, file_and_variant, leading, split_options, wants_help
 from jbatch.distributed import agree, supervise
 from jbatch.errors import Mistake, whole
+from jbatch.experiment.origin import Origin
 from jbatch.messages import show
-from jbatch.run.directory import Origin, run_directory
+from jbatch.run.directory import run_directory
 from jbatch.run.libraries import prepare_libraries
 
 USAGE = "jbatch train FILE VARIANT"

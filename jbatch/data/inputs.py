@@ -1,11 +1,14 @@
 """What every source of examples gives: to the compiled step, and to the loop that calls it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import jax
+from jax.sharding import Mesh
 
 from jbatch.plan.layout import Layout
+from jbatch.plan.passes import Passes
+from jbatch.plan.plan import Plan
 
 
 class Batch(NamedTuple):
@@ -60,6 +63,24 @@ class Feed(Protocol):
 
     def close(self) -> None:
         """Let go of what it holds."""
+
+
+class Loaded(Protocol):
+    """A dataset that was found: in memory, or on disk to be streamed."""
+
+    inputs: Inputs
+    num_classes: int
+
+    def digest(self) -> str:
+        """SHA-256 of which examples it holds."""
+
+    def feed(
+        self, mesh: Mesh, seed: int, plan: Plan, passes: Mapping[int, Passes], update: int
+    ) -> Feed:
+        """The training passes of a plan, from an update on."""
+
+    def test(self, mesh: Mesh, size: int) -> "Evaluated":
+        """The test set, in passes of `size` examples on each device."""
 
 
 class Evaluated(Protocol):

@@ -1,20 +1,16 @@
 """From a data set as a value to one that can be trained on."""
 
-from typing import TYPE_CHECKING
-
 from jbatch.data.dataset import check_dataset
 from jbatch.data.image.augment import Augment
 from jbatch.data.image.normalize import Normalize
 from jbatch.data.image.photographs import Photographs
+from jbatch.data.inputs import Loaded
 from jbatch.data.resident import ResidentData
 from jbatch.data.sources import Data
 from jbatch.errors import Mistake
 
-if TYPE_CHECKING:
-    from jbatch.data.stream.feed import StreamedData
 
-
-def load(data: Data, augment: Augment, normalize: Normalize) -> "ResidentData | StreamedData":
+def load(data: Data, augment: Augment, normalize: Normalize) -> Loaded:
     """In memory, or found on disk to be streamed; Mistake if it is not there or not whole."""
     if isinstance(data, Photographs):
         from jbatch.data.stream.feed import StreamedData  # and with it what decodes

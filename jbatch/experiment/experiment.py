@@ -1,7 +1,8 @@
 """An experiment as values: what a file under experiments/ is made of."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from typing import Annotated, Literal
 
 from tyro.conf import Suppress
@@ -60,9 +61,14 @@ class Coupling:
         make_plain(self)
 
     def plan(self) -> Plan:
-        """The plan of every update; Mistake if it cannot be made."""
-        return couple(**vars(self))
+        """The plan of every update, made once; Mistake if it cannot be made."""
+        return self._plan
 
+    @cached_property
+    def _plan(self) -> Plan:
+        return couple(**{field.name: getattr(self, field.name) for field in fields(self)})
+
+    @cached_property
     def decaying(self) -> "Coupling":
         """The same schedule with one batch size, the one it is written for: only the rate decays.
 

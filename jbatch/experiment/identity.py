@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,20 @@ import numpy as np
 
 from jbatch.errors import Mistake, shown
 from jbatch.experiment.experiment import Experiment
+from jbatch.experiment.origin import Origin
 from jbatch.printable import printable
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What tells a run from others; written into its directory."""
+
+    origin: Origin | None
+    described: dict  # the experiment's values, as JSON
+    plan: str  # SHA-256 of the plan
+    data: str  # … of which examples the dataset holds
+    program: str  # … of what one update computes
+    table: str  # the printed plan
 
 
 def describe(value: Any) -> Any:

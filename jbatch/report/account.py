@@ -4,7 +4,7 @@ from pathlib import Path
 
 from jbatch.run.goodput import account_text, read_account
 from jbatch.run.metrics import read_metrics
-from jbatch.run.start import Run
+from jbatch.run.run import Run
 
 
 def account(run: Run, directory: Path) -> str:

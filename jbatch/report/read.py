@@ -5,11 +5,13 @@ from pathlib import Path
 
 from jbatch.errors import Mistake
 from jbatch.experiment.experiment import Experiment
+from jbatch.experiment.identity import describe
 from jbatch.experiment.load import ExperimentFile
+from jbatch.experiment.origin import Origin
 from jbatch.experiment.overrides import override_again
 from jbatch.messages import tell
 from jbatch.report.runs import Record
-from jbatch.run.directory import Origin, holds, read_run
+from jbatch.run.directory import holds, read_run
 from jbatch.run.goodput import read_account
 from jbatch.run.metrics import read_metrics
 from jbatch.run.reopen import remake
@@ -20,7 +22,7 @@ def says(file: ExperimentFile, record: Record) -> bool:
     try:
         variant = file.variant(record.of_file)
         experiment = override_again(variant, record.overrides, record.directory)
-        return holds(record.directory, experiment, experiment.plan.plan())
+        return holds(record.directory, describe(experiment), experiment.plan.plan())
     except Mistake:
         return False
 

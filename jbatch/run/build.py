@@ -1,9 +1,6 @@
 """An experiment's parts put together: what is trained, on what, and what all hosts must share."""
 
-import hashlib
-import json
 from collections.abc import Sequence
-from importlib.metadata import version
 
 import jax
 from jax.sharding import AbstractMesh
@@ -16,16 +13,12 @@ from jbatch.devices.memory import available, of_host, readable
 from jbatch.devices.sound import check_sound
 from jbatch.errors import Mistake
 from jbatch.experiment.experiment import Experiment
-from jbatch.experiment.identity import describe
 from jbatch.plan.layout import AXIS
 from jbatch.plan.plan import Plan
-from jbatch.run.check import check
 from jbatch.step import pure
 from jbatch.step.calls import updates_per_call
 from jbatch.step.programs import Setup
 from jbatch.step.pure import Task
-
-SHOWN = 12  # characters of a hash
 
 
 def make_setup(experiment: Experiment, plan: Plan, devices: Sequence[jax.Device]):
@@ -112,21 +105,3 @@ def _task(experiment: Experiment, plan: Plan, inputs: Inputs, num_classes: int) 
         input_shape=inputs.input_shape,
         num_classes=num_classes,
     )
-
-
-def assemble(experiment: Experiment, devices: Sequence[jax.Device]):
-    """(plan, setup, data); Mistake if they do not fit together."""
-    plan = experiment.plan.plan()
-    check(experiment, plan, len(devices))
-    return plan, *make_setup(experiment, plan, devices)
-
-
-def what_all_must_share(experiment: Experiment, plan: Plan, data) -> dict[str, str]:
-    """What would make processes train different things, for a person to compare."""
-    described = json.dumps(describe(experiment), sort_keys=True)
-    libraries = ("jbatch", "jax", "jaxlib", "flax", "optax")
-    return {f"the version of {name}": version(name) for name in libraries} | {
-        "the plan": plan.digest[:SHOWN],
-        "the experiment": hashlib.sha256(described.encode()).hexdigest()[:SHOWN],
-        "the data": data.digest()[:SHOWN],
-    }

@@ -14,13 +14,11 @@ profile/        traces, of `train --profile`
 report.html     the report of `jbatch report`, with its figures as PNG
 """
 
-import dataclasses
 import difflib
 import json
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -30,39 +28,19 @@ from jbatch import files
 from jbatch.devices.environment import LIBRARIES, SETTINGS, environment
 from jbatch.distributed import agree
 from jbatch.errors import Mistake
-from jbatch.experiment.experiment import Experiment
-from jbatch.experiment.identity import describe, differences_in
+from jbatch.experiment.identity import Identity, differences_in
 from jbatch.files import read_whole, write_whole
 from jbatch.json_lines import read_json
 from jbatch.plan.plan import Plan
-from jbatch.plan.table import plan_text
 from jbatch.run import provenance
 from jbatch.run.lock import locked, refuse_links
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Where an experiment was taken from; from this eval, report and resume make it again."""
-
-    code: str  # of the experiment file
-    variant: str
-    overrides: tuple[str, ...] = ()
-    cell: tuple[str, ...] = ()  # of a sweep's grid, as "plan.batch-size 32"
-    file: str | None = None  # its path, where what it reads and imports lies
-
-    @property
-    def name(self) -> str:
-        """What the run's experiment is called among others."""
-        return ", ".join((self.variant, *self.cell))
 
 
 @contextmanager
 def claimed(
     directory: Path,
-    experiment: Experiment,
+    identity: Identity,
     plan: Plan,
-    origin: Origin | None,
-    digests: Mapping[str, str],
     *,
     accept_plan_change: bool = False,
     asked: Callable[[], str | None],
@@ -71,10 +49,8 @@ def claimed(
 
     Args:
         directory: of the run.
-        experiment: that is to be trained.
-        plan: of the experiment.
-        origin: where it was taken from.
-        digests: of its data and of its program.
+        identity: of the run.
+        plan: of the run.
         accept_plan_change: let another plan than the directory's be.
         asked: by what the run was asked to stop, which ends a wait.
 
@@ -94,7 +70,6 @@ def claimed(
         str(directory.absolute()).encode()
     except UnicodeEncodeError:
         raise Mistake(f"{directory} is not named in UTF-8: give another run directory") from None
-    describe(experiment)  # of which a run's directory is made
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -102,12 +77,15 @@ def claimed(
     refuse_links(directory)
     with locked(directory, asked) as check:
         if (directory / "run.json").exists():
-            changed = _changed(directory, experiment, plan, accept_plan_change)
-            _check_digests(directory, digests)
+            changed = _changed(directory, identity, plan, accept_plan_change)
+            _check_digests(directory, identity)
         else:
-            write_run(directory, experiment, plan, origin, digests)
+            write_run(directory, identity)
             changed = False
         yield Claimed(changed, check)
+
+
+FORMAT = 2  # of run.json; 1 had none, and modules that are elsewhere now
 
 
 class Claimed(NamedTuple):
@@ -117,15 +95,9 @@ class Claimed(NamedTuple):
     check: Callable[[], None]  # Mistake if the directory is not this process's any more
 
 
-def write_run(
-    directory: Path,
-    experiment: Experiment,
-    plan: Plan,
-    origin: Origin | None,
-    digests: Mapping[str, str],
-) -> None:
+def write_run(directory: Path, identity: Identity) -> None:
     """Write what the directory says of its run, the experiment's file too if it has one."""
-    source = None
+    source, origin = None, identity.origin
     if origin is not None:
         source = {"variant": origin.variant, "overrides": list(origin.overrides)}
         source["cell"] = list(origin.cell)
@@ -133,21 +105,18 @@ def write_run(
             source["file"] = origin.file
         source["seal"] = provenance.seal(what_is_sealed(origin.code, source))
         write_whole(directory / "experiment.py", origin.code)
-    write_whole(directory / "plan.txt", _table(experiment, plan))
+    write_whole(directory / "plan.txt", identity.table)
     # Last, since it is what makes the directory a run's.
     values = {
+        "format": FORMAT,
         "origin": source,
         "id": before["id"] if (before := read_run_if_there(directory)) else uuid.uuid4().hex,
-        "plan_digest": plan.digest,
-        "digests": dict(digests),
-        "experiment": describe(experiment),
+        "plan_digest": identity.plan,
+        "digests": {"data": identity.data, "program": identity.program},
+        "experiment": identity.described,
         "environment": environment(),
     }
     write_whole(directory / "run.json", json.dumps(values, indent=2) + "\n")
-
-
-def _table(experiment: Experiment, plan: Plan) -> str:
-    return plan_text(plan, experiment.plan.decaying().plan())
 
 
 def wait_for_run(directory: Path) -> None:
@@ -190,7 +159,14 @@ def read_run(directory: Path) -> dict:
             f"{directory} is no run directory: it has no run.json; give one that train made"
         )
     advice = "restore it, or start in another run directory"
-    return {"digests": {}, "id": ""} | read_json(path, _Run, advice)
+    run = read_json(path, _Format, advice)
+    if run.get("format") != FORMAT:
+        raise Mistake(
+            f"{directory} was made by another version of jbatch (its run.json has format "
+            f"{run.get('format', 1)}, this version reads {FORMAT}): use that version, or start in "
+            "another run directory"
+        )
+    return read_json(path, _Run, advice)
 
 
 class _Origin(Struct):
@@ -201,15 +177,22 @@ class _Origin(Struct):
     seal: str | None = None
 
 
+class _Format(Struct):
+    """What run.json of any version says."""
+
+    format: int = 1
+
+
 class _Run(Struct):
     """What run.json says."""
 
+    format: int
     origin: _Origin | None
     plan_digest: str
     experiment: dict[str, Any]
     environment: dict[str, str | int | float | bool | None]
-    digests: dict[str, str] = {}
-    id: str = ""
+    digests: dict[str, str]
+    id: str
 
 
 def read_run_if_there(directory: Path) -> dict | None:
@@ -235,33 +218,23 @@ def text_in(path: Path) -> str:
         ) from error
 
 
-def differences(directory: Path, experiment: Experiment) -> list[str]:
-    """What of an experiment is other than when the run in `directory` was made."""
-    # What a field did not say when the run was made is what it says by itself.
-    before = describe(Experiment(experiment.plan)) | read_run(directory)["experiment"]
-    if isinstance(before["plan"], dict):
-        defaults = {
-            field.name: field.default
-            for field in dataclasses.fields(experiment.plan)
-            if field.default is not dataclasses.MISSING
-        }
-        missing = {name: value for name, value in defaults.items() if name not in before["plan"]}
-        before["plan"] = before["plan"] | missing
-    return differences_in(before, describe(experiment))
+def differences(directory: Path, described: dict) -> list[str]:
+    """What of an experiment, described, is other than when the run in `directory` was made."""
+    return differences_in(read_run(directory)["experiment"], described)
 
 
-def holds(directory: Path, experiment: Experiment, plan: Plan) -> bool:
+def holds(directory: Path, described: dict, plan: Plan) -> bool:
     """Whether the directory is of a run of just this experiment and plan."""
     return (
         (directory / "run.json").exists()
-        and not differences(directory, experiment)
+        and not differences(directory, described)
         and read_run(directory)["plan_digest"] == plan.digest
     )
 
 
-def _changed(directory: Path, experiment: Experiment, plan: Plan, accept: bool) -> bool:
+def _changed(directory: Path, identity: Identity, plan: Plan, accept: bool) -> bool:
     """Whether the plan is another, and that is accepted; Mistake if not, or if more is other."""
-    found = differences(directory, experiment)
+    found = differences(directory, identity.described)
     if any(not name.startswith("plan.") for name in found):
         raise Mistake(
             f"{directory} holds another run:\n\n  " + "\n  ".join(found) + "\n\nGive another run "
@@ -271,7 +244,7 @@ def _changed(directory: Path, experiment: Experiment, plan: Plan, accept: bool) 
         return False
     if not accept:
         there = text_in(directory / "plan.txt").splitlines()
-        here = _table(experiment, plan).splitlines()
+        here = identity.table.splitlines()
         tables = difflib.unified_diff(there, here, "the run's plan", "this plan", lineterm="", n=1)
         why = "\n  ".join(found) or "the schedule gives other rates or sizes"
         raise Mistake(
@@ -291,27 +264,26 @@ def _changed(directory: Path, experiment: Experiment, plan: Plan, accept: bool) 
 
 def check_data(directory: Path, digest: str) -> None:
     """See that the data are those that the run was made with, or a Mistake."""
-    if read_run(directory)["digests"].get("data", digest) != digest:
+    if read_run(directory)["digests"]["data"] != digest:
         raise Mistake(
             f"{directory} was trained on other data than are found now (by their SHA-256): restore "
             "the data as they were, or give another run directory"
         )
 
 
-def _check_digests(directory: Path, digests: Mapping[str, str]) -> None:
+def _check_digests(directory: Path, identity: Identity) -> None:
     """See that data and program are the run's, or a Mistake.
 
     Under other versions or settings the program's text is another anyway: `other_environment` says
     what differs there.
     """
-    check_data(directory, digests["data"])
+    check_data(directory, identity.data)
     run, here = read_run(directory), environment()
     same = all(
         run["environment"].get(name) == here[name]
         for name in ("devices", "machine", *LIBRARIES, *SETTINGS)
     )
-    before = run["digests"].get("program", digests["program"])
-    if same and before != digests["program"]:
+    if same and run["digests"]["program"] != identity.program:
         raise Mistake(
             f"{directory} was begun with other code: its network, loss, augmentation or optimizer "
             "computes something else now (by the SHA-256 of the update's program): go on with the "

@@ -16,14 +16,15 @@ from jbatch.distributed import agree
 from jbatch.distributed.preemption import Interrupted, PhaseEnd
 from jbatch.errors import Mistake
 from jbatch.experiment.experiment import Experiment
+from jbatch.experiment.origin import Origin
 from jbatch.files import expanded
 from jbatch.run.checkpoint import SaveFailed
-from jbatch.run.directory import Origin
 from jbatch.run.evaluate import evaluate
 from jbatch.run.goodput import goodput
 from jbatch.run.profiler import Profile
 from jbatch.run.progress import Bar, Lines
-from jbatch.run.start import Run, open_run
+from jbatch.run.run import Run
+from jbatch.run.start import open_run
 from jbatch.step.pure import State, no_totals
 
 # How errors of collectives begin when a process is gone; a program's own faults begin otherwise.
@@ -131,25 +132,25 @@ def run_until(run: Run, last: int) -> None:
     """
     if run.update >= last and run.evaluated == run.update:
         return  # the account of a finished run stays as it is
-    _spend(run, "start-up")
-    run.ledger.write(run.examples)
+    run.clock.spend("start-up")
+    run.clock.ledger.write(run.examples)
     phase = None
     while True:
         update, asked_to_stop = run.update, run.stop.asked()
         # 1. Evaluate.
-        if update in run.evaluations and run.evaluated != update and not asked_to_stop:
+        if update in run.job.moments.evaluations and run.evaluated != update and not asked_to_stop:
             _evaluate(run)
             if run.evaluated != update:
                 continue  # asked to stop meanwhile
         # 2. Save.
-        if (update in run.saves or asked_to_stop) and run.saved != update:
+        if (update in run.job.moments.saves or asked_to_stop) and run.saved != update:
             _save(run)
         if asked_to_stop:
             _stop(run, asked_to_stop)
         # 3. Next.
         if update >= last:
             with _paused(run, "logging"):
-                run.ledger.write(run.examples)
+                run.clock.ledger.write(run.examples)
             return
         row = run.plan.at(update)
         if phase is None:  # what a feed needs to begin is no part of training
@@ -174,11 +175,11 @@ def run_until(run: Run, last: int) -> None:
         run.update = update + len(rows)
         run.progress.advance(run.update - 1)
         # 5. Log.
-        if run.update in run.logs:
+        if run.update in run.job.moments.logs:
             _log(run)
-        elif run.ledger.due():
-            _spend_on_training(run)
-            run.ledger.write(run.examples)
+        elif run.clock.ledger.due():
+            run.clock.train()
+            run.clock.ledger.write(run.examples)
 
 
 def _waited(run: Run, ready: Callable[[float], bool]) -> bool:
@@ -193,10 +194,10 @@ def _compiled(run: Run, batch_size: int) -> bool:
     """Wait for a batch size's program, and say so where it holds up a run; False if to stop."""
     if run.ahead.ready(batch_size):
         return True
-    before = run.ledger.seconds.get("compilation", 0.0)
+    before = run.clock.ledger.seconds.get("compilation", 0.0)
     with _paused(run, "compilation"):
         ready = _waited(run, partial(run.ahead.ready, batch_size))
-    waited = run.ledger.seconds["compilation"] - before
+    waited = run.clock.ledger.seconds["compilation"] - before
     if ready and run.driver.begun and waited >= 0.05:
         run.progress.say(f"batch {batch_size:,} begins after {waited:.1f} s of compiling")
     return ready
@@ -236,7 +237,7 @@ def _save(run: Run) -> None:
         _attempt(run, run.checkpoints.wait)  # for the one before
         if _attempt(run, partial(run.checkpoints.save, run.examples, run.state)):
             run.saved, run.unsaved = run.update, ""
-    run.ledger.write(run.examples)
+    run.clock.ledger.write(run.examples)
 
 
 def _attempt(run: Run, work: Callable[[], None]) -> bool:
@@ -269,28 +270,30 @@ def _log(run: Run) -> None:
     with _paused(run, "logging"):
         totals = jax.device_get(run.state.totals)
         _refuse_diverged(run, totals.loss)
-        zero = jax.device_put(no_totals(), meshes.replicated(run.setup.mesh))
+        zero = jax.device_put(no_totals(), meshes.replicated(run.job.setup.mesh))
         run.state = run.state._replace(totals=zero)
+        clock = run.clock
         since = run.plan.batch_sizes[run.logged : run.update]  # all of them timed by the clock
         line = {
             "kind": "train",
             **_standing(run),
             "loss": float(totals.loss / totals.examples),
             "accuracy": float(totals.correct / totals.examples),
-            "updates_per_second": len(since) / run.clock,
-            "examples_per_second": float(since.sum()) / run.clock,
-            "input_wait": (run.feed.waited - run.waited) / run.clock,
+            "updates_per_second": len(since) / clock.training,
+            "examples_per_second": float(since.sum()) / clock.training,
+            "input_wait": clock.waiting / clock.training,
             "damaged": len(run.feed.damaged) - run.damaged,
-            "goodput": goodput(run.ledger.seconds),
+            "goodput": goodput(clock.ledger.seconds),
         }
         if run.moved is not None:
             line |= run.moved.since(run.state.params)
         _name_damaged(run, run.feed.damaged[run.damaged :], "replaced")
-        run.waited, run.damaged = run.feed.waited, len(run.feed.damaged)
+        run.damaged = len(run.feed.damaged)
         _write(run, line)
         run.progress.logged(line)
-        run.logged, run.clock = run.update, 0.0
-        run.ledger.write(run.examples)
+        run.logged = run.update
+        clock.lap()
+        run.clock.ledger.write(run.examples)
 
 
 def _name_damaged(run: Run, names: Sequence[str], what: str) -> None:
@@ -324,30 +327,10 @@ def _write(run: Run, line: dict) -> None:
 
 @contextmanager
 def _paused(run: Run, what: str) -> Iterator[None]:
-    """Stop the clock of training, when the updates under way are done, and account for the time."""
+    """Spend time on something else than training, when the updates under way are done."""
     jax.block_until_ready(run.state)
-    _spend_on_training(run)
-    try:
+    with run.clock.paused(what):
         yield
-    finally:
-        _spend(run, what)
-
-
-def _spend_on_training(run: Run) -> None:
-    """Account for the time since the clock of training was set going."""
-    before, waited = run.resumed, run.feed.waited - run.accounted
-    _spend(run, "training")
-    run.clock += run.resumed - before
-    run.ledger.add("training", -waited)
-    run.ledger.add("input wait", waited)
-    run.accounted = run.feed.waited
-
-
-def _spend(run: Run, what: str) -> None:
-    """Account for the time since the account was last brought up to date."""
-    now = time.perf_counter()
-    run.ledger.add(what, now - run.resumed)
-    run.resumed = now
 
 
 @contextmanager

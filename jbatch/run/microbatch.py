@@ -4,73 +4,79 @@ It changes the order of sums, and with it the last bits of the parameters.
 """
 
 import json
-from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated
 
+import jax
 from msgspec import Meta, Struct
 
 from jbatch.devices.environment import environment
 from jbatch.devices.memory import available
 from jbatch.distributed import agree
 from jbatch.errors import Mistake
-from jbatch.experiment.experiment import Experiment
 from jbatch.files import write_whole
 from jbatch.json_lines import read_json
-from jbatch.models import ghost_batch
-from jbatch.plan.passes import cut
+from jbatch.plan.passes import Passes, cut
+from jbatch.run.job import SHOWN, Job
+from jbatch.step import programs
 from jbatch.step.autotune import Choice, choose
-from jbatch.step.programs import Setup
 
 FILE = "micro_batch.json"
 
 
-def micro_batch(
-    directory: Path, experiment: Experiment, batch_sizes: Collection[int], setup: Setup
-) -> Choice:
-    """The micro-batch that a run goes on with, or begins with; the same in all processes.
+def cut_into_passes(directory: Path, job: Job) -> tuple[dict[int, Passes], str]:
+    """How a run cuts each of its batch sizes into passes, and why, if it was chosen just now.
+
+    The same in all processes, and kept in the run's directory.
 
     Raises:
-        Mistake: if one that is given, or the smallest, does not fit.
+        Mistake: if a micro-batch that is given, or the smallest, does not fit, or if processes
+            would compile different programs.
     """
-    given, where = experiment.micro_batch, _where(experiment, batch_sizes, setup)
-    kept = _read(directory)
-    same = given is None and kept is not None and kept["where"] == where
+    choice = _choice(directory, job)
+    passes = cut(job.batch_sizes, job.setup.devices, job.setup.task.group, choice.limit)
+    if jax.process_count() > 1:
+        compiled = agree.together("programs", lambda: programs.digest(job.setup, passes))
+        agree.check_same({"the compiled program": compiled[:SHOWN]})
+    kept = {"limit": choice.limit, "where": _where(job)}
+    agree.together(
+        "what is kept",
+        lambda: agree.first() and write_whole(directory / FILE, json.dumps(kept) + "\n"),
+    )
+    return passes, choice.why
+
+
+def _choice(directory: Path, job: Job) -> Choice:
+    """The micro-batch that a run was begun with on these devices, or that suits them."""
+    given, setup, kept = job.limits.micro_batch, job.setup, _read(directory)
+    same = given is None and kept is not None and kept["where"] == _where(job)
     if same:
         try:
-            cut(batch_sizes, setup.devices, ghost_batch(experiment.model), kept["limit"])
+            cut(job.batch_sizes, setup.devices, setup.task.group, kept["limit"])
         except Mistake:  # a limit that was never chosen
             same = False
     # The first process decides whether to choose, and the least memory of all what fits.
     said = json.loads(agree.exchange("kept", json.dumps([kept["limit"]] if same else []))[0])
     if said:
         return Choice(said[0], "")
-    memory = experiment.device_memory
+    memory = job.limits.device_memory
     held = available(setup.mesh.local_devices[0]) if memory is None else int(memory * 2**30)
     known = [json.loads(text) for text in agree.exchange("memory", json.dumps(held))]
     least = min((size for size in known if size is not None), default=None)
     return agree.together(
         "the micro-batch",
-        lambda: choose(setup, batch_sizes, ghost_batch(experiment.model), given, least),
+        lambda: choose(setup, job.batch_sizes, setup.task.group, given, least),
     )
 
 
-def keep(
-    directory: Path, experiment: Experiment, batch_sizes: Collection[int], setup: Setup, limit
-) -> None:
-    """Write it down, for the run to go on with."""
-    values = {"limit": limit, "where": _where(experiment, batch_sizes, setup)}
-    write_whole(directory / FILE, json.dumps(values) + "\n")
-
-
-def _where(experiment: Experiment, batch_sizes: Collection[int], setup: Setup) -> dict:
+def _where(job: Job) -> dict:
     """All that the choice may depend on."""
     here = environment()
     return {
         **{name: here[name] for name in ("devices", "cores", "jax")},
-        "used": setup.devices,
-        "device_memory": experiment.device_memory,
-        "batch_sizes": sorted(set(batch_sizes)),
+        "used": job.setup.devices,
+        "device_memory": job.limits.device_memory,
+        "batch_sizes": sorted(set(job.batch_sizes)),
     }
 
 

@@ -2,11 +2,13 @@
 
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
+from jbatch.data.inputs import Loaded
 from jbatch.devices import meshes
 from jbatch.errors import Mistake
 from jbatch.experiment.experiment import Experiment
+from jbatch.experiment.identity import describe
 from jbatch.messages import tell
 from jbatch.plan.plan import Plan
 from jbatch.run.build import make_setup
@@ -17,17 +19,13 @@ from jbatch.step import programs
 from jbatch.step.programs import Setup
 from jbatch.step.pure import State
 
-if TYPE_CHECKING:
-    from jbatch.data.resident import ResidentData
-    from jbatch.data.stream.feed import StreamedData
-
 
 class Newest(NamedTuple):
     """A run's newest checkpoint, and what it takes to evaluate it."""
 
     plan: Plan
     setup: Setup
-    data: "ResidentData | StreamedData"
+    data: Loaded
     examples: int  # seen
     state: State
 
@@ -36,12 +34,13 @@ def newest_of(experiment: Experiment, directory: Path) -> Newest:
     """Read a run's newest checkpoint; Mistake if it has none, or is of another experiment."""
     if not (directory / "checkpoints").is_dir():
         raise Mistake(f"{directory} has no checkpoint yet: train it first")
-    other = [name for name in differences(directory, experiment) if not name.startswith("data")]
+    differs = differences(directory, describe(experiment))
+    other = [name for name in differs if not name.startswith("data")]
     if other:
         raise Mistake(f"{directory} holds another run than is to be evaluated: {'; '.join(other)}")
     plan = experiment.plan.plan()
     setup, data = make_setup(experiment, plan, meshes.all_devices())
-    if not differences(directory, experiment):  # or a person has named other data
+    if not differs:  # or a person has named other data
         check_data(directory, data.digest())
     folder, run = directory / "checkpoints", read_run(directory)["id"]
     with closing(Checkpoints(folder, _warn, run, read_only=True)) as checkpoints:

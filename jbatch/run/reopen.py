@@ -6,10 +6,11 @@ from pathlib import Path
 from jbatch.errors import Mistake
 from jbatch.experiment.experiment import Experiment
 from jbatch.experiment.load import ExperimentFile, experiment_file, read_code
+from jbatch.experiment.origin import Origin
 from jbatch.experiment.overrides import override, override_again
 from jbatch.files import expanded
 from jbatch.run import provenance
-from jbatch.run.directory import Origin, read_run, read_run_if_there, text_in, what_is_sealed
+from jbatch.run.directory import read_run, read_run_if_there, text_in, what_is_sealed
 
 
 def check_own(file: Path, code: str, run: Mapping) -> None:

@@ -100,7 +100,7 @@ def _fastest_kept(
     A choice changes the order of sums, and with it the last bits of a run: the same command should
     give the same bits tomorrow, on a busy machine too.
     """
-    here = [environment(), os.uname().nodename, processor(), programs.identity(setup, ghost_batch)]
+    here = [environment(), os.uname().nodename, processor(), programs.identity(setup)]
     asked = [setup.devices, setup.mapping, batch_sizes, ghost_batch, limit]
     key = hashlib.sha256(json.dumps([*here, *asked]).encode()).hexdigest()[:32]
     path = cache_folder("micro_batch") / f"{key}.json"

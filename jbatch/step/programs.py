@@ -246,14 +246,14 @@ def digest(setup: Setup, passes: Mapping[int, Passes]) -> str:
 
 
 @cache
-def identity(setup: Setup, ghost_batch: int | None) -> str:
+def identity(setup: Setup) -> str:
     """SHA-256 of what an update computes: its program for one device and one ghost batch.
 
     So it is of network, loss, augmentation and optimizer, and not of how an update is split.
     """
     alone = meshes.make_mesh(setup.mesh.local_devices[:1])
     one = replace(setup, mesh=alone, mapping="shard_map", updates_per_call=1)
-    size = ghost_batch or 1
+    size = setup.task.group or 1
     text = lowered(one, Layout(size, 1, size), fused=True).as_text()
     return hashlib.sha256(text.encode()).hexdigest()
 

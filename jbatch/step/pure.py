@@ -19,7 +19,7 @@ from flax import nnx
 from jbatch.data.inputs import Batch
 from jbatch.models.build import build
 from jbatch.models.norm import Pass
-from jbatch.models.specs import GhostBatchNorm, Model
+from jbatch.models.specs import GhostBatchNorm, Model, ghost_batch
 from jbatch.optim import Optimizer
 from jbatch.plan.layout import AXIS, Layout
 
@@ -37,6 +37,11 @@ class Task:
     dtype: str  # that the network computes in; parameters, statistics and sums are float32
     input_shape: tuple[int, ...]  # (H, W, C)
     num_classes: int
+
+    @property
+    def group(self) -> int | None:
+        """g, examples of an update that see each other; None if none do."""
+        return ghost_batch(self.model)
 
 
 class Totals(NamedTuple):

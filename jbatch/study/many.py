@@ -9,13 +9,15 @@ from jbatch.devices import meshes
 from jbatch.distributed.preemption import check_asked, saved_below
 from jbatch.errors import Mistake
 from jbatch.experiment.experiment import Experiment
+from jbatch.experiment.identity import describe
 from jbatch.experiment.load import ExperimentFile
+from jbatch.experiment.origin import Origin
 from jbatch.messages import show, tell
 from jbatch.plan.plan import Plan
 from jbatch.report.read import in_order, record_of
 from jbatch.report.runs import Record
 from jbatch.run.check import check
-from jbatch.run.directory import Origin, differences, holds, run_directory
+from jbatch.run.directory import differences, holds, run_directory
 from jbatch.run.libraries import prepare_libraries
 
 
@@ -93,8 +95,8 @@ def _planned(study: Study, out: Path) -> list[Planned]:
     if len({run.directory for run in runs}) < len(runs):
         raise Mistake("two of the variants would have one directory: give them other names")
     for directory, _, experiment, plan in runs:
-        if (directory / "run.json").exists() and not holds(directory, experiment, plan):
-            differs = "; ".join(differences(directory, experiment)) or "its schedule"
+        if (directory / "run.json").exists() and not holds(directory, describe(experiment), plan):
+            differs = "; ".join(differences(directory, describe(experiment))) or "its schedule"
             raise Mistake(
                 f"{directory} holds another run than is asked for now, which differs in "
                 f"{differs}: give --out another"

@@ -1,0 +1,127 @@
+"""What a run does, resolved once from its experiment."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+
+import jax
+
+from jbatch.data.inputs import Loaded
+from jbatch.distributed import agree
+from jbatch.experiment.experiment import Experiment
+from jbatch.experiment.identity import Identity, describe
+from jbatch.experiment.origin import Origin
+from jbatch.plan.plan import Plan
+from jbatch.plan.table import plan_text
+from jbatch.run.build import make_setup
+from jbatch.run.check import check, warnings
+from jbatch.step import programs
+from jbatch.step.programs import Setup
+
+SHOWN = 12  # characters of a hash
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a person has said of the micro-batch; None to have it chosen."""
+
+    micro_batch: int | None
+    device_memory: float | None  # GiB
+
+
+@dataclass(frozen=True)
+class Moments:
+    """After how many updates a run does what."""
+
+    evaluations: frozenset[int]
+    saves: frozenset[int]
+    logs: frozenset[int]
+    calls: tuple[int, ...]  # a call of the step must end there, in order
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that decides what a run does."""
+
+    plan: Plan
+    setup: Setup
+    data: Loaded
+    seed: int
+    limits: Limits
+    moments: Moments
+    identity: Identity
+    measure_distance: bool
+    warnings: tuple[str, ...]
+
+    @property
+    def batch_sizes(self) -> list[int]:
+        """Of each phase."""
+        return [phase.batch_size for phase in self.plan.phases]
+
+
+def resolve(
+    experiment: Experiment, devices: Sequence[jax.Device], origin: Origin | None = None
+) -> Job:
+    """Resolve an experiment; below here nobody sees it.
+
+    Args:
+        experiment: what to train.
+        devices: on which, of all processes.
+        origin: where it was taken from.
+
+    Raises:
+        Mistake: if its parts do not fit together, or processes would train different things.
+    """
+    job = agree.together("what is trained", lambda: _resolved(experiment, devices, origin))
+    if jax.process_count() > 1:
+        agree.check_same(_to_share(job.identity))
+    return job
+
+
+def _resolved(experiment: Experiment, devices: Sequence[jax.Device], origin: Origin | None) -> Job:
+    plan = experiment.plan.plan()
+    check(experiment, plan, len(devices))
+    setup, data = make_setup(experiment, plan, devices)
+    identity = Identity(
+        origin=origin,
+        described=describe(experiment),
+        plan=plan.digest,
+        data=data.digest(),
+        program=programs.identity(setup),
+        table=plan_text(plan, experiment.plan.decaying.plan()),
+    )
+    return Job(
+        plan=plan,
+        setup=setup,
+        data=data,
+        seed=experiment.seed,
+        limits=Limits(experiment.micro_batch, experiment.device_memory),
+        moments=_moments(experiment, plan),
+        identity=identity,
+        measure_distance=experiment.measure_distance,
+        warnings=(*plan.warnings, *warnings(experiment, plan)),
+    )
+
+
+def _moments(experiment: Experiment, plan: Plan) -> Moments:
+    evaluations = plan.crossings(experiment.eval_every) | {0}
+    changes = {phase.first_update for phase in plan.phases[1:]}
+    saves = plan.crossings(experiment.save_every) | changes
+    logs = plan.crossings(experiment.log_every)
+    # An epoch has its own order, a phase its own program: saves begin each of those.
+    calls = evaluations | saves | logs | plan.crossings(1)
+    return Moments(evaluations, saves, logs, tuple(sorted(calls)))
+
+
+def _to_share(identity: Identity) -> dict[str, str]:
+    """What would make processes train different things, for a person to compare."""
+    described = json.dumps(identity.described, sort_keys=True)
+    libraries = ("jbatch", "jax", "jaxlib", "flax", "optax")
+    return {f"the version of {name}": version(name) for name in libraries} | {
+        "the plan": identity.plan[:SHOWN],
+        "the experiment": hashlib.sha256(described.encode()).hexdigest()[:SHOWN],
+        "the data": identity.data[:SHOWN],
+        "the program of an update": identity.program[:SHOWN],
+    }
