@@ -22,6 +22,7 @@ from jbatch.estimate.hlo_costs import facts_of
 from jbatch.experiment.experiment import Dtype
 from jbatch.models import ghost_batch
 from jbatch.plan.layout import Layout, group_size
+from jbatch.plan.passes import Update
 from jbatch.report.drawing import STYLES
 from jbatch.run.build import paper_setup
 from jbatch.run.reopen import load_experiment_file
@@ -102,7 +103,7 @@ def _row(
     experiment = dataclasses.replace(experiment, dtype=dtype)
     setup = paper_setup(experiment, experiment.plan.plan(), jax.devices()[:1])
     layout = Layout(size, 1, group_size(size, ghost_batch(experiment.model)))
-    update = programs.update(setup, layout)
+    update = programs.compiled(setup, Update(layout))
     facts = facts_of(update.compiled)
     state = programs.initializer(setup)(np.uint32(0))
     inputs, hows = zeros(setup, layout), told(setup, [how(0.0, size, layout.groups)])

@@ -15,6 +15,7 @@ from jbatch.data.inputs import Batch
 from jbatch.devices import meshes, spmd
 from jbatch.estimate.hlo_costs import facts_of
 from jbatch.plan.layout import Layout
+from jbatch.plan.passes import Apply
 from jbatch.run.loop import run_until
 from jbatch.run.run import Run
 from jbatch.step import programs, pure
@@ -32,7 +33,8 @@ class Loops:
         self._program = run.ahead.program(self._size)
         # The same with one update a call.
         self._setup = dataclasses.replace(run.job.setup, updates_per_call=1)
-        self.layouts = [layout for layout, _ in self._program.passes]
+        self._passes = [call for call, _ in self._program.passes]
+        self.layouts = [call.layout for call in self._passes]
         self._how = how(1e-3, self._size, self._size // self._program.group)
 
     def trainer(self, count: int) -> None:
@@ -47,7 +49,7 @@ class Loops:
         starts = range(0, self._run.plan.num_examples - self._size + 1, self._size)
         updates = cycle([self._arguments(feed, start) for start in starts[:256]])
         state, sums = self._state(), programs.zero_sums(self._setup)()
-        if self._program.fused:
+        if self._program.apply is None:
             [update] = calls
             once, in_flight = told(self._setup, [self._how]), InFlight(feed.most_in_flight)
 
@@ -78,7 +80,7 @@ class Loops:
     @property
     def prebuilt(self) -> Loop | None:
         """The update on float batches that lie ready; None where there is no room for them."""
-        if not self._program.fused or self._size > MOST_READY:
+        if self._program.apply or self._size > MOST_READY:
             return None
         [layout] = self.layouts
         batches = self._ready_batches(layout)
@@ -98,14 +100,14 @@ class Loops:
         """Of an update on one device: FLOPs, bytes it needs, all-reduces and the bytes in them; and
         seconds to compile it anew.
         """
-        fused, begun = self._program.fused, time.perf_counter()
-        for layout in {*self.layouts, *(() if fused else (None,))}:
-            programs.lowered(self._run.setup, layout, fused).compile()
+        begun = time.perf_counter()
+        for call in {*self._passes, *self._end()}:
+            programs.lowered(self._run.job.setup, call).compile()
         seconds = time.perf_counter() - begun
         calls = self._calls()
         facts = [facts_of(call.compiled) for call in calls]
         flops = [each.flops for each in facts]
-        held = programs.held_beside(self._setup, self.layouts[0], self._program.fused)
+        held = programs.held_beside(self._setup, self._passes[0])
         return {
             "flops": sum(flops) if min(flops) >= 0 else math.nan,
             "memory": max(call.memory.total for call in calls) + held,
@@ -115,9 +117,10 @@ class Loops:
         }
 
     def _calls(self) -> list[spmd.Executable]:
-        fused = self._program.fused
-        passes = [programs.training_pass(self._setup, each, fused) for each in self.layouts]
-        return passes if fused else [*passes, programs.apply(self._setup)]
+        return [programs.compiled(self._setup, call) for call in (*self._passes, *self._end())]
+
+    def _end(self) -> list[Apply]:
+        return [Apply()] if self._program.apply else []
 
     def _arguments(self, feed, start: int) -> list[tuple]:
         """Of each pass of an update."""

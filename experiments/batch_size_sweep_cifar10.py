@@ -1,13 +1,14 @@
-"""What batch size does to speed and accuracy on CIFAR-10, when the rate stays and when it follows.
+"""Effect of batch size on speed and accuracy on CIFAR-10, with and without a scaled learning rate.
 
-The questions of batch_size_sweep.py, asked of a small convolutional network with group norm, which
-does not see the batch: batches from 4 to all 50,000 for 5 epochs of SGD with momentum 0.9, at a
-constant rate that is right for 64: kept, times √(B/64), times B/64; and for as many updates as 64
-takes, at the kept rate (80 epochs at 1,024).
+This asks the questions of batch_size_sweep.py for a small convolutional network with group norm,
+which does not see the batch. It trains at batches from 4 to all 50,000, for 5 epochs of SGD with
+momentum 0.9. The constant learning rate is right for batch 64. It is kept, multiplied by √(B/64),
+or multiplied by B/64. A fourth setting keeps it and takes as many updates as batch 64 (80 epochs at
+1,024).
 
-Claim:    at one rate, training and test accuracy both fall with the batch from 64 on; with the
-          square root they fall later, with the linear rule latest, up to where it diverges.
-Found:    as claimed but for the linear rule, which breaks first, at 1,024; for as many updates the
+Claim:    at one learning rate, training and test accuracy both fall with the batch from 64 on; with
+          the square root rule they fall later, with the linear rule latest, until it diverges.
+Found:    as claimed, except that the linear rule fails first, at 1,024; for as many updates, the
           larger batches end higher (two seeds; docs/studies.md).
 Cost:     an hour on one CPU core for two seeds.
 Command:  jbatch prepare cifar10 --from cifar-10-python.tar.gz

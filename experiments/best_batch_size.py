@@ -1,12 +1,13 @@
-"""Whether the best batch size is in proportion to ε/(1−m).
+"""Whether the best batch size is proportional to ε/(1−m).
 
-Smith and Le (arXiv 1710.06451, section 5): trained for equally many updates, test accuracy peaks at
-one batch size, B_opt ∝ εN/(1−m), since what matters is the noise scale. As there, a perceptron of
-one hidden layer on the first 1,000 images of MNIST, without weight decay; two rates and two
-momenta, so that ε/(1−m) is 0.25, 0.5 (in two ways) and 1; 5,000 updates at a constant rate.
+Smith and Le (arXiv 1710.06451, section 5) train for equally many updates and find that test
+accuracy peaks at one batch size, B_opt ∝ εN/(1−m), because the noise scale decides. As there, an
+MLP with one hidden layer trains on the first 1,000 images of MNIST, without weight decay. Two
+learning rates and two momenta give ε/(1−m) of 0.25, 0.5 (in two ways) and 1. Each run takes 5,000
+updates at a constant learning rate.
 
-Claim:    the batch of best test accuracy doubles as ε/(1−m) does, and is the same for rate 0.05
-          with momentum 0.9 as for rate 0.025 with 0.95.
+Claim:    the batch of best test accuracy doubles as ε/(1−m) does, and is the same for learning rate
+          0.05 with momentum 0.9 as for 0.025 with 0.95.
 Found:    as claimed: 16, 32, 32 and 64, in shallow optima (docs/studies.md).
 Cost:     20 minutes on one CPU core for five seeds.
 Command:  jbatch compare experiments/best_batch_size.py

@@ -1,16 +1,17 @@
 """Growing the batch does what decaying the learning rate does, for four optimizers.
 
-Smith et al. (arXiv 1711.00489), section 5.1, figures 1 to 3: a Wide ResNet 16-4 on CIFAR-10, 200
-epochs, the noise divided by 5 at epochs 60, 120 and 160. Decaying the rate, growing the batch, and
-the batch once and then the rate ("hybrid") give the same curves against epochs in 78,000, 28,800
-and 34,320 updates.
+Smith et al. (arXiv 1711.00489), section 5.1, figures 1 to 3: a Wide ResNet 16-4 on CIFAR-10 for 200
+epochs. The noise scale is divided by 5 at epochs 60, 120 and 160, in three ways: by decaying the
+learning rate, by growing the batch, or by growing the batch once and then decaying the learning
+rate ("hybrid"). All three give the same curves against epochs, in 78,000, 28,800 and 34,320
+updates.
 
 Claim:    for each optimizer, training loss and test accuracy against epochs coincide: hybrid and
           increasing end within 0.5 points of decaying.
-Cost:     200 epochs of 50,000 examples a run, 0.8 GFLOP each forward: GPU work. On two CPU cores
-          an epoch takes 20 minutes or more.
+Cost:     200 epochs of 50,000 examples per run, at 0.8 GFLOP each (forward). This needs a GPU: on
+          two CPU cores an epoch takes 20 minutes or more.
 Command:  jbatch prepare cifar10 --from cifar-10-python.tar.gz
-          jbatch compare experiments/cifar10_annealing.py momentum-decaying momentum-hybrid \
+          jbatch compare experiments/cifar10_annealing.py momentum-decaying momentum-hybrid \\
               momentum-increasing
 """
 

@@ -1,11 +1,12 @@
-"""Larger rates and momenta, with the batch that keeps the noise, save most updates.
+"""Larger learning rates and momenta, with the batch that keeps the noise scale, save most updates.
 
 Smith et al. (arXiv 1711.00489), section 5.2, figure 4: the network, data and schedule of section
-5.1, with momentum and no batch over 5,120 (about N/10). All four start at the same εN/(B(1−m)).
+5.1, with momentum, and with batches of at most 5,120 (about N/10). All four variants start at the
+same εN/(B(1−m)).
 
 Claim:    78,000, 29,040, 6,300 and 2,160 updates; the paper's test accuracies are 94.3%, 94.4%,
           94.5% and 93.3%: the first three agree within 0.5 points, the last ends lower.
-Cost:     as section 5.1's: 200 epochs of CIFAR-10 a run, GPU work.
+Cost:     as in section 5.1: 200 epochs of CIFAR-10 per run. This needs a GPU.
 Command:  jbatch prepare cifar10 --from cifar-10-python.tar.gz
           jbatch compare experiments/cifar10_effective_lr.py
 """

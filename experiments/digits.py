@@ -1,15 +1,16 @@
 """The paper's claim in a minute: growing the batch does what decaying the learning rate does.
 
-Smith et al. (arXiv 1711.00489), in small: a perceptron on scikit-learn's handwritten digits (1,500
-to train on, 297 to test), shifted at random by up to one pixel, for 50 epochs. The noise scale is
-divided by 3 at epochs 15, 30 and 40: by decaying the rate, by growing the batch once and then
-decaying the rate ("hybrid"), or by growing the batch to 128 (N/10 is 150) and decaying the rate by
-what is left. A control keeps rate and batch.
+A small version of Smith et al. (arXiv 1711.00489): an MLP on scikit-learn's handwritten digits
+(1,500 to train on, 297 to test on), shifted at random by up to one pixel, for 50 epochs. The noise
+scale is divided by 3 at epochs 15, 30 and 40, in three ways: by decaying the learning rate, by
+growing the batch once and then decaying the learning rate ("hybrid"), or by growing the batch to
+128 (N/10 is 150) and decaying the learning rate by the rest. A control keeps learning rate and
+batch.
 
 Claim:    after the same number of epochs, the three schedules agree in test accuracy to within 1.5
           points (95% interval of the differences paired by seed), in 4,650, 2,480 and 2,080
           updates; the control ends lower by more than that. One test example is 0.34 points.
-          (Rate, width and margin were chosen on other seeds: docs/results.md.)
+          (Learning rate, width and margin were chosen on other seeds: docs/results.md.)
 Cost:     under a minute for all four over five seeds on two CPU cores.
 Command:  jbatch compare experiments/digits.py
 """

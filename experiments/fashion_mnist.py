@@ -1,16 +1,18 @@
 """The paper's three schedules on Fashion-MNIST, small enough for two CPU cores.
 
-Smith et al. (arXiv 1711.00489), section 5.1, in small: a convolutional network of 34 thousand
-parameters with ghost batches of 128, shifts of up to two pixels, 20 epochs, the noise scale divided
-by 5 at epochs 6, 12 and 16. Three controls, each of which breaks the coupling, should fail:
-`constant` keeps rate and batch; `large` starts with the last batch at the small batch's rate;
-`both` decays the rate and grows the batch, so that the noise falls twice as fast.
+A small version of Smith et al. (arXiv 1711.00489), section 5.1: a convolutional network of 34
+thousand parameters with ghost batches of 128, and shifts of up to two pixels, for 20 epochs. The
+noise scale is divided by 5 at epochs 6, 12 and 16. Each of three controls breaks the coupling and
+should fail. `constant` keeps learning rate and batch. `large` starts with the last batch at the
+small batch's learning rate. `both` decays the learning rate and grows the batch, so that the noise
+scale falls twice as fast.
 
 Claim:    after the same number of epochs, decaying, hybrid and increasing agree in test accuracy to
           within 0.5 points (95% interval of the differences paired by seed), in 9,360, 4,110 and
           3,482 updates; the controls end outside.
-Cost:     three minutes a run on one CPU core: 53 minutes for all six over five seeds, as two
-          processes of one core each (`taskset -c 0 … --seeds 0 2 4`), which beats both in one.
+Cost:     three minutes per run on one CPU core; 53 minutes for all six over five seeds, as two
+          processes of one core each (`taskset -c 0 … --seeds 0 2 4`), which is faster than one
+          process on both cores.
 Command:  jbatch prepare fashion_mnist --from FOLDER_OF_THE_IDX_FILES
           jbatch compare experiments/fashion_mnist.py
 """

@@ -1,13 +1,13 @@
 """Full-batch training by gradient descent and by Rprop, a batch of one, and mini-batches between.
 
-Riedmiller and Braun's Rprop (1993) steps by the signs of the gradient, which only a full batch
-gives without noise; a batch of one takes an update for each example. A perceptron on the first
-10,000 images of MNIST; on one device, the full batch is accumulated over four passes.
+Riedmiller and Braun's Rprop (1993) steps by the signs of the gradient, and only a full batch gives
+these without noise. A batch of one takes an update for each example. An MLP trains on the first
+10,000 images of MNIST. On one device, jbatch accumulates the full batch over four passes.
 
-Claim:    to a test accuracy of 93%, the full batch takes the fewest updates by Rprop and fewer than
-          gradient descent's; mini-batches take the least time, a batch of one the fewest epochs.
-Found:    as claimed, but that between 1 and 32 the fewest epochs are undecided; and Rprop, gone on
-          with, overfits (docs/studies.md).
+Claim:    to a test accuracy of 93%, the full batch takes the fewest updates with Rprop, fewer than
+          with gradient descent; mini-batches take the least time, a batch of one the fewest epochs.
+Found:    as claimed, except that the fewest epochs are undecided between 1 and 32; Rprop overfits
+          if it trains longer (docs/studies.md).
 Cost:     6 minutes on one CPU core for three seeds.
 Command:  jbatch compare experiments/full_batch.py
 """

@@ -1,18 +1,19 @@
 """ImageNet in under 2,500 parameter updates.
 
-Smith et al. (arXiv 1711.00489), section 5.3, figures 5 and 6: Inception-ResNet-V2 on ImageNet, 90
-epochs, rate 3, the noise divided by 10 at epochs 30, 60 and 80. `decaying` and `increasing` keep
-momentum 0.9; the other three keep the batch at or under 65,536, and raise momentum and first batch
-together.
+Smith et al. (arXiv 1711.00489), section 5.3, figures 5 and 6: Inception-ResNet-V2 on ImageNet for
+90 epochs, at learning rate 3, with the noise scale divided by 10 at epochs 30, 60 and 80.
+`decaying` and `increasing` keep momentum 0.9. The other three keep the batch at or under 65,536,
+and raise momentum and first batch together.
 
 Claim:    14,040, 5,580, 5,820, 3,480 and 2,310 updates; the paper's top-1 accuracies are 78.7% and
-          77.8% (two runs) decaying, 78.1% and 76.8% increasing.
-Cost:     90 epochs of 1.28 million examples at 26 GFLOP each (forward, 299×299): a pod's work. Not
-          run in full here; experiments/imagenet_miniature.py was.
+          77.8% (two runs) for decaying, 78.1% and 76.8% for increasing.
+Cost:     90 epochs of 1.28 million examples at 26 GFLOP each (forward, 299×299). This needs a TPU
+          pod. It was not run in full here; experiments/imagenet_miniature.py was run.
 Command:  jbatch prepare imagenet2012 --from ILSVRC2012, once (docs/data.md)
           jbatch train experiments/imagenet_inception.py momentum-975
 
-The paper gives no weight decay and no label smoothing; these are the network's authors' own.
+The paper gives no weight decay and no label smoothing. The values here are those of the network's
+authors.
 """
 
 import optax

@@ -1,22 +1,23 @@
-"""The experiments on ImageNet in miniature: once the network, once the sizes, once the photographs.
+"""The ImageNet experiments in miniature: the true network, the true sizes, and real photographs.
 
-Smith et al. (arXiv 1711.00489), section 5.3, `momentum-975`, on generated images. `true-network` is
-Inception-ResNet-V2 at 75×75, the smallest images it takes, with the number of examples, the rate
-and every batch size divided by 512 (64, then 128), ghost batches of 8 and two epochs for each
-interval of the schedule; the last batches are accumulated from micro-batches of 8 a device.
-`true-sizes` is the whole plan on 1,281,167 images of 8×8, batches up to 65,536 in ghost batches of
-64, with a perceptron. What these two show is that the parts carry these sizes, not accuracy.
+Two variants take `momentum-975` of Smith et al. (arXiv 1711.00489), section 5.3, to generated
+images. `true-network` trains Inception-ResNet-V2 at 75×75, the smallest images it takes. It divides
+the number of examples, the learning rate and every batch size by 512 (64, then 128), uses ghost
+batches of 8, and takes two epochs for each interval of the schedule. jbatch accumulates the last
+batches from micro-batches of 8 per device. `true-sizes` runs the whole plan on 1,281,167 images of
+8×8, with an MLP, batches up to 65,536 and ghost batches of 64. These two show that the parts
+support these sizes. They do not show accuracy.
 
-`photographs` is section 5.4's `growing-pod` on 4,100 of Imagenette's photographs, read, decoded and
-streamed as ImageNet's are, at 64×64, with a residual network of 14 layers: every batch size
-divided by 128, the epochs of the schedule by 5.
+`photographs` is section 5.4's `growing-pod` on 4,100 of Imagenette's photographs, which jbatch
+reads, decodes and streams like ImageNet's. It trains a residual network of 14 layers at 64×64, with
+every batch size divided by 128 and the epochs of the schedule divided by 5.
 
 Claim:    every phase is passed, in 192, 2,310 and 768 updates, and the loss falls.
-Cost:     on two CPU cores with 8 simulated devices, half an hour and 12 GB for the network, three
-          minutes for the sizes, a quarter of an hour for the photographs.
+Cost:     on two CPU cores with 8 simulated devices, half an hour and 12 GB for `true-network`,
+          three minutes for `true-sizes`, a quarter of an hour for `photographs`.
 Command:  XLA_FLAGS=--xla_force_host_platform_device_count=8 \\
               jbatch train experiments/imagenet_miniature.py true-network
-          For the photographs first `jbatch prepare imagenette224 --from PATH`, of a folder that
+          For `photographs`, first run `jbatch prepare imagenette224 --from PATH` on a folder that
           holds train/CLASS/* and val/CLASS/*.
 """
 

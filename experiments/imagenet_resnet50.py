@@ -1,14 +1,15 @@
 """ImageNet in under 30 minutes, by doubling the machine when the batch doubles.
 
-Smith et al. (arXiv 1711.00489), section 5.4: ResNet-50 on ImageNet, 90 epochs, rate 3.2 at batch
-8,192, the noise divided by 10 at epochs 30, 60 and 80, with the warm-up over five epochs of Goyal
-et al. (arXiv 1706.02677). `growing-pod` takes half a TPU pod up to epoch 30 and then all of it at
-twice the batch; `full-pod` doubles batch and rate from the start.
+Smith et al. (arXiv 1711.00489), section 5.4: ResNet-50 on ImageNet for 90 epochs, at learning rate
+3.2 for batch 8,192. The noise scale is divided by 10 at epochs 30, 60 and 80. The warm-up over five
+epochs is that of Goyal et al. (arXiv 1706.02677). `growing-pod` uses half a TPU pod up to epoch 30,
+and then the whole pod at twice the batch. `full-pod` doubles batch and learning rate from the
+start.
 
 Claim:    14,040, 9,360 and 7,020 updates; the paper reaches 76.1% on the half pod in under 45
           minutes, and 76.1% with the growing pod in under 30.
-Cost:     90 epochs of 1.28 million examples at 8.2 GFLOP each (forward, 224×224). Not run in full
-          here; experiments/imagenet_miniature.py was.
+Cost:     90 epochs of 1.28 million examples at 8.2 GFLOP each (forward, 224×224). It was not run in
+          full here; experiments/imagenet_miniature.py was run.
 Command:  jbatch prepare imagenet2012 --from ILSVRC2012, once (docs/data.md)
           jbatch train experiments/imagenet_resnet50.py growing-pod
 """

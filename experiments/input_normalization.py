@@ -1,12 +1,14 @@
 """How many updates each normalization of the inputs takes to a given loss.
 
-Interview notes name the choices: none, min-max, standardization, a non-linear one. A perceptron on
-Fashion-MNIST, batch 128, momentum 0.9, four epochs; each normalization over rates of four orders of
-magnitude, since the scale of the inputs and the rate go together.
+Interview notes list the choices: none, min-max, standardization, and a non-linear one. An MLP
+trains on Fashion-MNIST at batch 128 and momentum 0.9 for four epochs. Each normalization is tried
+at learning rates over four orders of magnitude, because the scale of the inputs and the learning
+rate depend on each other.
 
-Claim:    raw values (0 to 255) train at rates a thousand times smaller, and slower at their best;
-          what brings the mean to 0 (standardize, per image) needs the fewest updates.
-Found:    as claimed, but that the best rate for raw values is 100 to 300 times smaller
+Claim:    raw values (0 to 255) need learning rates a thousand times smaller, and train more slowly
+          at their best; normalizations with mean 0 (standardize, per image) need the fewest
+          updates.
+Found:    as claimed, except that the best learning rate for raw values is 100 to 300 times smaller
           (docs/studies.md).
 Cost:     3 minutes on one CPU core for three seeds.
 Command:  jbatch compare experiments/input_normalization.py

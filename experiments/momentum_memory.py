@@ -1,13 +1,13 @@
-"""How long the momentum's accumulator takes to follow a change of noise scale.
+"""How long momentum's accumulator takes to follow a change of noise scale.
 
 Smith et al. (arXiv 1711.00489, section 5): an accumulator that starts at 0 suppresses the first
-1/(1−m) updates, B/(N(1−m)) epochs, and again after each change. A perceptron on MNIST at a constant
-rate, whose batch grows from 64 to 512 in the middle (the schedule decays by 8, all of which becomes
-growth); the length of every update is logged.
+1/(1−m) updates, B/(N(1−m)) epochs, and again after each change. An MLP trains on MNIST at a
+constant learning rate, and its batch grows from 64 to 512 in the middle (the schedule decays by 8,
+and all of this becomes growth). jbatch logs the length of every update.
 
-Claim:    the squared length of updates goes to its new level as 1 − m^(2t), t updates after the
+Claim:    the squared length of updates approaches its new level as 1 − m^(2t), t updates after the
           change: a time constant of 1/(2(1−m)) updates for each momentum.
-Found:    so at first, then slower: 10 to 60% longer in all (docs/studies.md).
+Found:    as claimed at first, then slower: 10 to 60% longer in total (docs/studies.md).
 Cost:     4 minutes on one CPU core for ten seeds.
 Command:  jbatch compare experiments/momentum_memory.py
 """

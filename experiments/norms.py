@@ -1,15 +1,15 @@
 """Which norms need a large batch on each device.
 
-Wu and He (arXiv 1803.08494): batch norm's error rises as the batch of a device shrinks to 2, group
-norm's does not. A small convolutional network on the first 12,000 images of Fashion-MNIST, for 5
-epochs, with each norm of jbatch at batches of 2 to 512 on one device; the rate follows the batch
-linearly, from 0.01 at 32, as theirs does.
+Wu and He (arXiv 1803.08494): batch norm's error rises as the batch of a device shrinks to 2, and
+group norm's does not. A small convolutional network trains on the first 12,000 images of
+Fashion-MNIST for 5 epochs, with each norm of jbatch, at batches of 2 to 512 on one device. The
+learning rate follows the batch linearly, from 0.01 at 32, as theirs does.
 
 Claim:    batch norm is worst at a batch of 2 and best from 32 on; group, layer, weight and local
-          response norm do not depend on the batch, but for what the number of updates does; ghost
-          batch norm over 16 does as batch norm does up to 16, and stays there.
-Found:    batch norm is no worse at 2, in a network of three layers; at 512, where the rate is
-          highest, only norms over the batch hold (docs/studies.md).
+          response norm do not depend on the batch, except through the number of updates; ghost
+          batch norm over 16 follows batch norm up to 16, and stays at that level.
+Found:    batch norm is no worse at 2, in a network of three layers; at 512, where the learning rate
+          is highest, only norms over the batch hold (docs/studies.md).
 Cost:     13 minutes on one CPU core for three seeds.
 Command:  jbatch compare experiments/norms.py
 """

@@ -2,15 +2,16 @@
 
 Keskar et al. (arXiv 1609.04836): a batch of 10% of the training set ends in minima one to two
 orders of magnitude sharper than a batch of 256, with test accuracy 1 to 5 points lower, both with
-Adam at its usual rate. F1, their perceptron of five layers with batch norm, on Fashion-MNIST, and
-C1 and C2, their small and their deep convolutional network, on CIFAR-10, all for 20 epochs.
+Adam at its usual learning rate. F1, their MLP of five layers with batch norm, trains on
+Fashion-MNIST. C1 and C2, their small and their deep convolutional network, train on CIFAR-10. All
+train for 20 epochs.
 
 Claim:    the large batch ends lower by more than 0.5 points, and at least 10 times as sharp by
           their metric at ε = 0.001 in the full space.
 Found:    F1: 9 to 10 times as sharp, half a point lower, undecided (five seeds); C1: 1.4 times as
           sharp, 2.6 points lower, but not trained to the end; C2: not run (docs/studies.md).
-Cost:     F1: 17 minutes on one CPU core for five seeds, and 2 minutes for each two minima; C1: 35
-          minutes for each seed, and 16 for its two minima. C2 wants a GPU.
+Cost:     F1: 17 minutes on one CPU core for five seeds, and 2 minutes for each pair of minima; C1:
+          35 minutes for each seed, and 16 for its pair of minima. C2 needs a GPU.
 Command:  jbatch compare experiments/sharp_minima.py f1-small f1-large
           cd runs/sharp_minima
           jbatch sharpness f1-small/seed-0 f1-large/seed-0 --examples 10000 --figure line.png

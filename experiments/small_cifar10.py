@@ -1,18 +1,20 @@
-"""The paper's three schedules on CIFAR-10, small enough for two CPU cores; and smooth ones.
+"""The paper's three schedules on CIFAR-10, and smooth ones, small enough for two CPU cores.
 
-Smith et al. (arXiv 1711.00489), section 5.1, in small: a convolutional network of 34 thousand
-parameters with ghost batches of 128, the usual crops and flips, 12 epochs, the noise scale divided
-by 5 at epochs 5, 8 and 10. `cosine-decaying` and `cosine-increasing` follow half a cosine instead,
-smoothly: the paper remarks that it ends elsewhere than steps do. The controls break the coupling:
-`constant` keeps rate and batch; `large` starts with the last batch at the small batch's rate;
-`both` decays the rate and grows the batch, so that the noise falls twice as fast.
+A small version of Smith et al. (arXiv 1711.00489), section 5.1: a convolutional network of 34
+thousand parameters with ghost batches of 128, and the usual crops and flips, for 12 epochs. The
+noise scale is divided by 5 at epochs 5, 8 and 10. `cosine-decaying` and `cosine-increasing` follow
+half a cosine instead, smoothly. The paper remarks that a cosine ends elsewhere than steps do. The
+controls break the coupling. `constant` keeps learning rate and batch. `large` starts with the last
+batch at the small batch's learning rate. `both` decays the learning rate and grows the batch, so
+that the noise scale falls twice as fast.
 
 Claim:    after the same number of epochs, decaying, hybrid and increasing agree in test accuracy to
           within 0.5 points (95% interval of the differences paired by seed), in 4,680, 2,496 and
           2,232 updates; so do the two cosines, in 4,680 and 2,836; the controls end outside.
-          (The epochs were chosen on other seeds: docs/results.md.)
-Cost:     two minutes a run on one CPU core: 33 minutes for all eight over four seeds, as two
-          processes of one core each (`taskset -c 0 … --seeds 0 2`), which beats both in one.
+          (The number of epochs was chosen on other seeds: docs/results.md.)
+Cost:     two minutes per run on one CPU core; 33 minutes for all eight over four seeds, as two
+          processes of one core each (`taskset -c 0 … --seeds 0 2`), which is faster than one
+          process on both cores.
 Command:  jbatch prepare cifar10 --from cifar-10-python.tar.gz
           jbatch compare experiments/small_cifar10.py
 """

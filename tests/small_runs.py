@@ -9,6 +9,7 @@ from jbatch.data.sources import Digits
 from jbatch.devices import meshes
 from jbatch.models import ghost_batch
 from jbatch.plan.layout import Layout, group_size
+from jbatch.plan.passes import Accumulate, Apply, Update
 from jbatch.step import programs
 from jbatch.step.programs import Setup, how, told
 from jbatch.step.pure import Task
@@ -43,10 +44,11 @@ def run_updates(setup, *, batch_size, passes=1, updates=20, seed=3, learning_rat
         epoch, nth = divmod(number, per_epoch)
         position = epoch * len(DATASET.train.labels) + nth * batch_size
         if passes == 1:
-            update = programs.update(setup, layout)
+            update = programs.compiled(setup, Update(layout))
             state, loss = update(state, told(setup, [once]), *feed.arguments(position, layout))
         else:
-            accumulate, apply = programs.accumulate(setup, layout), programs.apply(setup)
+            accumulate = programs.compiled(setup, Accumulate(layout))
+            apply = programs.compiled(setup, Apply())
             for part in range(passes):
                 arguments = feed.arguments(position + part * layout.size, layout)
                 sums, _ = accumulate(state, sums, *arguments)

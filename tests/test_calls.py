@@ -13,6 +13,7 @@ from jbatch.errors import Mistake
 from jbatch.models import MLP, GhostBatchNorm, SmallCNN
 from jbatch.optim import SGD
 from jbatch.plan.layout import Layout
+from jbatch.plan.passes import Update
 from jbatch.run.reopen import load_experiment_file
 from jbatch.run.start import open_run
 from jbatch.step import programs
@@ -36,9 +37,10 @@ def test_a_call_of_several_is_so_many_calls(devices, mapping):
     losses = []
     for number, each in enumerate(hows):
         arguments = feed.arguments(400 + 40 * number, layout)
-        state, loss = programs.update(setup, layout)(state, told(setup, [each]), *arguments)
+        update = programs.compiled(setup, Update(layout))
+        state, loss = update(state, told(setup, [each]), *arguments)
         losses.append(float(loss))
-    together, last = programs.update(several, layout)(
+    together, last = programs.compiled(several, Update(layout))(
         programs.initializer(setup)(np.uint32(0)),
         told(several, hows),
         *feed.arguments(400, layout),

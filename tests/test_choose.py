@@ -21,7 +21,7 @@ from jbatch.run.loop import fit, run_until
 from jbatch.run.progress import Lines
 from jbatch.run.reopen import load_experiment_file
 from jbatch.run.start import open_run
-from jbatch.step import aot, autotune
+from jbatch.step import aot, autotune, programs
 from jbatch.step.autotune import fastest, largest
 
 GROWING = load_experiment_file(TINY).variant("growing")
@@ -29,7 +29,7 @@ ONE = jax.devices()[:1]
 
 
 def biggest(passes):
-    return max(layout.per_device for made in passes.values() for layout in made.layouts)
+    return max(call.layout.per_device for made in passes.values() for layout in made.layouts)
 
 
 @settings(max_examples=25)  # each of which cuts a hundred ways
@@ -44,8 +44,8 @@ def biggest(passes):
 def test_what_fits_is_found_and_nothing_larger_does(power, devices, ghost, fixed, each, available):
     sizes = {512, 512 * 2**power}
 
-    def needs(layout, fused):
-        return fixed + each * layout.per_device
+    def needs(call):
+        return fixed + each * call.layout.per_device
 
     share, fits = max(sizes) // devices, (available - fixed) // each
     try:
@@ -64,25 +64,25 @@ def test_what_fits_is_found_and_nothing_larger_does(power, devices, ghost, fixed
 def test_two_small_passes_predict_and_one_confirms():
     asked = []
 
-    def needs(layout, fused):
-        asked.append(layout.per_device)
-        return 10**6 + 1000 * layout.per_device
+    def needs(call):
+        asked.append(call.layout.per_device)
+        return 10**6 + 1000 * call.layout.per_device
 
     assert largest({8192}, 1, 32, 2 * 10**6, needs) == 512
     assert asked == [32, 64, 512]
 
 
 def test_memory_that_is_not_affine_is_gone_down_to():
-    def needs(layout, fused):
-        return 1000 * layout.per_device + (10**6 if layout.per_device > 300 else 0)
+    def needs(call):
+        return 1000 * call.layout.per_device + (10**6 if call.layout.per_device > 300 else 0)
 
     limit = largest({8192}, 1, 32, 10**6, needs)
     assert biggest(cut({8192}, 1, 32, limit)) == 256
 
 
 def test_of_equal_passes_the_kind_that_needs_more_counts():
-    def needs(layout, fused):
-        return layout.per_device * (1 if fused else 3)
+    def needs(call):
+        return call.layout.per_device * (1 if fused else 3)
 
     assert largest({256, 512}, 1, None, 767, needs) < 256
     with pytest.raises(Mistake, match="micro_batch is 256: 256 examples at once need 768 B of"):
@@ -90,8 +90,8 @@ def test_of_equal_passes_the_kind_that_needs_more_counts():
 
 
 def test_what_a_compiler_refuses_does_not_fit():
-    def needs(layout, fused):
-        return 1000.0 * layout.per_device if layout.per_device <= 64 else math.inf
+    def needs(call):
+        return 1000.0 * call.layout.per_device if call.layout.per_device <= 64 else math.inf
 
     assert largest({8192}, 1, 32, 10**6, needs) == 64
     with pytest.raises(Mistake, match="need more than there is of its memory, which is 977 KiB"):
@@ -113,10 +113,10 @@ def test_a_stated_memory_is_kept_to_by_the_compiled_program(tmp_path, capsys):
     assert (small, whole) == (40, None)
     needs = {}
 
-    def needed(layout, fused):
-        memory = autotune.compile.training_pass(setup, layout, fused).memory
-        needs[layout.per_device] = memory.total + autotune.compile.held_beside(setup, layout, fused)
-        return needs[layout.per_device]
+    def needed(call):
+        memory, examples = programs.compiled(setup, call).memory, call.layout.per_device
+        needs[examples] = memory.total + programs.held_beside(setup, call)
+        return needs[examples]
 
     assert largest(sizes, 1, 40, 10**9, needed) is None
     assert largest(sizes, 1, 40, needs[120] - 1, needed) == 40

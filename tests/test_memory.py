@@ -8,6 +8,7 @@ from commands import TINY
 from jbatch.cli import main
 from jbatch.devices.memory import readable
 from jbatch.plan.layout import AXIS, Layout
+from jbatch.plan.passes import Accumulate, Apply, Update
 from jbatch.run.build import make_setup, paper_setup
 from jbatch.run.reopen import load_experiment_file
 from jbatch.step import programs
@@ -32,9 +33,9 @@ def test_donated_memory_is_taken_by_the_results(setup, kind):
     state = jax.eval_shape(programs.initializer(setup), 0)
     sums = jax.eval_shape(programs.step.no_sums, state)
     lowered = {
-        "update": lambda: programs.lowered(setup, WHOLE, True),
-        "accumulate": lambda: programs.lowered(setup, WHOLE, False),
-        "apply": lambda: programs.lowered(setup, None, False),
+        "update": lambda: programs.lowered(setup, Update(WHOLE)),
+        "accumulate": lambda: programs.lowered(setup, Accumulate(WHOLE)),
+        "apply": lambda: programs.lowered(setup, Apply()),
     }[kind]()
     compiled = lowered.compile()
     taken = {
@@ -44,7 +45,7 @@ def test_donated_memory_is_taken_by_the_results(setup, kind):
     }[kind]
     # The state's totals are one of several scalars.
     assert compiled.memory_analysis().alias_size_in_bytes >= taken - 64
-    outputs = programs.training_pass(setup, WHOLE, True).memory.outputs
+    outputs = programs.compiled(setup, Update(WHOLE)).memory.outputs
     assert outputs <= 256  # the loss, and where results are
 
 

@@ -16,7 +16,7 @@ def sizes_of(made):
 def test_whole_batches_without_a_limit():
     made = cut([128, 640], 8, 128, None)
     assert sizes_of(made) == {128: [128], 640: [640]}
-    assert all(passes.fused for passes in made.values())
+    assert all(passes.whole for passes in made.values())
 
 
 def test_a_limit_cuts_into_whole_ghost_batches():
@@ -24,7 +24,7 @@ def test_a_limit_cuts_into_whole_ghost_batches():
     assert sizes_of(made) == {128: [128], 640: [128] * 5, 3200: [128] * 25}
     made = cut([128, 640, 3200], 1, None, 400)
     assert sizes_of(made) == {128: [128], 640: [320] * 2, 3200: [400] * 8}
-    assert [passes.fused for passes in made.values()] == [True, False, False]
+    assert [passes.whole for passes in made.values()] == [True, False, False]
 
 
 def test_a_limit_under_a_ghost_batch_is_refused():
@@ -38,7 +38,7 @@ def test_hundreds_of_sizes_are_composed_of_eight_shapes():
     assert sizes_of(made)[128 * 7] == [512, 256, 128]
     assert sizes_of(made)[65_152] == [128 * 2**7] * 3 + [128 * 2**k for k in (6, 5, 4, 3, 2, 0)]
     assert max(len(passes.layouts) for passes in made.values()) == 10
-    assert not any(passes.fused for passes in made.values())
+    assert not any(passes.whole for passes in made.values())
 
 
 def test_sizes_under_the_ghost_batch_keep_their_own_shapes():

@@ -40,14 +40,11 @@ def smooth():
     then may take different sides of the kink, and their gradients differ by a whole example's
     part: by 1e-3, not by rounding.
     """
-    compiled = (programs.update, programs.accumulate, programs.apply)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(nnx, "relu", nnx.silu)
-        for function in compiled:
-            function.cache_clear()
+        programs.compiled.cache_clear()
         yield
-    for function in compiled:
-        function.cache_clear()
+    programs.compiled.cache_clear()
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from jbatch.estimate.hlo_costs import facts_of
 from jbatch.models import MLP, GhostBatchNorm
 from jbatch.optim import LAMB, LARS, SGD, Adam, AdamW, Rprop
 from jbatch.plan.layout import Layout
+from jbatch.plan.passes import Accumulate, Apply, Update
 from jbatch.step import programs, pure
 from small_runs import DATASET, run_updates, setup_of, task_of
 
@@ -53,10 +54,10 @@ def test_one_all_reduce_per_update(passes):
     setup = setup_of(PLAIN, 8)
     layout = Layout(48 // passes, 8, 1)
     if passes == 1:
-        assert facts_of(programs.update(setup, layout).compiled).reductions == 1
+        assert facts_of(programs.compiled(setup, Update(layout)).compiled).reductions == 1
     else:
-        assert facts_of(programs.accumulate(setup, layout).compiled).reductions == 0
-        assert facts_of(programs.apply(setup).compiled).reductions == 1
+        assert facts_of(programs.compiled(setup, Accumulate(layout)).compiled).reductions == 0
+        assert facts_of(programs.compiled(setup, Apply()).compiled).reductions == 1
 
 
 def test_running_statistics_decay_per_ghost_batch():

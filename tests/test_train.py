@@ -17,6 +17,7 @@ from jbatch.data.sources import Arrays, Digits
 from jbatch.errors import Mistake
 from jbatch.models import MLP
 from jbatch.plan.layout import Layout
+from jbatch.plan.passes import Update
 from jbatch.run.build import make_setup
 from jbatch.run.checkpoint import Checkpoints, parameters_digest
 from jbatch.run.directory import read_run
@@ -27,6 +28,7 @@ from jbatch.run.newest import evaluate_newest
 from jbatch.run.reopen import load_experiment_file
 from jbatch.run.start import open_run
 from jbatch.step import programs, pure
+from jbatch.step.programs import Evaluate
 from runs import without_times
 
 TINY = load_experiment_file(Path(__file__).parent / "tiny.py")
@@ -86,7 +88,7 @@ def test_training_loss_is_the_mean_over_the_interval(undisturbed):
     state = programs.initializer(setup)(np.uint32(0))
     feed = data.feed(setup.mesh, 0)
     layout = Layout(40, 1, 40)
-    update, losses = programs.update(setup, layout), []
+    update, losses = programs.compiled(setup, Update(layout)), []
     for row in map(run.plan.at, range(37)):
         told = programs.told(setup, [programs.how(row.learning_rate, 40, 1)])
         state, loss = update(state, told, *feed.arguments(row.position, layout))
@@ -146,13 +148,13 @@ def test_the_real_experiment_shrunk(tmp_path):
 
 def test_speeds_are_of_training_alone(tmp_path, monkeypatch):
     """A compilation that the run waits for, and a slow evaluation, are in no updates/s."""
-    slow = programs.update
+    compiled = programs.compiled
 
-    def slower(*arguments):
-        time.sleep(1)
-        return slow(*arguments)
+    def slower(setup, call):
+        time.sleep(isinstance(call, Update))
+        return compiled(setup, call)
 
-    monkeypatch.setattr(programs, "update", slower)
+    monkeypatch.setattr(programs, "compiled", slower)
     run = fit(dataclasses.replace(GROWING, seed=9), tmp_path / "run", devices=jax.devices()[:1])
     total = time.perf_counter() - run.begun
     training = [line for line in metrics(tmp_path / "run") if line["kind"] == "train"]
@@ -179,7 +181,7 @@ def test_micro_batches_and_devices_give_the_same_run(undisturbed, tmp_path):
 
 def test_a_seed_more_compiles_nothing(tmp_path):
     fit(GROWING, tmp_path / "first", devices=jax.devices()[:1])
-    cached = (programs.update, programs.evaluate, programs.initializer)
+    cached = (programs.compiled, programs.initializer)
     before = [function.cache_info().misses for function in cached]
     fit(dataclasses.replace(GROWING, seed=1), tmp_path / "run", devices=jax.devices()[:1])
     assert [function.cache_info().misses for function in cached] == before
@@ -211,7 +213,7 @@ def test_evaluation_counts_each_example_once(devices):
     setup, loaded = make_setup(experiment, experiment.plan.plan(), jax.devices()[:devices])
     state = programs.initializer(setup)(np.uint32(0))
     test = loaded.test(setup.mesh, setup.evaluation_size)
-    found = evaluate(programs.evaluate(setup), state, test)
+    found = evaluate(programs.compiled(setup, Evaluate()), state, test)
 
     shift, factor = affine("standardize", dataset.train.images)
     images = (data.test_images.astype(np.float32) - shift) * factor

@@ -1,4 +1,4 @@
-"""The process that compiles a plan for chips that are not here: `python -m jbatch.pod.compiler`.
+"""The process that compiles a plan for chips that are not here: `python -m jbatch.estimate.worker`.
 
 It is one of its own, since what tells JAX of such chips stays in a process. It reads a `Question`
 as JSON from stdin, and answers in lines of JSON: {"say": …} as it goes on, then {"answer": …}, or
@@ -11,6 +11,7 @@ import os
 import re
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,8 +26,8 @@ from jbatch.estimate.hlo_costs import Facts, facts_of
 from jbatch.experiment.overrides import override
 from jbatch.files import write_whole
 from jbatch.models import ghost_batch
+from jbatch.plan import passes
 from jbatch.plan.layout import Layout, group_size
-from jbatch.plan.passes import cut
 from jbatch.plan.plan import Plan
 from jbatch.run.build import paper_setup
 from jbatch.run.reopen import load_experiment_file
@@ -69,19 +70,20 @@ class Compiler:
 
     def __init__(self, topology: str, setup: Setup, cache: Path, tell: Callable[..., None]):
         self._topology, self.setup, self._cache, self._tell = topology, setup, cache, tell
-        self._known: dict[tuple[Layout | None, bool], Facts] = {}
+        self._known: dict[passes.Call, Facts] = {}
 
-    def facts(self, layout: Layout | None, fused: bool) -> Facts:
-        """Of a pass; of the end of an update of several if there is no layout."""
-        if (layout, fused) not in self._known:  # tracing takes its time too
-            self._known[layout, fused] = self._found(layout, fused)
-        return self._known[layout, fused]
+    def facts(self, call: passes.Call) -> Facts:
+        """Of a call."""
+        if call not in self._known:  # tracing takes its time too
+            self._known[call] = self._found(call)
+        return self._known[call]
 
-    def _found(self, layout: Layout | None, fused: bool) -> Facts:
-        lowered = programs.lowered(self.setup, layout, fused)
+    def _found(self, call: passes.Call) -> Facts:
+        lowered = programs.lowered(self.setup, call)
         what = (self._topology, version("jax"), version("libtpu"), lowered.as_text())
         path = self._cache / f"{hashlib.sha256(json.dumps(what).encode()).hexdigest()}.json"
-        name = "the end of an update" if layout is None else f"{layout.per_device:,} examples"
+        at_end = isinstance(call, passes.Apply)
+        name = "the end of an update" if at_end else f"{call.layout.per_device:,} examples"
         if not path.exists():
             self._tell(say=f"compiles {name} a device for {self._topology}")
             begun = time.monotonic()
@@ -94,29 +96,24 @@ class Compiler:
         *costs, memory = json.loads(path.read_text())
         return Facts(*costs, Memory(*memory))
 
-    def needs(self, layout: Layout, fused: bool) -> float:
+    def needs(self, call: passes.Pass) -> float:
         """Bytes of one device for a pass, and for what is held beside it."""
         with unlimited_if_refused() as refused:
-            needed = self.facts(layout, fused).memory.total
-            return needed + programs.held_beside(self.setup, layout, fused)
+            return self.facts(call).memory.total + programs.held_beside(self.setup, call)
         return refused
 
     def work(self, plan: Plan, micro_batch: int | None) -> dict[int, Work]:
         """Of each batch size of the plan."""
-        group = ghost_batch(self.setup.task.model)
+        group = self.setup.task.group
         sizes = {phase.batch_size for phase in plan.phases}
         found = {}
-        for size, passes in cut(sizes, self.setup.devices, group, micro_batch).items():
-            calls = [
-                Call(passes.layouts.count(layout), self.facts(layout, passes.fused))
-                for layout in dict.fromkeys(passes.layouts)
-            ]
-            if not passes.fused:
-                calls.append(Call(1, self.facts(None, False)))
-            biggest = max(passes.layouts, key=lambda layout: layout.per_device)
-            needed = self.needs(biggest, passes.fused)
+        for size, made in passes.cut(sizes, self.setup.devices, group, micro_batch).items():
+            counted = Counter(made.program)
+            calls = [Call(times, self.facts(call)) for call, times in counted.items()]
+            biggest = max(made.calls, key=lambda call: call.layout.per_device)
+            needed = int(self.needs(biggest))
             share = size // self.setup.devices
-            found[size] = Work(share, biggest.per_device, int(needed), calls)
+            found[size] = Work(share, biggest.layout.per_device, needed, calls)
         return found
 
 
@@ -140,15 +137,16 @@ def answer(question: Question, tell: Callable[..., None]) -> dict:
     sizes = {phase.batch_size for phase in plan.phases}
 
     def probe(examples: int) -> float:
-        return alone.needs(Layout(examples, 1, group_size(max(sizes), group)), False)
+        layout = Layout(examples, 1, group_size(max(sizes), group))
+        return alone.needs(passes.Accumulate(layout))
 
     choose = partial(largest, sizes, ghost_batch=group, available=question.available, probe=probe)
     micro_batch = experiment.micro_batch
     if micro_batch is None:
         micro_batch = choose(devices=len(devices), needs=here.needs)
     else:
-        passes = cut(sizes, len(devices), group, micro_batch)
-        check_fits(micro_batch, passes, question.available, here.needs)
+        made = passes.cut(sizes, len(devices), group, micro_batch)
+        check_fits(micro_batch, made, question.available, here.needs)
     of_one = experiment.micro_batch or choose(devices=1, needs=alone.needs)
     return {
         "devices": len(devices),

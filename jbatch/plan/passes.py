@@ -12,11 +12,48 @@ MOST_SHAPES = 8
 
 
 @dataclass(frozen=True)
-class Passes:
-    """The passes that make up an update, in the order of its places."""
+class Update:
+    """A call that does a whole update: one pass, and the optimizer's step."""
 
-    layouts: tuple[Layout, ...]
-    fused: bool  # one pass, compiled together with the optimizer's step
+    layout: Layout
+
+
+@dataclass(frozen=True)
+class Accumulate:
+    """A call that does one pass of several."""
+
+    layout: Layout
+
+
+@dataclass(frozen=True)
+class Apply:
+    """A call that ends an update of several passes: the optimizer's step."""
+
+
+Pass = Update | Accumulate
+Call = Pass | Apply
+
+
+@dataclass(frozen=True)
+class Passes:
+    """The passes that make up an update, in the order of its places: one Update, or Accumulates."""
+
+    calls: tuple[Pass, ...]
+
+    @property
+    def layouts(self) -> tuple[Layout, ...]:
+        """Of each pass."""
+        return tuple(call.layout for call in self.calls)
+
+    @property
+    def whole(self) -> bool:
+        """Whether an update is one call."""
+        return isinstance(self.calls[0], Update)
+
+    @property
+    def program(self) -> tuple[Call, ...]:
+        """All calls of an update, in order."""
+        return self.calls if self.whole else (*self.calls, Apply())
 
 
 def cut(
@@ -54,14 +91,13 @@ def cut(
         unit = _largest_part(math.gcd(*whole), devices, ghost_batch, limit)
         grid = [unit * 2**power for power in range(shapes) if unit * 2**power <= most]
         passes |= {size: list(_composed(size, grid)) for size in whole}
-    fused = len(set(parts.values())) <= MOST_SHAPES
-    return {
-        size: Passes(
-            tuple(Layout(part, devices, group_size(size, ghost_batch)) for part in made),
-            fused and len(made) == 1,
-        )
-        for size, made in passes.items()
-    }
+    few = len(set(parts.values())) <= MOST_SHAPES
+    made = {}
+    for size, sizes_of_passes in passes.items():
+        kind = Update if few and len(sizes_of_passes) == 1 else Accumulate
+        group = group_size(size, ghost_batch)
+        made[size] = Passes(tuple(kind(Layout(part, devices, group)) for part in sizes_of_passes))
+    return made
 
 
 def _composed(size: int, grid: list[int]) -> Iterator[int]:

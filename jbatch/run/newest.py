@@ -16,7 +16,7 @@ from jbatch.run.checkpoint import Checkpoints, parameters_digest
 from jbatch.run.directory import check_data, differences, read_run
 from jbatch.run.evaluate import Evaluation, evaluate
 from jbatch.step import programs
-from jbatch.step.programs import Setup
+from jbatch.step.programs import Evaluate, Setup
 from jbatch.step.pure import State
 
 
@@ -58,5 +58,5 @@ def evaluate_newest(experiment: Experiment, directory: Path) -> tuple[int, Evalu
     """(updates taken, evaluation, digest of the parameters) of a run's newest checkpoint."""
     _, setup, data, _, state = newest_of(experiment, directory)
     with closing(data.test(setup.mesh, setup.evaluation_size)) as test:
-        found = evaluate(programs.evaluate(setup), state, test)
+        found = evaluate(programs.compiled(setup, Evaluate()), state, test)
     return int(state.taken), found, parameters_digest(state.params)

@@ -6,10 +6,9 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import NamedTuple
 
-from jbatch.plan.layout import Layout
-from jbatch.plan.passes import Passes
+from jbatch.plan.passes import Apply, Pass, Passes
 from jbatch.step import programs
-from jbatch.step.programs import Setup
+from jbatch.step.programs import Evaluate, Setup
 
 THREADS = "compile"  # what their names begin with
 
@@ -23,13 +22,8 @@ class Program(NamedTuple):
     """The compiled functions of a batch size."""
 
     group: int  # examples that share batch-norm statistics
-    passes: tuple[tuple[Layout, Callable], ...]  # with what each calls: update or accumulate
+    passes: tuple[tuple[Pass, Callable], ...]
     apply: Callable | None  # None where the only pass is the whole update
-
-    @property
-    def fused(self) -> bool:
-        """Whether an update is one pass, and one call may take several."""
-        return self.apply is None
 
 
 class Ahead:
@@ -40,7 +34,7 @@ class Ahead:
         self._seconds: list[float] = []
         self._pool = ThreadPoolExecutor(1, THREADS)
         # A run evaluates first of all.
-        self._evaluate = self._pool.submit(self._timed, programs.evaluate, setup)
+        self._evaluate = self._pool.submit(self._timed, programs.compiled, setup, Evaluate())
         self._programs: dict[int, Future[Program]] = {
             size: self._pool.submit(self._timed, _program, setup, passes[size]) for size in passes
         }
@@ -58,7 +52,7 @@ class Ahead:
         return self._programs[batch_size].result()
 
     def evaluate(self) -> Callable:
-        """`compile.evaluate`'s function; waits for it if it is not compiled yet."""
+        """The function of an evaluation; waits for it if it is not compiled yet."""
         return self._evaluate.result()
 
     @property
@@ -80,10 +74,8 @@ class Ahead:
 
 def _program(setup: Setup, passes: Passes) -> Program:
     group = passes.layouts[0].group
-    calls = tuple(
-        (layout, programs.training_pass(setup, layout, passes.fused)) for layout in passes.layouts
-    )
-    if passes.fused:
+    calls = tuple((call, programs.compiled(setup, call)) for call in passes.calls)
+    if passes.whole:
         return Program(group, calls, None)
     programs.zero_sums(setup)  # which the first such update begins with
-    return Program(group, calls, programs.apply(setup))
+    return Program(group, calls, programs.compiled(setup, Apply()))

@@ -24,7 +24,7 @@ from jbatch.files import cache_folder, write_whole
 from jbatch.json_lines import read_json
 from jbatch.machine import processor
 from jbatch.plan.layout import Layout, group_size
-from jbatch.plan.passes import Passes, cut
+from jbatch.plan.passes import Accumulate, Pass, Passes, cut
 from jbatch.step import programs
 from jbatch.step.programs import Setup
 
@@ -35,9 +35,9 @@ HOPELESS = 1.5  # times as slow at the first look is not looked at again
 TURNS, LEAST_TURNS = 9, 3
 SECONDS_OF_TURN, SECONDS_OF_TURNS = 0.04, 4.0  # unless one pass takes longer
 
-# Bytes a device needs for a pass of a layout; the flag says whether it is an update's only one.
+# Bytes a device needs for a pass.
 # Infinitely many where the compiler refuses it, as TPU's does.
-Needs = Callable[[Layout, bool], float]
+Needs = Callable[[Pass], float]
 
 
 @dataclass(frozen=True)
@@ -68,10 +68,10 @@ def choose(
         Mistake: if what is given, or the smallest, does not fit.
     """
 
-    def needs(layout: Layout, fused: bool) -> float:
+    def needs(call: Pass) -> float:
         with unlimited_if_refused() as refused:
-            memory = programs.training_pass(setup, layout, fused).memory
-            return memory.total + programs.held_beside(setup, layout, fused)
+            memory = programs.compiled(setup, call).memory
+            return memory.total + programs.held_beside(setup, call)
         return refused
 
     if given is not None:
@@ -178,7 +178,7 @@ def _doubled(least: int, most: int) -> Iterator[int]:
 
 def _timer(setup: Setup, layout: Layout) -> Callable[[], float]:
     """A function that puts zeros through a pass of several and gives its seconds an example."""
-    accumulate = programs.accumulate(setup, layout)
+    accumulate = programs.compiled(setup, Accumulate(layout))
     state = programs.initializer(setup)(np.uint32(0))
     inputs = zeros(setup, layout)
     sums, loss = accumulate(state, programs.zero_sums(setup)(), *inputs)  # the first is slower
@@ -260,7 +260,7 @@ def largest(
         if probe is None:
 
             def probe(examples: int) -> float:
-                return needs(Layout(examples * devices, devices, group), False)
+                return needs(Accumulate(Layout(examples * devices, devices, group)))
 
         first, second = probe(small), probe(2 * small)
         each = max((second - first) / small, 1.0) if math.isfinite(second) else math.inf
@@ -308,12 +308,12 @@ def _least(size: int, devices: int, ghost_batch: int | None) -> int:
 def _most_needed(passes: dict[int, Passes], needs: Needs) -> tuple[int, float]:
     """(examples of a device, bytes) of the largest passes, of whichever kind needs more."""
     largest = {
-        (layout, of_batch.fused)
+        call
         for of_batch in passes.values()
-        for layout in of_batch.layouts
-        if layout.per_device == _examples_at_once(passes)
+        for call in of_batch.calls
+        if call.layout.per_device == _examples_at_once(passes)
     }
-    return _examples_at_once(passes), max(needs(*each) for each in largest)
+    return _examples_at_once(passes), max(map(needs, largest))
 
 
 def _examples_at_once(passes: dict[int, Passes]) -> int:

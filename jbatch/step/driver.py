@@ -50,7 +50,7 @@ class Driver:
 
     def most(self, batch_size: int) -> int:
         """Updates of a batch size that one call takes, at most."""
-        return self._setup.updates_per_call if self._ahead.program(batch_size).fused else 1
+        return 1 if self._ahead.program(batch_size).apply else self._setup.updates_per_call
 
     def update(self, state: State, rows: Sequence[Row]) -> State:
         """The state after the updates that `rows` plan; `state` is donated to it.
@@ -62,19 +62,19 @@ class Driver:
             self._batch_size, self._program = row.batch_size, self._ahead.program(row.batch_size)
         group, passes, apply = self._program
         hows = [how(each.learning_rate, row.batch_size, row.batch_size // group) for each in rows]
-        if self._program.fused:
-            [(layout, update)] = passes
-            arguments = self._feed.arguments(row.position, layout)
+        if apply is None:
+            [(call, update)] = passes
+            arguments = self._feed.arguments(row.position, call.layout)
             state, loss = update(state, told(self._setup, hows), *arguments)
         else:
             if self._sums is None:
                 self._sums = programs.zero_sums(self._setup)()
             position = row.position
-            for layout, accumulate in passes:
-                source = self._feed.arguments(position, layout)
+            for call, accumulate in passes:
+                source = self._feed.arguments(position, call.layout)
                 self._sums, gathered = accumulate(state, self._sums, *source)
                 self._in_flight.add(gathered)
-                position += layout.size
+                position += call.layout.size
             state, self._sums, loss = apply(state, self._sums, hows[0])
         self._in_flight.add(loss, len(rows))
         return state

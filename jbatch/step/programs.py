@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import jax
@@ -16,9 +16,11 @@ from jbatch.data.inputs import Inputs
 from jbatch.devices import meshes, spmd
 from jbatch.devices.spmd import Executable, Mapped
 from jbatch.plan.layout import AXIS, Layout
-from jbatch.plan.passes import Passes
+from jbatch.plan.passes import Accumulate, Apply, Call, Pass, Passes, Update
 from jbatch.step import pure
 from jbatch.step.pure import State, Sums, Task
+
+MOST_KEPT = 64  # compiled functions in a process: a sweep over widths would keep each to its end
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,11 @@ class Setup:
     def evaluation_size(self) -> int:
         """Examples a device takes in one pass of an evaluation."""
         return min(self.inputs.most_evaluated, -(-self.inputs.num_test // self.devices))
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """A call that scores one pass of an evaluation."""
 
 
 class Scored(NamedTuple):
@@ -115,7 +122,7 @@ def _evaluate(setup: Setup, params, stats, *inputs):
 # ---- compiled -------------------------------------------------------------------------------
 
 
-@cache
+@lru_cache(MOST_KEPT)
 def initializer(setup: Setup):
     """Seed (uint32 scalar) → state on every device, jitted."""
     jitted = jax.jit(partial(pure.init, setup.task), out_shardings=meshes.replicated(setup.mesh))
@@ -128,7 +135,7 @@ def state_on_devices(setup: Setup) -> State:
     return jax.tree.map(lambda leaf: placed(leaf.shape, leaf.dtype), _state(setup))
 
 
-@cache
+@lru_cache(MOST_KEPT)
 @jax.enable_x64(False)
 def zero_sums(setup: Setup):
     """() → sums of no example, one a device."""
@@ -136,28 +143,21 @@ def zero_sums(setup: Setup):
     return jitted.lower().compile()
 
 
-@cache
-def update(setup: Setup, layout: Layout):
-    """(state, told, *inputs) → (state, the last loss): updates in one pass each; see `told`."""
-    return _mapped_update(setup, layout).compile()
+@lru_cache(MOST_KEPT)
+def compiled(setup: Setup, call: Call | Evaluate) -> Executable:
+    """The function that a call is of.
+
+    Update: (state, told, *inputs) → (state, the last loss), updates in one pass each; see `told`.
+    Accumulate: (state, sums, *inputs) → (sums, loss of each device).
+    Apply: (state, sums, how) → (state, sums of no example, loss).
+    Evaluate: (params, stats, *inputs) → (scored,).
+    """
+    return _mapped(setup, call).compile()
 
 
-@cache
-def accumulate(setup: Setup, layout: Layout):
-    """(state, sums, *inputs) → (sums, loss of each device): one pass of several."""
-    return _mapped_accumulate(setup, layout).compile()
-
-
-@cache
-def apply(setup: Setup):
-    """(state, sums, how) → (state, sums of no example, loss): the end of an update."""
-    return _mapped_apply(setup).compile()
-
-
-@cache
-def evaluate(setup: Setup):
-    """(params, stats, *inputs) → (scored,): of one pass."""
-    return _mapped_evaluate(setup).compile()
+def lowered(setup: Setup, call: Call | Evaluate) -> jax.stages.Lowered:
+    """The same before it is compiled."""
+    return _mapped(setup, call).lower()[0]
 
 
 @jax.enable_x64(False)
@@ -205,26 +205,15 @@ def _bytes(tree) -> int:
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
-def held_beside(setup: Setup, layout: Layout, fused: bool) -> int:
+def held_beside(setup: Setup, call: Pass) -> int:
     """Bytes that a device holds while a pass runs, and that are none of the pass's arguments.
 
     A pass of several does not look at what only the end of an update needs.
     """
     state = _state(setup)
-    unseen = () if fused else (state.optimizer, state.stats, state.totals, state.taken)
-    return setup.inputs.held(layout) + _bytes(unseen)
-
-
-def training_pass(setup: Setup, layout: Layout, fused: bool) -> Executable:
-    """A pass, which is an update's only one or one of several."""
-    return (update if fused else accumulate)(setup, layout)
-
-
-def lowered(setup: Setup, layout: Layout | None, fused: bool) -> jax.stages.Lowered:
-    """A pass before it is compiled; the end of an update of several if there is no layout."""
-    if layout is None:
-        return _mapped_apply(setup).lower()[0]
-    return (_mapped_update if fused else _mapped_accumulate)(setup, layout).lower()[0]
+    rest = (state.optimizer, state.stats, state.totals, state.taken)
+    unseen = rest if isinstance(call, Accumulate) else ()
+    return setup.inputs.held(call.layout) + _bytes(unseen)
 
 
 def digest(setup: Setup, passes: Mapping[int, Passes]) -> str:
@@ -232,20 +221,15 @@ def digest(setup: Setup, passes: Mapping[int, Passes]) -> str:
 
     A pass of each kind stands for all: they differ by their layouts alone, which are hashed.
     """
-    kinds = {of_batch.fused: of_batch.layouts[0] for of_batch in passes.values()}
-    mapped = [_mapped_evaluate(setup)]
-    if True in kinds:
-        mapped.append(_mapped_update(setup, kinds[True]))
-    if False in kinds:
-        mapped += [_mapped_accumulate(setup, kinds[False]), _mapped_apply(setup)]
-    hashed = hashlib.sha256(repr(sorted(passes.items())).encode())
-    for program in mapped:
-        lowered, _ = program.lower()
-        hashed.update(lowered.as_text().encode())
+    kinds = {type(call): call for each in passes.values() for call in reversed(each.program)}
+    hashed = hashlib.sha256(repr(sorted(passes.items(), key=lambda item: item[0])).encode())
+    for kind in (Evaluate, Update, Accumulate, Apply):
+        if call := kinds.get(kind, Evaluate() if kind is Evaluate else None):
+            hashed.update(lowered(setup, call).as_text().encode())
     return hashed.hexdigest()
 
 
-@cache
+@lru_cache(MOST_KEPT)
 def identity(setup: Setup) -> str:
     """SHA-256 of what an update computes: its program for one device and one ghost batch.
 
@@ -254,58 +238,48 @@ def identity(setup: Setup) -> str:
     alone = meshes.make_mesh(setup.mesh.local_devices[:1])
     one = replace(setup, mesh=alone, mapping="shard_map", updates_per_call=1)
     size = setup.task.group or 1
-    text = lowered(one, Layout(size, 1, size), fused=True).as_text()
+    text = lowered(one, Update(Layout(size, 1, size))).as_text()
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _mapped_update(setup: Setup, layout: Layout) -> Mapped:
-    hows = jax.ShapeDtypeStruct((setup.updates_per_call, 3), np.float32)
-    return Mapped(
-        partial(_updates, setup, layout),
-        setup.mesh,
-        setup.mapping,
-        (_state(setup), hows, *setup.inputs.shapes(layout)),
-        per_device=(False, False, *setup.inputs.per_device),
-        per_device_out=(False, False),
-        donate=(0,),
-    )
-
-
-def _mapped_accumulate(setup: Setup, layout: Layout) -> Mapped:
-    return Mapped(
-        partial(_accumulate, setup, layout),
-        setup.mesh,
-        setup.mapping,
-        (_state(setup), _sums(setup), *setup.inputs.shapes(layout)),
-        per_device=(False, True, *setup.inputs.per_device),
-        per_device_out=(True, True),
-        donate=(1,),
-    )
-
-
-def _mapped_apply(setup: Setup) -> Mapped:
-    return Mapped(
-        partial(_apply, setup),
-        setup.mesh,
-        setup.mapping,
-        (_state(setup), _sums(setup), _HOW),
-        per_device=(False, True, False),
-        per_device_out=(False, True, False),
-        donate=(0, 1),
-    )
-
-
-def _mapped_evaluate(setup: Setup) -> Mapped:
-    state = _state(setup)
-    inputs = setup.inputs.evaluation_shapes(setup.evaluation_size, setup.devices)
-    return Mapped(
-        partial(_evaluate, setup),
-        setup.mesh,
-        setup.mapping,
-        (state.params, state.stats, *inputs),
-        per_device=(False, False, *setup.inputs.evaluation_per_device),
-        per_device_out=(False,),
-    )
+def _mapped(setup: Setup, call: Call | Evaluate) -> Mapped:
+    """A call's function over the devices: its arguments and results, and how they differ there."""
+    state, inputs = _state(setup), setup.inputs
+    mapped = partial(Mapped, mesh=setup.mesh, mapping=setup.mapping)
+    match call:
+        case Update(layout):
+            hows = jax.ShapeDtypeStruct((setup.updates_per_call, 3), np.float32)
+            return mapped(
+                partial(_updates, setup, layout),
+                arguments=(state, hows, *inputs.shapes(layout)),
+                per_device=(False, False, *inputs.per_device),
+                per_device_out=(False, False),
+                donate=(0,),
+            )
+        case Accumulate(layout):
+            return mapped(
+                partial(_accumulate, setup, layout),
+                arguments=(state, _sums(setup), *inputs.shapes(layout)),
+                per_device=(False, True, *inputs.per_device),
+                per_device_out=(True, True),
+                donate=(1,),
+            )
+        case Apply():
+            return mapped(
+                partial(_apply, setup),
+                arguments=(state, _sums(setup), _HOW),
+                per_device=(False, True, False),
+                per_device_out=(False, True, False),
+                donate=(0, 1),
+            )
+        case Evaluate():
+            shapes = inputs.evaluation_shapes(setup.evaluation_size, setup.devices)
+            return mapped(
+                partial(_evaluate, setup),
+                arguments=(state.params, state.stats, *shapes),
+                per_device=(False, False, *inputs.evaluation_per_device),
+                per_device_out=(False,),
+            )
 
 
 _HOW = jax.ShapeDtypeStruct((3,), np.float32)

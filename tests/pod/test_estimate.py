@@ -11,6 +11,7 @@ from jbatch.estimate.roofline import estimate, one_update
 from jbatch.estimate.table import estimate_json, estimate_text
 from jbatch.estimate.worker import Call, Work
 from jbatch.plan.layout import Layout
+from jbatch.plan.passes import Update
 from jbatch.run.build import make_setup
 from jbatch.run.reopen import load_experiment_file
 from jbatch.step import programs
@@ -68,7 +69,7 @@ def test_a_smooth_plan_is_cut_short_for_people():
 
 def test_all_reduces_are_read_off_the_compiled_program():
     setup = make_setup(GROWING, PLAN, jax.devices())[0]
-    compiled = programs.lowered(setup, Layout(320, 8, 40), True).compile()
+    compiled = programs.lowered(setup, Update(Layout(320, 8, 40))).compile()
     found = facts_of(compiled)
     state = jax.eval_shape(programs.initializer(setup), 0)
     leaves = jax.tree.leaves((state.params, state.stats))
