@@ -12,7 +12,7 @@ from jbatch.plan.layout import Layout, group_size
 from jbatch.plan.passes import Accumulate, Apply, Update
 from jbatch.step import programs
 from jbatch.step.programs import Setup, how, told
-from jbatch.step.pure import Task
+from jbatch.task.classify import Task
 
 DATASET = Digits().load()
 

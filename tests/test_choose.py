@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from commands import TINY
 from jbatch.errors import Mistake
-from jbatch.plan.passes import cut
+from jbatch.plan.passes import Update, cut
 from jbatch.run import microbatch
 from jbatch.run.build import make_setup
 from jbatch.run.loop import fit, run_until
@@ -29,7 +29,7 @@ ONE = jax.devices()[:1]
 
 
 def biggest(passes):
-    return max(call.layout.per_device for made in passes.values() for layout in made.layouts)
+    return max(layout.per_device for made in passes.values() for layout in made.layouts)
 
 
 @settings(max_examples=25)  # each of which cuts a hundred ways
@@ -82,7 +82,7 @@ def test_memory_that_is_not_affine_is_gone_down_to():
 
 def test_of_equal_passes_the_kind_that_needs_more_counts():
     def needs(call):
-        return call.layout.per_device * (1 if fused else 3)
+        return call.layout.per_device * (1 if isinstance(call, Update) else 3)
 
     assert largest({256, 512}, 1, None, 767, needs) < 256
     with pytest.raises(Mistake, match="micro_batch is 256: 256 examples at once need 768 B of"):
@@ -124,7 +124,7 @@ def test_a_stated_memory_is_kept_to_by_the_compiled_program(tmp_path, capsys):
     stated = dataclasses.replace(GROWING, device_memory=(needs[120] - 1) / 2**30)
     with open_run(stated, tmp_path / "run", devices=ONE, progress=Lines()) as run:
         run_until(run, 80)
-        assert [layout.per_device for layout, _ in run.ahead.program(120).passes] == [40] * 3
+        assert [call.layout.per_device for call, _ in run.ahead.program(120).passes] == [40] * 3
     assert re.search(r"micro-batch 40, the largest that fits \d+ KiB", capsys.readouterr().err)
     explicit = dataclasses.replace(stated, micro_batch=120)
     with pytest.raises(Mistake, match=r"micro_batch is 120: 120 examples at once need \d+ KiB of"):
@@ -226,7 +226,7 @@ def test_passes_are_timed_as_they_are(monkeypatch, tmp_path):
     assert min(timed.values()) > 0
     monkeypatch.setattr(autotune, "_timer", pytest.fail)  # what was chosen is kept
     with open_run(larger, tmp_path / "run", devices=ONE) as run:
-        passes = [layout.per_device for layout, _ in run.ahead.program(480).passes]
+        passes = [call.layout.per_device for call, _ in run.ahead.program(480).passes]
     assert sum(passes) == 480
     assert max(passes) <= (limit or 480)
 

@@ -336,7 +336,7 @@ MISTAKES = {
     "a field of another kind": (
         ["plan", "PATH", "it"],
         "does not load: plan is 'x': give Coupling",
-        "from jbatch.experiment import Experiment\nvariants = {'it': Experiment(plan='x')}",
+        "from jbatch import Experiment\nvariants = {'it': Experiment(plan='x')}",
     ),
     "a dtype of another name": (
         ["plan", "PATH", "it"],
@@ -510,8 +510,8 @@ def test_an_early_ctrl_c_ends_at_once():
 def test_a_run_that_stops_does_not_wait_for_what_is_being_compiled():
     code, err = in_a_process(
         "import time; from concurrent.futures import ThreadPoolExecutor\n"
-        "from jbatch import ahead, cli\n"
-        "pool = ThreadPoolExecutor(1, ahead.THREADS); pool.submit(time.sleep, 50)\n"
+        "from jbatch import cli\nfrom jbatch.step import aot\n"
+        "pool = ThreadPoolExecutor(1, aot.THREADS); pool.submit(time.sleep, 50)\n"
         "pool.shutdown(wait=False); cli.main = lambda: 75\n"
         "cli.command_line()"
     )

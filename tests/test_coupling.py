@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import jbatch
+from jbatch.plan import batch_sizes
 from jbatch.plan import schedule as schedules
 from jbatch.run.reopen import load_experiment_file
 
@@ -220,7 +221,7 @@ def reference(arguments):
         def wanted(epoch, _):
             return ramp[max(start for start in ramp if start <= epoch)]
     else:
-        sizes = jbatch.sizes.allowed_sizes(
+        sizes = batch_sizes.allowed_sizes(
             num_examples=n,
             batch_size=first,
             **{

@@ -27,8 +27,9 @@ from jbatch.run.metrics import read_metrics
 from jbatch.run.newest import evaluate_newest
 from jbatch.run.reopen import load_experiment_file
 from jbatch.run.start import open_run
-from jbatch.step import programs, pure
+from jbatch.step import programs
 from jbatch.step.programs import Evaluate
+from jbatch.task import classify
 from runs import without_times
 
 TINY = load_experiment_file(Path(__file__).parent / "tiny.py")
@@ -217,7 +218,7 @@ def test_evaluation_counts_each_example_once(devices):
 
     shift, factor = affine("standardize", dataset.train.images)
     images = (data.test_images.astype(np.float32) - shift) * factor
-    (logits,), _ = pure.forward(setup.task, state.params, state.stats, images, None)
+    (logits,), _ = classify.forward(setup.task, state.params, state.stats, images, None)
     expected = float((np.asarray(logits).argmax(1) == data.test_labels).mean())
     assert found.num_examples == count
     assert found.accuracy == pytest.approx(expected, abs=1e-9)

@@ -19,8 +19,8 @@ from jbatch.experiment.experiment import Experiment
 from jbatch.experiment.identity import describe
 from jbatch.plan.layout import AXIS
 from jbatch.run.newest import newest_of
-from jbatch.step import pure
 from jbatch.step.driver import InFlight
+from jbatch.task import classify
 
 AT_ONCE = 500  # examples a device and pass
 
@@ -89,10 +89,10 @@ class Landscape:
         batch, exists = evaluation_batch(resident, start, self._size, normalize)
         split = NamedSharding(self._setup.mesh, PartitionSpec(AXIS))
         images = jax.lax.with_sharding_constraint(batch.images, split)
-        (logits,), _ = pure.forward(self._task, params, stats, images, None)
+        (logits,), _ = classify.forward(self._task, params, stats, images, None)
         weight = exists.astype(jnp.float32)
-        losses = pure.cross_entropy(logits, batch.labels, 0.0)
-        return (losses * weight).sum(), (pure.correct(logits, batch.labels) * weight).sum()
+        losses = classify.cross_entropy(logits, batch.labels, 0.0)
+        return (losses * weight).sum(), (classify.correct(logits, batch.labels) * weight).sum()
 
     def _summed(self, function: Callable) -> Callable:
         """The sum of what `function` gives for each pass, whose start is its last argument.

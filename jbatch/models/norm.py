@@ -80,7 +80,7 @@ class GhostBatchNormLayer(Affine):
 
     In training the running statistics are not read: the layer leaves in their place the sums of its
     ghost batches' statistics over this device, a group shared by s devices counting 1/s on each.
-    `step.apply` folds those into the running ones, once per update, however it was split.
+    `pure.apply` folds those into the running ones, once per update, however it was split.
     """
 
     def __init__(self, norm: GhostBatchNorm, channels: int, scale: float):

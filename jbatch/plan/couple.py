@@ -1,6 +1,6 @@
 """From a learning-rate schedule to a plan that grows the batch and keeps the noise scale.
 
-docs/theory.md derives the rule and says where it stops to hold.
+docs/theory.md derives the rule and says where it breaks down.
 """
 
 import math

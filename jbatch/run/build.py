@@ -18,7 +18,8 @@ from jbatch.plan.plan import Plan
 from jbatch.step import pure
 from jbatch.step.calls import updates_per_call
 from jbatch.step.programs import Setup
-from jbatch.step.pure import Task
+from jbatch.task import classify
+from jbatch.task.classify import Task
 
 
 def make_setup(experiment: Experiment, plan: Plan, devices: Sequence[jax.Device]):
@@ -50,7 +51,7 @@ def make_setup(experiment: Experiment, plan: Plan, devices: Sequence[jax.Device]
             f"set plan.num_examples to {count}"
         )
     task = _task(experiment, plan, data.inputs, data.num_classes)
-    pure.graph(task)  # for images too small for the network, or a norm that does not fit it
+    classify.graph(task)  # for images too small for the network, or a norm that does not fit it
     _check_room(task, devices)
     setup = Setup(
         task=task,

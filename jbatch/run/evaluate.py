@@ -31,7 +31,7 @@ def evaluate(
     The last pass is filled up; what is filled in has no weight, so each example counts once.
 
     Args:
-        compiled: of `compile.evaluate`.
+        compiled: the function of an evaluation.
         state: of which parameters and running statistics are evaluated.
         test: the test set.
         asked_to_stop: asked before each pass.

@@ -10,7 +10,7 @@ import jax
 from jbatch.data.inputs import Inputs
 from jbatch.errors import Mistake
 from jbatch.step import pure
-from jbatch.step.pure import Task
+from jbatch.task.classify import Task
 
 MOST = 16  # more gain little, and make a run that is asked to stop wait
 

@@ -18,7 +18,9 @@ from jbatch.devices.spmd import Executable, Mapped
 from jbatch.plan.layout import AXIS, Layout
 from jbatch.plan.passes import Accumulate, Apply, Call, Pass, Passes, Update
 from jbatch.step import pure
-from jbatch.step.pure import State, Sums, Task
+from jbatch.step.pure import State, Sums
+from jbatch.task import classify
+from jbatch.task.classify import Task
 
 MOST_KEPT = 64  # compiled functions in a process: a sweep over widths would keep each to its end
 
@@ -109,11 +111,11 @@ def _apply(setup: Setup, state, sums, how):
 
 def _evaluate(setup: Setup, params, stats, *inputs):
     batch, exists = setup.inputs.evaluation_batch(setup.evaluation_size, *inputs)
-    (logits,), _ = pure.forward(setup.task, params, stats, batch.images, None)
+    (logits,), _ = classify.forward(setup.task, params, stats, batch.images, None)
     weight = exists.astype(jnp.float32)
     scored = Scored(
-        loss=(pure.cross_entropy(logits, batch.labels, 0.0) * weight).sum(),
-        correct=(pure.correct(logits, batch.labels) * weight).sum(),
+        loss=(classify.cross_entropy(logits, batch.labels, 0.0) * weight).sum(),
+        correct=(classify.correct(logits, batch.labels) * weight).sum(),
         examples=weight.sum(),
     )
     return (jax.lax.psum(scored, AXIS),)

@@ -6,42 +6,27 @@ step. Everything that is summed is a sum over examples or ghost batches, never a
 that the result does not depend on how the update is split.
 """
 
-from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from flax import nnx
 
 from jbatch.data.inputs import Batch
-from jbatch.models.build import build
 from jbatch.models.norm import Pass
-from jbatch.models.specs import GhostBatchNorm, Model, ghost_batch
-from jbatch.optim import Optimizer
+from jbatch.models.specs import GhostBatchNorm
 from jbatch.plan.layout import AXIS, Layout
-
-HEAD_WEIGHTS = (1.0, 0.4)  # of the losses of the head and the auxiliary one (Szegedy et al.)
-
-
-@dataclass(frozen=True)
-class Task:
-    """What is trained; hashable, so that a compiled step can be found by it."""
-
-    model: Model
-    optimizer: Optimizer
-    momentum: float
-    label_smoothing: float
-    dtype: str  # that the network computes in; parameters, statistics and sums are float32
-    input_shape: tuple[int, ...]  # (H, W, C)
-    num_classes: int
-
-    @property
-    def group(self) -> int | None:
-        """g, examples of an update that see each other; None if none do."""
-        return ghost_batch(self.model)
+from jbatch.task.classify import (
+    HEAD_WEIGHTS,
+    Task,
+    correct,
+    cross_entropy,
+    forward,
+    network_of,
+    split,
+)
 
 
 class Totals(NamedTuple):
@@ -78,7 +63,7 @@ class Sums(NamedTuple):
 
 def init(task: Task, seed: jax.Array) -> State:
     """The state before the first update, from a uint32 seed."""
-    _, params, stats = _split(_build(task, seed))
+    _, params, stats = split(network_of(task, seed))
     with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes
         optimizer = task.optimizer.transformation(0.0, task.momentum).init(params)
     return State(params, stats, optimizer, no_totals(), np.zeros((), np.int32))
@@ -207,54 +192,3 @@ def _running(task: Task, stats, sums, ghost_batches):
     return jax.tree.map(
         lambda running, total: old * running + (1 - old) * total / ghost_batches, stats, sums
     )
-
-
-def forward(task: Task, params, stats, images: jax.Array, training: Pass | None):
-    """Logits (B, classes) of each head, and the statistics that norms leave behind.
-
-    In training the statistics are sums over this device's ghost batches, and there may be an
-    auxiliary head after the first. With None, evaluation by the running statistics `stats`, which
-    come back unchanged.
-    """
-    network = nnx.merge(graph(task), nnx.State(params), nnx.State(stats))
-    with _precision(task):
-        heads = network(images.astype(task.dtype), training)
-    return heads if isinstance(heads, tuple) else (heads,), _split(network)[2]
-
-
-def _precision(task: Task):
-    """Products of float32 in float32: TPUs and GPUs would round their factors, unless told."""
-    told = jax.config.jax_default_matmul_precision
-    exact = "highest" if task.dtype == "float32" and told is None else told
-    return jax.default_matmul_precision(exact)
-
-
-def cross_entropy(logits: jax.Array, labels: jax.Array, smoothing: float) -> jax.Array:
-    """Per example, (B,) float32: − Σ target · log softmax; targets (1−α)·one-hot + α/classes."""
-    log_probabilities = jax.nn.log_softmax(logits.astype(jnp.float32))
-    right = jnp.take_along_axis(log_probabilities, labels[:, None], axis=1)[:, 0]
-    if not smoothing:
-        return -right
-    return -(1 - smoothing) * right - smoothing * log_probabilities.mean(1)
-
-
-def correct(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """Per example, (B,) float32: 1 where the largest logit is the label's."""
-    return (logits.argmax(1) == labels).astype(jnp.float32)
-
-
-def _build(task: Task, seed) -> nnx.Module:
-    rngs = nnx.Rngs(jax.random.key(seed, impl="threefry2x32"))
-    return build(task.model, task.input_shape, task.num_classes, rngs)
-
-
-def _split(network: nnx.Module):
-    graph, params, stats = nnx.split(network, nnx.Param, nnx.BatchStat)
-    return graph, nnx.to_pure_dict(params), nnx.to_pure_dict(stats)
-
-
-@cache
-@jax.enable_x64(False)
-def graph(task: Task):
-    """The network's structure, without its arrays; Mistake if the network cannot be made."""
-    return nnx.split(nnx.eval_shape(lambda: _build(task, 0)), nnx.Param, nnx.BatchStat)[0]

@@ -24,30 +24,30 @@ def named(name: str) -> bytes:
 def with_value(kind: str, value: str) -> bytes:
     change = f"{kind}=jbatch.{value}"
     return (
-        "import dataclasses, jbatch.models, jbatch.optimizer, jbatch.data.sources\n"
+        "import dataclasses, jbatch\n"
         f"{GOOD}\nvariants = {{'growing': dataclasses.replace(variants['growing'], {change})}}\n"
     ).encode()
 
 
 EXPERIMENT_FILES = {
     "widths in a set": (
-        with_value("model", "models.MLP(hidden={8})"),
+        with_value("model", "MLP(hidden={8})"),
         r"does not load: model\.hidden is \{8\}: give a tuple of int\n",
     ),
     "a norm by name": (
-        with_value("model", "models.SmallCNN(norm='batch')"),
+        with_value("model", "SmallCNN(norm='batch')"),
         r"does not load: model\.norm is 'batch': give NoNorm or GhostBatchNorm or ",
     ),
     "a name of a number": (
-        with_value("data", "data.sources.TFDS(3)"),
+        with_value("data", "TFDS(3)"),
         r"does not load: data\.name is 3: give str\n",
     ),
     "an optimizer that was not made": (
-        with_value("optimizer", "optimizer.SGD"),
+        with_value("optimizer", "SGD"),
         r"does not load: optimizer is <class .*SGD'>: give SGD or Adam or ",
     ),
     "a flag of text": (
-        with_value("optimizer", "optimizer.SGD(nesterov='no')"),
+        with_value("optimizer", "SGD(nesterov='no')"),
         r"does not load: optimizer\.nesterov is 'no': give bool\n",
     ),
     "exit": (b"\nimport sys\nsys.exit()\n", r"it\.py, line 3, does not load: SystemExit"),

@@ -35,7 +35,8 @@ from jbatch.models.resnet50 import BottleneckBlock
 from jbatch.optim import SGD
 from jbatch.plan.layout import Layout
 from jbatch.step import programs, pure
-from jbatch.step.pure import Task
+from jbatch.task import classify
+from jbatch.task.classify import Task
 from marks import slow
 
 CIFAR, IMAGENET = ((32, 32, 3), 10), ((224, 224, 3), 1000)
@@ -181,13 +182,13 @@ def test_an_auxiliary_head_counts_in_training_only():
     keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 2))
 
     def heads(training):
-        forward = partial(pure.forward, task, training=training)
+        forward = partial(classify.forward, task, training=training)
         return jax.eval_shape(forward, state.params, state.stats, images)[0]
 
     assert [head.shape for head in heads(None)] == [(2, 10)]
 
     def trained(params, stats, images, keys):
-        return pure.forward(task, params, stats, images, Pass(Layout(2, 1, 2), keys))
+        return classify.forward(task, params, stats, images, Pass(Layout(2, 1, 2), keys))
 
     (main, auxiliary), _ = jax.eval_shape(trained, state.params, state.stats, images, keys)
     assert main.shape == auxiliary.shape == (2, 10)
@@ -205,12 +206,12 @@ def test_an_auxiliary_head_counts_in_training_only():
 )
 def test_what_does_not_fit_is_refused(model, shape, message):
     with pytest.raises(Mistake, match=message):
-        pure.graph(task_of(model, shape))
+        classify.graph(task_of(model, shape))
 
 
 def test_the_smallest_images_fit():
     for model, shape in ((InceptionResNetV2(), (75, 75, 3)), (KeskarC1(), (21, 21, 1))):
-        pure.graph(task_of(model, shape))
+        classify.graph(task_of(model, shape))
 
 
 @pytest.mark.slow

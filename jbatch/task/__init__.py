@@ -1,0 +1,1 @@
+"""What is trained: the network, and what each example scores."""
