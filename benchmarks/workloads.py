@@ -1,5 +1,6 @@
 """What is trained in the benchmarks: networks, on random images of their own data's shape."""
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -59,6 +60,14 @@ def data_of(workload: Workload) -> Arrays:
     return Arrays(images, labels, images[:256], labels[:256], num_classes=workload.classes)
 
 
+def _within(model: Model, size: int) -> Model:
+    """A network whose ghost batch is no larger than the batch."""
+    norm = model.norm
+    if not isinstance(norm, GhostBatchNorm) or norm.ghost_batch <= size:
+        return model
+    return replace(model, norm=replace(norm, ghost_batch=size))
+
+
 def experiment_of(workload: Workload, data: Arrays, size: int, **changes) -> Experiment:
     """Endless training at one batch size: momentum 0.9, weight decay, crops; logs and checkpoints
     as often as by default on the whole data set.
@@ -74,7 +83,7 @@ def experiment_of(workload: Workload, data: Arrays, size: int, **changes) -> Exp
     )
     return Experiment(
         plan=plan,
-        model=workload.model,
+        model=_within(workload.model, size),
         data=data,
         eval_every=ENDLESS,
         log_every=workload.epoch / workload.held,

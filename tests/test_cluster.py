@@ -248,7 +248,7 @@ def test_a_process_that_does_not_come_is_waited_for_so_long(tmp_path):
     processes = start_all(2, *command, **environment, PATIENCE="3")
     code, _, err = end(processes[0])
     assert code == 75
-    assert "process 1 did not come to 'data' within 3.0 s: see what it says" in err
+    assert "process 1 did not come to 'what is trained' within 3.0 s: see what it says" in err
     processes[1].kill()
     processes[1].communicate()
 
@@ -260,7 +260,7 @@ DIFFERENT = {
     "mistake": ("--plan.batch-sizes", 41, "batch_sizes"),
     "program": ("--micro-batch", 20, "the experiment differs between processes: "),
     "version": ("OTHER", "version", "the version of jbatch differs between processes: "),
-    "programs": ("OTHER", "program", "the compiled program differs between processes: "),
+    "programs": ("OTHER", "program", "the program of an update differs between processes: "),
     "data": ("OTHER", "data", "the data differs between processes: "),
     "directory": ("--run-dir", "elsewhere", "a --run-dir on a file system that all hosts share"),
 }

@@ -22,7 +22,8 @@ from processes import left_over, python_children, shared_memory
 from runs import without_times
 
 FILE = Path(__file__).parent / "tiny_photographs.py"
-LONG = ("--plan.num-epochs", 4000, "--save-every", 5, "--log-every", 5, "--eval-every", 400)
+LONG = ("--plan.num-epochs", 4000, "--save-every", 5, "--log-every", 5)
+SELDOM = ("--eval-every", 400)
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +140,7 @@ def training(folder, directory, *options):
 
 @pytest.mark.slow
 def test_a_killed_trainer_leaves_no_worker(folder, tmp_path):
-    process, workers = training(folder, tmp_path / "run", *LONG)
+    process, workers = training(folder, tmp_path / "run", *LONG, *SELDOM)
     assert len(workers) >= 4  # two that train and two that evaluate
     shared = shared_memory(process.pid)
     assert len(shared) == 2
@@ -154,7 +155,7 @@ def test_nothing_is_left_where_all_processes_are_killed_at_once(folder, tmp_path
     """As a batch system does: neither memory nor semaphores, whatever library made them."""
     memory = Path("/dev/shm")
     before = set(memory.iterdir())
-    process, workers = training(folder, tmp_path / "run", *LONG)
+    process, workers = training(folder, tmp_path / "run", *LONG, *SELDOM)
     assert len(set(memory.iterdir()) - before) > 4
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
@@ -184,7 +185,7 @@ def test_a_worker_that_dies_ends_the_run_with_a_message(folder, tmp_path, which)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_to_all_saves_and_leaves_no_worker(folder, undisturbed, tmp_path, number):
     """As Ctrl-C in a terminal and a scheduler's stop send it: to the whole process group."""
-    process, workers = training(folder, tmp_path / "run", *LONG)
+    process, workers = training(folder, tmp_path / "run", *LONG, *SELDOM)
     os.killpg(process.pid, number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 75, err

@@ -3,10 +3,12 @@
 import os
 import pty
 import random
+import re
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -36,6 +38,13 @@ def asked(process, number):
     return process.returncode, time.monotonic() - begun, err
 
 
+def catches(pid, number):
+    """Whether a process has begun to watch for a signal."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    [caught] = re.findall(r"SigCgt:\s*([0-9a-f]+)", status)
+    return bool(int(caught, 16) >> (number - 1) & 1)
+
+
 def until(condition, process):
     while not condition():
         assert process.poll() is None, process.communicate()
@@ -54,8 +63,9 @@ def test_in_the_first_seconds(verb, tmp_path):
         names = (tmp_path,)
     elif verb == "prepare":
         names = ("mnist", "--from", tmp_path)
-    for moment, number in zip((0.3, 0.5, 0.9), SIGNALS, strict=True):
+    for moment, number in zip((0, 0.2, 0.6), SIGNALS, strict=True):
         process = start(verb, *names)
+        until(lambda: process.poll() is not None or catches(process.pid, number), process)
         time.sleep(moment)
         if process.poll() is not None:
             process.communicate()

@@ -12,6 +12,7 @@ import pytest
 from flax import nnx
 
 from jbatch.data.resident import Batch
+from jbatch.devices import meshes, spmd
 from jbatch.errors import Mistake
 from jbatch.models import (
     MLP,
@@ -34,7 +35,7 @@ from jbatch.models.norm import Pass
 from jbatch.models.resnet50 import BottleneckBlock
 from jbatch.optim import SGD
 from jbatch.plan.layout import Layout
-from jbatch.step import programs, pure
+from jbatch.step import pure
 from jbatch.task import classify
 from jbatch.task.classify import Task
 from marks import slow
@@ -223,11 +224,14 @@ def test_the_large_networks_train(model, shape):
     task = task_of(model, shape)
     state = jax.jit(partial(pure.init, task))(np.uint32(0))
     batch = batch_of(task)
-    mapped = programs.parallel.Mapped(
+    mapped = spmd.Mapped(
         lambda state, batch: pure.apply(
-            task, state, pure.gather(task, Layout(8, 1, 8), state, batch), 0.02, 8.0, 1.0
+            task,
+            state,
+            pure.gather(task, Layout(8, 1, 8), state, batch),
+            *(jnp.float32(value) for value in (0.02, 8, 1)),  # rate, batch, ghost batches
         ),
-        programs.parallel.make_mesh(jax.devices()[:1]),
+        meshes.make_mesh(jax.devices()[:1]),
         "shard_map",
         jax.eval_shape(lambda: (state, batch)),
         per_device=(False, False),
