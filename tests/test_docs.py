@@ -25,6 +25,18 @@ def test_links_lead_somewhere():
             assert not anchor or anchor in anchors(target), f"{document.name}: {link}"
 
 
+def test_every_test_that_a_promise_names_is_there():
+    """By its file and name; a second one in a row may leave the file out."""
+    found, file = 0, ""
+    promises = (ROOT / "docs" / "reliability.md").read_text()
+    for named, test in re.findall(r"`([\w/]+\.py)?::(\w+)", promises):
+        file = named or file
+        code = (ROOT / "tests" / file).read_text()
+        assert re.search(rf"(def|class) {test}\b", code), f"{file}::{test}"
+        found += 1
+    assert found > 50
+
+
 def test_the_printed_plan_is_what_is_printed(capsys, monkeypatch):
     monkeypatch.chdir(ROOT)
     command, shown = re.search(r"\$ jbatch (plan .*)\n((?:.*\n)*?)```", README).groups()

@@ -3,11 +3,8 @@
 The files are made here, small, in the official forms; the official counts are made small with them.
 """
 
-import gzip
 import io
-import os
 import pickle
-import struct
 import sys
 import tarfile
 
@@ -19,52 +16,21 @@ from PIL import Image
 from jbatch.cli import main
 from jbatch.data.sources import TFDS
 from jbatch.errors import Mistake
-from jbatch.prepare import cifar, idx, imagenet, prepare
+from jbatch.prepare import imagenet, prepare
 from jbatch.prepare.image_folder import checked
-
-RNG = np.random.default_rng(0)
-SIX = 6  # examples in each file
-
-
-@pytest.fixture(autouse=True)
-def small_counts(monkeypatch):
-    monkeypatch.setattr(cifar, "COUNTS", dict.fromkeys(cifar.COUNTS, SIX))
-    monkeypatch.setattr(idx, "FILES", {"train": ("train", SIX), "test": ("t10k", SIX)})
-    monkeypatch.setattr(imagenet, "COUNTS", {"train": 4, "validation": 2})
-
-
-def quiet(split, done, total):
-    pass
-
-
-def images(count, *shape):
-    return RNG.integers(0, 256, (count, *shape)).astype(np.uint8)
-
-
-def cifar10_folder(folder):
-    (folder / "cifar-100-python").mkdir(parents=True)  # beside it: not to be mistaken for it
-    folder = folder / "cifar-10-batches-py"
-    folder.mkdir(parents=True)
-    for name in (*cifar.BATCHES, "test_batch"):
-        batch = {b"data": images(SIX, 3072), b"labels": RNG.integers(0, 10, SIX).tolist()}
-        (folder / name).write_bytes(pickle.dumps(batch, protocol=2))
-    names = {b"label_names": [f"class {n}".encode() for n in range(10)]}
-    (folder / "batches.meta").write_bytes(pickle.dumps(names, protocol=2))
-    return folder
-
-
-def unpickled(path):
-    return pickle.loads(path.read_bytes(), encoding="bytes")
-
-
-def as_tar(folder, path):
-    with tarfile.open(path, "w:gz" if path.suffix == ".gz" else "w") as archive:
-        archive.add(folder, folder.name)
-    return path
-
-
-def read(name, data_dir, split):
-    return tfds.data_source(name, data_dir=data_dir, split=split, download=False)
+from official_files import (
+    SIX,
+    as_tar,
+    cifar10_folder,
+    idx_folder,
+    imagenet_tars,
+    images,
+    jpeg,
+    photographs,
+    quiet,
+    read,
+    unpickled,
+)
 
 
 @pytest.mark.parametrize("form", ["folder", "folder above", "tar.gz"])
@@ -112,25 +78,6 @@ def test_cifar100(tmp_path):
     assert loaded.num_classes == 100
 
 
-def idx_folder(folder, gz=True):
-    folder.mkdir()
-    written = {}
-    for prefix in ("train", "t10k"):
-        for kind, array in (
-            ("images-idx3", images(SIX, 28, 28)),
-            ("labels-idx1", RNG.integers(0, 10, SIX).astype(np.uint8)),
-        ):
-            header = bytes((0, 0, 8, array.ndim)) + struct.pack(f">{array.ndim}I", *array.shape)
-            data = header + array.tobytes()
-            name = f"{prefix}-{kind}-ubyte"
-            written[name] = array
-            if gz:
-                (folder / f"{name}.gz").write_bytes(gzip.compress(data))
-            else:
-                (folder / name).write_bytes(data)
-    return folder, written
-
-
 @pytest.mark.parametrize("name", ["mnist", "fashion_mnist", "kmnist"])
 @pytest.mark.parametrize("gz", [True, False])
 def test_idx(tmp_path, name, gz):
@@ -140,21 +87,6 @@ def test_idx(tmp_path, name, gz):
     assert len(test) == SIX
     np.testing.assert_array_equal(test[4]["image"][..., 0], written["t10k-images-idx3-ubyte"][4])
     assert test[4]["label"] == written["t10k-labels-idx1-ubyte"][4]
-
-
-def jpeg(shape=(20, 30, 3), mode="RGB", form="JPEG"):
-    file = io.BytesIO()
-    Image.fromarray(images(1, *shape)[0]).convert(mode).save(file, form)
-    return file.getvalue()
-
-
-def photographs(folder, splits=("train", "val"), classes=("cat", "dog")):
-    for split in splits:
-        for label in classes:
-            (folder / split / label).mkdir(parents=True)
-            for number in range(2):
-                (folder / split / label / f"{number}.JPEG").write_bytes(jpeg())
-    return folder
 
 
 @pytest.mark.parametrize("form", ["folder", "tar"])
@@ -176,31 +108,6 @@ def test_an_image_folder_under_a_name_of_ones_own(tmp_path, form):
     loaded = TFDS("my_pets", tmp_path / "data", test="validation").load()
     assert loaded.train.images.shape == (4, 20, 30, 3)
     assert loaded.num_classes == 2
-
-
-def imagenet_tars(folder, synsets=("n01440764", "n01443537")):
-    folder.mkdir()
-    files = {}
-
-    def add(archive, name, data):
-        member = tarfile.TarInfo(name)
-        member.size = len(data)
-        archive.addfile(member, io.BytesIO(data))
-
-    with tarfile.open(folder / imagenet.TRAIN, "w") as outer:
-        for synset in synsets:
-            inner = io.BytesIO()
-            with tarfile.open(fileobj=inner, mode="w") as archive:
-                for number in range(2):
-                    name = f"{synset}_{number}.JPEG"
-                    files[name] = jpeg()
-                    add(archive, name, files[name])
-            add(outer, f"{synset}.tar", inner.getvalue())
-    with tarfile.open(folder / imagenet.VALIDATION, "w") as archive:
-        for number in (2, 1):  # not in order, as in the official file
-            add(archive, f"ILSVRC2012_val_{number:08}.JPEG", jpeg())
-    (folder / imagenet.LABELS).write_text("n01443537\nn01440764\n")
-    return folder, files
 
 
 def test_imagenet(tmp_path):
@@ -308,263 +215,6 @@ def test_another_source_begins_anew(tmp_path, monkeypatch):
     np.testing.assert_array_equal(train[0]["image"][..., 0], written["train-images-idx3-ubyte"][0])
 
 
-def cut(path):
-    path.write_bytes(path.read_bytes()[:-100])
-
-
-def short_batch(folder):
-    batch = {b"data": images(5, 3072), b"labels": [0] * 5}
-    (folder / "data_batch_3").write_bytes(pickle.dumps(batch, protocol=2))
-
-
-def wrong_labels(folder):
-    batch = {b"data": images(SIX, 3072), b"labels": [10] * SIX}
-    (folder / "data_batch_3").write_bytes(pickle.dumps(batch, protocol=2))
-
-
-class Runs:
-    def __reduce__(self):
-        return print, ("a pickle ran this",)
-
-
-def batch_of(**changes):
-    """A damage that writes a batch with some parts changed."""
-
-    def damage(folder):
-        batch = {b"data": images(SIX, 3072), b"labels": [0] * SIX}
-        batch |= {name.encode(): value for name, value in changes.items()}
-        (folder / "data_batch_3").write_bytes(pickle.dumps(batch, protocol=2))
-
-    return damage
-
-
-def class_names(names):
-    def damage(folder):
-        (folder / "batches.meta").write_bytes(pickle.dumps({b"label_names": names}, protocol=2))
-
-    return damage
-
-
-def written(data):
-    return lambda folder: (folder / "data_batch_3").write_bytes(data)
-
-
-def objects_over_bytes():
-    """An array of objects whose addresses are a file's bytes: NumPy itself ends with a fault."""
-
-    class Array:
-        def __reduce__(self):
-            state = (1, (1,), np.dtype(object), False, b"A" * 8)
-            return np._core.multiarray._reconstruct, (np.ndarray, (0,), b"b"), state
-
-    return pickle.dumps({b"data": Array()}, protocol=2)
-
-
-def bytes_for(code, length):
-    """A pickle of a few bytes that asks for room for many."""
-    return b"\x80\x04" + code + length.to_bytes(4, "little")
-
-
-CLASSES = [f"class {n}".encode() for n in range(10)]
-DAMAGED_CIFAR = {
-    "objects": (written(objects_over_bytes()), "data_batch_3 is no CIFAR file, or damaged"),
-    "room for 4 GB": (written(bytes_for(b"B", 2**32 - 1)), "data_batch_3 is no CIFAR file"),
-    "text of 4 GB": (written(bytes_for(b"X", 2**32 - 1)), "data_batch_3 is no CIFAR file"),
-    "a memo of 4 GB": (
-        written(b"\x80\x02Nr" + (2**32 - 1).to_bytes(4, "little") + b"."),
-        "it holds a NoneType",
-    ),
-    "labels of text": (batch_of(labels=["1"] * SIX), "labels that are no whole numbers"),
-    "labels of None": (batch_of(labels=[None] * SIX), "labels that are no whole numbers"),
-    "labels of floats": (batch_of(labels=[0.7] * SIX), "labels that are no whole numbers"),
-    "labels of pairs": (batch_of(labels=[[0, 1]] * SIX), "labels that are no whole numbers"),
-    "labels of bytes": (batch_of(labels=b"\0" * SIX), "has no list of labels"),
-    "labels of yes": (batch_of(labels=[True] * SIX), "labels that are no whole numbers"),
-    "no labels": (batch_of(labels=None), "has no list of labels"),
-    "images of floats": (batch_of(data=np.zeros((SIX, 3072))), "is no CIFAR file, or damaged"),
-    "few names": (class_names(CLASSES[:9]), "batches.meta does not name 10 classes"),
-    "many names": (class_names([*CLASSES, b"more"]), "batches.meta does not name 10 classes"),
-    "no names": (class_names(None), "batches.meta does not name 10 classes"),
-    "one name twice": (class_names(CLASSES[:9] * 2), "batches.meta does not name 10 classes"),
-    "names that command": (class_names([*CLASSES[:9], b"\x1b[2J"]), "does not name 10 classes"),
-    "cut": (lambda f: cut(f / "data_batch_3"), "data_batch_3 is no CIFAR file, or damaged"),
-    "missing": (lambda f: (f / "test_batch").unlink(), "has no test_batch"),
-    "short": (short_batch, "data_batch_3 holds 5 examples and should hold 6"),
-    "labels": (wrong_labels, "labels outside 0 to 9"),
-    "code": (
-        lambda f: (f / "data_batch_3").write_bytes(pickle.dumps(Runs())),
-        "it would run builtins.print",
-    ),
-}
-
-
-@pytest.mark.parametrize(("damage", "message"), DAMAGED_CIFAR.values(), ids=DAMAGED_CIFAR)
-def test_damaged_cifar_is_named(tmp_path, damage, message, capsys):
-    folder = cifar10_folder(tmp_path)
-    damage(folder)
-    with pytest.raises(Mistake, match=message):
-        prepare("cifar10", folder, tmp_path / "data", quiet)
-    assert not (tmp_path / "data").exists()
-    assert "a pickle ran this" not in capsys.readouterr().out
-
-
-def test_what_unpacks_to_more_is_refused_before_it_is(tmp_path, monkeypatch):
-    monkeypatch.setattr(cifar, "MOST_UNPACKED", 10**6)
-    folder = cifar10_folder(tmp_path)
-    (folder / "data_batch_0").write_bytes(bytes(10**6))
-    path = as_tar(folder, tmp_path / "cifar-10-python.tar.gz")
-    with pytest.raises(Mistake, match="data_batch_0 is over what the official archive holds"):
-        prepare("cifar10", path, tmp_path / "data", quiet)
-    folder, _ = idx_folder(tmp_path / "given")
-    (folder / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(bytes(10**8)))
-    with pytest.raises(Mistake, match=r"of more values than the official file|Over 17,600 bytes"):
-        prepare("mnist", folder, tmp_path / "data", quiet)
-
-
-def test_a_cut_archive_is_named(tmp_path):
-    path = as_tar(cifar10_folder(tmp_path), tmp_path / "cifar-10-python.tar.gz")
-    cut(path)
-    with pytest.raises(Mistake, match=r"cifar-10-python\.tar\.gz does not read to its end"):
-        prepare("cifar10", path, tmp_path / "data", quiet)
-
-
-def rewrite(name, change):
-    def damage(folder):
-        path = folder / f"{name}.gz"
-        path.write_bytes(gzip.compress(change(gzip.decompress(path.read_bytes()))))
-
-    return damage
-
-
-DAMAGED_IDX = {
-    "cut gz": (lambda f: cut(f / "train-images-idx3-ubyte.gz"), "does not unpack to its end"),
-    "missing": (
-        lambda f: (f / "t10k-labels-idx1-ubyte.gz").unlink(),
-        "has no t10k-labels-idx1-ubyte",
-    ),
-    "cut data": (
-        rewrite("train-images-idx3-ubyte", lambda data: data[:-7]),
-        "says 6 × 28 × 28 bytes and holds 4,697",
-    ),
-    "other": (rewrite("train-labels-idx1-ubyte", lambda data: b"abcd" + data), "is no idx file"),
-    "labels": (
-        rewrite("train-labels-idx1-ubyte", lambda data: data[:-1] + b"\x0a"),
-        "labels to 10, not",
-    ),
-}
-
-
-@pytest.mark.parametrize(("damage", "message"), DAMAGED_IDX.values(), ids=DAMAGED_IDX)
-def test_damaged_idx_is_named(tmp_path, damage, message):
-    folder, _ = idx_folder(tmp_path / "given")
-    damage(folder)
-    with pytest.raises(Mistake, match=message):
-        prepare("mnist", folder, tmp_path / "data", quiet)
-
-
-def test_damaged_photographs_are_named(tmp_path):
-    folder = photographs(tmp_path / "pets")
-    path = folder / "train" / "dog" / "1.JPEG"
-    whole = path.read_bytes()
-    for damage, message in (
-        (whole[:-2], r"train/dog/1\.JPEG ends too early"),
-        (b"hello", r"train/dog/1\.JPEG does not open \(neither a JPEG nor a PNG"),
-        (jpeg(form="GIF"), "does not open .neither a JPEG nor a PNG"),
-    ):
-        path.write_bytes(damage)
-        with pytest.raises(Mistake, match=message):
-            prepare("pets", folder, tmp_path / "data", quiet)
-    path.write_bytes(whole)
-    prepare("pets", folder, tmp_path / "data", quiet)  # mended, it goes on
-
-
-def test_all_damaged_photographs_are_named_before_anything_is_written(tmp_path):
-    folder = photographs(tmp_path / "pets")
-    cut_file, text, png = (folder / "train" / "cat" / f"{name}.jpg" for name in ("a", "b", "c"))
-    cut_file.write_bytes(jpeg((300, 300, 3))[:-2])
-    text.write_bytes(b"hello")
-    misnamed = bytearray(jpeg((64, 64, 3), form="PNG"))
-    misnamed[len(misnamed) // 2] ^= 1
-    png.write_bytes(misnamed)
-    with pytest.raises(Mistake) as refused:
-        prepare("pets", folder, tmp_path / "data", quiet)
-    said = str(refused.value)
-    assert all(f"train/cat/{name}.jpg" in said for name in "abc")
-    assert not list((tmp_path / "data").rglob("*.incomplete"))
-
-
-def test_damaged_metadata_is_no_loss(tmp_path):
-    """Pillow warns of it, which is an error here."""
-    folder = photographs(tmp_path / "pets")
-    file = io.BytesIO()
-    broken = b"Exif\0\0MM\0*\0\0\0\x08\0\x05" + b"\xff" * 30
-    Image.fromarray(images(9, 9, 3)).save(file, "JPEG", exif=broken)
-    (folder / "train" / "cat" / "x.jpg").write_bytes(file.getvalue())
-    assert prepare("pets", folder, tmp_path / "data", quiet).counts["train"] == 5
-
-
-@pytest.mark.parametrize("name", ["cifar10", "pets"])
-def test_a_tar_that_holds_a_file_twice_is_refused(name, tmp_path):
-    folder = cifar10_folder(tmp_path) if name == "cifar10" else photographs(tmp_path / "pets")
-    path = as_tar(folder, tmp_path / "twice.tar")
-    again = next(file for file in sorted(folder.rglob("*")) if file.is_file())
-    with tarfile.open(path, "a") as archive:
-        archive.add(again, again.relative_to(folder.parent))
-    with pytest.raises(Mistake, match=f"{again.name} (twice|is there more than once)"):
-        prepare(name, path, tmp_path / "data", quiet)
-
-
-NO_IMAGES = {
-    "another format": (
-        "train/cat/x.webp",
-        r"train/cat/x\.webp is no JPEG or PNG: convert or",
-    ),
-    "a folder in a class": ("train/cat/more/0.jpg", "train/cat/more is within a class's folder"),
-    "an image in no class": ("train/0.jpg", r"train/0\.jpg is in no class's folder"),
-    "a class of another format": ("train/cow/0.webp", r"train/cow/0\.webp is no JPEG or PNG"),
-    "two validation splits": ("validation/cat/0.jpg", "has val and validation, which are one"),
-}
-
-
-@pytest.mark.parametrize("form", ["folder", "tar"])
-@pytest.mark.parametrize(("name", "message"), NO_IMAGES.values(), ids=NO_IMAGES)
-def test_what_is_no_image_of_a_class_is_named(name, message, form, tmp_path):
-    folder = photographs(tmp_path / "pets")
-    (folder / name).parent.mkdir(parents=True, exist_ok=True)
-    (folder / name).write_bytes(jpeg())
-    source = folder if form == "folder" else as_tar(folder, tmp_path / "pets.tar")
-    if form == "tar" and "more" in name:
-        message = "train/cat/more/0.jpg is within a class's folder"
-    with pytest.raises(Mistake, match=message):
-        prepare("pets", source, tmp_path / "data", quiet)
-
-
-def test_an_empty_class_and_one_of_other_bytes_are_named(tmp_path):
-    folder = photographs(tmp_path / "pets")
-    (folder / "train" / "cow").mkdir()
-    with pytest.raises(Mistake, match="train/cow has no image"):
-        prepare("pets", folder, tmp_path / "data", quiet)
-    (folder / "train" / "cow").rmdir()
-    odd = os.fsencode(folder / "train") + b"/\xff"
-    os.mkdir(odd)
-    with open(odd + b"/0.jpg", "wb") as file:
-        file.write(jpeg())
-    (folder / "train" / "cat" / "1.JPEG").rename(os.fsdecode(odd + b"/1.jpg"))
-    with pytest.raises(Mistake, match=r"^[^;]*of train is not named in UTF-8[^;]*$"):  # once
-        prepare("pets", folder, tmp_path / "data", quiet)
-
-
-def test_hidden_files_are_left_out_and_others_said(tmp_path, capsys):
-    folder = photographs(tmp_path / "pets")
-    for name in (".ipynb_checkpoints/0.jpg", "cat/._0.jpg", "cat/.DS_Store", "__MACOSX/0.jpg"):
-        (folder / "train" / name).parent.mkdir(exist_ok=True)
-        (folder / "train" / name).write_bytes(b"hidden")
-    (folder / "train" / "dog" / "notes.txt").write_text("no image")
-    written = prepare("pets", folder, tmp_path / "data", quiet)
-    assert written.counts == {"train": 4, "validation": 4}
-    assert "train/dog/notes.txt" in capsys.readouterr().err
-
-
 def test_two_at_once_are_one(tmp_path):
     folder, _ = idx_folder(tmp_path / "given")
     refused = []
@@ -595,14 +245,6 @@ def test_a_damaged_note_begins_anew(note, tmp_path):
     shard.write_bytes(b"of somebody else")
     prepare("mnist", folder, tmp_path / "data", quiet)
     assert len(TFDS("mnist", tmp_path / "data").load().train.labels) == SIX
-
-
-def test_a_class_that_is_not_trained_on_is_named(tmp_path):
-    folder = photographs(tmp_path / "pets")
-    (folder / "val" / "cow").mkdir()
-    (folder / "val" / "cow" / "0.JPEG").write_bytes(jpeg())
-    with pytest.raises(Mistake, match="class cow of validation is not in train"):
-        prepare("pets", folder, tmp_path / "data", quiet)
 
 
 @pytest.mark.parametrize(
