@@ -32,7 +32,7 @@ SETTINGS = {  # power of the batch that the rate follows, equal updates instead 
 }
 
 
-def experiment(scaling, same_updates, size):
+def experiment(name, scaling, same_updates, size):
     """A run at one batch size."""
     epoch = size / 64 if same_updates else 1.0  # of 64, in epochs of this size
     return Experiment(
@@ -52,11 +52,13 @@ def experiment(scaling, same_updates, size):
         log_every=0.25 * epoch,
         eval_every=0.25 * epoch,
         save_every=10 * epoch,
+        series=name,
+        point={"batch size": size},
     )
 
 
 variants = {
-    f"{name}, batch size {size}": experiment(scaling, same_updates, size)
+    f"{name}, batch size {size}": experiment(name, scaling, same_updates, size)
     for name, (scaling, same_updates, sizes) in SETTINGS.items()
     for size in sizes
 }

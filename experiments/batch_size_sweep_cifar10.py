@@ -46,6 +46,8 @@ variants = {
         data=TFDS("cifar10"),
         micro_batch=500,
         save_every=5,
+        series=name,
+        point={"batch size": size},
     )
     for name, (scaling, same_updates, sizes) in SETTINGS.items()
     for size in sizes

@@ -41,6 +41,8 @@ def experiment(rate, momentum, size):
         log_every=epochs / 10,
         eval_every=epochs / 10,
         save_every=epochs,
+        series=f"rate {rate:g} and momentum {momentum:g}",
+        point={"batch size": size},
     )
 
 

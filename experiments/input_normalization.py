@@ -38,6 +38,8 @@ variants = {
         normalize=normalize,
         log_every=0.05,
         save_every=4,
+        series=normalize,
+        point={"rate": rate},
     )
     for normalize in get_args(Normalize)
     for rate, schedule in SCHEDULES.items()

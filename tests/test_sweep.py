@@ -8,7 +8,6 @@ import pytest
 from commands import TINY
 from jbatch.cli import main
 from jbatch.errors import Mistake
-from jbatch.report.against import Place, place, places
 from jbatch.study.grid import cells
 
 
@@ -59,30 +58,6 @@ def test_what_a_sweep_cannot_do_is_refused_before_it_begins(arguments, message, 
     assert code == 2
     assert re.search(message, err)
     assert not (tmp_path / "x").exists()
-
-
-@pytest.mark.parametrize(
-    ("variant", "expected"),
-    [
-        ("decaying, plan.batch-size 32", Place("decaying", "batch size", 32)),
-        ("a, b 1, weight_decay 5e-4", Place("a, b 1", "weight decay", 5e-4)),
-        ("batch size 8", Place("", "batch size", 8)),
-        ("decaying", None),
-        ("a, optimizer.nesterov True", None),
-    ],
-)
-def test_a_name_says_where_a_variant_stands(variant, expected):
-    assert place(variant) == expected
-
-
-def test_places_are_of_one_quantity():
-    assert places(["a, size 1", "b, size 2"]).keys() == {"a, size 1", "b, size 2"}
-    assert places(["a, size 1", "a, rate 2"]) == {}
-    assert places(["a, size 1", "a, size 2", "b"]).keys() == {"a, size 1", "a, size 2"}
-    assert places(["a, size 1", "a, size 1.0", "a, size 2"]) == {}
-    assert places(["a, size 1", "b, size 1"]) == {}
-    assert places(["a, size 1", "b"]) == {}
-    assert places(["a, size 1", "a, size nan"]) == {}
 
 
 GRID = ("--grid", "plan.momentum=0.9", "optimizer.weight-decay=0,1e30")

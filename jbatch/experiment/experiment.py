@@ -11,7 +11,7 @@ from jbatch.data.image.augment import Augment
 from jbatch.data.image.normalize import Normalize
 from jbatch.data.sources import Data
 from jbatch.devices.spmd import Mapping
-from jbatch.errors import Mistake, make_plain, positive, share, whole
+from jbatch.errors import Mistake, make_plain, positive, share, shown, whole
 from jbatch.experiment.kinds import check_kinds
 from jbatch.models.specs import Model
 from jbatch.optim import SGD, Optimizer
@@ -132,9 +132,16 @@ class Experiment:
     """Log how far the parameters are from where they began, and from where they were at the last
     log point (L2 norms); each time they are copied to the host."""
 
+    series: Annotated[str, Suppress] = field(default="", compare=False)
+    """The line that reports draw through this run's results and others'."""
+    point: Annotated[dict[str, float] | None, Suppress] = field(default=None, compare=False)
+    """Where on that line the run is: a quantity and its value, as {"batch size": 32}."""
+
     def __post_init__(self):
         make_plain(self)
         check_kinds(self)
+        if self.point is not None and len(self.point) != 1:
+            raise Mistake(f"point is {shown(self.point)}: give one quantity, as {{'rate': 0.1}}")
         share("label_smoothing", self.label_smoothing)
         if self.micro_batch is not None:
             whole("micro_batch", self.micro_batch)

@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 from jbatch.experiment.comparison import Comparison
 from jbatch.plan.noise import noise_scale
 from jbatch.plan.plan import Plan
-from jbatch.report.against import against, places
 from jbatch.report.drawing import (
     STYLES,
     band_text,
@@ -23,6 +22,7 @@ from jbatch.report.drawing import (
     styles,
 )
 from jbatch.report.runs import Record, by_variant
+from jbatch.report.scaling import against, points
 from jbatch.report.transient import transient_figure, transients
 
 MOST_POINTS = 2000  # of a line: more cannot be seen
@@ -100,7 +100,7 @@ def _figures(runs: Runs) -> dict[str, tuple[str, Figure]]:
             lambda axes: _counted(axes, plans),
         ),
     }
-    if len(runs) > len(STYLES) and places(list(runs)):  # more than can be told apart
+    if len(runs) > len(STYLES) and points(runs):  # more than can be told apart
         drawings = {}
     made = {name: (caption, drawn(draw)) for name, (caption, draw) in drawings.items()}
     if all("distance" in line for found in runs.values() for run in found for line in run.training):

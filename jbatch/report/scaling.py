@@ -1,7 +1,6 @@
-"""Results against a quantity that the names of variants end with, as "one rate, batch size 32"."""
+"""Results against a quantity, as the batch size: what a sweep or an experiment's point says."""
 
 import math
-import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
@@ -20,42 +19,41 @@ MOST_TICKS = 10
 MOST_NAMED = 3  # of what a caption says to be left out
 
 
-class Place(NamedTuple):
-    """Where a variant stands among others of its kind."""
+class Point(NamedTuple):
+    """Where a variant is among others of its kind."""
 
-    line: str  # what it shares with those
+    series: str  # what it shares with those
     quantity: str
     value: float
 
 
-def place(variant: str) -> Place | None:
-    """What a variant's name says: "line, quantity value", or "quantity value" alone.
-
-    >>> place("decaying, plan.batch-size 32")
-    Place(line='decaying', quantity='batch size', value=32.0)
-    """
-    line, _, last = variant.rpartition(", ")
-    found = re.fullmatch(r"(?P<name>\S.*) (?P<value>[-+.\w]+)", last)
-    if found is None:
+def point_of(record: Record) -> Point | None:
+    """Where a run is: by the last field of a sweep's grid, or as its experiment says."""
+    if record.cell:
+        field, _, text = record.cell[-1].partition(" ")
+        try:
+            value = float(text)
+        except ValueError:
+            return None
+        series = ", ".join((record.of_file, *record.cell[:-1]))
+        quantity = field.rpartition(".")[2].replace("-", " ")
+    elif record.experiment.point:
+        [(quantity, value)] = record.experiment.point.items()
+        series = record.experiment.series
+    else:
         return None
-    try:
-        value = float(found["value"])
-    except ValueError:
-        return None
-    if not math.isfinite(value):
-        return None
-    return Place(line, re.sub("[-_]", " ", found["name"].rpartition(".")[2]), value)
+    return Point(series, quantity, value) if math.isfinite(value) else None
 
 
-def places(variants: Sequence[str]) -> dict[str, Place]:
-    """Of the variants that name the commonest quantity, if they are at two values or more of it."""
-    found = {variant: place(variant) for variant in variants}
+def points(runs: Mapping[str, Sequence[Record]]) -> dict[str, Point]:
+    """Of the variants at the commonest quantity, if they are at two values or more of it."""
+    found = {name: point_of(records[0]) for name, records in runs.items() if records}
     quantities = Counter(here.quantity for here in found.values() if here is not None)
     if not quantities:
         return {}
     [(most, _)] = quantities.most_common(1)
-    found = {variant: here for variant, here in found.items() if here and here.quantity == most}
-    different = len({(here.line, here.value) for here in found.values()})
+    found = {name: here for name, here in found.items() if here and here.quantity == most}
+    different = len({(here.series, here.value) for here in found.values()})
     if different < len(found) or len({here.value for here in found.values()}) < 2:
         return {}
     return found
@@ -64,7 +62,7 @@ def places(variants: Sequence[str]) -> dict[str, Place]:
 def against(
     runs: Mapping[str, Sequence[Record]], comparison: Comparison | None
 ) -> dict[str, tuple[str, Figure]]:
-    """Figures of finished runs against the quantity of their names: name → (caption, figure).
+    """Figures of finished runs against the quantity of their points: name → (caption, figure).
 
     Variants of which a run has diverged are left out; captions name what is.
 
@@ -79,14 +77,14 @@ def against(
         for name, found in done.items()
         if found and not any(run.diverged for run in runs[name])
     }
-    found = places(list(done))
+    found = points(done)
     if not found:
         return {}
     quantity = next(iter(found.values())).quantity
     lines: dict[str, dict[float, Sequence[Record]]] = {}
     for name, (line, _, value) in sorted(found.items(), key=lambda item: item[1].value):
         lines.setdefault(line, {})[value] = done[name]
-    lines = {line: lines[line] for line in dict.fromkeys(here.line for here in found.values())}
+    lines = {line: lines[line] for line in dict.fromkeys(here.series for here in found.values())}
     band = band_text(done)
     if others := [name for name in runs if name not in found]:
         more = f" and {len(others) - MOST_NAMED} more" if len(others) > MOST_NAMED else ""

@@ -1,4 +1,4 @@
-"""Results against a quantity that the names of variants end with."""
+"""Results against a quantity: of a sweep's grid, or as experiments say."""
 
 from dataclasses import replace
 
@@ -7,10 +7,11 @@ import pytest
 
 import jbatch
 from commands import TINY
+from jbatch.errors import Mistake
 from jbatch.experiment.comparison import Claim, Comparison
-from jbatch.report.against import against
 from jbatch.report.figures import figures
 from jbatch.report.runs import Record, summarize
+from jbatch.report.scaling import Point, against, point_of, points
 from jbatch.report.text import comparison_table, comparison_text
 from jbatch.run.reopen import load_experiment_file
 
@@ -32,7 +33,10 @@ def run(variant, accuracies, seed=0, cell=()):
         lines.append({"kind": "eval", **standing, "num_examples": 1000})
     if len(accuracies) == 1:
         lines.append({"kind": "diverged", "epoch": 2, "update": 20, "seconds": 2})
-    experiment = replace(EXPERIMENT, seed=seed)
+    series, _, last = variant.rpartition(", ")
+    size = last.removeprefix("batch size ")
+    point = {"batch size": float(size)} if size != last else None
+    experiment = replace(EXPERIMENT, seed=seed, series=series, point=point)
     return Record(TINY.parent, variant, experiment, PLAN, lines, {}, {}, cell)
 
 
@@ -51,6 +55,45 @@ RUNS = (
     run("a, batch size 32", [0.5, 0.9]),
     run("a, batch size 32", [0.5], seed=1),
 )
+
+
+@pytest.mark.parametrize(
+    ("cell", "expected"),
+    [
+        (("plan.batch-size 32",), Point("a", "batch size", 32)),
+        (
+            ("model.hidden 8", "optimizer.weight-decay 5e-4"),
+            Point("a, model.hidden 8", "weight decay", 5e-4),
+        ),
+        (("optimizer.nesterov True",), None),
+        (("plan.momentum nan",), None),
+        ((), None),
+    ],
+)
+def test_a_sweeps_last_field_is_a_point(cell, expected):
+    assert point_of(run(", ".join(("a", *cell)), [0.5], cell=cell)) == expected
+
+
+def test_points_are_of_one_quantity():
+    def at(*said):
+        runs = {}
+        for name, series, point in said:
+            record = run(name, [0.5])
+            of = replace(record.experiment, series=series, point=point)
+            runs[name] = [replace(record, experiment=of)]
+        return points(runs).keys()
+
+    assert at(("x", "a", {"size": 1}), ("y", "b", {"size": 2})) == {"x", "y"}
+    assert at(("x", "a", {"size": 1}), ("y", "a", {"rate": 2})) == set()
+    assert at(("x", "a", {"size": 1}), ("y", "a", {"size": 2}), ("z", "", None)) == {"x", "y"}
+    two = ("x", "a", {"size": 1}), ("y", "a", {"size": 1.0})
+    assert at(*two, ("z", "a", {"size": 2})) == set()
+    assert at(("x", "a", {"size": 1}), ("y", "b", {"size": 1})) == set()
+
+
+def test_a_point_is_of_one_quantity():
+    with pytest.raises(Mistake, match=r"point is .* give one quantity"):
+        replace(EXPERIMENT, point={"a": 1, "b": 2})
 
 
 def test_means_over_seeds_without_what_diverged():
