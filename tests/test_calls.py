@@ -78,7 +78,8 @@ def test_calls_end_at_epochs_phases_logs_saves_and_evaluations(tmp_path):
             run.update += len(rows)
             called.append(run.update)
     assert called[:8] == [12, 23, 27, 34, 37, 45, 52, 56]
-    assert set(called) >= run.logs | run.saves | run.evaluations - {0}
+    moments = run.job.moments
+    assert set(called) >= moments.logs | moments.saves | moments.evaluations - {0}
     assert called[-24:] == list(range(75, 99))
     whole = dataclasses.replace(growing, log_every=1, eval_every=1)
     with open_run(whole, tmp_path / "whole", devices=jax.devices()[:1]) as run:

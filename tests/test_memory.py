@@ -11,7 +11,7 @@ from jbatch.plan.layout import AXIS, Layout
 from jbatch.plan.passes import Accumulate, Apply, Update
 from jbatch.run.build import make_setup, paper_setup
 from jbatch.run.reopen import load_experiment_file
-from jbatch.step import programs
+from jbatch.step import programs, pure
 
 GROWING = load_experiment_file(TINY).variant("growing")
 PLAN = GROWING.plan.plan()
@@ -31,7 +31,7 @@ def setup():
 def test_donated_memory_is_taken_by_the_results(setup, kind):
     """There is never a second copy of the state, or of the sums."""
     state = jax.eval_shape(programs.initializer(setup), 0)
-    sums = jax.eval_shape(programs.step.no_sums, state)
+    sums = jax.eval_shape(pure.no_sums, state)
     lowered = {
         "update": lambda: programs.lowered(setup, Update(WHOLE)),
         "accumulate": lambda: programs.lowered(setup, Accumulate(WHOLE)),

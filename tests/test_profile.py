@@ -78,4 +78,4 @@ def test_a_profiled_run_is_the_same_run(tmp_path):
             for event in line.events
         }
         assert "update" in names
-    assert two.ledger.seconds["profiling"] > 0
+    assert two.clock.ledger.seconds["profiling"] > 0

@@ -12,9 +12,8 @@ import pytest
 from commands import TINY
 from jbatch.cli import main
 from jbatch.errors import Mistake
-from jbatch.experiment import load
 from jbatch.experiment.origin import Origin
-from jbatch.run import provenance
+from jbatch.run import provenance, reopen
 from jbatch.run.loop import fit
 from jbatch.run.reopen import load_experiment_file
 
@@ -67,7 +66,7 @@ def test_a_file_that_changes_after_it_was_checked_runs_as_it_was(mine, monkeypat
     def check(path, checked, run):
         path.write_text("raise SystemError")
 
-    monkeypatch.setattr(load, "check_own", check)
+    monkeypatch.setattr(reopen, "check_own", check)
     try:
         assert "growing" in load_experiment_file(file).variants
     finally:

@@ -17,8 +17,9 @@ report.html     the report of `jbatch report`, with its figures as PNG
 import difflib
 import json
 import uuid
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -70,6 +71,8 @@ def claimed(
         str(directory.absolute()).encode()
     except UnicodeEncodeError:
         raise Mistake(f"{directory} is not named in UTF-8: give another run directory") from None
+    fresh = not (directory / "run.json").exists()
+    missing = list(takewhile(lambda path: not path.exists(), (directory, *directory.parents)))
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -82,7 +85,13 @@ def claimed(
         else:
             write_run(directory, identity)
             changed = False
-        yield Claimed(changed, check)
+        try:
+            yield Claimed(changed, check)
+        except Mistake:
+            # What cannot be trained, seen before there was any state: nothing is left of it.
+            if fresh and not (directory / "checkpoints").exists():
+                _give_up(directory, missing)
+            raise
 
 
 FORMAT = 2  # of run.json; 1 had none, and modules that are elsewhere now
@@ -130,12 +139,23 @@ def wait_for_run(directory: Path) -> None:
         )
 
 
+CLAIM = {"experiment.py", "plan.txt", "run.json", "micro_batch.json", "lock"}
+
+
 def _unclaimed(directory: Path) -> bool:
     """Whether it is empty but for what a claim that was cut short leaves behind."""
-    ours = {"experiment.py", "plan.txt", "lock"}
     return directory.is_dir() and all(
-        path.name.removesuffix(".tmp") in ours | {"run.json"} for path in directory.iterdir()
+        path.name.removesuffix(".tmp") in CLAIM for path in directory.iterdir()
     )
+
+
+def _give_up(directory: Path, made: Sequence[Path]) -> None:
+    """Remove a claim, and the folders that were made for it."""
+    for name in CLAIM:
+        (directory / name).unlink(missing_ok=True)
+    with suppress(OSError):  # somebody else's files are there by now
+        for folder in made:
+            folder.rmdir()
 
 
 def other_environment(directory: Path) -> list[str]:

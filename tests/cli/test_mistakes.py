@@ -164,7 +164,7 @@ def test_a_mistake_gets_one_message_and_exit_code_2(case, jbatch, tmp_path, monk
 
 
 def forget_the_dtype(run):
-    """As a version of jbatch wrote it that had no such field."""
+    """As nobody writes it."""
     path = run / "run.json"
     values = json.loads(path.read_text())
     del values["experiment"]["dtype"]
@@ -183,10 +183,10 @@ DAMAGES = {
         ["train", TINY, "decaying", "--run-dir"],
         "plan.max_batch_size is 120 there and 40 here",
     ),
-    "another value of a field that was not there yet": (
+    "a field that it does not say": (
         forget_the_dtype,
         ["train", TINY, "growing", "--dtype", "bfloat16", "--run-dir"],
-        "dtype is float32 there and bfloat16 here",
+        "dtype is None there and bfloat16 here",
     ),
     "corrupt run.json": (
         lambda run: (run / "run.json").write_text('{"origin": '),
@@ -223,8 +223,13 @@ DAMAGES = {
         ["eval"],
         "no checkpoint under .* is whole .of 6,000 examples: .*; of 4,500 examples: ",
     ),
+    "made by another version": (
+        lambda run: (run / "run.json").write_text('{"origin": null}'),
+        ["report"],
+        "made by another version of jbatch .its run.json has format 1, this version reads 2",
+    ),
     "no environment": (
-        lambda run: (run / "run.json").write_text('{"origin": 0, "plan_digest": 0}'),
+        lambda run: (run / "run.json").write_text('{"format": 2, "origin": 0, "plan_digest": 0}'),
         ["train", TINY, "growing", "--run-dir"],
         "run.json is damaged",
     ),

@@ -184,15 +184,15 @@ def test_shared_memory_that_is_not_there_is_said_before_it_is_missed(folder, mon
 
 UNCLOSED = """
 from pathlib import Path
-from jbatch.data.photographs import ImageFolder, Photographs
-from jbatch.data.augment import Augment
-from jbatch.data.streamed import StreamedData
+from jbatch.data.image.photographs import ImageFolder, Photographs
+from jbatch.data.image.augment import Augment
+from jbatch.data.stream.feed import StreamedData
 from jbatch.data.image.tfds import TFDS
-from jbatch import parallel
+from jbatch.devices import meshes
 import jax
 if __name__ == "__main__":
     view = Photographs(ImageFolder(Path("{folder}")), image_size=16, workers=2)
-    test = StreamedData(view, Augment(), "standardize").test(parallel.make_mesh(jax.devices()), 1)
+    test = StreamedData(view, Augment(), "standardize").test(meshes.make_mesh(jax.devices()), 1)
     print(next(test.passes())[0].shape)
 """
 
@@ -230,7 +230,7 @@ def test_a_worker_that_dies_when_it_begins_is_reported(tmp_path):
 UNGUARDED = """
 import sys
 import numpy as np
-from jbatch.data import workers
+from jbatch.data.stream import workers
 from jbatch.errors import Mistake
 
 class Chunks:
@@ -285,10 +285,10 @@ def test_where_photographs_lie_and_who_decodes_them_does_not_tell_runs_apart():
 
 ONE_PASS = """
 import sys
-from jbatch.data.photographs import Photographs
-from jbatch.data.records import open_records
+from jbatch.data.image.photographs import Photographs
+from jbatch.data.image.records import open_records
 from jbatch.data.sources import TFDS
-from jbatch.data import chunks, workers
+from jbatch.data.stream import chunks, workers
 
 
 class Witness:
