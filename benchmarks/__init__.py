@@ -1,1 +1,1 @@
-"""Benchmarks: each runs alone (`python -m benchmarks.NAME`), prints a table and writes JSON."""
+"""Measure jbatch: each benchmark runs alone (`python -m benchmarks.NAME`) and writes JSON."""

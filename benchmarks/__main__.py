@@ -1,4 +1,4 @@
-"""The whole suite, as `jbatch bench` runs it: each benchmark in a process of its own, one page."""
+"""Run the whole suite, as `jbatch bench` does: one process for each benchmark, one page."""
 
 import json
 import subprocess
@@ -15,7 +15,7 @@ from jbatch.errors import Mistake
 from jbatch.files import write_whole
 from jbatch.report.page import template
 
-# The ones that say how fast it is; `soak` says whether it survives, `check` compares.
+# Benchmarks of speed. `soak` tests recovery and `check` compares with a baseline.
 SUITE = (
     *("updates_per_second", "peers", "growth", "scaling", "phase_change", "input_pipeline"),
     *("input_memory", "plan_building", "seeds", "estimate"),
@@ -24,23 +24,23 @@ SUITE = (
 
 @dataclass(frozen=True)
 class Options:
-    """Run the benchmarks, each in a process of its own, and write one page of what they find.
+    """Run the benchmarks, one process for each, and write one page of results.
 
-    All take about half an hour on two CPU cores.
+    The whole suite takes about half an hour on two CPU cores.
 
     For example: jbatch bench --only peers growth --out bench
     """
 
     out: Path = Path("bench")
-    """Folder for the page, and for JSON and figure of each."""
+    """Folder for the page, and for each benchmark's JSON and figure."""
     only: tuple[Literal[SUITE], ...] = SUITE
-    """Which of them."""
+    """Benchmarks to run."""
     quick: bool = False
-    """Few and short measurements, to see that all run."""
+    """Make few and short measurements, to check that every benchmark runs."""
 
 
 def main(options: Options) -> int:
-    """The exit code: 0, or 1 if one of them failed."""
+    """Run the suite; return 0, or 1 if a benchmark failed."""
     if not options.only:
         raise Mistake(f"--only names none: give some of {', '.join(SUITE)}")
     try:
@@ -65,7 +65,7 @@ def main(options: Options) -> int:
 
 
 def write_page(folder: Path, names: Sequence[str], failed: Sequence[str] = ()) -> Path:
-    """The page of what was found before."""
+    """Write the page from stored results."""
     found = [_read(folder / f"{name}.json") for name in names]
     environments = dict.fromkeys(
         ", ".join(f"{name} {value}" for name, value in each["environment"].items())

@@ -1,4 +1,4 @@
-"""Loops in processes of their own, so that one library's threads do not slow another's."""
+"""Run loops in separate processes, so that one library's threads do not slow another's."""
 
 import multiprocessing
 import os
@@ -13,12 +13,12 @@ SECONDS_TO_END = 30
 
 
 class Failed(Exception):
-    """What has gone wrong there."""
+    """Signal an error in the other process."""
 
 
 @contextmanager
 def apart(make: Callable[..., AbstractContextManager[Loop]], *arguments) -> Iterator[Loop]:
-    """The loop that `make(*arguments)` gives there, to be called from here; it is ready.
+    """Make the loop `make(*arguments)` in another process, and yield a function that runs it.
 
     Raises:
         Failed: if it cannot be made, or fails later.
@@ -52,8 +52,8 @@ def apart(make: Callable[..., AbstractContextManager[Loop]], *arguments) -> Iter
 
 
 def _serve(connection: Connection, make: Callable, arguments: tuple) -> None:
-    """Take as many as the parent asks for, until it has gone."""
-    # Several share a GPU: none may take most of its memory at once.
+    """Run the loop as often as the parent asks, until the parent ends."""
+    # Several processes share a GPU: without this, the first takes most of its memory.
     os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
     try:
         with make(*arguments) as loop:

@@ -1,13 +1,13 @@
-"""Whether anything has become slower: ratios of a run of the suite against those of a baseline.
+"""Check whether anything has become slower: compare the suite's ratios with a baseline.
 
-Ratios compare loops that took turns on the same machine, so that they hold from one machine to the
-next better than any time does; still, a baseline is best made on a machine of the same kind. What
-fell by more than the noise of both is named, and the exit code is 1. On a busy machine it says
-little.
+A ratio compares loops that took turns on the same machine, so it carries over to other machines
+better than a time does. Still, make the baseline on a machine of the same kind. The check names
+each ratio that fell by more than the noise of both, and exits with 1. Do not trust it on a busy
+machine.
 
-    python -m benchmarks.check                          measures, and compares with baselines.json
-    python -m benchmarks.check --from bench/*.json      compares what was measured before
-    python -m benchmarks.check --write                  makes this the baseline
+    python -m benchmarks.check                          measure, and compare with baselines.json
+    python -m benchmarks.check --from bench/*.json      compare stored results
+    python -m benchmarks.check --write                  make this the baseline
 """
 
 import json
@@ -27,27 +27,27 @@ from jbatch.files import write_whole
 from jbatch.tables import text_table
 
 BASELINES = Path(__file__).with_name("baselines.json")
-MEASURED = {  # what gives ratios in a few minutes
+MEASURED = {  # the benchmarks that give ratios in a few minutes
     "updates_per_second": ("--networks", "mlp", "cnn", "--sizes", "32", "128", "640"),
     "peers": ("--networks", "mlp", "cnn"),
 }
-LEAST = 0.05  # that a ratio must fall to be named, however steady both were
+LEAST = 0.05  # smallest fall that is named, however steady both were
 
 
 @dataclass(frozen=True)
 class Options:
-    """Whether anything has become slower than the committed baselines."""
+    """Check whether anything has become slower than the committed baselines."""
 
     measured: Annotated[tuple[Path, ...], tyro.conf.arg(name="from")] = ()
-    """JSON files of benchmarks that were run before; none to run them now."""
+    """JSON files of earlier benchmark runs. None: run the benchmarks now."""
     baselines: Path = BASELINES
-    """What to compare with."""
+    """Baseline file to compare with."""
     write: bool = False
-    """Write what was measured as the baseline instead."""
+    """Write the measurements as the new baseline instead."""
 
 
 class Change(NamedTuple):
-    """Of a ratio since its baseline."""
+    """Hold the change of a ratio since its baseline."""
 
     name: str
     before: Ratio
@@ -55,23 +55,23 @@ class Change(NamedTuple):
 
     @property
     def noise(self) -> float:
-        """Half the distance between the quartiles of both, at least `LEAST`, of the baseline."""
+        """Return half the sum of both interquartile ranges; at least `LEAST` of the baseline."""
         spread = sum(each.high - each.low for each in (self.before, self.now)) / 2
         return max(spread, LEAST * self.before.median)
 
     @property
     def fell(self) -> bool:
-        """By more than its noise."""
+        """Return whether the ratio fell by more than its noise."""
         return self.before.median - self.now.median > self.noise
 
 
 def changes(before: Mapping[str, Ratio], now: Mapping[str, Ratio]) -> list[Change]:
-    """Of the ratios that both have."""
+    """Return the changes of the ratios that both have."""
     return [Change(name, ratio, now[name]) for name, ratio in before.items() if name in now]
 
 
 def main(options: Options) -> int:
-    """Compare, or write; the exit code."""
+    """Compare with the baseline or write it; return the exit code."""
     found = [_read(path) for path in options.measured] or measured()
     now = {name: ratio for each in found for name, ratio in each["ratios"].items()}
     if not now:
@@ -134,7 +134,7 @@ def _read(path: Path) -> dict:
 
 
 def measured() -> list[dict]:
-    """What the benchmarks of `MEASURED` find."""
+    """Run the benchmarks of `MEASURED` and return their results."""
     found = []
     with tempfile.TemporaryDirectory() as folder:
         for name, arguments in MEASURED.items():

@@ -1,8 +1,8 @@
-"""The roofline that `jbatch plan --on` draws, against what a device here really takes.
+"""Compare the roofline of `jbatch plan --on` with measured times on this machine's device.
 
-Updates of the paper's networks are compiled for the first device; the compiler's counts over peaks
-make the estimate, and the same compiled update is timed in a plain loop. Peaks are measured (a
-matrix product, a copy), and for known accelerators those published stand beside them.
+jbatch compiles updates of the paper's networks for the first device. The estimate is the compiler's
+counts over the device's peaks; the time is of the same compiled update in a plain loop. Peaks are
+measured (a matrix product, a copy). For known accelerators the table also shows the published ones.
 
     python -m benchmarks.estimate --json estimate.json
 """
@@ -47,16 +47,16 @@ HEADER = (
 
 @dataclasses.dataclass(frozen=True)
 class Options(Common):
-    """Estimates against measurements, on the first device."""
+    """Compare estimates with measurements, on the first device."""
 
     networks: tuple[Literal[tuple(UPDATES)], ...] | None = None
-    """Which; None for both, on CPUs WRN-16-4."""
+    """Networks. None: both; on CPUs only WRN-16-4."""
     dtype: Dtype | None = None
-    """That they compute in; None for bfloat16, on CPUs float32."""
+    """Floating-point type. None: bfloat16; on CPUs float32."""
 
 
 def main(options: Options) -> Outcome:
-    """Measure: the smallest batch of each only if it is to be quick."""
+    """Measure; with --quick only the smallest batch of each network."""
     device = jax.devices()[0]
     on_cpu = device.platform == "cpu"
     dtype = options.dtype or ("float32" if on_cpu else "bfloat16")

@@ -1,8 +1,8 @@
-"""What growing the batch buys: whole plans of one experiment, each trained to its end.
+"""Measure how much time growing the batch saves: train whole plans of one experiment.
 
-For every schedule: updates, seconds, and what compiling took, ahead in the background and waited
-for; for every phase: speed, and what its beginning cost beyond an ordinary update (its first update
-against the median of the next eight, each waited for).
+For every schedule the table shows updates, seconds, and seconds of compilation (in the background
+and waited for). For every phase it shows the speed and the cost of its start: its first update
+against the median of the next eight, each timed alone.
 
     python -m benchmarks.growth --json growth.json
     python -m benchmarks.growth --file experiments/small_cifar10.py --variants steps-decaying …
@@ -31,23 +31,23 @@ from jbatch.run.reopen import load_experiment_file
 from jbatch.run.run import Run
 from jbatch.run.start import open_run
 
-ALONE = 9  # updates at a phase's beginning that are waited for one by one
+ALONE = 9  # updates at a phase's start that are timed one by one
 
 
 @dataclass(frozen=True)
 class Options(Common):
-    """What growing the batch buys, in whole runs."""
+    """Measure how much time growing the batch saves, in whole runs."""
 
     file: Path = Path(__file__).parent.parent / "experiments" / "digits.py"
     """Experiment file."""
     variants: tuple[str, ...] = ("decaying", "hybrid", "increasing")
-    """Its variants; how much faster they are is against the first."""
+    """Variants of the file; speedups are against the first."""
     epochs: float | None = None
-    """Of each; None for the plan's own."""
+    """Epochs of each plan. None: the plan's own."""
 
 
 def main(options: Options) -> Outcome:
-    """Train them all."""
+    """Train all variants."""
     runs, phases = [], []
     epochs = options.epochs or (32 if options.quick else None)
     if not options.variants:
@@ -55,7 +55,7 @@ def main(options: Options) -> Outcome:
     for name in options.variants:
         check_phases(_experiment(options.file, name, epochs))
     for name in options.variants:
-        # In a process of its own, so that none finds compiled what another has used.
+        # In a separate process, so that no run finds programs that another has compiled.
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(1, context) as pool:
             whole, parts = pool.submit(trained, options.file, name, epochs).result()
@@ -82,7 +82,7 @@ def _experiment(file: Path, variant: str, epochs: float | None) -> Experiment:
 
 
 def check_phases(experiment: Experiment) -> None:
-    """Mistake if a phase is too short to be timed."""
+    """Raise a Mistake if a phase is too short to be timed."""
     for number, phase in enumerate(experiment.plan.plan().phases):
         if phase.updates < 2 * ALONE:
             raise Mistake(
@@ -92,7 +92,7 @@ def check_phases(experiment: Experiment) -> None:
 
 
 def trained(file: Path, variant: str, epochs: float | None) -> tuple[dict, list[dict]]:
-    """(what the whole run took, what each phase took), in seconds."""
+    """Train a plan; return the seconds (of the whole run, of each phase)."""
     prepare_libraries()
     experiment, begun = _experiment(file, variant, epochs), time.perf_counter()
     with (
@@ -132,7 +132,7 @@ def _phase(opened: Run, number: int) -> dict:
 
 
 def _training(opened: Run, last: int) -> float:
-    """Seconds that training takes up to an update, waiting for programs included; no more."""
+    """Train up to an update; return the seconds, including waits for compilation."""
     spent = opened.clock.ledger.seconds
     kinds = ("training", "input wait", "compilation")
     before = sum(spent.get(kind, 0.0) for kind in kinds)

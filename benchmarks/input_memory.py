@@ -1,10 +1,10 @@
-"""Peak memory of a run on streamed photographs, trainer and workers together, by batch size.
+"""Measure peak memory of a run on streamed photographs, with its workers, by batch size.
 
-A micro-batch of an accumulated update is on its way as soon as it is decoded, so a larger batch
-should take no more memory. Each batch size trains a small perceptron on 224×224 photographs, in
-passes of 16 examples on each of 8 devices, in a process of its own on a folder whose photographs
-are repeated (by links) to 200,000. Memory is the proportional share of all its processes (PSS),
-looked at ten times a second. Linux only.
+The input sends a micro-batch to the devices as soon as it is decoded, so a larger batch should need
+no more memory. Each batch size trains a small perceptron on 224×224 photographs in a separate
+process, in passes of 16 examples on each of 8 devices. Links repeat the folder's photographs to
+200,000. Memory is the proportional set size (PSS) of all processes, read ten times a second. Linux
+only.
 
     python -m benchmarks.input_memory --folder imagenette2 --json input_memory.json
 """
@@ -38,18 +38,18 @@ NUM_EXAMPLES, MICRO_BATCH, DEVICES = 200_000, 16, 8
 
 @dataclasses.dataclass(frozen=True)
 class Options(Common):
-    """Peak memory of a run on streamed photographs, by batch size."""
+    """Measure peak memory of a run on streamed photographs, by batch size."""
 
     folder: Path | None = None
-    """Image folder of train/CLASS/*; None to write photograph-like noise of 500×375 pixels."""
+    """Image folder of train/CLASS/*. None: write photograph-like noise of 500×375 pixels."""
     sizes: tuple[int, ...] = (256, 16_384)
     """Batch sizes."""
     examples: int = 49_152
-    """Examples to train on with each."""
+    """Examples to train on at each batch size."""
 
 
 def main(options: Options) -> Outcome:
-    """Measure; a batch of each size if it is to be quick."""
+    """Measure; with --quick one batch of each size."""
     with tempfile.TemporaryDirectory() as directory:
         photographs = prepared(Photographed(folder=options.folder), Path(directory))
         folder = repeated(photographs, Path(directory) / "repeated")
@@ -84,7 +84,7 @@ def _figure(rows: list[dict]) -> tuple[str, Figure]:
 
 
 def repeated(photographs: Path, folder: Path) -> Path:
-    """An image folder of links to the same photographs again and again."""
+    """Make an image folder of links that repeat the same photographs."""
     files = sorted((photographs / "train").glob("*/*"))
     for split, count in (("train", NUM_EXAMPLES), ("val", DEVICES)):
         (folder / split / "all").mkdir(parents=True)
@@ -94,7 +94,7 @@ def repeated(photographs: Path, folder: Path) -> Path:
 
 
 def peak_of(folder: Path, size: int, updates: int) -> tuple[int, dict]:
-    """(peak bytes, what the process says) of training so many updates."""
+    """Train in another process; return (peak bytes, its output)."""
     command = [sys.executable, "-m", "benchmarks.input_memory", "train", folder, size, updates]
     process = subprocess.Popen([str(part) for part in command], stdout=subprocess.PIPE, text=True)
     peak = 0
@@ -107,19 +107,19 @@ def peak_of(folder: Path, size: int, updates: int) -> tuple[int, dict]:
 
 
 def tree(pid: int) -> list[int]:
-    """A process and all below it."""
+    """List a process and all its descendants."""
     try:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         threads = list(Path(f"/proc/{pid}/task").iterdir())
         for thread in threads:
             children += (thread / "children").read_text().split()
-    except OSError:  # it ended meanwhile
+    except OSError:  # the process ended
         return []
     return [pid, *(found for child in set(children) for found in tree(int(child)))]
 
 
 def proportional_bytes(pid: int) -> int:
-    """Memory of a process, what it shares counted by its share."""
+    """Return a process's proportional set size: shared memory is divided among its users."""
     try:
         text = Path(f"/proc/{pid}/smaps_rollup").read_text()
     except OSError:
@@ -129,7 +129,7 @@ def proportional_bytes(pid: int) -> int:
 
 
 def train(folder: Path, size: int, updates: int) -> None:
-    """Train, in the process that is looked at."""
+    """Train, in the measured process."""
     jax.config.update("jax_num_cpu_devices", DEVICES)
     experiment = Experiment(
         plan=Coupling(

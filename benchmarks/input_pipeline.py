@@ -1,16 +1,16 @@
-"""Photographs per second from disk to batches: jbatch's workers, tf.data, and a PyTorch DataLoader.
+"""Measure photographs per second from disk to batches: jbatch, tf.data, a PyTorch DataLoader.
 
 Each reads the same JPEG files, takes a random-resized crop, and gives shuffled uint8 batches of 256
-at 224×224; what comes after (flip, normalization) is a device's work. They take turns in one
-process, with as many workers as there are cores, each written as its own users write it:
+at 224×224. Flip and normalization are left out, since a device does them. The pipelines take turns
+in one process, with one worker per core. Each is written as its own users write it:
 
     jbatch       Photographs(ImageFolder(…)), decoded by worker processes through Grain
     tf.data      decode_and_crop_jpeg, resize, parallel map, batch, prefetch
     DataLoader   Pillow, the crop of torchvision's RandomResizedCrop
 
-TensorFlow and PyTorch are measured where they are installed. Then: how long jbatch takes to its
-first batch, at the start and after 10⁹ examples, the start of its workers included; and, by single
-calls on one core, which way of decoding is fastest, and how far its pixels are from Pillow's
+The benchmark measures TensorFlow and PyTorch if they are installed. It also measures the time to
+jbatch's first batch, at the start and after 10⁹ examples, including the start of the workers. Last
+it compares ways of decoding on one core: their speed, and how far their pixels are from Pillow's
 antialiased ones.
 
     python -m benchmarks.input_pipeline --folder imagenette2 --json input_pipeline.json
@@ -56,14 +56,14 @@ NEEDS = {"jbatch": "grain", "tf.data": "tensorflow", "DataLoader": "torch"}
 
 @dataclasses.dataclass(frozen=True)
 class Options(Common):
-    """Photographs per second from disk to batches."""
+    """Measure photographs per second from disk to batches."""
 
     folder: Path | None = None
-    """Image folder of train/CLASS/*; None to write photograph-like noise of 500×375 pixels."""
+    """Image folder of train/CLASS/*. None: write photograph-like noise of 500×375 pixels."""
     enlarge: int = 1
-    """Join so many photographs each way to one, for larger files with as much detail."""
+    """Join this many photographs each way into one, for larger files with as much detail."""
     workers: int | None = None
-    """Processes or threads of each pipeline; None for one a core."""
+    """Processes or threads of each pipeline. None: one per core."""
     windows: int = 7
     """Turns of each pipeline."""
     batches: int = 8
@@ -71,7 +71,7 @@ class Options(Common):
 
 
 def main(options: Options) -> Outcome:
-    """Measure; two turns of two batches if it is to be quick."""
+    """Measure; with --quick two turns of two batches."""
     if options.enlarge > 1 and options.folder is None:
         raise Mistake("--enlarge joins photographs: give their --folder")
     if options.quick:
@@ -106,7 +106,7 @@ def main(options: Options) -> Outcome:
 
 
 def absent() -> list[str]:
-    """Peers whose library is not installed."""
+    """List the peers whose library is not installed."""
     return [name for name, module in NEEDS.items() if find_spec(module) is None]
 
 
@@ -124,14 +124,14 @@ def _figure(pipelines: list[dict]) -> tuple[str, Figure]:
 
 
 def measure(folder: Path, files: list[Path], workers: int, options: Options) -> list[dict]:
-    """Images per second of each pipeline that is installed, and its ratio to jbatch's."""
+    """Return images per second of each installed pipeline, and its ratio to jbatch's."""
     makers = {"jbatch": jbatch_batches, "tf.data": tf_batches, "DataLoader": torch_batches}
     seconds = {name: [] for name in makers if name not in absent()}
     for window in range(options.windows + 1):
         for name in seconds:
-            # Made anew each time, so that no other one's workers run meanwhile.
+            # Made again each turn, so that no other pipeline's workers run during it.
             batches = makers[name](folder, files, workers)
-            for _ in islice(batches, 2 * workers):  # what its queues held when it began
+            for _ in islice(batches, 2 * workers):  # drops the batches already in its queues
                 pass
             begun = time.perf_counter()
             for images in islice(batches, options.batches):
@@ -153,7 +153,7 @@ def measure(folder: Path, files: list[Path], workers: int, options: Options) -> 
 def jbatch_batches(
     folder: Path, files: list[Path], workers: int, position: int = 0
 ) -> Iterator[np.ndarray]:
-    """As a run on one device takes them, from a position on."""
+    """Yield jbatch's batches as a run on one device takes them, from a position on."""
     source = ImageFolder(folder, test="train")
     data = StreamedData(Photographs(source, SIZE, workers=workers), Augment(), "standardize")
     count = data.inputs.num_examples
@@ -176,7 +176,7 @@ def jbatch_batches(
 
 
 def tf_batches(folder: Path, files: list[Path], workers: int) -> Iterator[np.ndarray]:
-    """As TensorFlow's own ImageNet pipelines."""
+    """Yield batches as TensorFlow's own ImageNet pipelines do."""
     import tensorflow as tf
 
     def load(path):
@@ -200,7 +200,7 @@ def tf_batches(folder: Path, files: list[Path], workers: int) -> Iterator[np.nda
 
 
 def torch_batches(folder: Path, files: list[Path], workers: int) -> Iterator[np.ndarray]:
-    """As PyTorch's ImageNet example, without its tensors of floats."""
+    """Yield batches as PyTorch's ImageNet example does, but of uint8."""
     from torch.utils.data import DataLoader, RandomSampler
 
     dataset = PillowCrops(files)
@@ -213,7 +213,7 @@ def torch_batches(folder: Path, files: list[Path], workers: int) -> Iterator[np.
 
 
 class PillowCrops:
-    """A map-style data set that opens files with Pillow."""
+    """Read a map-style dataset whose files Pillow opens."""
 
     def __init__(self, files: list[Path]):
         self._files = files
@@ -230,7 +230,7 @@ class PillowCrops:
 
 
 def distorted_box(height: int, width: int) -> Box:
-    """torchvision's RandomResizedCrop.get_params, from Python's own random numbers."""
+    """Draw a crop as torchvision's RandomResizedCrop.get_params, with Python's random module."""
     for _ in range(10):
         area = height * width * random.uniform(0.08, 1.0)
         aspect = math.exp(random.uniform(math.log(3 / 4), math.log(4 / 3)))
@@ -241,7 +241,7 @@ def distorted_box(height: int, width: int) -> Box:
 
 
 def first_batch(folder: Path, workers: int, options: Options) -> dict[str, float]:
-    """Seconds to jbatch's first batch, its plan ready, at position 0 and at 10⁹."""
+    """Return seconds to jbatch's first batch, with its plan made, at position 0 and at 10⁹."""
     seconds = {0: [], 10**9: []}
     for _ in range(options.windows):
         for position, times in seconds.items():
@@ -257,7 +257,7 @@ def first_batch(folder: Path, workers: int, options: Options) -> dict[str, float
 
 
 def compare_decoders(files: list[Path], options: Options) -> list[dict]:
-    """Images per second and core of each way, and its mean distance from Pillow's pixels."""
+    """Return images per second per core of each decoder, and its distance from Pillow's pixels."""
     cv2.setNumThreads(0)
     datas = [path.read_bytes() for path in files]
     jobs = []
@@ -287,7 +287,7 @@ def compare_decoders(files: list[Path], options: Options) -> list[dict]:
 
 
 def by_pillow(data: bytes, height: int, width: int, box: Box, draft: bool = False) -> np.ndarray:
-    """Antialiased, as torchvision resizes; with `draft` libjpeg may decode at a smaller scale."""
+    """Resize antialiased like torchvision; `draft` lets libjpeg decode at a smaller scale."""
     image = Image.open(io.BytesIO(data))
     if draft:
         image.draft("RGB", (-(-width * SIZE // box.width), -(-height * SIZE // box.height)))
@@ -298,7 +298,7 @@ def by_pillow(data: bytes, height: int, width: int, box: Box, draft: bool = Fals
 
 
 def by_opencv(data: bytes, height: int, width: int, box: Box, reduce: bool = False) -> np.ndarray:
-    """With `reduce` at 1/2 or 1/4 where the part allows it."""
+    """Decode with OpenCV; `reduce` decodes at 1/2 or 1/4 if the crop is large enough."""
     times = min(box.height, box.width) // SIZE if reduce else 1
     flag = cv2.IMREAD_REDUCED_COLOR_4 if times >= 4 else cv2.IMREAD_REDUCED_COLOR_2
     flag = flag if times >= 2 else cv2.IMREAD_COLOR
@@ -311,7 +311,7 @@ def by_opencv(data: bytes, height: int, width: int, box: Box, reduce: bool = Fal
 def by_simplejpeg(
     data: bytes, height: int, width: int, box: Box, least_factor: float | None = None, **options
 ) -> np.ndarray:
-    """Whole, or at the smallest of libjpeg's scales from 1/least_factor on."""
+    """Decode the whole image, or at the smallest of libjpeg's scales from 1/least_factor on."""
     if least_factor is not None:
         options["min_height"] = min(height, -(-height * SIZE // box.height))
         options["min_width"] = min(width, -(-width * SIZE // box.width))
@@ -321,7 +321,7 @@ def by_simplejpeg(
 
 
 def by_jbatch(data: bytes, height: int, width: int, box: Box) -> np.ndarray:
-    """What `jbatch.data.decode` does."""
+    """Decode as `jbatch.data.decode` does."""
     out = np.empty((SIZE, SIZE, 3), np.uint8)
     decode(File("", data, 0), lambda *_: box, out)
     return out
@@ -345,7 +345,7 @@ DECODERS: dict[str, Callable] = {
 
 
 def prepared(options: Options, directory: Path) -> Path:
-    """An image folder as the options ask for it."""
+    """Prepare the image folder that the options ask for."""
     if options.folder is not None and options.enlarge == 1:
         return options.folder
     (directory / "train" / "all").mkdir(parents=True)
@@ -359,7 +359,7 @@ def prepared(options: Options, directory: Path) -> Path:
 
 
 def joined(files: list[Path], times: int) -> Iterator[Image.Image]:
-    """`times` by `times` photographs side by side, 300 of them."""
+    """Write 300 images, each of `times` by `times` photographs side by side."""
     choose = random.Random(0)
     for _ in range(300):
         tiles = [Image.open(choose.choice(files)).convert("RGB") for _ in range(times**2)]
@@ -372,7 +372,7 @@ def joined(files: list[Path], times: int) -> Iterator[Image.Image]:
 
 
 def noise(number: int, height: int = 375, width: int = 500) -> Image.Image:
-    """Noise whose amplitude falls with the frequency, as that of photographs does."""
+    """Make noise whose amplitude falls with frequency, as in photographs."""
     rng = np.random.default_rng(number)
     frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)) + 1 / width
     spectrum = np.fft.rfft2(rng.standard_normal((3, height, width))) / frequency

@@ -1,4 +1,4 @@
-"""The trainer's own loop and plain ones, over the same compiled functions."""
+"""Make the trainer's own loop and plain ones, over the same compiled functions."""
 
 import dataclasses
 import math
@@ -22,29 +22,29 @@ from jbatch.step import programs, pure
 from jbatch.step.driver import InFlight
 from jbatch.step.programs import how, told
 
-MOST_READY = 1024  # examples of a batch that lies ready
+MOST_READY = 1024  # examples of a prepared batch, at most
 
 
 class Loops:
-    """Of a run at one batch size: each takes so many updates and waits for them."""
+    """Make loops of a run at one batch size; each takes n updates and waits for them."""
 
     def __init__(self, run: Run):
         self._run, self._size = run, run.plan.at(0).batch_size
         self._program = run.ahead.program(self._size)
-        # The same with one update a call.
+        # The same with one update per call.
         self._setup = dataclasses.replace(run.job.setup, updates_per_call=1)
         self._passes = [call for call, _ in self._program.passes]
         self.layouts = [call.layout for call in self._passes]
         self._how = how(1e-3, self._size, self._size // self._program.group)
 
     def trainer(self, count: int) -> None:
-        """jbatch's: look-up, order of each epoch, logging, checkpoints, signals."""
+        """Run jbatch's loop: look-up, order of each epoch, logging, checkpoints, signals."""
         run_until(self._run, self._run.update + count)
         jax.block_until_ready(self._run.state)
 
     @cached_property
     def bare(self) -> Loop:
-        """The same compiled functions in a plain loop, one update a call, state donated."""
+        """Run the same compiled functions in a plain loop, one update per call, state donated."""
         feed, calls = self._run.feed, self._calls()
         starts = range(0, self._run.plan.num_examples - self._size + 1, self._size)
         updates = cycle([self._arguments(feed, start) for start in starts[:256]])
@@ -79,7 +79,7 @@ class Loops:
 
     @property
     def prebuilt(self) -> Loop | None:
-        """The update on float batches that lie ready; None where there is no room for them."""
+        """Run the update on prepared float batches; None if they do not fit in memory."""
         if self._program.apply or self._size > MOST_READY:
             return None
         [layout] = self.layouts
@@ -97,8 +97,8 @@ class Loops:
         return loop
 
     def costs(self) -> dict[str, float]:
-        """Of an update on one device: FLOPs, bytes it needs, all-reduces and the bytes in them; and
-        seconds to compile it anew.
+        """Return an update's costs on one device: FLOPs, bytes of memory, all-reduces, their bytes,
+        and seconds to compile it without a cache.
         """
         begun = time.perf_counter()
         for call in {*self._passes, *self._end()}:
@@ -123,7 +123,7 @@ class Loops:
         return [Apply()] if self._program.apply else []
 
     def _arguments(self, feed, start: int) -> list[tuple]:
-        """Of each pass of an update."""
+        """Return the arguments of each pass of an update."""
         found = []
         for layout in self.layouts:
             found.append(feed.arguments(start, layout))
@@ -134,7 +134,7 @@ class Loops:
         return programs.initializer(self._setup)(np.uint32(0))
 
     def _on_ready(self, layout: Layout, batch: Batch) -> Callable:
-        """(state, batch of each device, how) → (state, loss)."""
+        """Map (state, batch of each device, how) → (state, loss)."""
         task = self._setup.task
 
         def update(state, batch, how):
@@ -151,7 +151,7 @@ class Loops:
         ).compile()
 
     def _ready_batches(self, layout: Layout) -> list[Batch]:
-        """Four, split over the devices."""
+        """Make four batches, split over the devices."""
         shape = (layout.devices, layout.per_device)
         inputs = self._setup.inputs
         batches = [

@@ -1,4 +1,4 @@
-"""What a benchmark has found: printed, and written with all that it takes to find it again."""
+"""Print a benchmark's results, and write them with all that is needed to repeat them."""
 
 import json
 import platform
@@ -26,32 +26,32 @@ from jbatch.tables import text_table
 
 @dataclass(frozen=True)
 class Common:
-    """What every benchmark can be told."""
+    """Hold the options of every benchmark."""
 
     json: Path | None = None
-    """Write the figures here, and beside it (.svg) what is drawn of them."""
+    """Write the results to this file, and a figure beside it (.svg)."""
     quick: bool = False
-    """Few and short measurements, to see that it runs."""
+    """Make few and short measurements, to check that the benchmark runs."""
 
 
 class Table(NamedTuple):
-    """A table as text: the first column flush left."""
+    """Hold a table of text; its first column is left-aligned."""
 
     header: tuple[str, ...]
     cells: Sequence[Sequence[str]]
 
 
 class Outcome(NamedTuple):
-    """Of one benchmark."""
+    """Hold the results of one benchmark."""
 
     tables: Sequence[Table]
-    values: dict  # the same and more as numbers; ratios at "ratios", for `benchmarks.check`
+    values: dict  # the results as numbers; `benchmarks.check` reads "ratios"
     notes: Sequence[str] = ()
-    figure: Callable[[], tuple[str, Figure]] | None = None  # its caption, and what is drawn
+    figure: Callable[[], tuple[str, Figure]] | None = None  # (caption, figure)
 
 
 class Ratio(NamedTuple):
-    """Of two speeds, over windows in which both took their turns."""
+    """Hold the ratio of two speeds, over windows in which both took turns."""
 
     median: float
     low: float  # quartiles
@@ -59,7 +59,7 @@ class Ratio(NamedTuple):
 
 
 def run(main: Callable[..., Outcome], kind: type[Common], about: str) -> None:
-    """Do what the command line asks of a benchmark."""
+    """Run a benchmark with the options of the command line."""
     config = (tyro.conf.FlagCreatePairsOff,)
     options = tyro.cli(kind, prog=program(), description=about, config=config)
     with mistakes_said():
@@ -75,18 +75,18 @@ def run(main: Callable[..., Outcome], kind: type[Common], about: str) -> None:
 
 
 def short(number: float) -> str:
-    """Three digits, or all before the point."""
+    """Format a number with three digits, or with all its digits before the point."""
     return f"{number:,.0f}" if abs(number) >= 100 else f"{number:.3g}"
 
 
 def program() -> str:
-    """What a person has typed to run this process."""
+    """Return the command that started this process."""
     return f"python -m benchmarks.{Path(sys.argv[0]).stem}"
 
 
 @contextmanager
 def mistakes_said() -> Iterator[None]:
-    """End with one message, where a person's mistake or wish ends it."""
+    """End with one message after a user's mistake or interrupt."""
     try:
         yield
     except Mistake as mistake:
@@ -98,7 +98,7 @@ def mistakes_said() -> Iterator[None]:
 
 
 def hardware() -> dict:
-    """The machine, and the versions of all that may have been measured."""
+    """Describe the machine, and the versions of the measured libraries."""
     versions = {}
     for name in ("jaxlib", "torch", "torchvision", "tensorflow"):
         with suppress(PackageNotFoundError):
@@ -107,7 +107,7 @@ def hardware() -> dict:
 
 
 def processor() -> str:
-    """The CPU's own name, on Linux."""
+    """Return the CPU's name; Linux only."""
     with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
@@ -116,7 +116,7 @@ def processor() -> str:
 
 
 def write(path: Path, outcome: Outcome, about: str, *, quick: bool = False) -> None:
-    """The outcome as JSON, and its figure beside it."""
+    """Write the outcome as JSON, and its figure beside it."""
     caption = ""
     if outcome.figure is not None:
         with matplotlib.rc_context(LOOK):

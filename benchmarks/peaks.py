@@ -1,4 +1,4 @@
-"""What a device reaches at its best, to hold against what training reaches."""
+"""Measure a device's peak rates, to compare training with them."""
 
 import statistics
 import time
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 @cache
 def flops(device: jax.Device, dtype: str) -> float:
-    """FLOP/s of a large matrix product."""
+    """Measure FLOP/s of a large matrix product."""
     side = 1024 if device.platform == "cpu" else 8192
     matrix = jax.device_put(jax.random.normal(jax.random.key(0), (side, side), dtype), device)
     product = jax.jit(lambda a: a @ a)
@@ -20,7 +20,7 @@ def flops(device: jax.Device, dtype: str) -> float:
 
 @cache
 def bandwidth(device: jax.Device) -> float:
-    """Bytes/s, read and written, of a large copy."""
+    """Measure bytes/s, read and written, of a large copy."""
     count = 2**24 if device.platform == "cpu" else 2**30
     words = jax.device_put(jnp.ones(count, jnp.float32), device)
     copy = jax.jit(lambda a: a + 1)
@@ -28,7 +28,7 @@ def bandwidth(device: jax.Device) -> float:
 
 
 def seconds(function: Callable, count: int) -> float:
-    """Of one call: the median of three runs of so many, after one."""
+    """Return seconds of one call: the median of three runs, after a warm-up."""
     jax.block_until_ready(function())
     spent = []
     for _ in range(3):

@@ -1,7 +1,7 @@
-"""A training loop in the manner of flax's official examples, on the same networks.
+"""Train the same networks with a loop like those of flax's official examples.
 
-A step under `nnx.jit` that takes batches of floats from the host, an `nnx.Optimizer`, and an
-epoch's permutation drawn on the host. With `every` over 1, `optax.MultiSteps` accumulates so many
+It has a step under `nnx.jit` that takes float batches from the host, an `nnx.Optimizer`, and an
+epoch's permutation drawn on the host. With `every` over 1, `optax.MultiSteps` accumulates that many
 batches.
 """
 
@@ -18,7 +18,7 @@ from benchmarks.turns import Loop
 
 
 class MLP(nnx.Module):
-    """Fully connected layers with ReLU."""
+    """Stack fully connected layers with ReLU."""
 
     def __init__(self, features: int, hidden: tuple[int, ...], classes: int, dtype, rngs: nnx.Rngs):
         widths = (features, *hidden)
@@ -36,7 +36,7 @@ class MLP(nnx.Module):
 
 
 class SmallCNN(nnx.Module):
-    """Convolutions that each halve the image, with norm and ReLU."""
+    """Stack convolutions that each halve the image, with norm and ReLU."""
 
     def __init__(
         self, channels: int, widths: tuple[int, ...], pixels: int, classes: int, dtype, rngs
@@ -60,7 +60,7 @@ class SmallCNN(nnx.Module):
 
 
 class Block(nnx.Module):
-    """Of a wide residual network, norm first."""
+    """Compute one block of a wide residual network, norm first."""
 
     def __init__(self, fan_in: int, fan_out: int, stride: int, dtype, rngs: nnx.Rngs):
         def conv(channels: int, size: int, stride: int) -> nnx.Conv:
@@ -80,7 +80,7 @@ class Block(nnx.Module):
 
 
 class WideResNet(nnx.Module):
-    """16-4."""
+    """Build WRN-16-4."""
 
     def __init__(self, classes: int, dtype, rngs: nnx.Rngs):
         self.stem = nnx.Conv(3, 16, (3, 3), padding=1, use_bias=False, dtype=dtype, rngs=rngs)
@@ -99,7 +99,7 @@ class WideResNet(nnx.Module):
 
 
 def network(name: str, dtype) -> nnx.Module:
-    """One of `benchmarks.workloads`, that computes in `dtype`."""
+    """Build a network of `benchmarks.workloads` that computes in `dtype`."""
     rngs = nnx.Rngs(0)
     match name:
         case "mlp":
@@ -111,7 +111,7 @@ def network(name: str, dtype) -> nnx.Module:
 
 
 def loop(name: str, images: np.ndarray, labels: np.ndarray, size: int, every: int, dtype) -> Loop:
-    """Takes so many updates of `size`, each in `every` batches, and waits for them."""
+    """Make a loop that takes n updates of `size`, each in `every` batches, and waits for them."""
     images = standardized(images)
     model = network(name, dtype)
     model.train()
@@ -133,14 +133,14 @@ def loop(name: str, images: np.ndarray, labels: np.ndarray, size: int, every: in
         return loss
 
     metrics = nnx.MultiMetric(accuracy=nnx.metrics.Accuracy(), loss=nnx.metrics.Average("loss"))
-    # As the guide to performance has it: the graph is not walked anew at each call.
+    # As in flax's performance guide: cache the graph instead of walking it at each call.
     cached = nnx.cached_partial(step, model, optimizer, metrics)
     batches = shuffled(images, labels, size // every)
 
     def updates(count: int) -> None:
         for number in range(count * every):
             loss = cached(*next(batches))
-            if number % 16 == 15:  # or memory fills with what waits
+            if number % 16 == 15:  # or waiting batches fill the memory
                 loss.block_until_ready()
         jax.block_until_ready(loss)
 
@@ -148,7 +148,7 @@ def loop(name: str, images: np.ndarray, labels: np.ndarray, size: int, every: in
 
 
 def shuffled(images: np.ndarray, labels: np.ndarray, size: int) -> Iterator[tuple]:
-    """Batches of the epochs' permutations."""
+    """Yield batches of the epochs' permutations."""
     draw = np.random.default_rng(0)
     while True:
         order = draw.permutation(len(labels))
@@ -158,6 +158,6 @@ def shuffled(images: np.ndarray, labels: np.ndarray, size: int) -> Iterator[tupl
 
 
 def standardized(images: np.ndarray) -> np.ndarray:
-    """(N, H, W, C) float32."""
+    """Standardize images: (N, H, W, C) float32."""
     images = images.astype(np.float32)
     return (images - images.mean()) / images.std()

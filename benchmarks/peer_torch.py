@@ -1,7 +1,7 @@
-"""A plain PyTorch training loop on the same networks, as its tuning guide has it.
+"""Train the same networks with a plain PyTorch loop, following PyTorch's tuning guide.
 
-Tensors of floats on the device, channels last, a fused optimizer, no value read back in the loop;
-under `torch.compile` with `compiled`, in bfloat16 by autocast on GPUs.
+It uses float tensors on the device, channels last and a fused optimizer, and reads no value back in
+the loop. `compiled` uses `torch.compile`. GPUs compute in bfloat16 by autocast.
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from benchmarks.turns import Loop
 
 
 class Block(nn.Module):
-    """Of a wide residual network, norm first."""
+    """Compute one block of a wide residual network, norm first."""
 
     def __init__(self, fan_in: int, fan_out: int, stride: int):
         super().__init__()
@@ -34,7 +34,7 @@ class Block(nn.Module):
 
 
 def network(name: str) -> nn.Module:
-    """One of `benchmarks.workloads`."""
+    """Build a network of `benchmarks.workloads`."""
     match name:
         case "mlp":
             return nn.Sequential(
@@ -66,7 +66,7 @@ def network(name: str) -> nn.Module:
 def loop(
     name: str, images: np.ndarray, labels: np.ndarray, size: int, *, compiled: bool, threads: int
 ) -> Loop:
-    """Takes so many updates of `size` and waits for them."""
+    """Make a loop that takes n updates of `size` and waits for them."""
     torch.manual_seed(0)
     torch.set_num_threads(threads)
     on_gpu = torch.cuda.is_available()
@@ -98,7 +98,7 @@ def loop(
 
 
 def shuffled(inputs: torch.Tensor, targets: torch.Tensor, size: int) -> Iterator[tuple]:
-    """Batches of the epochs' permutations."""
+    """Yield batches of the epochs' permutations."""
     while True:
         order = torch.randperm(len(targets), device=inputs.device)
         for start in range(0, len(targets) - size + 1, size):

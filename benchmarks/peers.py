@@ -1,16 +1,16 @@
-"""jbatch beside the loops that people write otherwise, taking turns in processes of their own.
+"""Compare jbatch with loops in flax and PyTorch, which take turns in separate processes.
 
-The same network, batch size, data and optimizer (momentum, weight decay, no augmentation), each
-peer as its own best users write it:
+All have the same network, batch size, data and optimizer (momentum, weight decay, no augmentation).
+Each peer is written as its expert users write it:
 
     flax          in the manner of flax's official examples: nnx.jit, batches from the host
     torch         PyTorch, eager: data on the device, channels last, a fused optimizer
     compiled      the same under torch.compile
     MultiSteps    for batches of several micro-batches: optax.MultiSteps in the flax loop
 
-jbatch takes its own choice of micro-batch and updates a call. The peers' batch norm is over their
-whole batch, ours over ghost batches of 128; they decay all parameters, we leave out norms and
-biases. On accelerators all compute in bfloat16. PyTorch is measured where it is installed.
+jbatch picks its own micro-batch and updates per call. The peers' batch norm is over their whole
+batch, and jbatch's over ghost batches of 128. The peers decay all parameters; jbatch leaves out
+norms and biases. On accelerators all compute in bfloat16. PyTorch is measured if it is installed.
 
     python -m benchmarks.peers --json peers.json
 """
@@ -52,10 +52,10 @@ MICRO_BATCH, TIMES = 128, 16  # of the accumulated updates
 
 @dataclass(frozen=True)
 class Options(Common):
-    """jbatch beside the loops that people write otherwise."""
+    """Compare jbatch with loops in flax and PyTorch."""
 
     networks: tuple[Literal[tuple(SIZES)], ...] | None = None
-    """Which; None for the MLP, the CNN and WRN-16-4, on GPUs for WRN-16-4 and ResNet-50."""
+    """Networks. None: the MLP, the CNN and WRN-16-4; on GPUs WRN-16-4 and ResNet-50."""
     windows: int = 7
     """Windows of each loop."""
 
@@ -92,7 +92,7 @@ def main(options: Options) -> Outcome:
 
 
 def measure(name: str, size: int, options: Options) -> list[dict]:
-    """A row of each loop."""
+    """Return one row for each loop."""
     makers = {"jbatch": ours, "flax": flax}
     if name == "resnet-50":
         del makers["flax"]
@@ -104,7 +104,7 @@ def measure(name: str, size: int, options: Options) -> list[dict]:
             for label, compiled in (("torch", False), ("compiled", True)):
                 try:
                     loop = stack.enter_context(apart(torch, name, size, compiled))
-                    loop(1)  # where torch.compile shows whether it can
+                    loop(1)  # torch.compile fails here if it cannot compile
                 except Failed as failed:
                     print(f"{label} is left out for {name}: {failed}", file=sys.stderr)
                 else:
@@ -113,7 +113,7 @@ def measure(name: str, size: int, options: Options) -> list[dict]:
 
 
 def accumulation(options: Options) -> list[dict]:
-    """The CNN at 16 micro-batches an update: ours, one micro-batch an update, and MultiSteps."""
+    """Measure the CNN at 16 micro-batches per update: jbatch, one micro-batch, and MultiSteps."""
     size = MICRO_BATCH * TIMES
     with (
         apart(ours, "cnn", size, MICRO_BATCH) as many,
@@ -130,7 +130,7 @@ def accumulation(options: Options) -> list[dict]:
 
 @contextmanager
 def ours(name: str, size: int, micro_batch: int | None = None) -> Iterator[Loop]:
-    """jbatch's own loop, on one device."""
+    """Make jbatch's own loop, on one device."""
     workload = WORKLOADS[name]
     dtype = "float32" if jax.devices()[0].platform == "cpu" else "bfloat16"
     changes = {"augment": Augment(), "dtype": dtype, "micro_batch": micro_batch}
@@ -144,7 +144,7 @@ def ours(name: str, size: int, micro_batch: int | None = None) -> Iterator[Loop]
 
 @contextmanager
 def flax(name: str, size: int, every: int = 1) -> Iterator[Loop]:
-    """The loop of flax's examples; with `every`, `optax.MultiSteps` over so many batches."""
+    """Make the loop of flax's examples; `every` batches accumulate by `optax.MultiSteps`."""
     data = data_of(WORKLOADS[name])
     dtype = jnp.float32 if jax.devices()[0].platform == "cpu" else jnp.bfloat16
     yield peer_flax.loop(name, data.train_images, data.train_labels, size, every, dtype)
@@ -152,7 +152,7 @@ def flax(name: str, size: int, every: int = 1) -> Iterator[Loop]:
 
 @contextmanager
 def torch(name: str, size: int, compiled: bool) -> Iterator[Loop]:
-    """PyTorch's."""
+    """Make PyTorch's loop."""
     from benchmarks import peer_torch
 
     data = data_of(WORKLOADS[name])

@@ -1,7 +1,7 @@
-"""What a change of the batch size costs in the midst of training.
+"""Measure the cost of a change of batch size during training.
 
-Updates around each change are timed one by one, with every program compiled ahead as it is when
-training has gone on for a while, and beside it how long the first update waits if it must compile.
+Each update around a change is timed alone. Every program is compiled ahead, as in a run that has
+trained for a while. The table also shows how long the first update waits if it must compile.
 
     python -m benchmarks.phase_change --json phase_change.json
 """
@@ -34,10 +34,10 @@ AROUND = 30  # updates before and after a change
 
 @dataclasses.dataclass(frozen=True)
 class Options(Common):
-    """What a change of the batch size costs in the midst of training."""
+    """Measure the cost of a change of batch size during training."""
 
     factor: int = 5
-    """By which the batch grows, from 128, at each of two changes (one with --quick)."""
+    """Factor by which the batch of 128 grows at each of two changes (one with --quick)."""
 
 
 def main(options: Options) -> Outcome:
@@ -79,7 +79,7 @@ HEADER = ("network", "batch", "ms an update", "after", "first after", "stall ms"
 
 
 def _change(run: Run, phase: int) -> dict:
-    """Seconds of updates around the beginning of a phase."""
+    """Return the seconds of updates around the start of a phase."""
     first = run.plan.phases[phase].first_update
     seconds = {}
     for update in range(first - AROUND, first + AROUND):

@@ -1,4 +1,4 @@
-"""How long `couple` takes, for plans of up to ten million updates.
+"""Measure how long `couple` takes, for plans of up to ten million updates.
 
 python -m benchmarks.plan_building --json plan_building.json
 """
@@ -29,10 +29,10 @@ CASES = {  # name → arguments of couple beside N and the number of epochs
 
 @dataclass(frozen=True)
 class Options(Common):
-    """How long `couple` takes."""
+    """Measure how long `couple` takes."""
 
     runs: int = 7
-    """Of which the median is taken."""
+    """Repetitions; the table shows their median."""
 
 
 def main(options: Options) -> Outcome:

@@ -1,9 +1,9 @@
-"""Strong and weak scaling over the devices of this machine.
+"""Measure strong and weak scaling over the devices of this machine.
 
-Strong: the batch stays, and devices share it. Weak: each device keeps its share, and the batch
-grows. On accelerators updates are timed, and efficiency is against one device. Simulated devices
-(of a CPU) share its cores, so that nothing is timed there: what the compiler says of one device
-stands instead. On a real machine of many chips that is to come, `--pods` estimates the same.
+Strong: devices share a constant batch. Weak: each device keeps its share, and the batch grows. On
+accelerators updates are timed, and efficiency is against one device. Simulated devices share a
+CPU's cores, so the table shows the compiler's counts for one device instead of times. `--pods`
+estimates the same for TPU pods that you do not have.
 
     python -m benchmarks.scaling --json scaling.json
     python -m benchmarks.scaling --pods v5e:2x2 v5e:4x4        needs pip install -e '.[pod]'
@@ -38,18 +38,18 @@ POD_EXPERIMENT = Path(__file__).parent.parent / "experiments" / "imagenet_resnet
 
 @dataclass(frozen=True)
 class Options(Common):
-    """Strong and weak scaling over the devices of this machine."""
+    """Measure strong and weak scaling over the devices of this machine."""
 
     networks: tuple[Literal[tuple(WORKLOADS)], ...] | None = None
-    """Which; None for the small CNN on simulated devices, WRN-16-4 and ResNet-50 on real ones."""
+    """Networks. None: the small CNN on simulated devices, WRN-16-4 and ResNet-50 on real ones."""
     batch: int = 1024
-    """Examples of an update: strong scaling over all devices, weak on each at its largest count."""
+    """Batch size: of the strong scaling, and of the weak scaling with all devices."""
     pods: tuple[str, ...] = ("v5e:4x4",) if find_spec("libtpu") else ()
-    """TPU slices to estimate ResNet-50 on beside it; needs pip install -e '.[pod]'."""
+    """TPU slices to estimate ResNet-50 on; needs pip install -e '.[pod]'."""
 
 
 def main(options: Options) -> Outcome:
-    """Measure, or ask the compiler."""
+    """Measure, or read the compiler's counts."""
     simulated = jax.devices()[0].platform == "cpu"
     networks = options.networks or (("cnn",) if simulated else ("wrn-16-4", "resnet-50"))
     counts = [2**power for power in range(jax.device_count().bit_length())]
@@ -108,7 +108,7 @@ def _measured(experiment, count: int, options: Options, *, timed: bool) -> dict:
 
 
 def _pod(name: str) -> dict | None:
-    """As `jbatch plan --on` has it; None where that has said why not."""
+    """Estimate as `jbatch plan --on` does; None if that failed with a message."""
     command = (sys.executable, "-m", "jbatch", "plan", POD_EXPERIMENT, "half-pod", "--on", name)
     done = subprocess.run((*command, "--json"), stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
@@ -156,7 +156,7 @@ def _pod_cells(pod: dict) -> list[tuple[str, ...]]:
 
 
 def _figure(rows: list[dict]) -> tuple[str, Figure]:
-    """Efficiency where it was measured; else the work of one device."""
+    """Draw the efficiency if it was measured, else the work of one device."""
     timed = rows[0]["seconds"] is not None
     figure = Figure(figsize=(6, 3.6), layout="constrained")
     axes = figure.subplots()
@@ -177,6 +177,6 @@ def _figure(rows: list[dict]) -> tuple[str, Figure]:
 
 
 if __name__ == "__main__":
-    if jax.config.jax_platforms in (None, "", "cpu"):  # where there are only CPUs
+    if jax.config.jax_platforms in (None, "", "cpu"):  # CPUs only
         jax.config.update("jax_num_cpu_devices", SIMULATED)
     run(main, Options, __doc__)

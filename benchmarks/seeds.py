@@ -1,10 +1,10 @@
-"""Whether several seeds train faster as one program than one after another.
+"""Measure whether several seeds train faster as one program than one after another.
 
 python -m benchmarks.seeds --json seeds.json
 
-The whole update under `jax.vmap` over seeds, on one device, against as many updates of one seed
-each, in turns. As in training, networks without convolutions take their updates in a compiled loop,
-others call by call.
+It compares the whole update under `jax.vmap` over seeds, on one device, with as many updates of one
+seed each. The two take turns. As in training, networks without convolutions take their updates in a
+compiled loop, and others one call at a time.
 """
 
 from collections.abc import Callable
@@ -26,26 +26,26 @@ from jbatch.report.drawing import STYLES
 from jbatch.run.build import make_setup
 from jbatch.step import programs, pure
 
-NETWORKS = {  # small enough for several to fit a device
+NETWORKS = {  # small enough for several to fit in a device's memory
     "mlp of 128": (WORKLOADS["mlp"]._replace(model=MLP((128,)), held=8192), (1, 16, 128, 1024)),
     "cnn": (
         WORKLOADS["cnn"]._replace(model=SmallCNN((16, 32, 64), GhostBatchNorm(32)), held=8192),
         (32, 128),
     ),
 }
-IN_A_LOOP = 16  # updates of a call, as in training
+IN_A_LOOP = 16  # updates per call, as in training
 
 
 @dataclass(frozen=True)
 class Options(Common):
-    """Several seeds as one program, or one after another."""
+    """Compare several seeds as one program with one after another."""
 
     seeds: tuple[int, ...] = (2, 5, 10)
-    """How many at once."""
+    """Numbers of seeds in one program."""
     windows: int = 7
-    """In each of which both take a turn."""
+    """Windows; in each, both take a turn."""
     seconds: float = 0.5
-    """Of a turn, about."""
+    """Approximate seconds of a turn."""
 
 
 def main(options: Options) -> Outcome:
@@ -84,7 +84,7 @@ def main(options: Options) -> Outcome:
 def _loops(
     workload: Workload, size: int, seeds: int
 ) -> tuple[dict[str, Callable[[int], None]], int]:
-    """Each makes so many calls for every seed, and waits for them; the updates of a call."""
+    """Make loops that take n calls for every seed and wait; also return the updates per call."""
     experiment = experiment_of(workload, data_of(workload), size)
     setup, _ = make_setup(experiment, experiment.plan.plan(), jax.devices()[:1])
     task, group = setup.task, ghost_batch(experiment.model)

@@ -1,8 +1,9 @@
-"""A run that is killed again and again, against one that is left alone.
+"""Kill a run again and again, and compare it with an undisturbed run.
 
-Starts `jbatch train experiments/digits.py increasing`, kills it (SIGKILL) at a random moment, and
-again, until it was killed so many times or has finished; then lets it finish. Parameters and
-metrics must come out bit for bit as without a kill. Prints what the kills met and what they cost.
+The benchmark starts `jbatch train experiments/digits.py increasing`, kills it (SIGKILL) at a random
+moment and repeats this until it has killed the run often enough or the run has finished. Then it
+lets the run finish. Parameters and metrics must be bit-identical to those of the undisturbed run.
+It prints where the kills hit the run, and their cost.
 
     python -m benchmarks.soak                      50 kills, about 6 minutes on two cores
     python -m benchmarks.soak --quick              5
@@ -29,24 +30,24 @@ EXPERIMENT = ("experiments/digits.py", "increasing")
 
 @dataclass(frozen=True)
 class Options:
-    """Kill a run at random moments, and see that it ends as if nothing had been."""
+    """Kill a run at random moments, and check that its result does not change."""
 
     kills: int = 50
-    """How often."""
+    """Number of kills."""
     epochs: int = 60_000
-    """Of the run: long enough for all of them."""
+    """Epochs of the run; it must be long enough for all kills."""
     most_seconds: float = 6.0
-    """After a start, at most, that a kill comes."""
+    """Maximum seconds from a start to a kill."""
     seed: int = 0
-    """Of the moments."""
+    """Seed of the random moments."""
     quick: bool = False
-    """Five kills of a short run."""
+    """Kill a short run five times."""
     json: Path | None = None
-    """Where to write the figures."""
+    """Write the results to this file."""
 
 
 def start(directory: Path, epochs: int) -> subprocess.Popen:
-    """The run under way."""
+    """Start the run, or resume it."""
     options = ["--plan.num-epochs", str(epochs), "--save-every", "50"]
     options += ["--eval-every", "70", "--log-every", "10"]
     command = (sys.executable, "-m", "jbatch", "train", *EXPERIMENT, "--run-dir", directory)
@@ -55,7 +56,7 @@ def start(directory: Path, epochs: int) -> subprocess.Popen:
 
 
 def finish(directory: Path, epochs: int) -> float:
-    """Seconds that the rest of a run takes."""
+    """Finish a run; return the seconds it takes."""
     begun = time.monotonic()
     process = start(directory, epochs)
     _, said = process.communicate()
@@ -65,7 +66,7 @@ def finish(directory: Path, epochs: int) -> float:
 
 
 def outcome(directory: Path) -> tuple[str, list[dict]]:
-    """Digest of the final parameters, and the metrics without times."""
+    """Return the digest of the final parameters, and the metrics without times."""
     command = (sys.executable, "-m", "jbatch", "eval", directory, "--json")
     values = json.loads(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
     lines = [
@@ -76,7 +77,7 @@ def outcome(directory: Path) -> tuple[str, list[dict]]:
 
 
 def met(directory: Path) -> str:
-    """Where a kill met the run."""
+    """Return where a kill hit the run."""
     if not (directory / "run.json").exists():
         return "before the run directory was made"
     if list((directory / "checkpoints").glob("*-tmp*")):

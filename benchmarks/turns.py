@@ -1,7 +1,7 @@
-"""Fair timing: loops that take turns, and ratios within a turn.
+"""Time loops fairly: they take turns, and ratios are taken within a turn.
 
-A machine's speed drifts by more than what is to be seen. Each window times every loop once, and a
-ratio is the median of each window's own.
+A machine's speed drifts by more than the differences to measure. Each window times every loop once,
+and a ratio is the median of the windows' ratios.
 """
 
 import time
@@ -12,14 +12,14 @@ import numpy as np
 from benchmarks.outcome import Ratio
 
 LEAST_WINDOWS, MOST_SECONDS = 3, 60
-Loop = Callable[[int], None]  # does so many and waits for them
+Loop = Callable[[int], None]  # takes n updates and waits for them
 
 
 def take_turns(loops: Mapping[str, Loop], windows: int, seconds: float) -> dict[str, np.ndarray]:
-    """Seconds of one of each loop, in each of the windows.
+    """Return the seconds of one update of each loop, in each window.
 
-    All do equally many in a window, the first loop for about `seconds`; none always follows the
-    same. Slow loops get fewer windows.
+    All loops take the same number of updates in a window, so that the first takes about `seconds`.
+    Their order changes from window to window. Slow loops get fewer windows.
     """
     names = list(loops)
     count = calibrated(loops[names[0]], seconds)
@@ -39,12 +39,12 @@ def take_turns(loops: Mapping[str, Loop], windows: int, seconds: float) -> dict[
 
 
 def ratio(spent: Mapping[str, np.ndarray], fast: str, slow: str) -> Ratio:
-    """How many times as fast one loop was as another."""
+    """Return how many times as fast one loop was as another."""
     return Ratio(*(float(q) for q in np.quantile(spent[slow] / spent[fast], (0.5, 0.25, 0.75))))
 
 
 def calibrated(loop: Loop, seconds: float) -> int:
-    """How many of a loop take about so long."""
+    """Return how many updates of a loop take about this long."""
     loop(1)
     count, elapsed = 0.5, 0.0
     while elapsed < seconds / 4:

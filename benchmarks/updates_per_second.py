@@ -1,15 +1,15 @@
-"""Updates per second of the trainer's own loop, against the bare step.
+"""Measure updates per second of the trainer's own loop, against the bare step.
 
 Three loops over the same network, batch size and data take turns in one process:
 
     trainer    jbatch's loop: plan look-up, order of each epoch, logging, checkpoints, signals
-    bare       the same compiled functions, their indexing and augmentation included, called in a
-               plain loop, one update a call, with donated state and nothing else
-    prebuilt   the update on batches that lie ready as float32, so that the input's cost shows
+    bare       the same compiled functions, with their indexing and augmentation, called in a plain
+               loop: one update per call, donated state and nothing else
+    prebuilt   the update on prepared float32 batches; the difference to `bare` is the input's cost
 
-Figures are medians over windows of about half a second; ratios are medians of each window's own, so
-that they hold where the machine's speed drifts. Compilation is not part of any window. Utilization
-is the compiler's count of FLOPs over what a large matrix product reaches.
+Speeds are medians over windows of about half a second. A ratio is the median of the windows'
+ratios, so that a drift of the machine's speed cancels. No window contains compilation. Utilization
+is the compiler's count of FLOPs over the rate of a large matrix product.
 
     python -m benchmarks.updates_per_second --json updates_per_second.json
 """
@@ -41,16 +41,16 @@ Network = Literal[tuple(WORKLOADS)]
 
 @dataclass(frozen=True)
 class Options(Common):
-    """Updates per second of the trainer's own loop, against the bare step."""
+    """Measure updates per second of the trainer's own loop, against the bare step."""
 
     networks: tuple[Network, ...] | None = None
-    """Which; None for all, on CPUs the three smallest."""
+    """Networks. None: all; on CPUs the three smallest."""
     sizes: tuple[int, ...] | None = None
-    """Batch sizes; None for each network's own."""
+    """Batch sizes. None: each network's own."""
     dtypes: tuple[Dtype, ...] | None = None
-    """To compute in; None for bfloat16, on CPUs float32."""
+    """Floating-point type. None: bfloat16; on CPUs float32."""
     mappings: tuple[Literal["shard_map", "pmap"], ...] = ("shard_map",)
-    """How the step is mapped over devices; a row for each."""
+    """Ways to map the step over devices; one row for each."""
     windows: int = 9
     """Windows of each loop."""
 
@@ -89,7 +89,7 @@ def main(options: Options) -> Outcome:
 
 
 def measure(experiment, epoch: int, options: Options) -> dict:
-    """One row."""
+    """Return one row."""
     windows, seconds = (3, 0.1) if options.quick else (options.windows, 0.5)
     with (
         tempfile.TemporaryDirectory() as directory,
@@ -158,7 +158,7 @@ def _name(row: dict) -> tuple[str, ...]:
 
 
 def _figure(rows: list[dict]) -> tuple[str, Figure]:
-    """Lee's two curves: what an update and an epoch take as the batch grows."""
+    """Draw Lee's two curves: time of an update and of an epoch against batch size."""
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     kinds = list(dict.fromkeys((row["network"], row["dtype"], row["mapping"]) for row in rows))
     panels = {"trainer_seconds": "seconds an update", "epoch_seconds": "seconds an epoch"}

@@ -1,4 +1,4 @@
-"""What is trained in the benchmarks: networks, on random images of their own data's shape."""
+"""Define the benchmarks' networks and their data: random images of the real dataset's shape."""
 
 from dataclasses import replace
 from typing import NamedTuple
@@ -22,18 +22,18 @@ from jbatch.optim import SGD
 
 
 class Workload(NamedTuple):
-    """A network, and what it is trained on."""
+    """Hold a network and the shape of its data."""
 
     model: Model
     shape: tuple[int, ...]  # (H, W, C)
     classes: int
-    epoch: int  # examples of its data set
-    held: int  # of them that are made up here, all of the same speed
-    sizes: tuple[int, ...]  # batch sizes that are measured unless others are asked for
+    epoch: int  # examples of its dataset
+    held: int  # random examples made here; the speed is the same
+    sizes: tuple[int, ...]  # batch sizes measured by default
 
 
 WORKLOADS = {
-    # From one example to the whole of MNIST, as in Lee's lecture on batches.
+    # From one example to all of MNIST, as in Lee's lecture on batches.
     "mlp": Workload(
         MLP(hidden=(512, 512)), (28, 28, 1), 10, 60_000, 60_000,
         (1, 8, 32, 128, 1024, 8192, 60_000),
@@ -49,11 +49,11 @@ WORKLOADS = {
     ),
 }  # fmt: skip
 FOR_CPUS = ("mlp", "cnn", "wrn-16-4")
-ENDLESS = 2e6  # updates of a plan, more than any measurement takes
+ENDLESS = 2e6  # updates of a plan, more than any measurement needs
 
 
 def data_of(workload: Workload) -> Arrays:
-    """Random images and labels, of seed 0."""
+    """Make random images and labels, from seed 0."""
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (workload.held, *workload.shape), dtype=np.uint8)
     labels = rng.integers(0, workload.classes, workload.held)
@@ -61,7 +61,7 @@ def data_of(workload: Workload) -> Arrays:
 
 
 def _within(model: Model, size: int) -> Model:
-    """A network whose ghost batch is no larger than the batch."""
+    """Limit a network's ghost batch to the batch size."""
     norm = model.norm
     if not isinstance(norm, GhostBatchNorm) or norm.ghost_batch <= size:
         return model
@@ -69,8 +69,10 @@ def _within(model: Model, size: int) -> Model:
 
 
 def experiment_of(workload: Workload, data: Arrays, size: int, **changes) -> Experiment:
-    """Endless training at one batch size: momentum 0.9, weight decay, crops; logs and checkpoints
-    as often as by default on the whole data set.
+    """Make an experiment of endless training at one batch size.
+
+    It has momentum 0.9, weight decay and crops. Logs and checkpoints are as frequent as by default
+    on the whole dataset.
     """
     size = min(size, workload.held)
     plan = Coupling(

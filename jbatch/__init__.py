@@ -1,7 +1,7 @@
 """jbatch: a trainer in JAX that treats batch size as part of the schedule.
 
-All that an experiment file or a notebook needs can be imported from here; `__init__.pyi` lists it.
-Files that import from nothing below stay valid when modules move.
+Import all that an experiment file or a notebook needs from here; `__init__.pyi` lists the names.
+Files that import only from `jbatch` stay valid when modules move.
 """
 
 import ast
@@ -10,7 +10,7 @@ from pathlib import Path
 
 __version__ = "0.1.0"
 
-_HOMES = {  # module of each name in the stub
+_HOMES = {  # name → module, read from the stub
     alias.name: f"jbatch.{statement.module}"
     for statement in ast.parse(Path(__file__).with_suffix(".pyi").read_text()).body
     if isinstance(statement, ast.ImportFrom)
@@ -20,7 +20,7 @@ __all__ = tuple(_HOMES)
 
 
 def __getattr__(name: str):
-    """Import a name when it is asked for: the command line should answer before JAX is there."""
+    """Import a name on first use, so that `jbatch --help` does not wait for JAX."""
     if name not in _HOMES:
         raise AttributeError(f"module 'jbatch' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

@@ -1,4 +1,4 @@
-"""The one exception for a person's mistake, and the checks that many values share."""
+"""The exception for a user's mistake, and checks that many values share."""
 
 import dataclasses
 import difflib
@@ -11,30 +11,30 @@ LONGEST_SHOWN = 100  # characters of a value in a message
 
 
 class Mistake(ValueError):
-    """Something a person asked for cannot be done.
+    """The user asked for something that cannot be done.
 
-    The message names the value, the limit and the fix, on its own: the command line prints it
-    without a traceback and exits with code 2.
+    The message alone names the value, the limit and the fix. The command line prints it without a
+    traceback and exits with code 2.
     """
 
 
 def meant(text: str, known: Iterable[str]) -> str:
-    """A question that names the nearest of what is known; empty if nothing is near."""
+    """Ask whether the nearest known name was meant; return "" if none is near."""
     close = difflib.get_close_matches(text, known, 1)
     return f"; did you mean {close[0]}?" if close else ""
 
 
 def shown(value) -> str:
-    """A value in a message: its repr, cut where it is long; its type where it has none."""
+    """Format a value for a message: its repr, cut if it is long, or its type if repr fails."""
     try:
         text = repr(value)
-    except Exception:  # somebody else's, or of a number with thousands of digits
-        return f"one {type(value).__name__}"
+    except Exception:  # from a user's __repr__, or for an int of thousands of digits
+        return f"a value of type {type(value).__name__}"
     return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 1]}…"
 
 
 def said(error: BaseException) -> str:
-    """What an exception says, in a line; nothing if that fails too."""
+    """Return an exception's message on one line, or "" if the message cannot be made."""
     try:
         return " ".join(str(error).split())[:1000]
     except Exception:
@@ -42,7 +42,7 @@ def said(error: BaseException) -> str:
 
 
 def plain(value):
-    """A number of NumPy's, JAX's or any kind, and any sequence, as Python's own."""
+    """Convert numbers, arrays, sequences and mappings to Python's own types."""
     axes = getattr(value, "ndim", None) if hasattr(value, "dtype") else None
     if axes == 0:
         return value.item()
@@ -58,7 +58,7 @@ def plain(value):
 
 
 def make_plain(instance) -> None:
-    """The same for all fields of a frozen dataclass, while it is made."""
+    """Apply `plain` to all fields of a frozen dataclass; call it from `__post_init__`."""
     for field in dataclasses.fields(instance):
         value = getattr(instance, field.name)
         if (made := plain(value)) is not value:
@@ -66,7 +66,7 @@ def make_plain(instance) -> None:
 
 
 def whole(name: str, value, least: int = 1, most: int | None = None) -> int:
-    """`value` as a Python int from `least` to `most`, or a Mistake that names it."""
+    """Return `value` as a Python int from `least` to `most`, or raise a Mistake that names it."""
     try:
         number = operator.index(value)
     except TypeError:
@@ -79,15 +79,18 @@ def whole(name: str, value, least: int = 1, most: int | None = None) -> int:
 
 
 def wholes(name: str, values, least: int = 1, most: int | None = None) -> list[int]:
-    """Several values as Python ints from `least` to `most`, or a Mistake that names them."""
+    """Return values as Python ints from `least` to `most`, or raise a Mistake that names one."""
     if isinstance(values, str) or not isinstance(values, Iterable):
         given = shown(values)
-        raise Mistake(f"{name} is {given}: give several whole numbers, as ({given},) for one")
+        raise Mistake(f"{name} is {given}: give a sequence of whole numbers, such as ({given},)")
     return [whole(name, value, least, most) for value in values]
 
 
 def real(name: str, value) -> float:
-    """`value` as a Python float, or a Mistake that names it: text, None and True are no numbers."""
+    """Return `value` as a Python float, or raise a Mistake that names it.
+
+    Text, None and booleans are refused.
+    """
     try:
         if isinstance(value, str | bytes | bool):
             raise TypeError
@@ -97,20 +100,20 @@ def real(name: str, value) -> float:
 
 
 def share(name: str, value: float) -> float:
-    """`value`, from 0 up to, not including, 1, or a Mistake that names it."""
+    """Return `value`, at least 0 and below 1, or raise a Mistake that names it."""
     number = real(name, value)
     if not 0 <= number < 1:
-        raise Mistake(f"{name} is {number}: give a value from 0 up to, not including, 1")
+        raise Mistake(f"{name} is {number}: give at least 0 and less than 1")
     return number
 
 
 def positive(name: str, value: float, of: str = "a value") -> None:
-    """See that `value` is over 0 and finite, or a Mistake that names it."""
+    """Check that `value` is finite and over 0; raise a Mistake that names it if not."""
     if not 0 < (number := real(name, value)) < math.inf:
         raise Mistake(f"{name} is {number}: give {of} over 0")
 
 
 def not_negative(name: str, value: float) -> None:
-    """See that `value` is at least 0 and finite, or a Mistake that names it."""
+    """Check that `value` is finite and at least 0; raise a Mistake that names it if not."""
     if not 0 <= (number := real(name, value)) < math.inf:
         raise Mistake(f"{name} is {number}: give at least 0")

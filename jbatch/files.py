@@ -1,4 +1,4 @@
-"""Writing files."""
+"""Reading and writing files safely."""
 
 import errno
 import os
@@ -11,18 +11,18 @@ from typing import BinaryIO
 
 from jbatch.errors import Mistake
 
-MOST_READ = 1 << 30  # bytes of a file that is read as a whole
+MOST_READ = 1 << 30  # bytes, largest file that is read in one piece
 
-SECONDS_TO_APPEAR = 60  # of a file on another host: network file systems look again that often
+SECONDS_TO_APPEAR = 60  # for another host's file: network file systems cache names that long
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a file, text as UTF-8, so that a reader finds all of it, or what was there before.
+    """Write a file atomically, text as UTF-8: a reader sees the whole new file, or the old one.
 
-    Also after a power cut: file and folder are on disk when this returns.
+    This holds after a power cut too. File and folder are on disk when this returns.
     """
     temporary = path.with_name(path.name + ".tmp")
-    temporary.unlink(missing_ok=True)  # left by a kill, or a link to something else
+    temporary.unlink(missing_ok=True)  # from a killed process, or a link to another file
     try:
         with temporary.open("xb") as file:
             file.write(content.encode() if isinstance(content, str) else content)
@@ -36,7 +36,7 @@ def write_whole(path: Path, content: str | bytes) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """See that the names in a folder are on disk, where its file system can."""
+    """Flush the names in a folder to disk, if its file system can."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -48,14 +48,14 @@ def sync_folder(path: Path) -> None:
 
 
 def read_whole(path: Path, most: int = MOST_READ) -> bytes:
-    """What is in an ordinary file.
+    """Read an ordinary file.
 
     Args:
         path: of the file.
-        most: bytes.
+        most: largest allowed size in bytes.
 
     Raises:
-        OSError: if it cannot be read, is none, or is larger.
+        OSError: if it cannot be read, is no ordinary file, or is larger.
     """
     with open_ordinary(path) as file:
         content = file.read(most + 1)
@@ -65,9 +65,12 @@ def read_whole(path: Path, most: int = MOST_READ) -> bytes:
 
 
 def open_ordinary(path: Path) -> BinaryIO:
-    """An ordinary file, to be read; OSError if it is none.
+    """Open an ordinary file for reading.
 
-    Opening a FIFO would wait for ever, and reading a device may have no end.
+    Other kinds are refused: opening a FIFO can wait forever, and reading a device may never end.
+
+    Raises:
+        OSError: if it cannot be opened, or is no ordinary file.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     mode = os.fstat(descriptor).st_mode
@@ -80,35 +83,41 @@ def open_ordinary(path: Path) -> BinaryIO:
 
 
 def not_files(folder: Path) -> Path | None:
-    """Something below a folder that is no file and no folder, which a reader might wait for."""
+    """Find a path below a folder that is no file or folder; a reader might wait for it forever."""
     for parent, _, names in os.walk(folder):
         for name in names:
             path = Path(parent, name)
-            with suppress(FileNotFoundError):  # a trainer may remove what is read
+            with suppress(FileNotFoundError):  # a trainer may remove files meanwhile
                 if not stat.S_ISREG(path.lstat().st_mode):
                     return path
     return None
 
 
 def expanded(path: Path) -> Path:
-    """With ~ or ~name as that home; Mistake if there is none."""
+    """Replace ~ or ~name by that home directory.
+
+    Raises:
+        Mistake: if there is no such home.
+    """
     try:
         return path.expanduser()
     except RuntimeError as error:
-        raise Mistake(f"{path}: there is no such home; give another path") from error
+        raise Mistake(
+            f"{path} names a home directory that does not exist: give another path"
+        ) from error
 
 
 def cache_folder(name: str) -> Path:
-    """Where this person's programs keep what they can make again, for all runs."""
+    """Return this user's cache folder `name`, shared by all runs; you may delete it any time."""
     try:
         home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    except RuntimeError:  # a user of no home, as of a container's --user
+    except RuntimeError:  # a user without a home, as with a container's --user
         home = Path(tempfile.gettempdir()) / f"jbatch-{os.getuid()}"
     return home / "jbatch" / name
 
 
 def appears(path: Path) -> bool:
-    """Whether what another process has made is seen by this one, soon or now."""
+    """Wait up to SECONDS_TO_APPEAR for another process's file; tell whether it is visible."""
     until = time.monotonic() + SECONDS_TO_APPEAR
     while not path.exists():
         if time.monotonic() > until:

@@ -1,4 +1,4 @@
-"""Reading JSON that a run has written, whatever became of it since."""
+"""Reading JSON that a run wrote, which may have been damaged since."""
 
 from pathlib import Path
 from typing import Any
@@ -10,21 +10,21 @@ from jbatch.files import read_whole
 
 
 def read_json(path: Path, kind: Any, advice: str = "restore or remove that file") -> Any:
-    """The value in a file, as plain dicts, lists and numbers, with what `kind` says it has.
+    """Read a JSON file as plain dicts, lists and numbers, and check it against the type `kind`.
 
     Raises:
-        Mistake: if it cannot be read, or is something else.
+        Mistake: if it cannot be read, or does not match `kind`.
     """
     return _decoded(_read(path, advice), kind, str(path), advice)
 
 
 def read_json_lines(path: Path, kind: Any) -> list[dict]:
-    """The lines of a file, each of a `kind`; none if it does not exist.
+    """Read a file of JSON lines, each checked against the type `kind`; [] if there is no file.
 
-    A last line without its end was being written when the run died, and is left out.
+    A last line without a line break is dropped: the run died while it wrote this line.
 
     Raises:
-        Mistake: for a file that cannot be read, or a line within it that is something else.
+        Mistake: if the file cannot be read, or a line does not match `kind`.
     """
     advice = "restore or remove that file"
     if not path.exists() and not path.is_symlink():
@@ -46,7 +46,7 @@ def _read(path: Path, advice: str) -> bytes:
 def _decoded(text: bytes, kind: Any, where: str, advice: str) -> Any:
     try:
         value = msgspec.json.decode(text)
-        # Left out is what `kind` does not name: a later version may have written it.
+        # Ignores fields that `kind` does not name: a later version may have written them.
         msgspec.convert(value, kind)
     except (msgspec.MsgspecError, RecursionError, ValueError) as error:
         raise Mistake(f"{where} is damaged ({error}): {advice}") from error

@@ -1,4 +1,4 @@
-"""The machine that this process runs on."""
+"""Limits of the machine that this process runs on."""
 
 import os
 import platform
@@ -8,26 +8,30 @@ from pathlib import Path
 
 from jbatch.errors import Mistake
 
-QUOTA_V2 = "cpu.max"  # of a control group: "max 100000", or microseconds in each period
+QUOTA_V2 = "cpu.max"  # of a control group: "max 100000", or microseconds per period
 QUOTA_V1, PERIOD_V1 = "cpu.cfs_quota_us", "cpu.cfs_period_us"
 CGROUPS, OWN_GROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
 def schedulable_cores() -> int:
-    """Cores that threads of this process may run on, as XLA counts them."""
+    """Count the cores that this process may run on, as XLA does."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def usable_cores() -> int:
-    """Cores' worth of time that this process may have: those, and its control groups' quota."""
+    """Count the cores that this process can keep busy: schedulable, and within its cgroup quota."""
     return min([schedulable_cores(), *(max(1, int(cores)) for cores in _quotas())])
 
 
 def allow_open_files(count: int, why: str) -> None:
-    """Raise the limit of this process's open files to the system's, where it is under `count`.
+    """Raise this process's limit of open files if it is under `count`.
+
+    Args:
+        count: open files needed.
+        why: who needs them, in the plural, for the message.
 
     Raises:
-        Mistake: if that is not enough.
+        Mistake: if the system's hard limit is under `count` too.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if resource.RLIM_INFINITY in (soft, hard) and soft == resource.RLIM_INFINITY:
@@ -37,13 +41,13 @@ def allow_open_files(count: int, why: str) -> None:
         soft = hard
     if soft != resource.RLIM_INFINITY and soft < count:
         raise Mistake(
-            f"{why} need {count:,} open files, and {soft:,} are allowed here (ulimit -n): raise "
-            "that, or give fewer --data.workers"
+            f"{why} need {count:,} open files, but only {soft:,} are allowed (ulimit -n): raise "
+            "the limit, or lower --data.workers"
         )
 
 
 def processor() -> str:
-    """The model of its processor."""
+    """Return the model of the machine's processor."""
     with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
@@ -52,7 +56,7 @@ def processor() -> str:
 
 
 def _quotas() -> list[float]:
-    """Cores' worth of time of each of this process's control groups that has a limit."""
+    """List the quota in cores of each of this process's control groups that has one."""
     found = []
     for folder in _groups():
         with suppress(OSError, ValueError):
@@ -66,7 +70,7 @@ def _quotas() -> list[float]:
 
 
 def _groups() -> list[Path]:
-    """The control groups that may limit this process's time, and those above them."""
+    """List the control groups that may limit this process's time, with their parents."""
     try:
         lines = OWN_GROUPS.read_text().splitlines()
     except OSError:

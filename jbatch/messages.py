@@ -1,4 +1,4 @@
-"""What a person is told, for as long as somebody reads it."""
+"""Printing to a person, who may close the terminal or pipe at any time."""
 
 import errno
 import io
@@ -9,7 +9,8 @@ from contextlib import contextmanager, redirect_stderr
 
 from jbatch.printable import printable
 
-GONE = (errno.EPIPE, errno.EIO, errno.EBADF)  # a pipe's reader, a terminal, a closed descriptor
+# The pipe has no reader any more, the terminal is gone, the descriptor is closed.
+GONE = (errno.EPIPE, errno.EIO, errno.EBADF)
 
 
 def tell(text: str) -> None:
@@ -19,14 +20,14 @@ def tell(text: str) -> None:
 
 
 def show(text: object) -> None:
-    """Print text to stdout, of work that counts without it."""
+    """Print text to stdout; if nobody reads it any more, do nothing."""
     with while_read(sys.stdout):
         print(printable(str(text)), flush=True)
 
 
 @contextmanager
 def while_read(stream) -> Iterator[None]:
-    """Write to a stream; when nobody reads it any more, the work goes on in silence."""
+    """Write to a stream; if nobody reads it any more, discard the text and continue."""
     try:
         yield
     except OSError as error:
@@ -40,7 +41,7 @@ def while_read(stream) -> Iterator[None]:
 
 @contextmanager
 def cleaned_stderr() -> Iterator[None]:
-    """Print what a library writes to stderr at its end: it may quote any character."""
+    """Print a library's stderr in one piece at its end, as it may hold any character."""
     written = io.StringIO()
     try:
         with redirect_stderr(written):
@@ -51,22 +52,23 @@ def cleaned_stderr() -> Iterator[None]:
 
 
 def unread(stream) -> None:
-    """Let what is left in a stream's buffer, and all that follows, go nowhere."""
+    """Discard the rest of a stream's buffer, and everything that is written to it later."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
 
 
 def open_all() -> None:
-    """Open what a command was started without of stdin, stdout and stderr, to nowhere.
+    """Open stdin, stdout and stderr to nowhere, if the command was started without them.
 
-    The next file that it opens would take that place, and what is printed would go there.
+    Otherwise the next file that the command opens would take their place, and output would go into
+    that file.
     """
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest place that is free
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free descriptor
             os.set_inheritable(number, True)  # for workers too
     sys.stdin = sys.stdin or open(0)  # noqa: SIM115
     sys.stdout = sys.stdout or open(1, "w")  # noqa: SIM115

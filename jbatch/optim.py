@@ -1,8 +1,8 @@
-"""Optimizers, as values that make an optax transformation for one learning rate.
+"""Optimizers: values that make an optax transformation for one learning rate.
 
-The rate and the momentum are the plan's. A transformation is made anew in every traced update with
-the update's rate, so that each stands where its authors put the rate (LARS scales by it before the
-momentum, SGD after it); its state does not depend on the rate.
+Learning rate and momentum come from the plan. jbatch makes the transformation anew in every traced
+update, with that update's rate. So the rate enters where the optimizer's authors put it: LARS
+scales by it before the momentum, SGD after it. The optimizer's state does not depend on the rate.
 """
 
 import math
@@ -16,19 +16,19 @@ from jbatch.errors import Mistake, make_plain, not_negative, positive, share
 
 @dataclass(frozen=True)
 class SGD:
-    """Stochastic gradient descent; with the plan's momentum, if that is over 0."""
+    """Stochastic gradient descent, with the plan's momentum if that is over 0."""
 
     nesterov: bool = False
-    """Look ahead along the momentum."""
+    """Use Nesterov momentum."""
     weight_decay: float = 0.0
-    """L2 penalty, added to the gradient of all but norms and biases."""
+    """L2 penalty, added to the gradient of all parameters except norms and biases."""
 
     def __post_init__(self):
         make_plain(self)
         not_negative("weight_decay", self.weight_decay)
 
     def transformation(self, learning_rate, momentum: float) -> optax.GradientTransformation:
-        """The optax transformation; Mistake for Nesterov without momentum."""
+        """Return the optax transformation; raise Mistake for Nesterov without momentum."""
         _check_nesterov(self.nesterov, momentum)
         sgd = optax.sgd(learning_rate, momentum or None, nesterov=self.nesterov)
         return _with_l2(self.weight_decay, sgd)
@@ -43,14 +43,14 @@ class Adam:
     eps: float = 1e-8
     """Added to the root of the second moment."""
     weight_decay: float = 0.0
-    """L2 penalty, added to the gradient of all but norms and biases."""
+    """L2 penalty, added to the gradient of all parameters except norms and biases."""
 
     def __post_init__(self):
         make_plain(self)
         _check_adam(self)
 
     def transformation(self, learning_rate, momentum: float) -> optax.GradientTransformation:
-        """The optax transformation."""
+        """Return the optax transformation."""
         return _with_l2(
             self.weight_decay, optax.adam(learning_rate, b1=momentum, b2=self.b2, eps=self.eps)
         )
@@ -65,14 +65,14 @@ class AdamW:
     eps: float = 1e-8
     """Added to the root of the second moment."""
     weight_decay: float = 1e-4
-    """Pull towards 0 per unit of rate, on all but norms and biases."""
+    """Decoupled weight decay, times the rate, on all parameters except norms and biases."""
 
     def __post_init__(self):
         make_plain(self)
         _check_adam(self)
 
     def transformation(self, learning_rate, momentum: float) -> optax.GradientTransformation:
-        """The optax transformation."""
+        """Return the optax transformation."""
         return optax.adamw(
             learning_rate,
             b1=momentum,
@@ -88,11 +88,11 @@ class LARS:
     """Layer-wise adaptive rate scaling (You et al., arXiv 1708.03888), with momentum."""
 
     trust_coefficient: float = 0.001
-    """Trust in a layer's own rate."""
+    """η: multiplies each layer's own rate, the ratio of parameter norm to gradient norm."""
     weight_decay: float = 1e-4
-    """L2 penalty on all but norms and biases, which keep the plain rate."""
+    """L2 penalty on all parameters except norms and biases, which also keep the plain rate."""
     nesterov: bool = False
-    """Look ahead along the momentum."""
+    """Use Nesterov momentum."""
 
     def __post_init__(self):
         make_plain(self)
@@ -100,7 +100,7 @@ class LARS:
         not_negative("weight_decay", self.weight_decay)
 
     def transformation(self, learning_rate, momentum: float) -> optax.GradientTransformation:
-        """The optax transformation; Mistake for Nesterov without momentum."""
+        """Return the optax transformation; raise Mistake for Nesterov without momentum."""
         _check_nesterov(self.nesterov, momentum)
         return optax.lars(
             learning_rate,
@@ -122,14 +122,14 @@ class LAMB:
     eps: float = 1e-6
     """Added to the root of the second moment."""
     weight_decay: float = 1e-4
-    """Pull towards 0 on all but norms and biases."""
+    """Decoupled weight decay on all parameters except norms and biases."""
 
     def __post_init__(self):
         make_plain(self)
         _check_adam(self)
 
     def transformation(self, learning_rate, momentum: float) -> optax.GradientTransformation:
-        """The optax transformation."""
+        """Return the optax transformation."""
         return optax.lamb(
             learning_rate,
             b1=momentum,
@@ -142,41 +142,42 @@ class LAMB:
 
 @dataclass(frozen=True)
 class Rprop:
-    """Steps by the signs of the gradient alone (Riedmiller and Braun, 1993), for full batches.
+    """Steps by the gradient's signs alone, for full batches (Riedmiller and Braun, 1993).
 
-    A weight's step grows while its gradient keeps its sign, and shrinks where that changes. The
-    plan's rate multiplies all steps: 1 leaves them as they are. As optax has it, each update takes
-    the step that the gradient before it found.
+    A weight's step grows while its gradient keeps its sign, and shrinks when the sign changes. The
+    plan's rate multiplies all steps: a rate of 1 leaves them as they are. In optax, each update
+    takes the step found with the previous gradient.
     """
 
     initial_step: float = 1e-3
-    """Of every weight."""
+    """Every weight's first step."""
     shrink: float = 0.5
-    """η−, times the step where the gradient changes its sign."""
+    """η−: multiplies the step when the gradient changes its sign."""
     grow: float = 1.2
-    """η+, times the step where it keeps it."""
+    """η+: multiplies the step when the gradient keeps its sign."""
     smallest_step: float = 1e-6
-    """Never under this."""
+    """Lower limit of a step."""
     largest_step: float = 50.0
-    """Never over this."""
+    """Upper limit of a step."""
 
     def __post_init__(self):
         make_plain(self)
         if not 0 < self.shrink < 1 < self.grow < math.inf:
             raise Mistake(
-                f"shrink is {self.shrink} and grow {self.grow}: give one from 0 to 1 and one over 1"
+                f"shrink is {self.shrink} and grow is {self.grow}: give shrink between "
+                "0 and 1, and grow over 1"
             )
         if not 0 < self.smallest_step <= self.initial_step <= self.largest_step < math.inf:
             raise Mistake(
-                f"steps of {self.smallest_step:g}, {self.initial_step:g} and "
-                f"{self.largest_step:g}: give smallest_step, initial_step and largest_step over 0 "
-                "in that order"
+                f"smallest_step is {self.smallest_step:g}, initial_step {self.initial_step:g} and "
+                f"largest_step {self.largest_step:g}: give values over 0, the three in ascending "
+                "order"
             )
 
     def transformation(self, learning_rate, momentum: float) -> optax.GradientTransformation:
-        """The optax transformation; Mistake with momentum, of which Rprop has none."""
+        """Return the optax transformation; raise Mistake with momentum, which Rprop lacks."""
         if momentum:
-            raise Mistake(f"plan.momentum is {momentum:g} and Rprop has none: set it to 0")
+            raise Mistake(f"plan.momentum is {momentum:g}, but Rprop has no momentum: set it to 0")
         steps = optax.scale_by_rprop(
             self.initial_step, self.shrink, self.grow, self.smallest_step, self.largest_step
         )
@@ -187,7 +188,10 @@ Optimizer = SGD | Adam | AdamW | LARS | LAMB | Rprop
 
 
 def decayed(params):
-    """Which parameters weight decay applies to: all but norms and biases, which have one axis."""
+    """Mark the parameters that weight decay applies to: those of more than one axis.
+
+    Norms and biases have one axis, and are left alone.
+    """
     return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
 
 
@@ -199,7 +203,7 @@ def _with_l2(weight_decay: float, transformation) -> optax.GradientTransformatio
 
 def _check_nesterov(nesterov: bool, momentum: float) -> None:
     if nesterov and not momentum:
-        raise Mistake("nesterov needs momentum and plan.momentum is 0: set it, as to 0.9")
+        raise Mistake("nesterov needs momentum, but plan.momentum is 0: set it, for example to 0.9")
 
 
 def _check_adam(optimizer: Adam | AdamW | LAMB) -> None:

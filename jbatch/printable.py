@@ -1,14 +1,14 @@
-"""Text that somebody else wrote, as it may be shown."""
+"""Making foreign text safe to print on a terminal."""
 
 import unicodedata
 
-# Control, format (of them those that turn the direction of writing) and surrogate characters, and
-# the two that end a line in some programs only.
+# Control characters, format characters (some reverse the direction of text), surrogates, and the
+# two line separators that only some programs treat as line breaks.
 UNSEEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 
 
 def printable(text: str, kept: str = "\n") -> str:
-    """A text whose characters all show: those that would command a terminal are spelled out.
+    """Spell out characters that are invisible or could control a terminal, except those in `kept`.
 
     >>> printable("a\x1b[2Jb")
     'a\\\\x1b[2Jb'

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Run a command, and again as long as it exits with 75, which says: saved, start me again.
+# Run a command, and run it again whenever it exits with 75 ("interrupted and saved").
 #
 #   launch/again.sh jbatch train experiments/digits.py increasing
 #
-# SIGTERM and SIGINT are handed on to the command, and then it is not started again: the exit code
-# is its own, 75, for whoever asked. A command that comes to 75 within 400 s five times in a row
-# does not get anywhere: it is given up, with 1. (Processes wait 300 s for each other to join.)
+# The script passes SIGTERM and SIGINT to the command and does not start it again. It exits with the
+# command's own code, 75. If the command exits with 75 within 400 s five times in a row, the script
+# gives up and exits with 1. (The limit is over the 300 s that processes wait for each other to join.)
 set -u
 
 if [ "$#" -eq 0 ]; then
@@ -21,7 +21,7 @@ while true; do
     child=$!
     wait "$child"
     code=$?
-    while kill -0 "$child" 2>/dev/null; do # a signal ends the wait, not the command
+    while kill -0 "$child" 2>/dev/null; do # a signal ends `wait`, not the command
         wait "$child"
         code=$?
     done
@@ -30,12 +30,12 @@ while true; do
     fi
     if [ "$SECONDS" -lt 400 ]; then quick=$((quick + 1)); else quick=0; fi
     if [ "$quick" -eq 5 ]; then
-        echo "again.sh: five times in a row it ended within 400 s: given up" >&2
+        echo "again.sh: giving up: the command exited with 75 within 400 s five times in a row" >&2
         exit 1
     fi
     echo "again.sh: starting again" >&2
     sleep 2
-    if [ -n "$asked" ]; then # meanwhile
+    if [ -n "$asked" ]; then # a signal came during the sleep
         exit 75
     fi
 done

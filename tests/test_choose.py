@@ -85,7 +85,7 @@ def test_of_equal_passes_the_kind_that_needs_more_counts():
         return call.layout.per_device * (1 if isinstance(call, Update) else 3)
 
     assert largest({256, 512}, 1, None, 767, needs) < 256
-    with pytest.raises(Mistake, match="micro_batch is 256: 256 examples at once need 768 B of"):
+    with pytest.raises(Mistake, match=r"micro_batch is 256: 256 examples .* 768 B"):
         autotune.check_fits(256, cut({256, 512}, 1, None, 256), 767, needs)
 
 
@@ -94,7 +94,7 @@ def test_what_a_compiler_refuses_does_not_fit():
         return 1000.0 * call.layout.per_device if call.layout.per_device <= 64 else math.inf
 
     assert largest({8192}, 1, 32, 10**6, needs) == 64
-    with pytest.raises(Mistake, match="need more than there is of its memory, which is 977 KiB"):
+    with pytest.raises(Mistake, match="needs more than there is, but a device has 977 KiB"):
         largest({8192}, 1, 128, 10**6, needs)
 
 
@@ -127,11 +127,11 @@ def test_a_stated_memory_is_kept_to_by_the_compiled_program(tmp_path, capsys):
         assert [call.layout.per_device for call, _ in run.ahead.program(120).passes] == [40] * 3
     assert re.search(r"micro-batch 40, the largest that fits \d+ KiB", capsys.readouterr().err)
     explicit = dataclasses.replace(stated, micro_batch=120)
-    with pytest.raises(Mistake, match=r"micro_batch is 120: 120 examples at once need \d+ KiB of"):
+    with pytest.raises(Mistake, match=r"micro_batch is 120: 120 examples .* \d+ KiB"):
         fit(explicit, tmp_path / "other", devices=ONE)
     assert not (tmp_path / "other").exists()
     none = dataclasses.replace(stated, device_memory=1e-6)
-    with pytest.raises(Mistake, match="40 examples a device, the least that it can take, need"):
+    with pytest.raises(Mistake, match="smallest micro-batch, 40 examples per device, needs"):
         fit(none, tmp_path / "other", devices=ONE)
 
 
@@ -251,4 +251,4 @@ def test_a_phase_that_must_wait_for_its_program_says_so(tmp_path, monkeypatch, c
     assert "begins after" not in capsys.readouterr().err
     monkeypatch.setattr(aot, "_program", slow)
     fit(GROWING, tmp_path / "other", devices=ONE, progress=Lines())
-    assert re.search(r"batch 120 begins after \d\.\d s of compiling", capsys.readouterr().err)
+    assert re.search(r"waited \d\.\d s to compile batch size 120", capsys.readouterr().err)

@@ -202,11 +202,11 @@ def test_the_others_end_when_one_is_killed_and_go_on_together(tmp_path, victim):
     code, _, err = end(processes[1 - victim])
     assert code == 75, err
     assert time.monotonic() - killed < 60
-    assert "start all again" in err.splitlines()[-1]
+    assert "estart all processes" in err.splitlines()[-1]
     processes[victim].communicate()  # the one that was watched is gone too
     # A run of so many epochs is long; what matters is that both go on from the same update.
     again = start_all(2, *command, *LONG)
-    while "goes on at update" not in (line := again[0].stderr.readline()):
+    while "resumes at update" not in (line := again[0].stderr.readline()):
         assert line, "it has ended"
     again[0].send_signal(signal.SIGTERM)
     assert [code for code, _, _ in end_all(again)] == [75, 75]
@@ -236,8 +236,8 @@ def test_a_process_that_is_late_is_named(tmp_path):
     environment = {"TRACE": str(tmp_path / "trace"), "LATE": "1", "SECONDS": "4"}
     first, second = end_all(start_all(2, *command, **environment, PATIENCE="60"))
     assert (first[0], second[0]) == (0, 0), first[2]
-    assert "jbatch: waits for process 1 at 'data' (1 s)" in first[2]
-    assert "waits for" not in second[2]
+    assert re.search(r"jbatch: waiting for process 1 .*'data' \(1 s\)", first[2])
+    assert "waiting for process" not in second[2]
 
 
 @pytest.mark.slow
@@ -248,13 +248,13 @@ def test_a_process_that_does_not_come_is_waited_for_so_long(tmp_path):
     processes = start_all(2, *command, **environment, PATIENCE="3")
     code, _, err = end(processes[0])
     assert code == 75
-    assert "process 1 did not come to 'what is trained' within 3.0 s: see what it says" in err
+    assert re.search(r"process 1 .*'what is trained' within 3\.0 s\. .*restart all processes", err)
     processes[1].kill()
     processes[1].communicate()
 
 
 DIFFERENT = {
-    "pmap": ("--mapping", "pmap", "pmap, which is for one process, and here are 2: give --m"),
+    "pmap": ("--mapping", "pmap", "there are 2: give --mapping shard_map"),
     "experiment": ("--seed", 3, "the experiment differs between processes: "),
     "plan": ("--plan.num-epochs", 5, "the plan differs between processes: "),
     "mistake": ("--plan.batch-sizes", 41, "batch_sizes"),
@@ -288,8 +288,7 @@ def test_a_save_that_fails_on_one_host_fails_on_all_and_the_next_one_works(tmp_p
     command = (TINY.with_name("cramped.py"), "growing", "--run-dir", tmp_path / "run")
     for code, _, err in end_all(start_all(2, *command)):
         assert code == 0, err
-        kept = "that of update 37 is kept"
-        assert f"a checkpoint could not be written (File too large): {kept}" in err
+        assert re.search(r"warning: .*checkpoint \(File too large\)\. .* update 37\b", err)
     kept = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
     assert kept == ["4500", "6000"]
 
@@ -320,13 +319,16 @@ def test_a_fault_of_the_program_does_not_ask_to_be_started_again(tmp_path):
     os.kill(trainer, signal.SIGSEGV)
     code, _, err = end(process)
     assert code == 128 + signal.SIGSEGV
-    assert "the trainer was ended by SIGSEGV, a fault in a program" in err
+    assert re.search("SIGSEGV ended the trainer.* run the same command to resume", err)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--coordinator", "a:1"), "--coordinator is for several processes: give --distributed"),
+        (
+            ("--coordinator", "a:1"),
+            "several processes: give --distributed too",
+        ),
         (("--distributed", "--process-id", 0), "--process-id: give --coordinator --num-processes"),
         (("--distributed",), "cannot join a cluster"),
     ],

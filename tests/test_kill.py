@@ -110,6 +110,6 @@ def test_a_run_killed_at_just_this_moment_ends_with_the_same_parameters(short, t
     assert unfinished or moment != "save"
     code, _, err = end(start(*command))
     assert code == 0, err
-    assert ("was not finished: it is left out" in err) == bool(unfinished)
+    assert ("is incomplete: ignored" in err) == bool(unfinished)
     assert newest(directory) == newest(short)
     assert without_times(directory) == without_times(short)

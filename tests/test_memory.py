@@ -76,9 +76,9 @@ def test_activations_grow_with_the_examples():
 def test_plan_prints_it(capsys):
     assert main(["plan", str(TINY), "growing", "--devices", "8"]) == 0
     said = capsys.readouterr().out
-    assert "Memory of each of 8 devices, with 15 examples at once: parameters 9.54 KiB" in said
+    assert "Memory of each of 8 devices, with a micro-batch of 15: parameters 9.54 KiB" in said
     assert main(["plan", str(TINY), "growing", "--devices", "8", "--micro-batch", "5"]) == 0
-    assert "with 5 examples at once" in capsys.readouterr().out
+    assert "with a micro-batch of 5:" in capsys.readouterr().out
 
 
 def test_sizes_are_readable():

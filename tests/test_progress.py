@@ -54,4 +54,4 @@ def test_lines_are_not_more_often_than_asked(capsys):
     lines.begin("increasing", PLAN, 5)
     for _ in range(3):
         lines.logged(LINE)
-    assert capsys.readouterr().err == "increasing: goes on at update 5\n"
+    assert capsys.readouterr().err == "increasing: resumes at update 5\n"

@@ -69,7 +69,7 @@ def test_the_largest_eigenvalue_is_not_the_most_negative():
 
 
 def test_too_many_directions_are_refused():
-    with pytest.raises(Mistake, match="--directions is 6: of 10 parameters, give at most 5"):
+    with pytest.raises(Mistake, match="--directions is 6: for 10 parameters, give at most 5"):
         random_directions(10, 6)
 
 
@@ -154,9 +154,9 @@ def test_the_command_measures_two_runs_and_draws_the_line(trained, jbatch, tmp_p
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "give one run's directory or two, not 0"),
-        (("nowhere",), "nowhere is no run directory"),
-        (("RUN", "--figure", "line.png"), "--figure is of the line between two runs"),
+        ((), "give one or two run directories, not 0"),
+        (("nowhere",), "nowhere is not a run directory"),
+        (("RUN", "--figure", "line.png"), "two runs: give a second run directory"),
         (("RUN", "RUN", "--figure", "line.gif"), "--figure is line.gif"),
         (("RUN", "--examples", "2000"), "--examples is 2000: give 1 to 1,500"),
         (("RUN", "--epsilon", "0"), "--epsilon is 0"),

@@ -40,13 +40,13 @@ def test_what_is_no_grid_is_refused(grid, message):
 
 
 GIVEN = {
-    ("--grid", "seed=0"): "seed is of one run: give --seeds",
-    ("--grid", "plan.momentum=0.5", "--plan.momentum", "0.9"): "by itself and in --grid",
-    ("--grid", "optimizer.nesterov=True,False", "--optimizer.no-nesterov"): "by itself and in",
+    ("--grid", "seed=0"): "--seed is for a single run: give --seeds",
+    ("--grid", "plan.momentum=0.5", "--plan.momentum", "0.9"): "in --grid: give it once",
+    ("--grid", "optimizer.nesterov=True,False", "--optimizer.no-nesterov"): "--grid: give it once",
     ("--grid", "plan.bach_size=1,2"): "no field plan.bach-size; did you mean plan.batch-size",
-    ("--grid", "optimizer=sgd,adam"): "no field optimizer.* stand in the file",
+    ("--grid", "optimizer=sgd,adam"): "no field optimizer.* edit the file",
     ("--grid", "plan.schedule=1,2"): "no field plan.schedule",
-    (): "without one, it is jbatch compare",
+    (): "give --grid FIELD=VALUE,VALUE…, or use jbatch compare",
     ("--grid", "model.norm.ghost-batch=40,30"): "ghost-batch 30: batch 40 .* ghost batches of 30",
     ("--grid", "optimizer.nesterov=True", "--plan.momentum", "0"): "nesterov needs momentum",
 }
@@ -78,12 +78,16 @@ def test_a_sweep_trains_its_grid_once_and_goes_on_where_one_diverges(tmp_path, j
     assert '"momentum": 0.9' in (run / "run.json").read_text()
     files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("seed-0/**/*")}
     code, again, _ = jbatch(*command)
-    assert again.split("in all")[0].rsplit("\n", 1)[0] == out.split("in all")[0].rsplit("\n", 1)[0]
+    assert (
+        again.split("in total")[0].rsplit("\n", 1)[0] == out.split("in total")[0].rsplit("\n", 1)[0]
+    )
     assert files == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("seed-0/**/*")}
     # What was finished is not trained again, with its checkpoints removed to save room either.
     shutil.rmtree(run / "checkpoints")
     code, third, _ = jbatch(*command)
-    assert third.split("in all")[0].rsplit("\n", 1)[0] == out.split("in all")[0].rsplit("\n", 1)[0]
+    assert (
+        third.split("in total")[0].rsplit("\n", 1)[0] == out.split("in total")[0].rsplit("\n", 1)[0]
+    )
     # As a report of what lies there, too.
     assert main(["report", str(tmp_path)]) == 0
     page = (tmp_path / "report.html").read_text()
@@ -101,7 +105,7 @@ def test_results_are_drawn_against_the_grids_last_field(tmp_path, jbatch):
     part = ("--grid", "plan.momentum=0.9")
     code, out, _ = jbatch("sweep", TINY, "decaying", *part, "--seeds", 0, "--out", tmp_path)
     assert code == 0
-    assert f"Other runs there, not shown: 1; `jbatch report {tmp_path}` shows all." in out
+    assert f"Not shown: 1 other runs there; `jbatch report {tmp_path}` shows" in out
 
 
 def test_every_cell_is_looked_at_before_the_first_is_trained(tmp_path, jbatch):

@@ -116,14 +116,14 @@ def test_a_test_set_without_a_whole_file_is_refused(tmp_path):
     folder = write_folder(tmp_path / "photographs", 96, 3)
     for path in (folder / "val").glob("*/*"):
         path.write_bytes(b"")
-    with pytest.raises(Mistake, match="no example of the test set could be decoded"):
+    with pytest.raises(Mistake, match="any example of the test set: restore the dataset"):
         fit(experiment_of(folder, damaged="replace"), tmp_path / "run", devices=jax.devices()[:1])
 
 
 def test_a_set_of_another_size_is_refused_with_both_numbers(folder, tmp_path):
     experiment = experiment_of(folder)
     plan = dataclasses.replace(experiment.plan, num_examples=95)
-    with pytest.raises(Mistake, match="has 96 examples and the plan is for 95: set plan"):
+    with pytest.raises(Mistake, match="has 96 examples, but the plan is for 95: set plan"):
         fit(dataclasses.replace(experiment, plan=plan), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

@@ -43,7 +43,7 @@ def foreign(mine, tmp_path, monkeypatch):
 def test_code_from_elsewhere_does_not_run_unless_it_is_trusted(foreign, capsys, verb):
     directory, trace = foreign
     assert main([verb, str(directory)]) == 2
-    assert "experiment.py is code that you, on this machine, have not" in capsys.readouterr().err
+    assert "experiment.py: it was not created by you" in capsys.readouterr().err
     assert not trace.exists()
     assert main([verb, str(directory), "--trust"]) == 0
     assert trace.exists()
@@ -53,7 +53,7 @@ def test_code_from_elsewhere_does_not_run_unless_it_is_trusted(foreign, capsys, 
 def test_nor_if_its_file_is_given(foreign, capsys, verb):
     directory, trace = foreign
     assert main([verb, str(directory / "experiment.py"), "growing"]) == 2
-    assert "experiment.py is code that you, on this machine, have not" in capsys.readouterr().err
+    assert "experiment.py: it was not created by you" in capsys.readouterr().err
     assert not trace.exists()
     assert main(["plan", str(directory / "experiment.py"), "growing", "--trust"]) == 0
     assert trace.exists()
@@ -84,7 +84,7 @@ def test_what_is_no_origin_is_said(mine, tmp_path, capsys, origin):
     values = json.loads((directory / "run.json").read_text())
     (directory / "run.json").write_text(json.dumps(values | {"origin": origin}))
     assert main(["eval", str(directory)]) == 2
-    assert re.search("run.json is damaged|have not put there", capsys.readouterr().err)
+    assert re.search("run.json is damaged|pass --trust", capsys.readouterr().err)
 
 
 def test_another_persons_seal_is_none(mine, tmp_path, capsys, monkeypatch):
@@ -93,7 +93,7 @@ def test_another_persons_seal_is_none(mine, tmp_path, capsys, monkeypatch):
     assert main(["eval", str(mine)]) == 2
     provenance.seal("they have a key of their own, too")
     assert main(["eval", str(mine)]) == 2
-    assert "give --trust to run it" in capsys.readouterr().err
+    assert "pass --trust" in capsys.readouterr().err
 
 
 def test_other_overrides_are_not_what_was_sealed(mine, tmp_path, capsys):
@@ -103,7 +103,7 @@ def test_other_overrides_are_not_what_was_sealed(mine, tmp_path, capsys):
     overrides = f'"overrides": ["--tyro-write-completion", "bash", "{trace}"]'
     path.write_text(path.read_text().replace('"overrides": []', overrides))
     assert main(["eval", str(directory)]) == 2
-    assert "give --trust to run it" in capsys.readouterr().err
+    assert "pass --trust" in capsys.readouterr().err
     assert not trace.exists()
 
 

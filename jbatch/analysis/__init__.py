@@ -1,1 +1,1 @@
-"""Instruments for trained networks."""
+"""Measure trained networks."""

@@ -1,4 +1,4 @@
-"""The loss of a trained network over its training set, as a function of its parameters."""
+"""Compute a trained network's loss over its training set, as a function of its parameters."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -22,28 +22,28 @@ from jbatch.run.newest import newest_of
 from jbatch.step.driver import InFlight
 from jbatch.task import classify
 
-AT_ONCE = 500  # examples a device and pass
+AT_ONCE = 500  # micro-batch, at most: examples per device and pass
 
 
 class Point(NamedTuple):
-    """A network's numbers."""
+    """Hold a network's parameters and running statistics."""
 
     params: dict
-    stats: dict  # running statistics of norms, which stay as they are but on a line
+    stats: dict  # running statistics of norm layers; only `line` changes them
 
 
 class Landscape:
-    """A run's loss, cross-entropy without dropout and label smoothing, by running statistics."""
+    """Compute a run's cross-entropy with running statistics, no dropout and no label smoothing."""
 
     def __init__(self, experiment: Experiment, directory: Path, examples: int | None = None):
-        """Of the newest checkpoint in `directory`, over the first `examples` of the training set.
+        """Load the newest checkpoint in `directory` and the first `examples` training examples.
 
         Raises:
-            Mistake: if there is no checkpoint, or the data are not in memory.
+            Mistake: if there is no checkpoint, or the dataset is not in memory.
         """
         newest = newest_of(experiment, directory)
         if not isinstance(newest.data, ResidentData):
-            raise Mistake("the loss's landscape is for data in memory, and these are streamed")
+            raise Mistake("this run streams its dataset: give a run whose dataset is in memory")
         train = newest.data.dataset.train
         if examples is not None and not 0 < examples <= len(train.labels):
             raise Mistake(f"--examples is {examples}: give 1 to {len(train.labels):,}")
@@ -51,7 +51,7 @@ class Landscape:
         self.point = Point(newest.state.params, newest.state.stats)
         flat, self._unravel = ravel_pytree(self.point.params)
         self.x = np.asarray(flat, np.float64)
-        # In float32 whatever the run computed in: the boxes are smaller than bfloat16's steps.
+        # Always float32: the boxes are smaller than the spacing of bfloat16 numbers.
         self._task = dataclasses.replace(newest.setup.task, dtype="float32")
         self._setup, self.experiment = newest.setup, experiment
         self._size = min(AT_ONCE, experiment.micro_batch or AT_ONCE) * newest.setup.devices
@@ -62,17 +62,17 @@ class Landscape:
         self._product = self._summed(self._pass_product)
 
     def value(self, point: Point) -> tuple[float, float]:
-        """(loss, accuracy) at other numbers of the same network."""
+        """Return (loss, accuracy) at other parameters of the same network."""
         loss, right = self._values(point.params, point.stats, self._resident)
         return float(loss) / self.count, float(right) / self.count
 
     def value_and_gradient(self, x: np.ndarray) -> tuple[float, np.ndarray]:
-        """Loss and gradient at parameters, both (n,) float64; computed in float32."""
+        """Return (loss, gradient) at x; x and gradient are (n,) float64, computed in float32."""
         loss, gradient = self._gradient(jnp.float32(x), self.point.stats, self._resident)
         return float(loss) / self.count, np.asarray(gradient, np.float64) / self.count
 
     def hessian_times(self, vector: np.ndarray) -> np.ndarray:
-        """The Hessian at the run's own parameters times a vector, both (n,) float64."""
+        """Multiply the Hessian at the run's own parameters by a vector, (n,) float64."""
         arguments = jnp.float32(self.x), self.point.stats, self._resident, jnp.float32(vector)
         return np.asarray(self._product(*arguments), np.float64) / self.count
 
@@ -84,7 +84,7 @@ class Landscape:
         return self._pass(self._unravel(flat), *rest)[0]
 
     def _pass(self, params, stats, resident: Resident, start) -> tuple[jax.Array, jax.Array]:
-        """(sum of losses, number right) of the examples of one pass."""
+        """Return (sum of losses, number right) over the examples of one pass."""
         normalize = self._setup.inputs.normalize
         batch, exists = evaluation_batch(resident, start, self._size, normalize)
         split = NamedSharding(self._setup.mesh, PartitionSpec(AXIS))
@@ -95,9 +95,10 @@ class Landscape:
         return (losses * weight).sum(), (classify.correct(logits, batch.labels) * weight).sum()
 
     def _summed(self, function: Callable) -> Callable:
-        """The sum of what `function` gives for each pass, whose start is its last argument.
+        """Sum the results of `function` over all passes; its last argument is a pass's start.
 
-        Pass by pass from the host: within a loop, XLA's convolutions are far slower on CPUs.
+        The loop is on the host, because XLA's convolutions inside a compiled loop are far slower on
+        CPUs.
         """
 
         @jax.jit
@@ -118,21 +119,24 @@ class Landscape:
 
 
 def line(small: Landscape, large: Landscape, alphas: Sequence[float]) -> list[tuple[float, float]]:
-    """(loss, accuracy) at α · large + (1 − α) · small for each α.
+    """Return (loss, accuracy) at α · large + (1 − α) · small for each α.
 
-    Running statistics are mixed too, variances by their logarithms: beyond the two, a line through
-    them would go below 0. Mistake if the two are not of one network on the same data.
+    Running statistics are interpolated too. Variances are interpolated in their logarithms, since a
+    straight line would go below 0 beyond the two runs.
+
+    Raises:
+        Mistake: if the two runs differ in network or data.
     """
     shapes = [jax.tree.map(jnp.shape, each.point) for each in (small, large)]
     kinds = [
         (type(each.experiment.model), type(each.experiment.model.norm)) for each in (small, large)
     ]
     if shapes[0] != shapes[1] or kinds[0] != kinds[1]:
-        raise Mistake("the two runs are of two networks: a line lies between runs of one")
+        raise Mistake("the two runs are of two networks: give two runs of the same network")
     for name in ("data", "normalize"):
         here, there = (describe(getattr(each.experiment, name)) for each in (small, large))
         if here != there:
-            raise Mistake(f"the two runs differ in {name}: a line is on the same examples")
+            raise Mistake(f"the two runs differ in {name}: give two runs on the same examples")
 
     def between(alpha: float) -> Point:
         return jax.tree_util.tree_map_with_path(partial(_mixed, alpha), small.point, large.point)

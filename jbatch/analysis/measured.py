@@ -1,4 +1,4 @@
-"""All that is measured of one run, for a table."""
+"""Make all measurements of one run, for a table."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -8,7 +8,7 @@ from jbatch.analysis.sharpness import largest_eigenvalue, random_directions, sha
 
 
 class Box(NamedTuple):
-    """A box around a minimum, and what was found in it."""
+    """Hold a box around a minimum, and the sharpness in it."""
 
     epsilon: float
     space: str
@@ -16,7 +16,7 @@ class Box(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """All that is measured of one run."""
+    """Hold all measurements of one run."""
 
     training_loss: float
     training_accuracy: float  # from 0 to 1
@@ -37,11 +37,11 @@ def measure(
 
     Args:
         landscape: of the run.
-        epsilons: how far the boxes reach, times |weight| + 1.
+        epsilons: sizes ε of the boxes; a coordinate x moves by up to ε · (|x| + 1).
         directions: dimensions of the random subspace.
         iterations: of L-BFGS-B, at most.
-        seed: of the subspace and of where searches begin.
-        say: told what is being measured.
+        seed: of the subspace and of the searches' starting points.
+        say: called with the name of each measurement before it.
     """
     loss, accuracy = landscape.value(landscape.point)
     subspace = random_directions(landscape.x.size, directions, seed)

@@ -1,4 +1,4 @@
-"""How sharp a minimum is: Keskar's sharpness, and the largest eigenvalue of the Hessian."""
+"""Measure how sharp a minimum is: Keskar's sharpness, and the Hessian's largest eigenvalue."""
 
 from collections.abc import Callable
 
@@ -21,21 +21,22 @@ def sharpness(
     iterations: int = 10,
     seed: int = 0,
 ) -> float:
-    """φ = 100 · (max over y in C of f(x + Ay) − f(x)) / (1 + f(x)), of Keskar et al.
+    """Compute Keskar's sharpness (arXiv 1609.04836, metric 2.1).
 
-    (arXiv 1609.04836, metric 2.1). C is the box |z_i| ≤ ε(|(A⁺x)_i| + 1). The maximum is sought by
-    L-BFGS-B from a random point of the box, since the gradient at a minimum points nowhere.
+    φ = 100 · (max over y in C of f(x + Ay) − f(x)) / (1 + f(x)), and C is the box
+    |y_i| ≤ ε(|(A⁺x)_i| + 1). L-BFGS-B searches for the maximum from a random point of the box,
+    since the gradient at a minimum is 0.
 
     Args:
         loss: f and its gradient, (n,) float64, at any (n,) float64.
         x: (n,) float64, the minimum.
-        epsilon: ε, how far the box reaches.
+        epsilon: ε, the size of the box.
         directions: A, (n, p); None for the identity, the full space.
         iterations: of L-BFGS-B, at most.
-        seed: of the point that it starts from.
+        seed: of its starting point.
 
     Returns:
-        φ, at least 0; infinite if the search comes upon a loss that is not finite.
+        φ, at least 0; infinite if the search finds a loss that is not finite.
     """
     near = x if directions is None else _coordinates(directions, x)
     reach = epsilon * (np.abs(near) + 1)
@@ -63,20 +64,20 @@ def sharpness(
 
 
 def _coordinates(directions: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """A⁺x by the normal equations: random directions are all but orthogonal."""
+    """Compute A⁺x by the normal equations: random directions are nearly orthogonal."""
     gram = np.float64(directions.T @ directions)
     return np.linalg.solve(gram, np.float64(directions.T @ x.astype(directions.dtype)))
 
 
 def random_directions(size: int, count: int, seed: int = 0) -> np.ndarray:
-    """A of a random subspace: (size, count) float32, standard normal.
+    """Draw A, the directions of a random subspace: (size, count) float32, standard normal.
 
-    Mistake for more than half as many directions as there are dimensions: those are no subspace
-    whose coordinates can be told.
+    Raises:
+        Mistake: if `count` is over half of `size`: A's normal equations are then ill-conditioned.
     """
     if count > size // 2:
         raise Mistake(
-            f"--directions is {count:,}: of {size:,} parameters, give at most {size // 2:,}"
+            f"--directions is {count:,}: for {size:,} parameters, give at most {size // 2:,}"
         )
     return np.random.default_rng(seed).standard_normal((size, count), np.float32)
 
@@ -88,16 +89,16 @@ def largest_eigenvalue(
     tolerance: float = 1e-3,
     seed: int = 0,
 ) -> float:
-    """The largest eigenvalue of a symmetric matrix, by Lanczos' method (ARPACK).
+    """Compute the largest eigenvalue of a symmetric matrix by Lanczos' method (ARPACK).
 
     Args:
-        hessian: (size,) float64 → the matrix times it.
+        hessian: multiplies the matrix by a vector, (size,) float64.
         size: of a vector.
         tolerance: relative, of the eigenvalue.
-        seed: of the vector that it starts from.
+        seed: of the starting vector.
     """
     if size < 2:
-        raise Mistake(f"a network of {size} parameter has no spectrum: give a larger one")
+        raise Mistake(f"a network of {size} parameter has no spectrum: give a larger network")
     operator = LinearOperator((size, size), matvec=hessian, dtype=np.float64)
     start = np.random.default_rng(seed).standard_normal(size)
     if not hessian(start).any():
@@ -114,7 +115,7 @@ def largest_eigenvalue(
         )
     except ArpackNoConvergence as error:
         raise Mistake(
-            f"the largest eigenvalue is not found to {tolerance:g} in {MOST_RESTARTS} restarts of "
-            "Lanczos' method: the loss may be flat there"
+            f"Lanczos' method did not find the largest eigenvalue to {tolerance:g} in "
+            f"{MOST_RESTARTS} restarts: the loss may be flat there; try another --seed"
         ) from error
     return float(found)

@@ -15,15 +15,15 @@ from jbatch.errors import Mistake, meant
 from jbatch.messages import open_all, tell, unread
 
 VERBS = {  # each a module of this package, with `run(arguments)`
-    "prepare": "write a data set from its official files for TensorFlow Datasets",
-    "plan": "print what a schedule becomes: every phase, without any device",
-    "train": "train one variant of an experiment, or go on with it",
-    "compare": "train several variants over several seeds; one table and one report",
-    "sweep": "train every point of a grid of fields; one table and one report",
+    "prepare": "convert a dataset's official files for TensorFlow Datasets",
+    "plan": "print the phases of a plan; needs no device",
+    "train": "train one variant of an experiment, or resume it",
+    "compare": "train several variants over several seeds; write one table and one report",
+    "sweep": "train every point of a grid of fields; write one table and one report",
     "eval": "evaluate a run's newest checkpoint on its test set",
-    "sharpness": "measure how sharp the minimum of a run is; of two, the line between",
-    "report": "write the report page of a run or a comparison anew",
-    "bench": "run the benchmarks of a checkout; one page",
+    "sharpness": "measure the sharpness of a run's minimum, or compare two runs",
+    "report": "rewrite the report page of a run or a comparison",
+    "bench": "run the benchmarks of a checkout; write one page",
 }
 USAGE = "\n".join(
     (
@@ -31,7 +31,7 @@ USAGE = "\n".join(
         "",
         *(f"  {verb:9} {what}" for verb, what in VERBS.items()),
         "",
-        "`jbatch VERB --help` says more. For example:",
+        "`jbatch VERB --help` lists a verb's options. For example:",
         "",
         "  jbatch plan experiments/digits.py increasing",
         "  jbatch compare experiments/digits.py",
@@ -42,14 +42,14 @@ FINISHED, FAULT, MISTAKE = 0, 1, 2
 
 
 def command_line() -> NoReturn:
-    """The program `jbatch`."""
+    """Run the program `jbatch`: the entry point of the package."""
     open_all()
     preemption.watch(sys.argv[1:])
-    # jaxlib 0.10.1 takes each program of its own cache for one of another machine, in pages.
+    # jaxlib 0.10.1 warns at length, for each cached program, that another machine compiled it.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         code = main()
-    except SystemExit as exit:  # tyro's own, for help and for mistakes
+    except SystemExit as exit:  # tyro exits so, for help and for mistakes
         code = exit.code if isinstance(exit.code, int) else MISTAKE
     except Exception:
         traceback.print_exc()
@@ -58,31 +58,32 @@ def command_line() -> NoReturn:
 
 
 def compiling() -> bool:
-    """Whether something is still compiled, for which Python would wait at its end.
+    """Return whether a background compilation is running, which Python would wait for at exit.
 
-    Whoever asked the run to stop may not wait as long.
+    A scheduler that asked the run to stop may kill it before the compilation ends.
     """
     ahead = sys.modules.get("jbatch.step.aot")
     return ahead is not None and ahead.compiling()
 
 
 def end(code: int) -> NoReturn:
-    """End the process at once, with all that it has said.
+    """Flush the output and end the process immediately, without Python's own shutdown.
 
-    All that it held is closed by now. Python's own end would wait for what is being compiled, and
-    for threads that Orbax leaves where a save has failed; a signal in it would be the exit code.
+    The command has closed its files by now. Python's shutdown would wait for a background
+    compilation, and for the threads that Orbax leaves behind after a failed save. A signal during
+    that wait would replace the exit code.
     """
     workers = sys.modules.get("jbatch.data.stream.workers")
     if workers is not None:
         workers.give_back()
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError, AttributeError):  # which a file may have closed
+        with suppress(OSError, ValueError, AttributeError):  # an experiment file may have closed it
             stream.flush()
     os._exit(code)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; its exit code."""
+    """Run one command and return its exit code."""
     try:
         code = _run(sys.argv[1:] if arguments is None else list(arguments))
         sys.stdout.flush()
@@ -93,16 +94,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except preemption.Stopped as stopped:
         tell(f"jbatch: {stopped}")
         return stopped.exit_code
-    except KeyboardInterrupt:  # before there was anything to save
+    except KeyboardInterrupt:  # before the run had anything to save
         tell("jbatch: interrupted")
         return preemption.NothingSaved.exit_code
     except OSError as error:
         where = error.filename2 or error.filename
-        if where is None:  # of stdout: a run names its own files
+        if where is None:  # stdout: errors in a run's files name the file
             unread(sys.stdout)
-            if error.errno == errno.EPIPE:  # whoever read it has seen enough
+            if error.errno == errno.EPIPE:  # the reader closed the pipe, as `head` does
                 return 128 + signal.SIGPIPE
-            tell(f"jbatch: the output cannot be written ({error.strerror or error})")
+            tell(f"jbatch: cannot write to stdout ({error.strerror or error})")
             return MISTAKE
         tell(f"jbatch: {where}: {error.strerror or error}")
         return MISTAKE
@@ -121,11 +122,11 @@ def _run(arguments: Sequence[str]) -> int:
         os.getcwd()
     except OSError as error:
         raise Mistake(
-            f"the current folder cannot be read ({error.strerror}): it may have been removed; cd "
-            "to another"
+            f"cannot read the current folder ({error.strerror}). It may have been removed: cd to "
+            "another folder"
         ) from error
     verb, *rest = arguments
     if verb not in VERBS:
         nearest = meant(verb, VERBS)
-        raise Mistake(f"there is no verb {verb!r}{nearest} (one of {', '.join(VERBS)})")
+        raise Mistake(f"there is no verb {verb!r}{nearest} (verbs: {', '.join(VERBS)})")
     return import_module(f"jbatch.cli.{verb}").run(rest) or FINISHED

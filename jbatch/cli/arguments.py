@@ -1,4 +1,4 @@
-"""Reading a verb's arguments: positional names first, then its options and experiment fields."""
+"""Read a verb's arguments: positional names first, then its options and experiment fields."""
 
 import dataclasses
 import itertools
@@ -24,14 +24,14 @@ Options = TypeVar("Options")
 
 @dataclass(frozen=True, kw_only=True)
 class RunsCode:
-    """Options of a verb that runs an experiment file."""
+    """Hold the options of a verb that runs an experiment file."""
 
     trust: bool = False
-    """Run an experiment file that lies in a run directory from somewhere else."""
+    """Run the experiment file of a run directory that you did not create on this machine."""
 
 
 def leading(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """(names before the first option, the rest)."""
+    """Split arguments into (names before the first option, the rest)."""
     count = next(
         (index for index, text in enumerate(arguments) if text.startswith("-")), len(arguments)
     )
@@ -39,7 +39,7 @@ def leading(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def read_options(options: type[Options], arguments: Sequence[str], usage: str) -> Options:
-    """The options of a verb that takes no experiment fields; exits with 2 on a mistake."""
+    """Read the options of a verb that takes no experiment fields; exit with 2 on a mistake."""
     refuse_twice(arguments)
     described = getdoc(options)
     with cleaned_stderr():
@@ -50,7 +50,7 @@ def read_options(options: type[Options], arguments: Sequence[str], usage: str) -
 def split_options(
     options: type[Options], arguments: Sequence[str]
 ) -> tuple[Options, tuple[str, ...]]:
-    """A verb's own options, and what is left for the experiment's fields."""
+    """Read a verb's own options; return (options, arguments left for the experiment's fields)."""
     refuse_twice(arguments)
     with cleaned_stderr():
         known, overrides = tyro.cli(
@@ -60,7 +60,7 @@ def split_options(
 
 
 def _expanded(options: Options) -> Options:
-    """With ~ as a home in paths: shells leave it alone after an =."""
+    """Expand ~ in paths: shells do not expand it after an =."""
     paths = {
         field.name: expanded(getattr(options, field.name))
         for field in dataclasses.fields(options)
@@ -70,13 +70,13 @@ def _expanded(options: Options) -> Options:
 
 
 def flag(text: str) -> str:
-    """The flag of an argument, as --optimizer.nesterov of --optimizer.no-nesterov too."""
+    """Return the flag of an argument; --optimizer.no-nesterov gives --optimizer.nesterov."""
     group, dot, name = text.partition("=")[0].replace("_", "-").rpartition(".")
     return f"{group}{dot}{name.removeprefix('no-')}" if dot else name.replace("--no-", "--", 1)
 
 
 def refuse_twice(arguments: Sequence[str]) -> None:
-    """See that no flag is given twice, nor with its opposite: one of the two would be ignored."""
+    """Raise a Mistake if a flag is given twice or with its opposite: one would be ignored."""
     given: dict[str, str] = {}
     for place, text in enumerate(arguments):
         if not text.startswith("--"):
@@ -84,7 +84,7 @@ def refuse_twice(arguments: Sequence[str]) -> None:
         called = flag(text)
         if called in given:
             raise Mistake(
-                f"{given[called]} and {text} are given: one would be ignored; give one, once"
+                f"{given[called]} and {text} set the same field: give only one of them, once"
             )
         given[called] = text
         if called.endswith(".ramp"):
@@ -92,24 +92,26 @@ def refuse_twice(arguments: Sequence[str]) -> None:
 
 
 def _refuse_twice_in_ramp(arguments: Sequence[str]) -> None:
-    """See that no epoch is in a ramp twice: a dict would keep the last size."""
+    """Raise a Mistake if a ramp gives an epoch twice: a dict would keep only the last size."""
     values = list(itertools.takewhile(lambda text: not text.startswith("--"), arguments))
     try:
         epochs = [float(epoch) for epoch in values[::2]]
-    except ValueError:  # which tyro says
+    except ValueError:  # tyro reports it
         return
     for epoch in epochs:
         if epochs.count(epoch) > 1:
-            raise Mistake(f"--plan.ramp {' '.join(values)}: epoch {epoch:g} is there twice")
+            raise Mistake(
+                f"--plan.ramp {' '.join(values)} gives epoch {epoch:g} twice: give each epoch once"
+            )
 
 
 def wants_help(arguments: Sequence[str]) -> bool:
-    """Whether -h or --help is among the arguments."""
+    """Return whether -h or --help is among the arguments."""
     return "-h" in arguments or "--help" in arguments
 
 
 def print_help(options: type, usage: str, value: object = None, name: str = "") -> None:
-    """A verb's help: its options, and the fields of `value`, as an experiment, below `name`."""
+    """Print a verb's help and exit: its options, then the fields of `value` (an experiment)."""
     if value is None:
         read_options(options, ["--help"], usage)
     both = dataclasses.make_dataclass(
@@ -140,13 +142,13 @@ def file_and_variant(
     if not names and wants_help(rest):
         print_help(options, usage)
     if not names:
-        raise Mistake(f"give an experiment file first: {usage} (--help says more)")
+        raise Mistake(f"give an experiment file first: {usage} (--help lists the options)")
     file = load_experiment_file(Path(names[0]), "--trust" in rest)
     if len(names) == 1 and wants_help(rest):
         names.append(next(iter(file.variants)))
     if len(names) != 2:
         said = f"{len(names) - 1} variants given" if len(names) > 2 else "no variant given"
-        raise Mistake(f"{said}: name one of {file.path}'s: {', '.join(file.variants)}")
+        raise Mistake(f"{said}: name one variant of {file.path}: {', '.join(file.variants)}")
     variant = file.variant(names[1])
     usage = f"{usage.partition(' FILE')[0]} {names[0]} {names[1]}"
     if wants_help(rest):
@@ -164,7 +166,7 @@ def run_directory(arguments: Sequence[str], usage: str, options: type[Options]):
 
 
 def one_directory(names: Sequence[str], usage: str) -> Path:
-    """The directory that is to stand first."""
+    """Return the directory, which must be the only positional name."""
     if len(names) != 1:
-        raise Mistake(f"give one directory first, not {len(names)}: {usage} (--help says more)")
+        raise Mistake(f"give one directory first, not {len(names)}: {usage} (--help lists options)")
     return expanded(Path(names[0]))

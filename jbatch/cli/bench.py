@@ -1,4 +1,4 @@
-"""`jbatch bench`: the suite of a checkout, which is no part of the package."""
+"""`jbatch bench`: run the benchmarks of a checkout; the package does not contain them."""
 
 import os
 import sys
@@ -10,10 +10,10 @@ from jbatch.errors import Mistake
 
 
 def run(arguments: Sequence[str]) -> NoReturn:
-    """Become the suite, with these arguments."""
+    """Replace this process by the benchmarks, with these arguments."""
     if not Path("benchmarks", "__main__.py").exists():
         raise Mistake(
-            f"there is no benchmarks/ in {Path.cwd()}: jbatch bench runs in a checkout of jbatch"
+            f"there is no benchmarks/ in {Path.cwd()}: run jbatch bench in a checkout of jbatch"
         )
-    # In this process, which signals reach.
+    # Not a child process: signals must reach the benchmarks.
     os.execv(sys.executable, (sys.executable, "-m", "benchmarks", *arguments))

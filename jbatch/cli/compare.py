@@ -12,17 +12,17 @@ USAGE = "jbatch compare FILE [VARIANT …]"
 
 @dataclass(frozen=True)
 class Options(several.Options):
-    """Train several variants of an experiment over several seeds; one table and one report.
+    """Train several variants of an experiment over several seeds; write one table and one report.
 
-    Without VARIANT, all of the file. Runs that are finished are not trained again, and the same
-    command goes on where it stopped. FILE VARIANT --help lists the experiment's fields; a field
-    given here changes in every variant.
+    Without VARIANT, jbatch trains every variant of the file. Run the same command again to resume:
+    jbatch skips finished runs. FILE VARIANT --help lists the experiment's fields. A field that you
+    give here changes in every variant.
 
     For example: jbatch compare experiments/digits.py decaying increasing --seeds 0 1 2
     """
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Train what is missing, then print the table and write the report."""
+    """Train the missing runs, then print the table and write the report."""
     study, options = several.read(Options, arguments, USAGE)
     train(study, options.out or Path("runs") / study.file.path.stem)

@@ -23,7 +23,8 @@ USAGE = "jbatch eval DIR"
 class Options(RunsCode):
     """Evaluate the newest checkpoint of a run on its whole test set.
 
-    The data's fields may be given too, as for where they lie by now: DIR --help lists them.
+    You can also override the data's fields, for example if the dataset has moved. DIR --help lists
+    them.
 
     For example: jbatch eval runs/digits/increasing/seed-0 --json
     """
@@ -33,7 +34,7 @@ class Options(RunsCode):
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Evaluate."""
+    """Evaluate the run and print the result."""
     names, rest = leading(arguments)
     if wants_help(rest) and not names:
         print_help(Options, USAGE)

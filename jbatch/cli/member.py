@@ -1,7 +1,8 @@
-"""The trainer that `supervise` watches over: the command line, with an end that others may miss.
+"""Run a command as one of several processes, under `supervise`; not a verb.
 
-Not a verb. JAX's own end of a process waits for all others, and calls abort() if they do not come:
-a person's mistake on one host would then look like a lost process.
+JAX's own shutdown waits for all other processes, and calls abort() if one does not arrive. A user's
+mistake on one host would then look like a lost process. So this process ends without JAX's shutdown
+if the others have not ended too.
 """
 
 import sys
@@ -13,10 +14,10 @@ from jbatch.distributed.watchdog import end_with_parent
 
 
 def run(arguments: list[str]) -> int:
-    """The exit code of a command, after its messages."""
+    """Run a command, print its errors and return its exit code."""
     try:
         return main(arguments)
-    except SystemExit as end:  # of tyro, for a mistake
+    except SystemExit as end:  # tyro exits so for a mistake
         return end.code if isinstance(end.code, int) else 1
     except Exception:
         traceback.print_exc()

@@ -20,24 +20,24 @@ from jbatch.printable import printable
 from jbatch.run.check import warnings
 
 USAGE = "jbatch plan FILE VARIANT"
-MOST_DEVICES = 100_000  # ten times as many as any machine has
+MOST_DEVICES = 100_000  # ten times the largest machine
 
 
 @dataclass(frozen=True)
 class Options(RunsCode):
-    """Print the plan of an experiment's variant: every phase, on paper, without any device.
+    """Print the plan of an experiment's variant: every phase; needs no device.
 
-    FILE VARIANT --help lists the experiment's fields; each can be changed.
+    FILE VARIANT --help lists the experiment's fields; you can override each.
 
     For example: jbatch plan experiments/digits.py increasing --plan.max-batch-size 64
     """
 
     devices: int | None = None
-    """See whether this many devices can share every batch, and what of it each would hold."""
+    """Check that this many devices can share every batch; print the memory that each needs."""
     on: str | None = None
-    """Compile for TPUs that are not here, as v5e:16x16, and estimate how long each phase takes."""
+    """Compile for these TPUs, for example v5e:16x16, and estimate hours per phase; needs no TPU."""
     price_per_chip_hour: float | None = None
-    """With --on: what it would cost."""
+    """With --on: also print the cost of the whole plan, at this price."""
     json: bool = False
     """Print JSON."""
 
@@ -45,16 +45,16 @@ class Options(RunsCode):
         if self.devices is not None:
             whole("devices", self.devices, most=MOST_DEVICES)
             if self.on is not None:
-                raise Mistake(f"--devices {self.devices} and --on {self.on}: --on says how many")
+                raise Mistake(f"--devices {self.devices} and --on {self.on}: give only one")
         if self.price_per_chip_hour is not None:
             positive("price_per_chip_hour", self.price_per_chip_hour)
             if self.on is None:
-                raise Mistake("--price-per-chip-hour is for --on: give it too")
+                raise Mistake("--price-per-chip-hour needs --on: give --on TOPOLOGY too")
 
 
 def run(arguments: Sequence[str]) -> None:
     """Print the plan."""
-    # Schedules are read on the CPU; another backend may be another process's.
+    # Schedules need only the CPU. Another process may be using the accelerator.
     jax.config.update("jax_platforms", "cpu")
     file, variant, options, overrides, experiment = file_and_variant(Options, arguments, USAGE)
     plan = experiment.plan.plan()
@@ -72,7 +72,11 @@ def run(arguments: Sequence[str]) -> None:
 
 
 def _memory(experiment: Experiment, plan: Plan, devices: int) -> dict[str, int] | None:
-    """Bytes of a device; None of an experiment without a network. Mistake if they cannot share."""
+    """Return bytes of memory by part, of one device; None for an experiment without a network.
+
+    Raises:
+        Mistake: if the devices cannot share every batch.
+    """
     group = experiment.model and ghost_batch(experiment.model)
     plan.check(devices, group)
     passes = cut(
@@ -99,14 +103,14 @@ def _memory_text(memory: dict[str, int] | None, devices: int) -> str:
     micro_batch, *parts = memory.items()
     held = ", ".join(f"{name} {readable(size)}" for name, size in parts)
     return (
-        f"\nMemory of each of {devices:,} devices, with {micro_batch[1]:,} examples at once: "
-        f"{held}.\nActivations: all that the backward pass could use of the forward one; compilers "
-        "keep a third to all of it. With --micro-batch fewer are there at once.\n"
+        f"\nMemory of each of {devices:,} devices, with a micro-batch of {micro_batch[1]:,}: "
+        f"{held}.\nActivations: an upper bound, every value of the forward pass that the backward "
+        "pass can use; compilers keep a third to all of it. A smaller --micro-batch needs less.\n"
     )
 
 
 def _estimate(options: Options, file, variant: str, overrides: Sequence[str], plan: Plan):
-    """(as JSON, as text)."""
+    """Return the estimate (as JSON, as text)."""
     from jbatch.estimate.chips import CHIPS, USABLE
     from jbatch.estimate.client import ask
     from jbatch.estimate.roofline import estimate
@@ -117,7 +121,7 @@ def _estimate(options: Options, file, variant: str, overrides: Sequence[str], pl
     chip = next((chip for chip in CHIPS if prefix in (chip.prefix, chip.name)), None)
     if chip is None:
         known = ", ".join(chip.name for chip in CHIPS)
-        raise Mistake(f"--on {options.on}: give one of {known} and a shape, as v5e:4x4")
+        raise Mistake(f"--on {options.on}: give one of {known} and a shape, for example v5e:4x4")
     available = int(chip.memory * USABLE)
     question = Question(
         file=str(file),

@@ -15,39 +15,39 @@ from jbatch.errors import Mistake
 from jbatch.messages import show, tell
 
 USAGE = "jbatch prepare NAME"
-SECONDS_BETWEEN_LINES = 30  # where there is no terminal for a bar
+SECONDS_BETWEEN_LINES = 30  # without a terminal for a progress bar
 
 
 @dataclass(frozen=True)
 class Options:
-    """Write a data set of official files, or of an image folder, for TensorFlow Datasets.
+    """Convert a dataset's official files, or an image folder, for TensorFlow Datasets.
 
-    NAME, and what --from is for it:
+    NAME, and the --from that it needs:
       cifar10, cifar100             "python version": its folder or tar.gz
       mnist, fashion_mnist, kmnist  the folder of the four idx files, gz or not
       imagenet2012                  the folder of ILSVRC2012_img_{train,val}.tar
       any other                     photographs as train/CLASS/* and val/CLASS/*:
                                     the folder, or a plain tar of it
 
-    `tfds.data_source(NAME, data_dir=DIR)` reads it then, and so does an experiment's TFDS(NAME).
-    What was interrupted goes on with the same command.
+    Then `tfds.data_source(NAME, data_dir=DIR)` reads the dataset, and so does TFDS(NAME) in an
+    experiment. If the conversion was interrupted, run the same command again to resume.
 
     For example: jbatch prepare cifar10 --from cifar-10-python.tar.gz
     """
 
     source: Annotated[Path, tyro.conf.arg(name="from")]
-    """The file or folder."""
+    """The official file or the folder to read."""
     data_dir: Path | None = None
-    """TensorFlow Datasets' directory; None for $TFDS_DATA_DIR or ~/tensorflow_datasets."""
+    """TensorFlow Datasets' directory. None: $TFDS_DATA_DIR, or ~/tensorflow_datasets."""
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Write it."""
+    """Convert the dataset and print how an experiment names it."""
     names, rest = leading(arguments)
     if wants_help(rest) or not arguments:
         print_help(Options, USAGE)
     if len(names) != 1:
-        raise Mistake(f"give one name first, not {len(names)}: {USAGE} --from PATH")
+        raise Mistake(f"give one dataset name first, not {len(names)}: {USAGE} --from PATH")
     options = read_options(Options, rest, USAGE)
 
     from jbatch.prepare import prepare
@@ -70,7 +70,7 @@ def run(arguments: Sequence[str]) -> None:
     examples = ", ".join(f"{count:,} {split}" for split, count in counts.items())
     show(f"{names[0]}: {examples} examples {'complete ' * before}in {directory}")
     if len(counts) == 1:
-        show("There is nothing to evaluate on: training asks for a second split, as val/CLASS/*.")
+        show("There is no test split: training needs a second split, for example val/CLASS/*.")
     else:
         split = next(name for name in counts if name != "train")
         show(

@@ -15,9 +15,9 @@ USAGE = "jbatch report DIR"
 
 @dataclass(frozen=True)
 class Options(RunsCode):
-    """Write the report of a run, or of all runs below a directory, from their metrics alone.
+    """Write the report of a run, or of all runs below a directory, from their metrics.
 
-    Runs under way are shown as far as they are.
+    Unfinished runs are shown up to their last log line.
 
     For example: jbatch report runs/digits
     """
@@ -27,19 +27,19 @@ def run(arguments: Sequence[str]) -> None:
     """Write the report."""
     from jbatch.report.page import write_report
 
-    jax.config.update("jax_platforms", "cpu")  # plans are made again, on no device
+    jax.config.update("jax_platforms", "cpu")  # making the plans again needs no accelerator
     directory, options = run_directory(arguments, USAGE, Options)
     found = sorted(path.parent for path in directory.glob("**/run.json"))
     if not found:
-        raise Mistake(f"{directory} holds no run: give a run directory, or one with runs below it")
+        raise Mistake(f"{directory} holds no run: give a run directory or a folder of them")
     files, records = zip(*readable_runs(found, options.trust), strict=True)
     file = max(files, key=lambda file: (file.path.parent / "run.json").stat().st_mtime)
     for own, record in zip(files, records, strict=True):
         if own.code != file.code and not says(file, record):
             raise Mistake(
-                f"{directory} holds runs of several experiment files, which make no one report: "
-                f"{file.path} does not say what {record.directory} is; give a directory of one of "
-                "them"
+                f"{directory} holds runs of several experiment files, which cannot share a report: "
+                f"{file.path} does not describe {record.directory}. Give a directory with runs of "
+                "one file"
             )
     records = in_order(file, records)
     title = directory.absolute().name

@@ -1,4 +1,4 @@
-"""Reading what `compare` and `sweep` share: several variants of a file over several seeds."""
+"""Read the arguments that `compare` and `sweep` share: variants of a file, and seeds."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ from jbatch.study.many import Study
 
 @dataclass(frozen=True)
 class Options(RunsCode):
-    """Of a verb that trains several experiments."""
+    """Hold the options of a verb that trains several experiments."""
 
     seeds: tuple[int, ...] | None = None
-    """A run of every variant for each, as 0 1 2, in place of --seed; None for the file's own."""
+    """Train every variant once for each seed, for example 0 1 2. None: the seeds of the file."""
     out: Path | None = None
-    """Directory of the report and the runs; None for one under runs/ that FILE names."""
+    """Directory of the report and the runs. None: a folder in runs/, named after FILE."""
 
 
 def read(
@@ -33,16 +33,16 @@ def read(
     """Read `FILE [VARIANT …] [options] [fields]`.
 
     Args:
-        options: of the verb.
+        options: class of the verb's options.
         arguments: of the command line, without the verb.
-        usage: how the verb is called.
-        grid_of: the fields with values that the verb's options may sweep.
+        usage: usage line of the verb, for messages.
+        grid_of: returns the --grid texts (FIELD=VALUE,VALUE…) from the options.
     """
     names, rest = leading(arguments)
     if not names:
         if wants_help(rest):
             print_help(options, usage)
-        raise Mistake(f"give an experiment file first: {usage} (--help says more)")
+        raise Mistake(f"give an experiment file first: {usage} (--help lists the options)")
     verb = usage.partition(" FILE")[0]
     file = load_experiment_file(Path(names[0]), "--trust" in rest)
     variants = names[1:] or list(file.variants)
@@ -68,7 +68,7 @@ def read(
     for seed in seeds:
         whole("--seeds", seed, least=0, most=2**32 - 1)
     if not seeds or len(set(seeds)) != len(seeds):
-        raise Mistake(f"--seeds {' '.join(map(str, seeds))}: give each seed once, at least one")
+        raise Mistake(f"--seeds {' '.join(map(str, seeds))}: give at least one seed, each once")
     return Study(file, origins, seeds), known
 
 
@@ -76,6 +76,6 @@ def _check_flags(grid: Sequence[str], overrides: Sequence[str]) -> None:
     swept = {flag(f"--{text}") for text in grid}
     given = {flag(text) for text in overrides}
     if "--seed" in swept | given:
-        raise Mistake("seed is of one run: give --seeds, as in --seeds 0 1 2")
+        raise Mistake("--seed is for a single run: give --seeds instead, for example --seeds 0 1 2")
     if both := sorted(swept & given):
-        raise Mistake(f"{both[0]} is given by itself and in --grid: give it once")
+        raise Mistake(f"{both[0]} is given both as an option and in --grid: give it once")

@@ -19,56 +19,57 @@ from jbatch.run.libraries import prepare_libraries
 from jbatch.run.reopen import remake
 
 USAGE = "jbatch sharpness DIR [DIR]"
-ALPHAS = np.linspace(-1, 2, 25)  # of Keskar et al.
+ALPHAS = np.linspace(-1, 2, 25)  # as in Keskar et al.
 
 
 @dataclass(frozen=True)
 class Options(RunsCode):
-    """How sharp the minimum is that a run has found; of two runs, also the line between them.
+    """Measure the sharpness of a run's minimum; with two runs, also the loss on the line between.
 
-    Keskar's sharpness (arXiv 1609.04836): by how many percent of 1 + loss the training loss rises
-    at most within a small box around the parameters, in the full space and in a random subspace;
-    and the largest eigenvalue of the Hessian. On the training set, by running statistics. The
-    subspace has more room in each direction (standard normal ones): compare runs, not spaces.
+    Keskar's sharpness (arXiv 1609.04836) is the largest rise of the training loss within a small
+    box around the parameters, in percent of 1 + loss. jbatch searches the full space and a random
+    subspace. It also prints the largest eigenvalue of the Hessian. Norm layers use their running
+    statistics. The subspace's directions are standard normal, so its box is larger: compare runs
+    with each other, not the two spaces.
 
     For example: jbatch sharpness runs/digits/decaying/seed-0 runs/digits/increasing/seed-0
     """
 
     epsilon: tuple[float, ...] = (1e-3, 5e-4)
-    """How far the boxes reach, times |weight| + 1."""
+    """Sizes ε of the boxes. In the full space a weight moves by up to ε · (|weight| + 1)."""
     directions: int = 100
     """Dimensions of the random subspace."""
     iterations: int = 10
-    """Iterations of L-BFGS-B, at most."""
+    """Maximum iterations of L-BFGS-B."""
     examples: int | None = None
-    """How many examples of the training set, from its first on; None for all."""
+    """Number of training examples to use, from the first on. None: all."""
     seed: int = 0
-    """Seed of the subspace and of where searches begin."""
+    """Seed of the subspace and of the points where the searches start."""
     figure: Path | None = None
-    """Where to draw the line between two runs, as a .png or .svg file."""
+    """Draw the loss on the line between two runs to this .png or .svg file."""
     json: bool = False
     """Print JSON: runs (run, training_loss, training_accuracy, sharpness of every box,
     largest_eigenvalue) and line (alpha, loss, accuracy)."""
 
     def __post_init__(self):
         if not self.epsilon:
-            raise Mistake("--epsilon has no values: give how far the boxes reach, as 1e-3")
+            raise Mistake("--epsilon has no values: give the sizes of the boxes, for example 1e-3")
         for epsilon in self.epsilon:
             positive("--epsilon", epsilon)
             if epsilon > 1:
-                raise Mistake(f"--epsilon is {epsilon:g}: give 1 at most, which is no small box")
+                raise Mistake(f"--epsilon is {epsilon:g}: give at most 1, for example 1e-3")
         whole("--directions", self.directions)
         whole("--iterations", self.iterations)
         whole("--seed", self.seed, least=0)
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Measure one or two runs."""
+    """Measure one or two runs and print the result."""
     names, rest = leading(arguments)
     if wants_help(rest):
         print_help(Options, USAGE)
     if not 1 <= len(names) <= 2:
-        raise Mistake(f"give one run's directory or two, not {len(names)}: {USAGE}")
+        raise Mistake(f"give one or two run directories, not {len(names)}: {USAGE}")
     options = read_options(Options, rest, USAGE)
     _check_figure(options.figure, len(names))
     directories = [Path(name) for name in names]
@@ -115,7 +116,7 @@ def run(arguments: Sequence[str]) -> None:
         rows = [(name, *(f"{column[name]:.4g}" for column in columns)) for name in columns[0]]
         show(text_table(("", *called), rows))
         if points:
-            show("\nOn the line, from the first (α = 0) to the second (α = 1):\n")
+            show("\nOn the line from the first run (α = 0) to the second (α = 1):\n")
             rows = [
                 (f"{alpha:.3f}", f"{loss:.4g}", f"{accuracy:.2%}")
                 for alpha, (loss, accuracy) in zip(ALPHAS, points, strict=True)
@@ -129,7 +130,7 @@ def run(arguments: Sequence[str]) -> None:
 
 
 def _say(called: str, what: str) -> None:
-    tell(f"jbatch: {called}: measures {what}")
+    tell(f"jbatch: {called}: measuring {what}")
 
 
 def _json(values: NamedTuple) -> dict:
@@ -137,24 +138,24 @@ def _json(values: NamedTuple) -> dict:
 
 
 def _or_null(value):
-    """JSON has no numbers that are not finite."""
+    """Replace a number that is not finite by None: JSON has no such numbers."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _check_figure(figure: Path | None, runs: int) -> None:
-    """See that it can be drawn in the end."""
+    """Raise a Mistake if the figure could not be drawn after the measurements."""
     if figure is None:
         return
     if runs == 1:
-        raise Mistake("--figure is of the line between two runs: give another directory too")
+        raise Mistake("--figure draws the line between two runs: give a second run directory")
     if figure.suffix not in (".png", ".svg"):
         raise Mistake(f"--figure is {figure}: give a name that ends in .png or .svg")
     if not figure.parent.is_dir():
-        raise Mistake(f"--figure is {figure}: there is no {figure.parent}, make it")
+        raise Mistake(f"--figure is {figure}, but there is no folder {figure.parent}: create it")
 
 
 def _apart(names: Sequence[str]) -> list[str]:
-    """The directories by what tells them apart: without the folders that they share."""
+    """Shorten the directories to the parts that differ between them."""
     parts = [Path(name).absolute().parts for name in names]
     if len(parts) == 1 or parts[0] == parts[1]:
         return list(names)
@@ -165,7 +166,7 @@ def _apart(names: Sequence[str]) -> list[str]:
 
 
 def _column(found) -> dict[str, float]:
-    """What the table calls each number."""
+    """Return a run's numbers by their names in the table."""
     boxes = {f"sharpness %, ε {box.epsilon:g}, {box.space}": box.value for box in found.sharpness}
     return {
         "training loss": found.training_loss,

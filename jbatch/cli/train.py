@@ -18,29 +18,29 @@ USAGE = "jbatch train FILE VARIANT"
 
 @dataclass(frozen=True)
 class Options(RunsCode):
-    """Train one variant of an experiment; the same command again goes on where it stopped.
+    """Train one variant of an experiment; run the same command again to resume.
 
-    FILE VARIANT --help lists the experiment's fields; each can be changed.
+    FILE VARIANT --help lists the experiment's fields; you can override each.
 
     For example: jbatch train experiments/digits.py increasing --run-dir runs/digits
     """
 
     run_dir: Path | None = None
-    """The run's directory; None for runs/FILE/VARIANT/seed-SEED. Several hosts must share it."""
+    """The run's directory. None: runs/FILE/VARIANT/seed-SEED. Several hosts must share it."""
     until_phase: int | None = None
-    """Stop, saved and with exit code 3, where this phase of the plan begins; 1 is the second."""
+    """Stop at the start of this phase, counted from 0: save a checkpoint and exit with code 3."""
     accept_plan_change: bool = False
-    """Go on by another plan than the run was begun with, from the examples seen."""
+    """Resume with a plan that has changed since the run began, from the examples already seen."""
     profile: bool = False
-    """Trace some calls of each phase, of the first process, for xprof: into RUN_DIR/profile."""
+    """Trace some updates of each phase for xprof, on the first process, into RUN_DIR/profile."""
     distributed: bool = False
-    """Train as one of several processes, which are given the same command."""
+    """Train as one of several processes. Give every process the same command."""
     coordinator: str | None = None
-    """HOST:PORT of process 0; None for what JAX finds on Cloud TPU, GKE, SLURM and Open MPI."""
+    """HOST:PORT of process 0. None: JAX detects it (Cloud TPU, GKE, SLURM, Open MPI)."""
     num_processes: int | None = None
-    """How many processes there are; None as above."""
+    """Number of processes. None: JAX detects it."""
     process_id: int | None = None
-    """Which of them this is, from 0; None as above."""
+    """Index of this process, from 0. None: JAX detects it."""
 
     def __post_init__(self):
         agree = {
@@ -50,13 +50,13 @@ class Options(RunsCode):
         }
         given = [name for name, value in agree.items() if value is not None]
         if given and not self.distributed:
-            raise Mistake(f"{given[0]} is for several processes: give --distributed too")
+            raise Mistake(f"{given[0]} is only for several processes: give --distributed too")
         if self.coordinator is not None:
             port = re.fullmatch(r".+:(\d{1,5})", self.coordinator)
             if port is None or not 0 < int(port[1]) < 2**16:
                 raise Mistake(
-                    f"--coordinator is {self.coordinator}: give HOST:PORT, as host0:8476, with a "
-                    "port of 1 to 65535"
+                    f"--coordinator is {self.coordinator}: give HOST:PORT with a port of 1 to "
+                    "65535, for example host0:8476"
                 )
         if self.num_processes is not None:
             whole("--num-processes", self.num_processes, most=2**20)
@@ -73,13 +73,13 @@ class Options(RunsCode):
 
 
 def run(arguments: Sequence[str]) -> int | None:
-    """Train."""
+    """Train the variant, or resume it, and print how the run ended."""
     _, rest = leading(arguments)
     if "--distributed" in rest and not wants_help(rest):
         options, _ = split_options(Options, rest)
         if not supervise.supervised():
             return supervise.run("jbatch.cli.member", ["train", *arguments])
-        # Before the experiment is read: what it holds may touch a device.
+        # Join before reading the experiment, since its values may touch a device.
         found = agree.join(options.coordinator, options.num_processes, options.process_id)
         agree.say(found)
     file, variant, options, overrides, experiment = file_and_variant(Options, arguments, USAGE)

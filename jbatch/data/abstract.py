@@ -1,4 +1,4 @@
-"""A data set's shapes, for what can be said of training on it without having it."""
+"""A dataset's shapes, for plans and estimates that do not need its examples."""
 
 from pathlib import Path
 
@@ -16,10 +16,12 @@ from jbatch.errors import Mistake
 def on_paper(
     data: Data, augment: Augment, normalize: Normalize, num_examples: int
 ) -> tuple[StreamedInputs | ResidentInputs, int]:
-    """(inputs, classes) of a dataset, as if it were here.
+    """Describe a dataset as (inputs, number of classes), without its examples where possible.
 
-    A set of TensorFlow Datasets is known by its name; an image folder and sets of the package's own
-    are opened.
+    For TensorFlow Datasets the name is enough. Image folders and other datasets are opened.
+
+    Raises:
+        Mistake: if the dataset is unknown, or needs to be streamed.
     """
     changes = {"augment": augment, "normalize": normalize}
     if isinstance(data, Photographs) and isinstance(data.source, TFDS):
@@ -36,14 +38,17 @@ def on_paper(
     if isinstance(data, TFDS):
         shape, classes = _known(data)
         if None in shape:
-            raise Mistake(f"images of {data.name} are of many sizes: stream it as Photographs")
+            raise Mistake(
+                f"the images of {data.name} have different sizes: stream it with "
+                "Photographs(TFDS(…))"
+            )
         return ResidentInputs(num_examples, 1, shape, **changes), classes
     loaded = load(data, augment, normalize)
     return loaded.inputs, loaded.num_classes
 
 
 def _known(data: TFDS) -> tuple[tuple[int, ...], int]:
-    """(shape of an image, classes) of a set that TensorFlow Datasets knows by its name."""
+    """Look up (shape of an image, number of classes) by the name in TensorFlow Datasets."""
     import tensorflow_datasets as tfds
 
     folder = Path(data.data_dir or tfds.core.constants.DATA_DIR).expanduser()
@@ -52,7 +57,8 @@ def _known(data: TFDS) -> tuple[tuple[int, ...], int]:
         features = tfds.builder(data.name, data_dir=data.data_dir).info.features
     except (ValueError, tfds.core.DatasetNotFoundError) as error:
         raise Mistake(
-            f"{data.name} is not known to TensorFlow Datasets: prepare it, and give its data_dir"
+            f"TensorFlow Datasets does not know {data.name}: write it with `jbatch prepare`, then "
+            "set data_dir"
         ) from error
     check_features(data.name, features)
     return features["image"].shape, features["label"].num_classes

@@ -1,4 +1,4 @@
-"""A data set in memory."""
+"""A dataset in memory."""
 
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ class Split(NamedTuple):
 
 
 class Dataset(NamedTuple):
-    """A data set in memory."""
+    """A training set and a test set in memory."""
 
     train: Split
     test: Split
@@ -23,10 +23,13 @@ class Dataset(NamedTuple):
 
 
 def check_labels(what: str, labels: np.ndarray, num_classes: int) -> None:
-    """See that labels are classes, 0 ≤ label < num_classes, or a Mistake.
+    """Check that 0 ≤ label < num_classes for all labels.
 
-    A label outside would train as another class, or as none, and nothing would say so: −1 is how
-    some sets mark an example without a label.
+    JAX raises no error for a label outside this range: the example would silently train as another
+    class, or as none. Some datasets mark an example without a label by −1.
+
+    Raises:
+        Mistake: if a label is outside.
     """
     outside = np.flatnonzero((labels < 0) | (labels >= num_classes))
     if len(outside):
@@ -34,13 +37,17 @@ def check_labels(what: str, labels: np.ndarray, num_classes: int) -> None:
         count = "1 label is" if len(outside) == 1 else f"{len(outside):,} labels are"
         raise Mistake(
             f"{what}: {count} not within 0 to {num_classes - 1}, the first at index {first:,} "
-            f"({int(labels[first])}): leave out examples without a label, or mend the number of "
+            f"({int(labels[first])}): remove examples without a label, or correct the number of "
             "classes"
         )
 
 
 def check_dataset(what: str, dataset: Dataset) -> None:
-    """See that a set is what it should be, whoever has made it, or a Mistake."""
+    """Check the dtypes, shapes and labels of a dataset, which a user's class may have made.
+
+    Raises:
+        Mistake: if one of them is wrong.
+    """
     for name, images, labels in (("train", *dataset.train), ("test", *dataset.test)):
         if (
             getattr(images, "dtype", None) != np.uint8
@@ -51,11 +58,12 @@ def check_dataset(what: str, dataset: Dataset) -> None:
             kind = f"{getattr(images, 'dtype', type(images).__name__)}"
             raise Mistake(
                 f"the {name} images of {what} are {kind} of shape {getattr(images, 'shape', ())}: "
-                "give uint8 of shape (N, H, W, C), at least one, of one H, W and C in both splits"
+                "give uint8 of shape (N, H, W, C), with N at least 1 and the same H, W and C in "
+                "both splits"
             )
         if getattr(labels, "shape", None) != images.shape[:1] or labels.dtype.kind not in "iu":
             raise Mistake(
-                f"the {name} labels of {what} are of shape {getattr(labels, 'shape', ())}: give "
+                f"the {name} labels of {what} have shape {getattr(labels, 'shape', ())}: give "
                 f"integers of shape ({len(images)},), one for each image"
             )
         check_labels(f"the {name} labels of {what}", labels, dataset.num_classes)

@@ -1,4 +1,4 @@
-"""What every source of examples gives: to the compiled step, and to the loop that calls it."""
+"""Protocols of a dataset: its part of the compiled step, and its part of the training loop."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
@@ -12,85 +12,85 @@ from jbatch.plan.plan import Plan
 
 
 class Batch(NamedTuple):
-    """What a network sees."""
+    """Input of the network."""
 
     images: jax.Array  # (B, H, W, C) float32, normalized
     labels: jax.Array  # (B,) int32
-    keys: jax.Array | None  # (B,) a random key of each example; None in evaluation
+    keys: jax.Array | None  # (B,) a random key per example; None in evaluation
 
 
 class Inputs(Protocol):
-    """The part of a compiled step that takes its examples from its arguments; hashable."""
+    """The part of a compiled step that gets examples from the step's arguments; hashable."""
 
     num_test: int
     input_shape: tuple[int, ...]  # (H, W, C)
-    per_device: tuple[bool, ...]  # for each argument, whether it differs by device
+    per_device: tuple[bool, ...]  # for each argument, whether it differs between devices
     evaluation_per_device: tuple[bool, ...]
-    several: bool  # whether one call may take several updates, by `later`
-    most_evaluated: int  # examples of a device in one pass of an evaluation
+    several: bool  # whether one call may do several updates, through `later`
+    most_evaluated: int  # largest micro-batch in evaluation
 
     def shapes(self, layout: Layout) -> tuple:
-        """Shapes and dtypes of the arguments of a training pass."""
+        """Return shapes and dtypes of the arguments of a training pass."""
 
     def held(self, layout: Layout) -> int:
-        """Bytes that a device holds beside the arguments of a pass of this layout."""
+        """Count the bytes that a device holds beside the arguments of a pass of this layout."""
 
     def batch(self, layout: Layout, *arguments) -> Batch:
-        """This device's examples of a pass, in the order of `layout.places`."""
+        """Get this device's examples of a pass, in the order of `layout.places`."""
 
     def later(self, number, layout: Layout, *arguments) -> tuple:
-        """The arguments of the pass so many further on in the epoch, where `several` may be."""
+        """Return the arguments of the pass `number` passes later in the epoch, if `several`."""
 
     def evaluation_shapes(self, size: int, devices: int) -> tuple:
-        """Shapes and dtypes of the arguments of an evaluation's pass."""
+        """Return shapes and dtypes of the arguments of an evaluation's pass."""
 
     def evaluation_batch(self, size: int, *arguments) -> tuple[Batch, jax.Array]:
-        """This device's `size` examples of a pass, and which of them exist: (size,) bool."""
+        """Get this device's `size` examples of a pass, and which of them exist: (size,) bool."""
 
 
 class Feed(Protocol):
-    """Where a run's training passes get their arguments from."""
+    """Supplies the arguments of a run's training passes."""
 
-    most_in_flight: int  # calls that may wait with what they were given
-    waited: float  # seconds so far that training waited for examples
-    damaged: Sequence[str]  # files that were replaced so far
+    most_in_flight: int  # calls that may be queued and hold their arguments
+    waited: float  # seconds that training has waited for examples
+    damaged: Sequence[str]  # files replaced so far
 
     def ready(self, seconds: float) -> bool:
-        """Whether the next pass is ready; waits for it for so long, which does not count."""
+        """Wait up to `seconds` for the next pass; tell if it is ready. Not part of `waited`."""
 
     def arguments(self, position: int, layout: Layout) -> tuple:
-        """Of the pass from `position` on, in the shapes of `Inputs`."""
+        """Return the arguments of the pass that starts at `position`, as `Inputs.shapes` says."""
 
     def close(self) -> None:
-        """Let go of what it holds."""
+        """Release workers and memory."""
 
 
 class Loaded(Protocol):
-    """A dataset that was found: in memory, or on disk to be streamed."""
+    """An opened dataset: in memory, or on disk to be streamed."""
 
     inputs: Inputs
     num_classes: int
 
     def digest(self) -> str:
-        """SHA-256 of which examples it holds."""
+        """Hash which examples the dataset holds (SHA-256)."""
 
     def feed(
         self, mesh: Mesh, seed: int, plan: Plan, passes: Mapping[int, Passes], update: int
     ) -> Feed:
-        """The training passes of a plan, from an update on."""
+        """Start to supply the training passes of a plan, from `update` on."""
 
     def test(self, mesh: Mesh, size: int) -> "Evaluated":
-        """The test set, in passes of `size` examples on each device."""
+        """Open the test set, in passes of `size` examples per device."""
 
 
 class Evaluated(Protocol):
-    """Where evaluations get their arguments from."""
+    """Supplies the arguments of evaluations."""
 
     most_in_flight: int
-    damaged: Sequence[str]  # files that were left out so far
+    damaged: Sequence[str]  # files skipped so far
 
     def passes(self) -> Iterator[tuple]:
-        """The arguments of each pass of one evaluation."""
+        """Yield the arguments of each pass of one evaluation."""
 
     def close(self) -> None:
-        """Let go of what it holds."""
+        """Release workers and memory."""

@@ -1,4 +1,4 @@
-"""From a data set as a value to one that can be trained on."""
+"""Opening the dataset that an experiment names."""
 
 from jbatch.data.dataset import check_dataset
 from jbatch.data.image.augment import Augment
@@ -11,14 +11,20 @@ from jbatch.errors import Mistake
 
 
 def load(data: Data, augment: Augment, normalize: Normalize) -> Loaded:
-    """In memory, or found on disk to be streamed; Mistake if it is not there or not whole."""
+    """Load a dataset into memory, or find it on disk to stream it.
+
+    Raises:
+        Mistake: if it is missing, incomplete or damaged.
+    """
     if isinstance(data, Photographs):
-        from jbatch.data.stream.feed import StreamedData  # and with it what decodes
+        from jbatch.data.stream.feed import StreamedData  # here: it imports the decoders
 
         return StreamedData(data, augment, normalize)
     try:
         loaded = data.load()
-    except SystemExit as error:  # of a person's own; it would end the command as if it had trained
-        raise Mistake(f"{type(data).__name__}'s load ends by SystemExit: {error}") from error
+    except SystemExit as error:  # of a user's class; uncaught, the command might exit with 0
+        raise Mistake(
+            f"{type(data).__name__}.load() raised SystemExit ({error}): it must return a dataset"
+        ) from error
     check_dataset(type(data).__name__, loaded)
     return ResidentData(loaded, augment, normalize)

@@ -1,14 +1,14 @@
-"""The order of examples: the one place that decides it."""
+"""The order of examples; only this module decides it."""
 
 import numpy as np
 
 
 def epoch_order(seed: int, epoch: int, num_examples: int) -> np.ndarray:
-    """The permutation of one epoch: place → example index.
+    """Return the permutation of one epoch: place → example index.
 
-    A function of (seed, epoch) alone, so that no schedule, device, host or restart changes it. It
-    ranks Philox's raw 64-bit stream, which NumPy keeps stable (as it does not promise for
-    Generator.permutation).
+    The order depends only on seed, epoch and the number of examples. Schedule, devices, hosts and
+    restarts do not change it. It ranks Philox's raw 64-bit stream, which NumPy keeps stable; NumPy
+    gives no such promise for Generator.permutation.
 
     Returns:
         int32 array of shape (num_examples,).

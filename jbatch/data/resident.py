@@ -1,4 +1,4 @@
-"""Sets small enough to live on every device, as uint8, indexed and augmented there."""
+"""Datasets in memory: every device holds all examples as uint8, indexes and augments them."""
 
 import hashlib
 import math
@@ -21,17 +21,18 @@ from jbatch.data.order import epoch_order
 from jbatch.devices import meshes
 from jbatch.plan.layout import AXIS, Layout
 
-# Dispatch is asynchronous, and this many calls may wait: enough to hide the host's work, few enough
-# to bound memory. JAX 0.10.2 hangs on simulated CPU devices with over 32 that hold a collective.
+# Dispatch is asynchronous, and this many calls may be queued: enough to hide the host's work, few
+# enough to bound memory. On simulated CPU devices, JAX 0.10.2 hangs if over 32 queued calls hold a
+# collective.
 MOST_IN_FLIGHT = 16
 
 
 class Resident(NamedTuple):
-    """A split on the devices, the same on each."""
+    """A split on the devices, replicated on each."""
 
     images: jax.Array  # (N, H, W, C) uint8
     labels: jax.Array  # (N,) int32
-    shift: jax.Array  # (C,) float32, of `normalize.affine`
+    shift: jax.Array  # (C,) float32, from `normalize.affine`
     factor: jax.Array  # (C,) float32
 
 
@@ -44,16 +45,16 @@ def training_batch(
     augmentation: Augment,
     normalization: Normalize,
 ) -> Batch:
-    """The examples at `places` of an epoch.
+    """Get the examples at `places` of an epoch.
 
     Args:
         resident: the training set.
         order: (N,) int32, the epoch's permutation.
-        seed: uint32 scalar, of the augmentation.
+        seed: uint32 scalar, for the augmentation.
         epoch: uint32 scalar.
         places: (B,) uint32, within the epoch.
-        augmentation: how the images change.
-        normalization: what the network then sees of them.
+        augmentation: random changes to the images.
+        normalization: applied after the augmentation.
     """
     index = order[places]
     keys = example_keys(seed, epoch, places)
@@ -65,7 +66,7 @@ def training_batch(
 def evaluation_batch(
     resident: Resident, start: jax.Array, size: int, normalization: Normalize
 ) -> tuple[Batch, jax.Array]:
-    """`size` examples from `start` on, and which of them exist: (batch, (size,) bool)."""
+    """Get `size` examples from `start` on, and which of them exist: (batch, (size,) bool)."""
     index = start + jnp.arange(size, dtype=jnp.int32)
     count = resident.labels.shape[0]
     within = jnp.minimum(index, count - 1)
@@ -75,7 +76,7 @@ def evaluation_batch(
 
 @dataclass(frozen=True)
 class ResidentInputs:
-    """The part of a compiled step that takes its examples from resident data; hashable."""
+    """The part of a compiled step that gets examples from a dataset in memory; hashable."""
 
     num_examples: int
     num_test: int
@@ -83,13 +84,13 @@ class ResidentInputs:
     augment: Augment
     normalize: Normalize
 
-    per_device = (False, False, False, False)  # none of the arguments differs by device
+    per_device = (False, False, False, False)  # all arguments are the same on all devices
     evaluation_per_device = (False, False)
     several = True
     most_evaluated = 256
 
     def shapes(self, layout: Layout) -> tuple:
-        """Of the training set, the epoch's order, seed, and (epoch, first place)."""
+        """Return shapes of the training set, the epoch's order, seed, and (epoch, first place)."""
         del layout
         return (
             resident_shapes(self.num_examples, self.input_shape),
@@ -99,35 +100,35 @@ class ResidentInputs:
         )
 
     def held(self, layout: Layout) -> int:
-        """The test set."""
+        """Count the bytes of the test set."""
         del layout
         return math.prod((self.num_test, *self.input_shape)) + 4 * self.num_test
 
     def batch(self, layout: Layout, resident: Resident, order, seed, where) -> Batch:
-        """This device's examples of a pass, in the order of `layout.places`."""
+        """Get this device's examples of a pass, in the order of `layout.places`."""
         epoch, first = where
         places = first + layout.places(jax.lax.axis_index(AXIS)).astype(jnp.uint32)
         return training_batch(resident, order, seed, epoch, places, self.augment, self.normalize)
 
     def later(self, number, layout: Layout, resident: Resident, order, seed, where) -> tuple:
-        """The arguments of the pass so many further on in the epoch; int32 scalar."""
+        """Return the arguments of the pass `number` (int32 scalar) passes later in the epoch."""
         passed = jnp.stack((jnp.int32(0), number * layout.size)).astype(jnp.uint32)
         return resident, order, seed, where + passed
 
     def evaluation_shapes(self, size: int, devices: int) -> tuple:
-        """Of the test set, and the pass's first place."""
+        """Return shapes of the test set, and of the pass's first place."""
         del size, devices
         test = resident_shapes(self.num_test, self.input_shape)
         return test, jax.ShapeDtypeStruct((), np.int32)
 
     def evaluation_batch(self, size: int, resident: Resident, start) -> tuple[Batch, jax.Array]:
-        """This device's examples of a pass, and which of them exist."""
+        """Get this device's `size` examples of a pass, and which of them exist: (size,) bool."""
         mine = start + jax.lax.axis_index(AXIS) * size
         return evaluation_batch(resident, mine, size, self.normalize)
 
 
 class ResidentData:
-    """A data set in memory, to be put on the devices."""
+    """A dataset in memory, ready to be put on the devices."""
 
     def __init__(self, dataset: Dataset, augment: Augment, normalize: Normalize):
         self.dataset, self.num_classes = dataset, dataset.num_classes
@@ -140,29 +141,29 @@ class ResidentData:
         )
 
     def digest(self) -> str:
-        """SHA-256 of all examples."""
+        """Hash all examples (SHA-256)."""
         hashed = hashlib.sha256()
         for array in (*self.dataset.train, *self.dataset.test):
             hashed.update(np.ascontiguousarray(array))
         return hashed.hexdigest()
 
     def feed(self, mesh: Mesh, seed: int, *_) -> "ResidentFeed":
-        """The training set on the devices, from any update on."""
+        """Put the training set on the devices; its feed can start at any update."""
         return ResidentFeed(self.placed(self.dataset.train, mesh), seed, meshes.replicated(mesh))
 
     def test(self, mesh: Mesh, size: int) -> "ResidentTest":
-        """The test set on the devices, `size` examples a device and pass."""
+        """Put the test set on the devices, for passes of `size` examples per device."""
         placed = self.placed(self.dataset.test, mesh)
         return ResidentTest(placed, range(0, self.inputs.num_test, size * mesh.size))
 
     def placed(self, split: Split, mesh: Mesh) -> Resident:
-        """A split on the devices, with what normalizes it by the training set."""
+        """Put a split on the devices, with the normalization from the training set."""
         by = affine(self.inputs.normalize, self.dataset.train.images)
         return jax.device_put(Resident(*split, *by), meshes.replicated(mesh))
 
 
 class ResidentFeed:
-    """Gives the compiled step its arguments: data, the epoch's order, seed and where to read."""
+    """Supplies the compiled step's arguments: data, the epoch's order, seed and position."""
 
     most_in_flight = MOST_IN_FLIGHT
     waited = 0.0
@@ -173,7 +174,7 @@ class ResidentFeed:
         self._resident = resident
         self._seed = jax.device_put(np.uint32(seed), sharding)
         self._pool = ThreadPoolExecutor(1, "order")
-        # Of this epoch and the next, which is made meanwhile: sorting takes longer than an update.
+        # The order of the next epoch is sorted in advance: sorting takes longer than an update.
         sorting = lru_cache(2)(
             lambda epoch: self._pool.submit(epoch_order, seed, epoch, self._count)
         )
@@ -182,30 +183,30 @@ class ResidentFeed:
         def order(epoch: int) -> jax.Array:
             found = sorting(epoch).result()
             sorting(epoch + 1)
-            # Not in the thread: of several processes, JAX compares what they put by a collective.
+            # In this thread: with several processes, JAX compares the arrays by a collective.
             return jax.device_put(found, sharding)
 
         self._order = order
 
     def ready(self, seconds: float) -> bool:
-        """All is there."""
+        """Tell that the next pass is ready, as all data is in memory."""
         del seconds
         return True
 
     def arguments(self, position: int, layout: Layout) -> tuple:
-        """Of the pass from `position` on, all of one epoch, in the shapes of `ResidentInputs`."""
-        del layout  # the devices compute which places are theirs
+        """Return the arguments of the pass that starts at `position`; it stays in one epoch."""
+        del layout  # the devices compute their own places
         epoch, place = divmod(position, self._count)
         where = np.array((epoch, place), np.uint32)  # one transfer
         return self._resident, self._order(epoch), self._seed, where
 
     def close(self) -> None:
-        """End the thread; the arrays go when they are no longer used."""
+        """End the thread. The arrays are freed with their last use."""
         self._pool.shutdown(cancel_futures=True)
 
 
 class ResidentTest:
-    """Gives an evaluation its arguments: data and where to read."""
+    """Supplies an evaluation's arguments: data and position."""
 
     most_in_flight = MOST_IN_FLIGHT
     damaged: tuple[str, ...] = ()
@@ -214,15 +215,15 @@ class ResidentTest:
         self._resident, self._starts = resident, starts
 
     def passes(self) -> Iterator[tuple]:
-        """The arguments of each pass of one evaluation."""
+        """Yield the arguments of each pass of one evaluation."""
         return ((self._resident, np.int32(start)) for start in self._starts)
 
     def close(self) -> None:
-        """Nothing to end."""
+        """Do nothing: it has no workers."""
 
 
 def resident_shapes(num_examples: int, input_shape: tuple[int, ...]) -> Resident:
-    """Shapes and dtypes of a split on the devices."""
+    """Return shapes and dtypes of a split on the devices."""
     return Resident(
         images=jax.ShapeDtypeStruct((num_examples, *input_shape), np.uint8),
         labels=jax.ShapeDtypeStruct((num_examples,), np.int32),

@@ -1,4 +1,4 @@
-"""Where examples come from."""
+"""Datasets that an experiment can name."""
 
 import math
 from dataclasses import dataclass
@@ -13,14 +13,14 @@ from jbatch.errors import Mistake, make_plain, shown, whole, wholes
 
 @dataclass(frozen=True)
 class Digits:
-    """The 1,797 handwritten digits of scikit-learn (UCI; 8×8, values 0 to 16), in the package.
+    """The 1,797 handwritten digits that come with scikit-learn (UCI; 8×8, values 0 to 16).
 
-    The file is in the order of the writers. Every sixth digit is for testing, up to 297, so that
-    both sets have all writers; the other 1,500 are for training.
+    The file is ordered by writer. The test set is every sixth digit, 297 in all, so that training
+    and test set both have all writers. The other 1,500 are the training set.
     """
 
     def load(self) -> Dataset:
-        """Read the set from scikit-learn's own files."""
+        """Read the digits from scikit-learn's own files."""
         from sklearn.datasets import load_digits
 
         digits = load_digits()
@@ -37,7 +37,7 @@ class Digits:
 
 @dataclass(frozen=True, eq=False)
 class Arrays:
-    """Any arrays in memory: uint8 images of shape (N, H, W, C) and int labels of shape (N,)."""
+    """Your own arrays in memory: images (N, H, W, C) uint8 and labels (N,) of any integer type."""
 
     train_images: np.ndarray
     train_labels: np.ndarray
@@ -53,13 +53,17 @@ class Arrays:
         object.__setattr__(self, "num_classes", whole("num_classes", self.num_classes))
 
     def load(self) -> Dataset:
-        """The arrays as a data set; Mistake if they do not make one."""
+        """Check the arrays and return them as a dataset.
+
+        Raises:
+            Mistake: if a dtype, a shape or a label is wrong.
+        """
         train = self._split("train", self.train_images, self.train_labels)
         test = self._split("test", self.test_images, self.test_labels)
         if train.images.shape[1:] != test.images.shape[1:]:
             raise Mistake(
-                f"train_images are of shape {train.images.shape[1:]} each and test_images of "
-                f"{test.images.shape[1:]}: give the same (H, W, C)"
+                f"train_images have shape {train.images.shape[1:]} each, but test_images have "
+                f"{test.images.shape[1:]}: give both the same (H, W, C)"
             )
         return Dataset(train, test, self.num_classes)
 
@@ -82,16 +86,16 @@ class Arrays:
 
 @dataclass(frozen=True)
 class Generated:
-    """Noise around a random image of each class, for runs where only sizes and speed matter."""
+    """Random images, noise around one image per class, to test speed and sizes."""
 
     num_train: int
-    """Training examples."""
+    """Number of training examples."""
     num_test: int
-    """Test examples."""
+    """Number of test examples."""
     shape: tuple[int, int, int]
     """(H, W, C) of an image."""
     num_classes: int
-    """Classes, each as frequent as the others."""
+    """Number of classes, all equally frequent."""
 
     def __post_init__(self):
         make_plain(self)
@@ -101,12 +105,12 @@ class Generated:
             raise Mistake(f"shape is {shown(self.shape)}: give height, width and channels")
 
     def load(self) -> Dataset:
-        """Generate both splits, the same ones always."""
+        """Generate both splits. Every call gives the same images."""
         count = (self.num_train + self.num_test + self.num_classes) * math.prod(self.shape)
         if count > MOST_BYTES:
             raise Mistake(
-                f"{count:,} bytes of images are more than the {MOST_BYTES:,} that are kept in "
-                "memory: give fewer or smaller ones"
+                f"the images take {count:,} bytes, but at most {MOST_BYTES:,} are kept in memory: "
+                "give fewer or smaller images"
             )
         size = math.prod(self.shape)
         patterns = _random_bytes(0, self.num_classes * size).reshape(self.num_classes, size)
@@ -121,7 +125,7 @@ class Generated:
 
 
 def _random_bytes(key: int, count: int) -> np.ndarray:
-    """Of Philox's raw stream, which NumPy keeps stable: (count,) uint8."""
+    """Take (count,) uint8 from Philox's raw stream, which NumPy keeps stable."""
     words = np.random.Philox(key=key).random_raw(-(-count // 8))
     return words.view(np.uint8)[:count]
 

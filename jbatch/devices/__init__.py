@@ -1,1 +1,1 @@
-"""Devices: the mesh over them, the one place where functions are mapped, and their memory."""
+"""Devices: their mesh, the one place that maps functions over them, and their memory."""

@@ -1,4 +1,4 @@
-"""Hardware, versions and settings that a run is made with."""
+"""Describe the hardware, versions and settings of a run."""
 
 import os
 import platform
@@ -8,8 +8,8 @@ import jax
 
 from jbatch.machine import schedulable_cores
 
-LIBRARIES = ("jax", "jaxlib", "flax", "optax")  # of which an update's program is made
-SETTINGS = (  # of JAX, that change what it computes
+LIBRARIES = ("jax", "jaxlib", "flax", "optax")  # these decide an update's program
+SETTINGS = (  # JAX settings that change its results
     "jax_enable_x64",
     "jax_default_prng_impl",
     "jax_default_matmul_precision",
@@ -19,7 +19,7 @@ SETTINGS = (  # of JAX, that change what it computes
 
 
 def environment() -> dict:
-    """Hardware, versions and settings that a run was made with."""
+    """Return the hardware, versions and settings of this process."""
     device = jax.devices()[0]
     return {
         "devices": f"{jax.device_count()} × {device.device_kind}",
@@ -33,6 +33,6 @@ def environment() -> dict:
 
 
 def _flags() -> str:
-    """XLA's, but for how many devices are simulated, which "devices" says."""
+    """Return XLA_FLAGS without the number of simulated devices, which "devices" has."""
     flags = os.environ.get("XLA_FLAGS", "").split()
     return " ".join(flag for flag in flags if "host_platform_device_count" not in flag)

@@ -1,4 +1,4 @@
-"""What compiled programs need of a device's memory, and what it has; all in bytes."""
+"""Measure the memory that programs need, and that devices and the host have; in bytes."""
 
 import os
 from typing import NamedTuple
@@ -7,21 +7,21 @@ import jax
 
 
 class Memory(NamedTuple):
-    """Of one device while a program runs, by the compiler's own account."""
+    """Memory of one device while a program runs, from the compiler's memory analysis."""
 
     arguments: int
-    outputs: int  # that do not take the memory of donated arguments
+    outputs: int  # without those that reuse donated arguments
     temporaries: int
     code: int
 
     @property
     def total(self) -> int:
-        """All of it."""
+        """The sum of all parts."""
         return sum(self)
 
 
 def needed(compiled: jax.stages.Compiled) -> Memory:
-    """By a compiled program."""
+    """Return the memory that a compiled program needs."""
     found = compiled.memory_analysis()
     return Memory(
         arguments=found.argument_size_in_bytes,
@@ -32,17 +32,17 @@ def needed(compiled: jax.stages.Compiled) -> Memory:
 
 
 def available(device: jax.Device) -> int | None:
-    """That programs may use; None where a device does not say, as CPUs."""
+    """Return the memory that programs may use; None if the device does not say, as on CPUs."""
     return (device.memory_stats() or {}).get("bytes_limit")
 
 
 def of_host() -> int:
-    """Of this machine."""
+    """Return the memory of this machine."""
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def readable(size: float) -> str:
-    """A number of bytes for a person; of infinitely many, that a compiler refused them."""
+    """Format a number of bytes; infinity means that the compiler refused the program."""
     if size == float("inf"):
         return "more than there is"
     for unit in ("B", "KiB", "MiB"):

@@ -1,4 +1,4 @@
-"""The devices that a run uses, the mesh over them, and how arrays lie on it."""
+"""Find a run's devices, build the mesh over them, and make shardings."""
 
 from collections.abc import Sequence
 
@@ -10,39 +10,41 @@ from jbatch.plan.layout import AXIS
 
 
 def all_devices() -> list[jax.Device]:
-    """Those of all processes; Mistake if the platform that was asked for is not there."""
+    """Return the devices of all processes; raise Mistake if JAX_PLATFORMS names a missing one."""
     asked = jax.config.jax_platforms or ""
-    advice = "give another, or install JAX for it, as pip install -e '.[cuda]'"
+    advice = "give another platform, or install JAX for it, for example pip install -e '.[cuda]'"
     try:
         devices = jax.devices()
     except (RuntimeError, AssertionError) as error:  # which of them depends on the platform
         said = (str(error) or "no device").splitlines()[0]
-        raise Mistake(f"JAX_PLATFORMS is {asked}, which is not here ({said}): {advice}") from error
+        raise Mistake(
+            f"JAX_PLATFORMS is {asked}, which JAX cannot use here ({said}): {advice}"
+        ) from error
     first = asked.partition(",")[0]
     if first not in ("", "cpu") and devices[0].platform == "cpu":  # where JAX falls back silently
-        raise Mistake(f"JAX_PLATFORMS is {asked}, and there is no {first} device here: {advice}")
+        raise Mistake(f"JAX_PLATFORMS is {asked}, but JAX finds no {first} device: {advice}")
     return devices
 
 
 def make_mesh(devices: Sequence[jax.Device]) -> Mesh:
-    """A mesh of one axis over `devices`, in an order that suits what connects them."""
+    """Return a mesh of one axis over `devices`, in an order that suits their interconnect."""
     return jax.make_mesh((len(devices),), (AXIS,), devices=devices, axis_types=(AxisType.Auto,))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """The same array on every device."""
+    """Return the sharding that copies an array to every device."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def split(mesh: Mesh) -> NamedSharding:
-    """A leading axis of one entry a device."""
+    """Return the sharding that splits the leading axis, one entry per device."""
     return NamedSharding(mesh, PartitionSpec(AXIS))
 
 
 def local_rows(mesh: Mesh) -> list[int]:
-    """Where along the mesh's axis this process's devices are, in order.
+    """Return the sorted positions of this process's devices along the mesh's axis.
 
-    Read from the sharding: on real meshes it does not follow from the number of the process.
+    They are read from the sharding, because on real meshes they do not follow from the process id.
     """
     indices = split(mesh).addressable_devices_indices_map((mesh.size,)).values()
     return sorted(index.indices(mesh.size)[0] for (index,) in indices)

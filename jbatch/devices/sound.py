@@ -1,4 +1,4 @@
-"""Whether the compiler below computes right: one release of it does not, and says nothing."""
+"""Check that the compiler computes correctly: jaxlib 0.10.2 silently does not."""
 
 import hashlib
 import os
@@ -18,12 +18,12 @@ ROWS = 32_769  # one more than a block of the faulty loop
 
 @cache
 def check_sound() -> None:
-    """See that this process's JAX computes JAX issue 39103's expression right, on the CPU.
+    """Check that this process's JAX computes the expression of JAX issue 39103 correctly on CPU.
 
-    What was found right is kept for this version, these flags and this machine.
+    A correct result is cached for this version, these flags and this machine.
 
     Raises:
-        Mistake: if not.
+        Mistake: if the result is wrong.
     """
     flags = os.environ.get("XLA_FLAGS", "")
     of = f"{version('jaxlib')} {flags} {os.uname().nodename}"
@@ -35,8 +35,8 @@ def check_sound() -> None:
         right = f"{flags} {FLAG}".strip()
         raise Mistake(
             f"jaxlib {version('jaxlib')} computes wrong values on this CPU, as 0.10.2 does (JAX "
-            "issue 39103, a fused sum of squares): install another, as pip install 'jax!=0.10.2' "
-            f"'jaxlib!=0.10.2', or set XLA_FLAGS='{right}', with which 0.10.2 is right"
+            "issue 39103, a fused sum of squares). Install another version with pip install "
+            f"'jax!=0.10.2' 'jaxlib!=0.10.2', or set XLA_FLAGS='{right}', which corrects 0.10.2"
         )
     with suppress(OSError):
         seen.parent.mkdir(parents=True, exist_ok=True)
@@ -48,5 +48,5 @@ def _right() -> bool:
     identity = np.eye(3, dtype=np.float32)
     with jax.default_device(jax.local_devices(backend="cpu")[0]):
         found = jax.jit(jax.vmap(lambda row: ((identity @ row) ** 2).sum()))(rows)
-    # Three squares of at most 1, each rounded once, and two sums.
+    # The tolerance covers three squares of at most 1, each rounded once, and two sums.
     return bool(np.allclose(found, (rows**2).sum(1), rtol=1e-6))

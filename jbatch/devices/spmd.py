@@ -1,4 +1,4 @@
-"""The one place where functions written for one device are mapped over all of them."""
+"""Map functions written for one device over all devices. No other module does this."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,26 +17,26 @@ Mapping = Literal["shard_map", "pmap"]
 
 @dataclass(frozen=True)
 class Mapped:
-    """A function of one device, mapped over the mesh's axis `layout.AXIS`."""
+    """A function for one device, to be mapped over the mesh's axis `layout.AXIS`."""
 
     function: Callable  # takes and returns (as a tuple) pytrees without a device axis
     mesh: Mesh
     mapping: Mapping  # "shard_map" under jit, or "pmap"; they compute the same
     arguments: Sequence  # shapes and dtypes of the compiled function's arguments
-    # For each argument, whether it differs by device: then its leaves have a leading axis of one
-    # entry a device outside; the others are the same everywhere.
+    # For each argument, whether it differs by device. If so, its leaves have a leading axis outside
+    # the function, with one entry per device. The others are replicated.
     per_device: Sequence[bool]
     per_device_out: Sequence[bool]  # the same for each result
-    donate: Sequence[int] = ()  # arguments whose memory the results may take
+    donate: Sequence[int] = ()  # arguments whose memory the results may reuse
 
     def compile(self) -> "Executable":
-        """It never compiles again, and refuses other shapes."""
+        """Compile the mapped function, which then refuses other shapes and never compiles again."""
         lowered, bound = self.lower()
         return Executable(lowered.compile(), bound)
 
-    @jax.enable_x64(False)  # or indices and counts would be other numbers, where a person has it on
+    @jax.enable_x64(False)  # so that the user's x64 setting does not change indices and counts
     def lower(self) -> tuple[jax.stages.Lowered, tuple]:
-        """What `compile` compiles, and the first arguments of what comes of that."""
+        """Return the lowered function, and the first arguments to bind to the compiled one."""
         return self._lower_pmap() if self.mapping == "pmap" else self._lower_shard_map()
 
     def _lower_shard_map(self) -> tuple[jax.stages.Lowered, tuple]:
@@ -65,7 +65,7 @@ class Mapped:
         return jax.jit(mapped, donate_argnums=tuple(self.donate)).lower(*self.arguments), ()
 
     def _lower_pmap(self) -> tuple[jax.stages.Lowered, tuple]:
-        # pmap wants one argument at least that differs by device.
+        # pmap needs at least one argument that differs by device.
         index = jax.device_put(np.arange(self.mesh.size, dtype=np.int32), split(self.mesh))
         mapped = jax.pmap(
             lambda _, *rest: self.function(*rest),
@@ -80,16 +80,16 @@ class Mapped:
 
 @dataclass(frozen=True)
 class Executable:
-    """A compiled function of the mapped arguments."""
+    """A compiled function, called with the mapped arguments."""
 
     compiled: jax.stages.Compiled
     bound: tuple  # its first arguments
 
     def __call__(self, *arguments):
-        """Its results, as a tuple."""
+        """Return the results as a tuple."""
         return self.compiled(*self.bound, *arguments)
 
     @property
     def memory(self) -> Memory:
-        """That it needs of a device."""
+        """The memory that it needs on a device."""
         return needed(self.compiled)

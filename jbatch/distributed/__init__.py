@@ -1,1 +1,1 @@
-"""Several processes that train as one: joining, agreeing, stopping together."""
+"""Several processes that train one run: join, agree, stop together."""

@@ -1,7 +1,7 @@
-"""Several processes that train as one: joining, and telling each other things.
+"""Join the processes that train one run, exchange text between them, and compare it.
 
-What they tell goes through the key-value store of JAX's distributed runtime, for which JAX has no
-public interface yet.
+The text goes through the key-value store of JAX's distributed runtime. JAX has no public interface
+for it yet.
 """
 
 import itertools
@@ -17,31 +17,31 @@ from jbatch.distributed.preemption import Interrupted
 from jbatch.errors import Mistake
 from jbatch.messages import tell
 
-JOIN_SECONDS = 300  # in which all processes must come
-EXCHANGE_SECONDS = 600  # in which all must say what they have to, as after looking through data
-LOST_SECONDS = 30  # without a sign of life, after which a process counts as dead
-EXIT_SECONDS = 15  # that one waits for the others at its end
-SECONDS_BETWEEN_WORDS = 30  # to a person who waits
+JOIN_SECONDS = 300  # time limit for all processes to join
+EXCHANGE_SECONDS = 600  # time limit of an exchange; one process may still be hashing its dataset
+LOST_SECONDS = 30  # a process without a heartbeat for so long counts as lost
+EXIT_SECONDS = 15  # a process waits so long for the others when it ends
+SECONDS_BETWEEN_WORDS = 30  # between messages while waiting
 
 Result = TypeVar("Result")
 _numbers = itertools.count()
 
 
 def join(coordinator: str | None, num_processes: int | None, process_id: int | None) -> str:
-    """Become one of the processes that train together; before anything touches a device.
+    """Join the cluster. Call it before anything touches a device.
 
     Args:
-        coordinator: HOST:PORT where process 0 listens; None for what JAX finds (Cloud TPU, GKE,
-            SLURM, Open MPI), as for the other two.
-        num_processes: how many there are.
-        process_id: which this is.
+        coordinator: HOST:PORT where process 0 listens; None to let JAX find it (Cloud TPU, GKE,
+            SLURM, Open MPI).
+        num_processes: the number of processes; None to let JAX find it.
+        process_id: the number of this process; None to let JAX find it.
 
     Returns:
-        What was found, for a person.
+        A line for the log: this process's number, and its devices.
 
     Raises:
-        Mistake: if nothing was found, or what was given does not fit together.
-        Interrupted: if the others cannot be reached.
+        Mistake: if JAX finds no cluster, or the arguments contradict each other.
+        Interrupted: if the other processes cannot be reached.
     """
     with waiting("the other processes to join", JOIN_SECONDS):
         try:
@@ -53,12 +53,14 @@ def join(coordinator: str | None, num_processes: int | None, process_id: int | N
                 heartbeat_timeout_seconds=LOST_SECONDS,
                 shutdown_timeout_seconds=EXIT_SECONDS,
             )
-        except RuntimeError as error:  # a port that is still held, a host that does not answer
-            raise Interrupted(f"cannot join the cluster ({error}): start all again") from error
+        except RuntimeError as error:  # the port is still in use, or a host does not answer
+            raise Interrupted(
+                f"cannot join the cluster ({error}): restart all processes"
+            ) from error
         except (ValueError, TypeError) as error:
             raise Mistake(
-                f"cannot join a cluster ({error}): JAX finds Cloud TPU, GKE, SLURM and Open MPI by "
-                "itself; elsewhere give --coordinator HOST:PORT --num-processes N --process-id I"
+                f"cannot join a cluster ({error}). JAX finds Cloud TPU, GKE, SLURM and Open MPI by "
+                "itself. Elsewhere give --coordinator HOST:PORT --num-processes N --process-id I"
             ) from error
     return (
         f"process {jax.process_index()} of {jax.process_count()}, with "
@@ -67,14 +69,14 @@ def join(coordinator: str | None, num_processes: int | None, process_id: int | N
 
 
 def exchange(what: str, text: str) -> list[str]:
-    """What every process says, by its number; all must call it, in the same order.
+    """Return the text of every process, by its number. All must call it in the same order.
 
     Args:
-        what: is exchanged, for a person who waits.
-        text: what this process says.
+        what: names the exchange in messages.
+        text: this process's text.
 
     Raises:
-        Interrupted: if one does not come in time.
+        Interrupted: if a process does not call it within EXCHANGE_SECONDS.
     """
     if not jax.distributed.is_initialized():
         return [text]
@@ -93,25 +95,25 @@ def exchange(what: str, text: str) -> list[str]:
         now = time.monotonic()
         if now - begun > EXCHANGE_SECONDS:
             raise Interrupted(
-                f"process {missing} did not come to {what!r} within {EXCHANGE_SECONDS} s: see what "
-                "it says, and start all processes again"
+                f"process {missing} did not reach {what!r} within {EXCHANGE_SECONDS} s. Check its "
+                "log, then restart all processes"
             )
         if now - said > SECONDS_BETWEEN_WORDS:
             said = now
-            say(f"waits for process {missing} at {what!r} ({now - begun:.0f} s)")
+            say(f"waiting for process {missing} to reach {what!r} ({now - begun:.0f} s)")
         time.sleep(0.02)
 
 
 def together(what: str, function: Callable[[], Result]) -> Result:
-    """A function's result on this process, if it has succeeded on every one.
+    """Call a function in every process; return its result if it succeeded in all of them.
 
     Raises:
-        Exception: what the function has raised here.
-        Mistake: if it has raised on another process only, which is named.
+        Exception: the function's own exception, if it raised in this process.
+        Mistake: if it raised in another process; the message names that process.
     """
     try:
         result, failure = function(), None
-    except Exception as error:  # the others must not wait for this process, whatever it is
+    except Exception as error:  # of any kind: the other processes must not wait for this one
         result, failure = None, error
     said = exchange(what, "" if failure is None else str(failure) or type(failure).__name__)
     if failure is not None:
@@ -123,7 +125,7 @@ def together(what: str, function: Callable[[], Result]) -> Result:
 
 
 def check_same(values: Mapping[str, str]) -> None:
-    """See that all processes have the same values, or a Mistake that names which do not."""
+    """Raise Mistake if a value differs between processes; the message names them."""
     for name, value in values.items():
         said = exchange(name, value)
         others = [process for process, other in enumerate(said) if other != said[0]]
@@ -135,7 +137,7 @@ def check_same(values: Mapping[str, str]) -> None:
 
 
 def all_ended() -> bool:
-    """Whether all processes come to their end within a short time of this one."""
+    """Return whether all processes end within EXIT_SECONDS of this one."""
     if not jax.distributed.is_initialized():
         return True
     from jax._src.distributed import global_state
@@ -148,25 +150,25 @@ def all_ended() -> bool:
 
 
 def leave() -> None:
-    """Part from the others, as JAX does at a process's end."""
+    """Leave the cluster, as JAX does when a process ends."""
     if jax.distributed.is_initialized():
         jax.distributed.shutdown()
 
 
 def first() -> bool:
-    """Whether this is the process that writes."""
+    """Return whether this is process 0, the one that writes."""
     return not jax.distributed.is_initialized() or jax.process_index() == 0
 
 
 @contextmanager
 def waiting(what: str, most: float) -> Iterator[None]:
-    """Tell a person every so often what is waited for."""
+    """Print a message every SECONDS_BETWEEN_WORDS seconds while the block waits."""
     done = threading.Event()
 
     def say_so() -> None:
         begun = time.monotonic()
         while not done.wait(SECONDS_BETWEEN_WORDS):
-            say(f"waits for {what} ({time.monotonic() - begun:.0f} of {most:g} s)")
+            say(f"waiting for {what} ({time.monotonic() - begun:.0f} of {most:g} s)")
 
     thread = threading.Thread(target=say_so, daemon=True)
     thread.start()
@@ -178,5 +180,5 @@ def waiting(what: str, most: float) -> Iterator[None]:
 
 
 def say(text: str) -> None:
-    """Tell a person."""
+    """Print a message to stderr."""
     tell(f"jbatch: {text}")

@@ -1,9 +1,8 @@
-"""Being asked to stop, and what a run that stopped before its end says.
+"""Handle signals: stop a run early, and report what is saved.
 
-A command watches for SIGTERM, SIGINT and SIGHUP from its first moment on, in a thread: Python's own
-handlers wait until the main thread is done with whatever compiles or reads there. A loop of updates
-that is under way is asked to save and stop; at any other moment the process ends at once, since
-there is nothing that a kill could harm.
+A command watches for SIGTERM, SIGINT and SIGHUP in a thread, because Python's own handlers wait for
+the main thread, which may be compiling or reading. During the training loop a signal asks the loop
+to save and stop. At any other time it ends the process immediately, because nothing can be lost.
 """
 
 import itertools
@@ -20,96 +19,96 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Stopped(Exception):
-    """The run ended before its plan did; the message says what of it is saved."""
+    """The run ended before its plan; the message says whether it is saved."""
 
     exit_code: int
 
 
 class Interrupted(Stopped):
-    """It was asked to, or had to: start it again."""
+    """The run stopped on a signal or a failure; the same command resumes it."""
 
     exit_code = 75
 
 
 class NothingSaved(Stopped):
-    """It was asked to before there was anything to go on from."""
+    """The run stopped on a signal before it saved anything."""
 
     exit_code = 128 + signal.SIGINT
 
 
 class PhaseEnd(Stopped):
-    """It has come to the end of the phase that it was to train until."""
+    """The run reached the phase given by `until_phase`."""
 
     exit_code = 3
 
 
 class StopRequest(Protocol):
-    """Whether somebody asked the run to stop."""
+    """Tells the loop whether the run was asked to stop."""
 
-    listening: bool  # whether a loop asks; or else a command ends at once
+    listening: bool  # whether a loop asks; if not, a signal ends the command immediately
 
     def asked(self) -> str | None:
-        """By what, in this turn of the loop; to be called once in each."""
+        """Return the signal's name, or None; call it once in each turn of the loop."""
 
     def waiting(self) -> str | None:
-        """By what, while the loop waits for something; as often as one likes."""
+        """Return the signal's name, or None; call it any number of times during a wait."""
 
 
 class _Signals:
-    """Of a process that trains alone."""
+    """The stop request of a process that trains alone."""
 
     def __init__(self):
         self._name: str | None = None
         self.listening = False
-        self.savings: list[Callable[[], bool]] = []  # which tell whether something is saved
+        self.savings: list[Callable[[], bool]] = []  # each returns whether something is saved
 
     def asked(self) -> str | None:
-        """The signal's name."""
+        """Return the signal's name, or None."""
         return self._name
 
     waiting = asked
 
     def remember(self, number: int, _=None) -> None:
-        """Note it for the loop. Nothing is saved in here: it comes at any point of its work."""
+        """Record the signal for the loop, which saves; a handler can interrupt it anywhere."""
         if self._name is not None and number == signal.SIGINT:  # a second Ctrl-C
             raise KeyboardInterrupt
         if self._name is None:
             self._name = signal.Signals(number).name
-            _say(f"{self._name}: will save and stop")
+            _say(f"{self._name}: saving, then stopping")
 
     def remember_or_end(self, number: int) -> None:
-        """For a command: the same while a loop listens, and the end of the process if none does."""
+        """Record the signal if a loop listens; otherwise end the process."""
         if self.listening:
             with suppress(KeyboardInterrupt):
                 return self.remember(number)
         return self.end(number)
 
     def something_saved(self) -> bool:
-        """Whether a command has left anything to go on from."""
+        """Return whether the command saved anything to resume from."""
         for saved in self.savings:
-            with suppress(OSError):  # of a folder that goes while it is looked at
+            with suppress(OSError):  # the folder may be removed during the check
                 if saved():
                     return True
         return False
 
     def end(self, number: int) -> NoReturn:
-        """End the process at once."""
+        """End the process immediately, and report whether anything is saved."""
         name, saved = signal.Signals(number).name, self.something_saved()
         _say(
-            f"{name}: stopped; the same command goes on from what is saved"
+            f"{name}: stopped. Run the same command to resume from the last checkpoint"
             if saved
             else f"{name}: stopped before anything was saved"
         )
         if os.isatty(2):
             with suppress(OSError):
-                os.write(2, b"\x1b[?25h")  # the cursor, which a bar hides
+                os.write(2, b"\x1b[?25h")  # show the cursor, which the bar hides
         os._exit(Interrupted.exit_code if saved else NothingSaved.exit_code)
 
 
 class _Preemption:
-    """Of several processes: JAX's sync point, at which all of them stop after the same update.
+    """The stop request of several processes: JAX's sync point stops all after the same update.
 
-    JAX has a handler of SIGTERM of its own, which one of ours would silence.
+    It sets no handler, because a handler for SIGTERM would replace JAX's own.
     """
 
     listening = True
@@ -118,26 +117,26 @@ class _Preemption:
         self._turns = itertools.count()
 
     def asked(self) -> str | None:
-        """SIGTERM, in the one turn that all processes have agreed on."""
+        """Return "SIGTERM" in the turn that all processes agreed on, and None in any other."""
         from jax.experimental import multihost_utils
 
         reached = multihost_utils.reached_preemption_sync_point(next(self._turns))
         return "SIGTERM" if reached else None
 
     def waiting(self) -> str | None:
-        """Never: all must stop after the same update."""
+        """Return None: all processes must stop after the same update."""
         return None
 
 
-_command: _Signals | None = None  # of a process that is a command
-_act: Callable[[int], None] | None = None  # what its thread does with a signal
+_command: _Signals | None = None  # None if the process is not a command
+_act: Callable[[int], None] | None = None  # called in the thread with each signal
 
 
 def watch(arguments: Sequence[str]) -> None:
-    """Begin to watch, as a command does first of all; in the main thread, once in a process."""
+    """Watch for signals. A command calls it first, in the main thread, once per process."""
     global _command, _act
     _command = _Signals()
-    for place in _places(arguments):  # before anything is imported that knows better
+    for place in _places(arguments):  # a guess, until the run directory is known
         saved_below(place)
     _act = _command.remember_or_end
     reader, writer = os.pipe()
@@ -150,13 +149,13 @@ def watch(arguments: Sequence[str]) -> None:
     threading.Thread(target=act, name="signals", daemon=True).start()
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     for number in SIGNALS:
-        # Of nohup: a terminal that closes is no reason to stop.
+        # nohup ignores SIGHUP, so that the command survives a closed terminal.
         if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _nothing)
 
 
 def _places(arguments: Sequence[str]) -> Iterator[Path]:
-    """Where a command that trains may have saved something, by its words alone."""
+    """Yield the folders where a training command may have saved, judging by its arguments."""
     verb, *rest = arguments or [""]
     if verb not in ("train", "compare", "sweep"):
         return
@@ -173,12 +172,12 @@ def _places(arguments: Sequence[str]) -> Iterator[Path]:
 
 
 def _nothing(*_) -> None:
-    """The thread does it."""
+    """Do nothing: the thread handles the signal."""
 
 
 @contextmanager
 def acting(act: Callable[[int], None]) -> Iterator[None]:
-    """Meanwhile a command's signals do this, in a thread, and nothing else."""
+    """Call `act` in a thread for each signal of a command during the block, and do nothing else."""
     global _act
     before, _act = _act, act
     try:
@@ -188,43 +187,43 @@ def acting(act: Callable[[int], None]) -> Iterator[None]:
 
 
 def saved_below(directory: Path) -> None:
-    """Tell that a command saves checkpoints of runs in or below a directory."""
+    """Record that the command saves checkpoints in or below a directory."""
     if _command is not None:
         _command.savings.append(lambda: _has_checkpoint(directory))
 
 
 def saved_in(directory: Path) -> None:
-    """Tell that a command saves what it makes in a directory."""
+    """Record that the command creates a directory when it saves."""
     if _command is not None:
         _command.savings.append(directory.exists)
 
 
 def _has_checkpoint(directory: Path) -> bool:
-    """Whether there is one in a run directory, or in any below."""
-    for folder, names, _ in os.walk(directory):  # which goes past what it cannot look into
+    """Return whether a run directory, in or below `directory`, has a checkpoint."""
+    for folder, names, _ in os.walk(directory):  # skips folders that it cannot read
         if os.path.basename(folder) == "checkpoints":
             if any(name.isdecimal() for name in names):
                 return True
             names.clear()
-        elif "checkpoints" in names:  # a run: nothing else in it is one
+        elif "checkpoints" in names:  # a run directory: skip its other folders
             names[:] = ["checkpoints"]
     return False
 
 
 def something_saved() -> bool:
-    """Whether this command, or one before it in the same places, saved anything to go on from."""
+    """Return whether this command, or an earlier one in the same folders, saved anything."""
     return _command is not None and _command.something_saved()
 
 
 def check_asked() -> None:
-    """Between two runs of a command: Interrupted, if it was asked to stop meanwhile."""
+    """Raise Interrupted if a signal came; called between two runs of a command."""
     if _command is not None and (name := _command.asked()):
-        raise Interrupted(f"{name} between two runs: saved; the same command goes on from there")
+        raise Interrupted(f"{name} between two runs: saved. Run the same command to resume")
 
 
 @contextmanager
 def stop_requests() -> Iterator[StopRequest]:
-    """What a run's loop asks in every turn, once it has set `listening`."""
+    """Yield the stop request that a run's loop asks in every turn, after it sets `listening`."""
     jax = sys.modules.get("jax")
     if jax is not None and jax.distributed.is_initialized():
         yield _Preemption()
@@ -248,5 +247,5 @@ def stop_requests() -> Iterator[StopRequest]:
 
 
 def _say(text: str) -> None:
-    with suppress(OSError):  # nobody reads
+    with suppress(OSError):  # stderr may be closed
         os.write(2, f"jbatch: {text}\n".encode())

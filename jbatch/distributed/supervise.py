@@ -1,7 +1,8 @@
-"""A process that watches over the trainer of a cluster, and says how it ended.
+"""Run the trainer of a cluster in a child process, and report how it ended.
 
-When a process of a cluster is lost, JAX's distributed runtime ends the others by abort(), which no
-code in them can catch; so the exit code that asks a launcher to start again comes from here.
+When a process of a cluster is lost, JAX's distributed runtime ends the others by abort(). Code in
+those processes cannot catch that. So this process gives the exit code that makes a launcher restart
+the run.
 """
 
 import os
@@ -15,24 +16,24 @@ from jbatch.distributed import preemption
 from jbatch.distributed.preemption import Interrupted, NothingSaved
 from jbatch.messages import tell
 
-FAULTS = {"SIGSEGV", "SIGBUS", "SIGILL", "SIGFPE"}  # that would come again
-MARK = "JBATCH_SUPERVISED"  # an environment variable of the process that is watched
+FAULTS = {"SIGSEGV", "SIGBUS", "SIGILL", "SIGFPE"}  # a restart would likely fail again
+MARK = "JBATCH_SUPERVISED"  # environment variable of the child process
 
 
 def supervised() -> bool:
-    """Whether this process is the one that is watched."""
+    """Return whether this process is the supervised child."""
     return MARK in os.environ
 
 
 def run(member: str, arguments: Sequence[str]) -> int:
-    """Run a trainer in another process; its exit code.
+    """Run a trainer in a child process, and return its exit code.
 
     Args:
-        member: the module that is its program, given this process's number and the arguments.
+        member: the module to run; its arguments are this process's id, then `arguments`.
         arguments: of `jbatch`.
 
     Raises:
-        Stopped: if it was ended from without, or with the others.
+        Stopped: if a signal ended it, or JAX ended it because another process was lost.
     """
     asked, child, turn = 0, None, threading.Lock()
 
@@ -42,7 +43,7 @@ def run(member: str, arguments: Sequence[str]) -> int:
             asked += 1
             if child is None:
                 return
-            if asked == 1:  # JAX's handler is there for the first one only
+            if asked == 1:  # JAX handles only the first SIGTERM
                 child.send_signal(signal.SIGTERM)
             elif number == signal.SIGINT:
                 child.kill()
@@ -52,7 +53,7 @@ def run(member: str, arguments: Sequence[str]) -> int:
             child = subprocess.Popen(
                 [sys.executable, "-P", "-m", member, str(os.getpid()), *arguments],
                 env=os.environ | {MARK: "1"},
-                start_new_session=True,  # a signal to all reaches it once, through here
+                start_new_session=True,  # so that Ctrl-C reaches it only through here
             )
             if asked:
                 child.send_signal(signal.SIGTERM)
@@ -62,23 +63,23 @@ def run(member: str, arguments: Sequence[str]) -> int:
     name = signal.Signals(-code).name
     if name in FAULTS:
         tell(
-            f"jbatch: the trainer was ended by {name}, a fault in a program that would likely come "
-            "again: see what it says above (a driver, jaxlib?), then give the same command, which "
-            "goes on from the last checkpoint"
+            f"jbatch: {name} ended the trainer. This is a program fault, so a restart would likely "
+            "fail again. Check its messages above (a driver, jaxlib?), then run the same command "
+            "to resume from the last checkpoint"
         )
         return 128 - code
     if asked and (asked > 1 or name == "SIGTERM"):
         why = "a second Ctrl-C" if asked > 1 else "SIGTERM before training began"
         if preemption.something_saved():
-            raise Interrupted(f"{why}: the same command goes on from the last save")
-        raise NothingSaved(f"{why}, and nothing was saved: the same command begins again")
+            raise Interrupted(f"{why}. Run the same command to resume from the last checkpoint")
+        raise NothingSaved(f"{why}: nothing was saved. Run the same command to start again")
     if name == "SIGABRT":
         raise Interrupted(
-            "the trainer was ended by JAX's distributed runtime, as it says above: another process "
-            "was lost, did not come, or ended with a mistake of its own. Unless one says so, start "
-            "all again, and they go on from the last checkpoint"
+            "JAX's distributed runtime ended the trainer (see its message above), because another "
+            "process was lost, did not start, or stopped with an error. If a process reports an "
+            "error, fix it. Restart all processes: they resume from the last checkpoint"
         )
     raise Interrupted(
-        f"the trainer was ended by {name}{', as when memory runs out' * (name == 'SIGKILL')}: "
-        "start all again, and they go on from the last checkpoint"
+        f"{name} ended the trainer{' (memory may have run out)' * (name == 'SIGKILL')}. Restart "
+        "all processes: they resume from the last checkpoint"
     )

@@ -1,4 +1,4 @@
-"""Ending with the process that started this one, however that ends."""
+"""End this process when the process that started it ends."""
 
 import os
 import threading
@@ -8,7 +8,7 @@ SECONDS_BETWEEN_LOOKS = 1.0
 
 
 def end_with_parent(parent: int) -> None:
-    """Watch, from a thread, for process `parent` to be gone, and end this one then."""
+    """Start a thread that ends this process when process `parent` is gone."""
 
     def watch() -> None:
         while os.getppid() == parent:

@@ -1,1 +1,1 @@
-"""What a plan would cost on TPU pods that are not here."""
+"""Estimate the cost of a plan on a TPU pod, without the pod."""

@@ -1,4 +1,4 @@
-"""Asking the compiler's process, and showing how it goes on."""
+"""Ask the compiler's process for an estimate, and show its progress."""
 
 import json
 import os
@@ -18,29 +18,29 @@ from jbatch.estimate.worker import Call, Question, Work
 def ask(
     question: Question, say: Callable[[str], None]
 ) -> tuple[int, dict[int, Work], dict[int, Work]]:
-    """(chips, work of each batch size there, the same on one chip).
+    """Compile a plan: (chips, work of each batch size on them, the same on one chip).
 
     Args:
         question: what to compile.
-        say: told what is being compiled.
+        say: called with each line of progress.
 
     Raises:
-        Mistake: if the plan does not fit the chips, or libtpu is not installed.
+        Mistake: if the plan does not fit in the chips' memory, or libtpu is not installed.
     """
     if find_spec("libtpu") is None:
         raise Mistake(
-            "--on compiles by libtpu, which is not installed: pip install -e '.[pod]' (in an "
-            "environment of its own: JAX looks for TPUs wherever it is)"
+            "--on compiles with libtpu, which is not installed: pip install -e '.[pod]' (in a "
+            "separate environment, since JAX looks for TPUs wherever libtpu is installed)"
         )
     environment = os.environ | {
         "JAX_PLATFORMS": "cpu",
-        "TPU_SKIP_MDS_QUERY": "1",  # this machine is none of Google's
-        "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # it keeps real TPUs from two processes; here is none
+        "TPU_SKIP_MDS_QUERY": "1",  # this machine is not a TPU VM
+        "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # the lock protects real TPUs; here is none
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
     }
     with (
-        tempfile.TemporaryFile("w+") as errors,  # a pipe would be full at some time
+        tempfile.TemporaryFile("w+") as errors,  # a pipe that nobody reads fills up and blocks
         subprocess.Popen(
             [sys.executable, "-m", "jbatch.estimate.worker"],
             stdin=subprocess.PIPE,

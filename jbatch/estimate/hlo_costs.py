@@ -1,4 +1,4 @@
-"""What the compiler says of a program that it has compiled for a device."""
+"""Read the costs of a compiled program from the compiler's own analyses."""
 
 import math
 import re
@@ -12,17 +12,17 @@ WIDTHS = {"bf16": 2, "f16": 2, "f32": 4, "f64": 8, "s32": 4, "u32": 4, "s8": 1, 
 
 
 class Facts(NamedTuple):
-    """Of one device and one call."""
+    """Hold the costs of one call on one device."""
 
     flops: float
-    accessed: float  # bytes of its memory that are read or written
+    accessed: float  # bytes of memory read or written
     reduced: int  # bytes that go into all-reduces
     reductions: int  # all-reduces
     memory: Memory
 
 
 def facts_of(compiled: jax.stages.Compiled) -> Facts:
-    """By the compiler's cost and memory analyses, and the collectives in its text."""
+    """Read the compiler's cost and memory analyses, and the all-reduces in the program's text."""
     costs = compiled.cost_analysis()
     reduced = all_reduces(compiled.as_text())
     return Facts(
@@ -35,7 +35,7 @@ def facts_of(compiled: jax.stages.Compiled) -> Facts:
 
 
 def all_reduces(text: str) -> list[int]:
-    """Bytes of each all-reduce in the text of a compiled program."""
+    """Return the bytes of each all-reduce in the text of a compiled program."""
     found = re.findall(r" = (.*?) all-reduce(?:-start)?\(", text)
     return [sum(map(_bytes, re.findall(r"([a-z]+\d*)\[([\d,]*)\]", shapes))) for shapes in found]
 

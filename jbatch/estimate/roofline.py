@@ -1,4 +1,4 @@
-"""How long a plan would take on chips that are not here: a roofline of what the compiler counts."""
+"""Estimate how long a plan takes on other chips: a roofline of the compiler's counts."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from jbatch.estimate.chips import Chip
 from jbatch.estimate.worker import Work
 from jbatch.plan.plan import Phase, Plan
 
-# The same estimate where there is a published measurement to hold it against.
+# The same estimate beside a published measurement.
 CALIBRATION = (
     "ResNet-50, bfloat16, 128 images a chip of 64 v4 chips: estimated 2,575 images/s and chip, "
     "published 3,453 (MLPerf Training 1.0)"
@@ -16,39 +16,41 @@ CALIBRATION = (
 
 @dataclass(frozen=True)
 class Update:
-    """One update of a batch size on every chip, in seconds and bytes."""
+    """Hold the cost of one update at one batch size."""
 
     work: Work
     computing: float  # seconds
-    reduced: float  # bytes of a chip that go into all-reduces
-    reducing: float  # seconds, as if nothing else went on meanwhile
-    accessed: float  # bytes of a chip's memory
-    flops: float  # of a chip
-    memory: int  # bytes of a chip, at most
+    reduced: float  # bytes per chip in all-reduces
+    reducing: float  # seconds, without overlap
+    accessed: float  # bytes of memory per chip
+    flops: float  # per chip
+    memory: int  # peak bytes per chip
 
     @property
     def seconds(self) -> float:
-        """In all."""
+        """Return the seconds of the whole update."""
         return self.computing + self.reducing
 
 
 @dataclass(frozen=True)
 class Stretch:
-    """A phase of the plan."""
+    """Hold a phase of the plan and its estimate."""
 
     phase: Phase
     update: Update
-    efficiency: float  # against one chip: its seconds over ours and the number of chips
+    efficiency: float  # seconds on one chip / (seconds on all · chips)
 
     @property
     def hours(self) -> float:
-        """Of the whole phase."""
+        """Return the hours of the whole phase."""
         return self.phase.updates * self.update.seconds / 3600
 
 
 def one_update(work: Work, chip: Chip, chips: int) -> Update:
-    """Each program takes as long as the slower of its arithmetic and its memory; an all-reduce of n
-    bytes among k chips moves 2·n·(k−1)/k through each one's links.
+    """Estimate one update at one batch size.
+
+    A program takes the longer of its arithmetic and its memory time. An all-reduce of n bytes among
+    k chips moves 2·n·(k−1)/k bytes through each chip's links.
     """
     calls = [(call.times, call.facts) for call in work.calls]
     reduced = sum(times * facts.reduced for times, facts in calls)
@@ -69,14 +71,14 @@ def one_update(work: Work, chip: Chip, chips: int) -> Update:
 def estimate(
     plan: Plan, chip: Chip, chips: int, works: Mapping[int, Work], alone: Mapping[int, Work]
 ) -> list[Stretch]:
-    """Each phase of a plan.
+    """Estimate each phase of a plan.
 
     Args:
         plan: the plan.
-        chip: which.
-        chips: how many.
-        works: of each batch size, on them.
-        alone: the same on one chip.
+        chip: the kind of chip.
+        chips: their number.
+        works: batch size → work on all chips.
+        alone: batch size → work on one chip.
     """
     stretches = []
     for phase in plan.phases:

@@ -1,4 +1,4 @@
-"""Estimates as a table for people, and as JSON for programs."""
+"""Print estimates as a table for people, and as JSON for programs."""
 
 from collections.abc import Sequence
 
@@ -10,8 +10,8 @@ from jbatch.tables import text_table
 HEADER = (
     "phase",
     "batch",
-    "a chip",
-    "at once",
+    "per chip",
+    "micro-batch",
     "memory",
     "TFLOP",
     "GB accessed",
@@ -24,20 +24,20 @@ HEADER = (
     "efficiency",
 )
 
-MOST_STRETCHES = 40  # shown; of more the middle is left out
+MOST_STRETCHES = 40  # shown; a longer plan's middle is left out
 
 
 def estimate_text(
     stretches: Sequence[Stretch], chip: Chip, chips: int, memory: int, price: float | None
 ) -> str:
-    """The table, its sums, and what it is worth.
+    """Return the table, its totals and a calibration of the estimate, as text.
 
     Args:
-        stretches: a row each.
-        chip: which.
-        chips: how many.
-        memory: bytes of one that programs may use.
-        price: of an hour of one chip; None to say nothing of it.
+        stretches: one for each row.
+        chip: the kind of chip.
+        chips: their number.
+        memory: bytes of a chip that programs may use.
+        price: of an hour of one chip; None to leave out the cost.
     """
     shown = list(stretches)
     if len(shown) > MOST_STRETCHES:
@@ -46,22 +46,22 @@ def estimate_text(
     left_out = (f"… {len(stretches) - MOST_STRETCHES} more (--json has all)", *[""] * 13)
     rows = [left_out if stretch is None else _cells(stretch) for stretch in shown]
     hours = sum(stretch.hours for stretch in stretches)
-    cost = "" if price is None else f", {hours * chips * price:,.0f} at {price:g} an hour of a chip"
+    cost = "" if price is None else f", {hours * chips * price:,.0f} at {price:g} per chip-hour"
     return "\n".join(
         (
             f"Estimated for {chips:,} {chip.name} chip{'s' * (chips > 1)} "
             f"({chip.flops / 1e12:g} TFLOP/s, {chip.bandwidth / 1e9:,g} GB/s, "
-            f"links {chip.links / 1e9:g} GB/s each way; {chip.source}), of whose memory programs "
-            f"may have {readable(memory)}:",
+            f"links {chip.links / 1e9:g} GB/s each way; {chip.source}). Programs may use "
+            f"{readable(memory)} of a chip's memory:",
             "",
             text_table(HEADER, rows),
             "",
-            f"{_duration(hours)} in all, {hours * chips:,.1f} chip-hours{cost}. Not counted: "
+            f"{_duration(hours)} in total, {hours * chips:,.1f} chip-hours{cost}. Not counted: "
             "evaluation, saving, compilation, waiting for input.",
-            "Per update and chip: the compiler's count of arithmetic (TFLOP) and of memory read "
-            "and written (GB accessed), of which the slower decides (ms computing); all-reduces as "
-            "if nothing went on beside them. Efficiency: against one chip with the same batch.",
-            f"These are estimates. Beside a measurement: {CALIBRATION}.",
+            "TFLOP and GB accessed are the compiler's counts of arithmetic and of memory traffic, "
+            "per update and chip. The slower of the two gives ms computing. All-reduces are taken "
+            "without overlap. Efficiency: against one chip with the same batch.",
+            f"These are estimates. Compared with a measurement: {CALIBRATION}.",
         )
     )
 
@@ -69,7 +69,7 @@ def estimate_text(
 def estimate_json(
     stretches: Sequence[Stretch], chip: Chip, chips: int, price: float | None
 ) -> dict:
-    """The same as plain values; bytes and seconds are of one chip and one update."""
+    """Return the same as plain values; bytes and seconds are per chip and update."""
     hours = sum(stretch.hours for stretch in stretches)
     return {
         "estimated": True,

@@ -1,8 +1,8 @@
-"""The process that compiles a plan for chips that are not here: `python -m jbatch.estimate.worker`.
+"""Compile a plan for chips that this machine lacks: `python -m jbatch.estimate.worker`.
 
-It is one of its own, since what tells JAX of such chips stays in a process. It reads a `Question`
-as JSON from stdin, and answers in lines of JSON: {"say": …} as it goes on, then {"answer": …}, or
-{"mistake": …}.
+A separate process, since libtpu and its environment variables affect the whole process. It reads a
+`Question` as JSON from stdin and writes lines of JSON: {"say": …} for progress, then {"answer": …}
+or {"mistake": …}.
 """
 
 import hashlib
@@ -38,7 +38,7 @@ from jbatch.step.programs import Setup
 
 @dataclass(frozen=True)
 class Question:
-    """What is to be compiled, and for what."""
+    """Hold the experiment to compile and the target."""
 
     file: str
     variant: str
@@ -46,35 +46,35 @@ class Question:
     trusted: bool
     topology: str  # as "v5e:4x4"
     available: int  # bytes of a chip's memory
-    cache: str  # folder of answers that were given before
+    cache: str  # folder of stored answers
 
 
 class Call(NamedTuple):
-    """A program of an update, and how often it is called in one."""
+    """Count the calls of one program in an update."""
 
     times: int
     facts: Facts
 
 
 class Work(NamedTuple):
-    """What a device does in one update of a batch size."""
+    """Hold the work of one device in one update at one batch size."""
 
-    share: int  # examples of the update
-    micro_batch: int  # of them at once
-    memory: int  # bytes, at most
+    share: int  # its examples of the update
+    micro_batch: int  # examples
+    memory: int  # peak bytes
     calls: list[Call]
 
 
 class Compiler:
-    """Compiles for one topology, and keeps what it was told on disk."""
+    """Compile for one topology, and store the answers on disk."""
 
     def __init__(self, topology: str, setup: Setup, cache: Path, tell: Callable[..., None]):
         self._topology, self.setup, self._cache, self._tell = topology, setup, cache, tell
         self._known: dict[passes.Call, Facts] = {}
 
     def facts(self, call: passes.Call) -> Facts:
-        """Of a call."""
-        if call not in self._known:  # tracing takes its time too
+        """Return the costs of a call."""
+        if call not in self._known:  # even a stored answer needs slow tracing
             self._known[call] = self._found(call)
         return self._known[call]
 
@@ -83,13 +83,13 @@ class Compiler:
         what = (self._topology, version("jax"), version("libtpu"), lowered.as_text())
         path = self._cache / f"{hashlib.sha256(json.dumps(what).encode()).hexdigest()}.json"
         at_end = isinstance(call, passes.Apply)
-        name = "the end of an update" if at_end else f"{call.layout.per_device:,} examples"
+        name = "the end of an update" if at_end else f"{call.layout.per_device:,} per device"
         if not path.exists():
-            self._tell(say=f"compiles {name} a device for {self._topology}")
+            self._tell(say=f"compiling {name} for {self._topology}")
             begun = time.monotonic()
             found = facts_of(lowered.compile())
             self._tell(say=f"{readable(found.memory.total)}, {time.monotonic() - begun:.0f} s")
-            with suppress(OSError):  # two plans at once, or a folder that cannot be written
+            with suppress(OSError):  # another process may write it; the folder may be read-only
                 path.parent.mkdir(parents=True, exist_ok=True)
                 write_whole(path, json.dumps(found))
             return found
@@ -97,13 +97,13 @@ class Compiler:
         return Facts(*costs, Memory(*memory))
 
     def needs(self, call: passes.Pass) -> float:
-        """Bytes of one device for a pass, and for what is held beside it."""
+        """Return the bytes that one device needs during a pass, including the state it holds."""
         with unlimited_if_refused() as refused:
             return self.facts(call).memory.total + programs.held_beside(self.setup, call)
         return refused
 
     def work(self, plan: Plan, micro_batch: int | None) -> dict[int, Work]:
-        """Of each batch size of the plan."""
+        """Return batch size → work, for each batch size of the plan."""
         group = self.setup.task.group
         sizes = {phase.batch_size for phase in plan.phases}
         found = {}
@@ -118,11 +118,11 @@ class Compiler:
 
 
 def answer(question: Question, tell: Callable[..., None]) -> dict:
-    """What an update of each batch size takes: on the topology, and on one chip of it."""
+    """Compute the work of an update at each batch size, on the topology and on one chip of it."""
     file = load_experiment_file(Path(question.file), question.trusted)
     experiment = override(file.variant(question.variant), question.overrides, "jbatch plan")
     if experiment.model is None or experiment.data is None:
-        raise Mistake("this experiment has no model or no data yet: give both in its file")
+        raise Mistake("this experiment has no model or no data: give both in its file")
     plan = experiment.plan.plan()
     devices, group = topology_devices(question.topology), ghost_batch(experiment.model)
     plan.check(len(devices), group)
@@ -156,7 +156,7 @@ def answer(question: Question, tell: Callable[..., None]) -> dict:
 
 
 def topology_devices(name: str) -> list:
-    """The devices of a topology that libtpu knows, one for each chip."""
+    """Return the devices of a topology that libtpu knows, one for each chip."""
     from jax.experimental import topologies
 
     version_of, _, shape = name.partition(":")
@@ -164,20 +164,20 @@ def topology_devices(name: str) -> list:
     options = {"chip_config_name": "megacore"} if version_of in ("v4", "v5") else {}
     try:
         devices = topologies.get_topology_desc(name, "tpu", **options).devices
-    except Exception as error:  # of libtpu, in any class
+    except Exception as error:  # libtpu raises errors of several classes
         said = str(error).splitlines()[0]
-        raise Mistake(f"libtpu knows no topology {name} ({said}): give one as v5e:4x4") from error
+        raise Mistake(f"libtpu knows no topology {name} ({said}): give one like v5e:4x4") from error
     chips = 1
     for side in shape.split("x"):
         chips *= int(side)
     if len(devices) != chips:
-        raise RuntimeError(f"{name} has {len(devices)} devices, and not one for each chip")
+        raise RuntimeError(f"{name} has {len(devices)} devices for {chips} chips, not one for each")
     return list(devices)
 
 
 def main() -> int:
     """Answer the question on stdin."""
-    # What libtpu writes to stdout is no answer.
+    # libtpu writes to stdout too: move stdout to stderr, so that only answers are read.
     with os.fdopen(os.dup(1), "w") as answers:
         os.dup2(2, 1)
 

@@ -1,4 +1,4 @@
-"""What a comparison of experiments should find, stated before it is run."""
+"""The claims that a comparison of experiments tests, stated before it is run."""
 
 from dataclasses import dataclass
 
@@ -7,16 +7,16 @@ from jbatch.errors import Mistake, make_plain, positive, shown, wholes
 
 @dataclass(frozen=True)
 class Claim:
-    """Which variants should end like a baseline, and which should not."""
+    """Which variants should end with the baseline's accuracy, and which should not."""
 
     baseline: str
-    """The variant that the others are compared with, seed by seed."""
+    """Name of the variant that the others are compared with, seed by seed."""
     same: tuple[str, ...] = ()
-    """Should end within the margin of it."""
+    """Variants that should end within the margin of the baseline."""
     different: tuple[str, ...] = ()
-    """Controls: should end outside."""
+    """Controls: variants that should end outside the margin."""
     title: str = ""
-    """What the report calls these variants together; empty for the baseline's name."""
+    """Name of the claim in reports; empty for the baseline's name."""
 
     def __post_init__(self):
         make_plain(self)
@@ -24,42 +24,42 @@ class Claim:
         for name, values in texts.items():
             if not isinstance(values, tuple) or not all(isinstance(text, str) for text in values):
                 raise Mistake(
-                    f"{name} of a claim is {shown(getattr(self, name))}: give names of variants, "
-                    "as ('increasing',) for one"
+                    f"{name} of a claim is {shown(getattr(self, name))}: give a tuple of names "
+                    "of variants, such as ('increasing',)"
                 )
 
     @property
     def name(self) -> str:
-        """What the report calls it."""
+        """The claim's name in reports."""
         return self.title or self.baseline
 
     @property
     def variants(self) -> tuple[str, ...]:
-        """All that it names."""
+        """All variants that the claim names."""
         return (self.baseline, *self.same, *self.different)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What `jbatch compare` should find among a file's variants, stated before it is run."""
+    """The claims about a file's variants that `jbatch compare` tests, stated before it is run."""
 
     claims: tuple[Claim, ...] = ()
-    """Each with a baseline of its own."""
+    """Each claim has its own baseline."""
     margin: float = 0.5
     """Percentage points of test accuracy within which two variants count as the same."""
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
-    """One run of every variant for each."""
+    """Every variant is run once with each seed."""
     reach_accuracy: float | None = None
-    """Percent of test accuracy to which reports count epochs, updates and seconds."""
+    """Test accuracy, in percent, up to which reports count epochs, updates and seconds."""
     reach_loss: float | None = None
-    """Training loss to which they count them."""
+    """Training loss up to which reports count epochs, updates and seconds."""
 
     def __post_init__(self):
         make_plain(self)
         if not isinstance(self.claims, tuple) or not all(
             isinstance(claim, Claim) for claim in self.claims
         ):
-            raise Mistake(f"claims is {shown(self.claims)}: give several Claims, as (Claim(…),)")
+            raise Mistake(f"claims is {shown(self.claims)}: give a tuple, such as (Claim(…),)")
         wholes("seeds", self.seeds, least=0, most=2**32 - 1)
         positive("margin", self.margin)
         if None not in (self.reach_accuracy, self.reach_loss):
@@ -71,18 +71,18 @@ class Comparison:
         names = [claim.name for claim in self.claims]
         if twice := {name for name in names if names.count(name) > 1}:
             raise Mistake(
-                f"two claims are called {', '.join(sorted(twice))}: give each a title of its own"
+                f"several claims are called {', '.join(sorted(twice))}: give each its own title"
             )
 
     @property
     def target(self) -> str:
-        """What runs are to reach, in words; empty if nothing is said."""
+        """The accuracy or loss that runs should reach, in words; empty if none is set."""
         if self.reach_accuracy is not None:
             return f"test accuracy {self.reach_accuracy:g}%"
         return "" if self.reach_loss is None else f"training loss {self.reach_loss:g}"
 
     def reached(self, line: dict) -> bool:
-        """Whether a line of a run's metrics is at the target."""
+        """Tell whether a line of a run's metrics reaches the target."""
         if self.reach_accuracy is not None:
             return line["kind"] == "eval" and 100 * line["accuracy"] >= self.reach_accuracy
         return (
@@ -93,5 +93,5 @@ class Comparison:
 
     @property
     def variants(self) -> set[str]:
-        """All that the claims name."""
+        """All variants that the claims name."""
         return {name for claim in self.claims for name in claim.variants}

@@ -1,4 +1,4 @@
-"""An experiment as values: what a file under experiments/ is made of."""
+"""The values that an experiment file is made of."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
@@ -25,10 +25,10 @@ Dtype = Literal["float32", "bfloat16"]
 
 @dataclass(frozen=True)
 class Coupling:
-    """The arguments of `jbatch.couple`, which says what each means."""
+    """The arguments of `jbatch.couple`; its docstring explains each one."""
 
     schedule: Annotated[Callable, Suppress]
-    """An optax schedule over epochs; a function, which the command line leaves alone."""
+    """An optax schedule: learning rate over epochs. The command line cannot change it."""
     num_examples: int
     """N, examples in the training set."""
     num_epochs: float
@@ -36,32 +36,34 @@ class Coupling:
     batch_size: int
     """B0, examples of the first update over all devices."""
     max_batch_size: int | None = None
-    """The largest batch size; None for the largest of the grid."""
+    """Largest batch size. None: the largest of the grid that is at most num_examples."""
     growth_factor: float | None = None
-    """Batch sizes are B0 times the powers of this."""
+    """Grow through the batch sizes B0 · factor, B0 · factor², …"""
     batch_sizes: tuple[int, ...] | None = None
-    """Batch sizes are these."""
+    """Grow through these batch sizes, ascending from B0."""
     batch_multiple: int | None = None
-    """Batch sizes are the multiples of this."""
+    """Grow through the multiples of this number, from B0 on."""
     ramp: dict[float, int] | None = None
-    """Batch sizes by hand: epoch, size, epoch, size …"""
+    """Set the batch sizes by hand: epoch, size, epoch, size … starting at epoch 0."""
     momentum: float = 0.0
-    """m, of the optimizer; β1 for Adam and its kin."""
+    """The optimizer's momentum m. For Adam, AdamW and LAMB it is β1."""
     scaling: float = 1.0
-    """p: the rate follows the batch as B^p; 1 linear, 0.5 square root, 0 not at all."""
+    """p: the learning rate follows the batch size as B^p. 1: linear, 0.5: square root, 0: none."""
     growth: float = 1.0
-    """q: how much of the decay becomes growth, from 0 to 1/p."""
+    """q: how much of the decay becomes batch growth, from 0 to 1/p. 0: only the rate decays."""
     base_batch_size: int | None = None
-    """Batch size that the schedule is for: the rate begins at (B0 / this)^p of it; None for B0."""
+    """Batch size that your learning rate was tuned for. jbatch rescales the schedule by
+    (B0 / base_batch_size)^p. None: B0."""
     adapt_regime: bool = False
-    """Keep the base's number of updates: epochs and boundaries of the plan count B0 /
-    base_batch_size times (those of log_every, eval_every and save_every stay as they are)."""
+    """Train for as many updates as base_batch_size would take, not for as many epochs. jbatch
+    multiplies num_epochs and the epochs of the schedule and ramp by B0 / base_batch_size;
+    log_every, eval_every and save_every stay as they are."""
 
     def __post_init__(self):
         make_plain(self)
 
     def plan(self) -> Plan:
-        """The plan of every update, made once; Mistake if it cannot be made."""
+        """Return the plan, made on the first call; raise Mistake if it cannot be made."""
         return self._plan
 
     @cached_property
@@ -70,9 +72,9 @@ class Coupling:
 
     @cached_property
     def decaying(self) -> "Coupling":
-        """The same schedule with one batch size, the one it is written for: only the rate decays.
+        """The same schedule at a constant batch size, so that only the rate decays.
 
-        That is `base_batch_size`, or else the first.
+        The size is `base_batch_size`, or `batch_size` if that is None.
         """
         size = self.base_batch_size or self.batch_size
         return replace(
@@ -91,35 +93,35 @@ class Coupling:
 
 @dataclass(frozen=True)
 class Experiment:
-    """One training run. Every field but the schedule can be overridden on the command line."""
+    """One training run. The command line can override every field except the schedule."""
 
     plan: Coupling
-    """Which batch size and learning rate at which epoch."""
+    """Batch size and learning rate over the run."""
     model: Model | None = None
-    """The network; None where an experiment can be planned but not trained yet."""
+    """The network. None: the experiment can be planned, but not trained yet."""
     data: Data | None = None
-    """The data set; None where an experiment can be planned but not trained yet."""
+    """The dataset. None: the experiment can be planned, but not trained yet."""
     optimizer: Optimizer = SGD()  # noqa: RUF009 - frozen
-    """The optimizer; its momentum (or β1) is the plan's."""
+    """The optimizer. Its momentum (or β1) comes from the plan."""
     augment: Augment = Augment()  # noqa: RUF009
     """Random changes to training images."""
     normalize: Normalize = "standardize"
-    """What the network sees of an image's values."""
+    """How pixel values are normalized before they enter the network."""
     label_smoothing: float = 0.0
-    """Share of the target spread evenly over the classes."""
+    """Share of each target that is spread evenly over all classes."""
     dtype: Dtype = "float32"
-    """Type that the network computes in; parameters, norm statistics and the loss are float32."""
+    """Type that the network computes in. Parameters, norm statistics and the loss stay float32."""
     micro_batch: int | None = None
-    """Most examples a device puts through one forward and backward pass; None to have it chosen:
-    the largest that fits its memory, on CPUs the fastest."""
+    """Maximum examples per device in one forward and backward pass. None: jbatch picks it, the
+    largest that fits in device memory or, on CPUs, the fastest in a short benchmark."""
     updates_per_call: int | None = None
-    """Most updates that one call of the compiled step takes; more save the host's time between
-    them. Only where data live on the devices and a batch is one pass; otherwise it is one. None for
-    16 on TPUs and, where the network has no convolutions, on CPUs; for 1 elsewhere."""
-    device_memory: float | None = field(default=None, compare=False)  # of where it runs
-    """GiB of a device's memory that training may use; None for what it says it has."""
+    """Maximum updates per compiled call. Larger values cut host overhead. Used only when the
+    dataset is in device memory and the batch needs no accumulation. None: 16 on TPUs, 16 on CPUs
+    for networks without convolutions, 1 otherwise."""
+    device_memory: float | None = field(default=None, compare=False)  # it depends on the machine
+    """GiB of memory that training may use on each device. None: as much as the device reports."""
     mapping: Mapping = "shard_map"
-    """How the step is mapped over devices."""
+    """How jbatch maps the step over devices."""
     seed: int = 0
     """Seed of the initial parameters, the order of examples and their augmentation."""
     log_every: float = 1.0
@@ -127,15 +129,15 @@ class Experiment:
     eval_every: float = 1.0
     """Epochs between evaluations on the test set."""
     save_every: float = 10.0
-    """Epochs between checkpoints; there is one at every phase change too, and at the end."""
+    """Epochs between checkpoints. jbatch also saves one at every phase change and at the end."""
     measure_distance: bool = field(default=False, compare=False)
-    """Log how far the parameters are from where they began, and from where they were at the last
-    log point (L2 norms); each time they are copied to the host."""
+    """Log the L2 distance of the parameters from their initial values, and from their values at the
+    last log point. This copies the parameters to the host at every log point."""
 
     series: Annotated[str, Suppress] = field(default="", compare=False)
-    """The line that reports draw through this run's results and others'."""
+    """Name of the line that reports draw through the results of several runs."""
     point: Annotated[dict[str, float] | None, Suppress] = field(default=None, compare=False)
-    """Where on that line the run is: a quantity and its value, as {"batch size": 32}."""
+    """Where this run is on that line: a quantity and its value, such as {"batch size": 32}."""
 
     def __post_init__(self):
         make_plain(self)
@@ -150,7 +152,10 @@ class Experiment:
         if self.device_memory is not None:
             positive("device_memory", self.device_memory, of="a number of GiB")
             if self.device_memory > MOST_GIB:
-                raise Mistake(f"device_memory is {self.device_memory:g} GiB: give what it has")
+                raise Mistake(
+                    f"device_memory is {self.device_memory:g} GiB: give the GiB of one device, at "
+                    f"most {MOST_GIB:,.0f}"
+                )
         whole("seed", self.seed, least=0, most=2**32 - 1)
         for name in ("log_every", "eval_every", "save_every"):
             positive(name, getattr(self, name), of="a number of epochs")

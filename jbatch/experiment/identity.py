@@ -1,4 +1,4 @@
-"""What an experiment is, described as JSON, and how two differ."""
+"""Describe experiments as JSON, and find how two differ."""
 
 import dataclasses
 import hashlib
@@ -17,18 +17,21 @@ from jbatch.printable import printable
 
 @dataclass(frozen=True)
 class Identity:
-    """What tells a run from others; written into its directory."""
+    """The values that tell a run from others; kept in its run directory."""
 
     origin: Origin | None
     described: dict  # the experiment's values, as JSON
     plan: str  # SHA-256 of the plan
-    data: str  # … of which examples the dataset holds
-    program: str  # … of what one update computes
+    data: str  # SHA-256 of the dataset's examples
+    program: str  # SHA-256 of one update's computation
     table: str  # the printed plan
 
 
 def describe(value: Any) -> Any:
-    """An experiment's values as JSON. Functions are left out: the plan's digest stands for them."""
+    """Describe an experiment's values as JSON.
+
+    Functions are left out, because the plan's digest covers them.
+    """
     match value:
         case None | bool() | int() | float() | str():
             return value
@@ -47,18 +50,18 @@ def describe(value: Any) -> Any:
             described = {name: describe(v) for name, v in parts.items() if not callable(v)}
             return {"class": type(value).__name__, **described}
     raise Mistake(
-        f"an experiment holds {shown(value)}, a {type(value).__name__}, which cannot be described: "
-        "give numbers, text, tuples, arrays or dataclasses of them"
+        f"an experiment holds {shown(value)}, a {type(value).__name__}, which jbatch cannot record "
+        "as JSON: use numbers, text, tuples, arrays or dataclasses of them"
     )
 
 
 def differences_between(there: Experiment, here: Experiment) -> list[str]:
-    """What of two experiments is other, but for functions."""
+    """List the differences between two experiments, functions left out."""
     return differences_in(describe(there), describe(here))
 
 
 def differences_in(there: Any, here: Any, name: str = "") -> list[str]:
-    """What differs between two descriptions, below a name."""
+    """List the differences between two descriptions; `name` prefixes their fields."""
     if isinstance(there, dict) and isinstance(here, dict):
         return [
             difference

@@ -1,4 +1,4 @@
-"""Whether an experiment's values are of the kinds that their fields say."""
+"""Check an experiment's values against its fields' types."""
 
 import dataclasses
 import types
@@ -10,14 +10,14 @@ from jbatch.errors import Mistake, shown
 
 
 def check_kinds(value: Any, within: str = "") -> None:
-    """See that each field of a dataclass, and of those in it, is of its annotation's kind.
+    """Check the fields of a dataclass, and of dataclasses in it, against their annotations.
 
     Args:
         value: the dataclass.
-        within: what its fields' names begin with in a message, as "model.".
+        within: prefix of the fields' names in messages, such as "model.".
 
     Raises:
-        Mistake: that names the field, its value and what it may be.
+        Mistake: names the field, its value and the types allowed.
     """
     kinds = get_type_hints(type(value))
     for field in dataclasses.fields(value):
@@ -31,7 +31,7 @@ def check_kinds(value: Any, within: str = "") -> None:
 
 
 def _named(kind: Any) -> str:
-    """A kind in words."""
+    """Describe a type in words."""
     parts = [part for part in get_args(kind) if part is not type(None)]
     if get_origin(kind) is Literal:
         return f"one of {', '.join(map(str, parts))}"

@@ -1,4 +1,4 @@
-"""Reading an experiment file."""
+"""Load experiment files."""
 
 import sys
 import traceback
@@ -15,12 +15,12 @@ from jbatch.experiment.experiment import Experiment
 from jbatch.files import expanded, read_whole
 
 MOST_CODE = 1 << 24  # bytes
-LONGEST_NAME = 200  # bytes of a variant's part, which becomes a folder
+LONGEST_NAME = 200  # bytes of each part of a variant's name, which becomes a folder
 
 
 @dataclass(frozen=True)
 class ExperimentFile:
-    """What an experiment file says."""
+    """The contents of an experiment file."""
 
     path: Path
     code: str
@@ -29,14 +29,16 @@ class ExperimentFile:
     comparison: Comparison | None
 
     def variant(self, name: str) -> Experiment:
-        """One of the variants; Mistake, listing them, for another name."""
+        """Return the variant of that name; raise Mistake, listing all, if there is none."""
         if name not in self.variants:
-            raise Mistake(f"{self.path} has no variant {name!r}: it has {', '.join(self.variants)}")
+            raise Mistake(
+                f"{self.path} has no variant {name!r}: use one of {', '.join(self.variants)}"
+            )
         return self.variants[name]
 
 
 def load(path: Path | str) -> ExperimentFile:
-    """Run an experiment file, which is Python code, and take its values.
+    """Run an experiment file, which is Python code, and return its values.
 
     Raises:
         Mistake: if the file is missing, fails, or holds no experiments.
@@ -46,43 +48,43 @@ def load(path: Path | str) -> ExperimentFile:
 
 
 def read_code(path: Path, declared: bool = True) -> str:
-    """The text of a Python file; Mistake if it cannot be read.
+    """Return the text of a Python file; raise Mistake if it cannot be read.
 
     Args:
-        path: of the file.
-        declared: decode it as it declares; or else as UTF-8, whatever it declares.
+        path: the file's path.
+        declared: decode the file by the encoding that it declares, instead of as UTF-8.
     """
     try:
         content = read_whole(path, most=MOST_CODE)
     except OSError as error:
         raise Mistake(
-            f"no experiment file {path} ({error.strerror}): give the path of one, from "
-            f"{Path.cwd()} on"
+            f"no experiment file {path} ({error.strerror}): give its path, absolute or relative to "
+            f"{Path.cwd()}"
         ) from error
     try:
         return decode_source(content) if declared else content.decode()
     except (SyntaxError, UnicodeDecodeError, LookupError) as error:
         raise Mistake(
-            f"{path} is no Python file ({error}): give the path of an experiment file"
+            f"{path} is not a Python file ({error}): give the path of an experiment file"
         ) from error
 
 
 def experiment_file(path: Path, code: str, origin: str | None = None) -> ExperimentFile:
-    """Run code that is to be run, and take its values.
+    """Run the code of an experiment file that is trusted, and return its values.
 
     Args:
-        path: of the file that holds it.
-        code: of the file.
-        origin: path of the file that it is a copy of, where what it reads and imports lies.
+        path: the file's path.
+        code: the file's text.
+        origin: path of the original if the file is a copy; the code reads and imports from there.
 
     Raises:
-        Mistake: if it fails, or holds no experiments.
+        Mistake: if the code fails, or holds no experiments.
     """
     module = ModuleType("<experiment>")
     module.__file__ = origin or str(path.absolute())
-    sys.modules[module.__name__] = module  # where a class of the file looks for its annotations
+    sys.modules[module.__name__] = module  # dataclasses look up annotations there
     with _told(path), _importable(Path(module.__file__).parent), redirect_stdout(sys.stderr):
-        exec(compile(code, str(path), "exec"), vars(module))  # what was checked, not read again
+        exec(compile(code, str(path), "exec"), vars(module))  # the text that was checked
         values = vars(module)
         variants = values.get("variants")
         variants = dict(variants) if isinstance(variants, Mapping) else variants
@@ -103,8 +105,8 @@ def experiment_file(path: Path, code: str, origin: str | None = None) -> Experim
         unknown = comparison.variants - set(variants)
         if unknown:
             raise Mistake(
-                f"{path}: comparison names {', '.join(sorted(map(str, unknown)))}, which is no "
-                f"variant: it has {', '.join(variants)}"
+                f"{path}: comparison names {', '.join(sorted(map(str, unknown)))}, which is not "
+                f"a variant of this file: use some of {', '.join(variants)}"
             )
     docstring = values.get("__doc__")
     docstring = docstring.strip() if isinstance(docstring, str) else ""
@@ -113,7 +115,7 @@ def experiment_file(path: Path, code: str, origin: str | None = None) -> Experim
 
 @contextmanager
 def _told(path: Path) -> Iterator[None]:
-    """Whatever a file raises, exits included, as a Mistake with the line."""
+    """Turn any exception of a file, SystemExit included, into a Mistake with its line."""
     try:
         yield
     except BaseException as error:
@@ -129,7 +131,7 @@ def _told(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _importable(folder: Path) -> Iterator[None]:
-    """A folder's modules, before any installed ones while its file runs and after them later."""
+    """Put a folder on the import path: first while its file runs, last afterwards."""
     name = str(folder)
     sys.path.insert(0, name)
     try:
@@ -141,9 +143,9 @@ def _importable(folder: Path) -> Iterator[None]:
 
 
 def _check_name(path: Path, name: object) -> None:
-    """See that a variant's name is text that may be shown, and that a folder may be called."""
+    """Check that a variant's name can be printed and can name a folder."""
     if not isinstance(name, str):
-        raise Mistake(f"{path}: a variant is called {shown(name)}: give it a name, as text")
+        raise Mistake(f"{path}: the name of a variant is {shown(name)}: use text")
     parts = name.split(", ")
     if (
         not name.isprintable()
@@ -153,6 +155,6 @@ def _check_name(path: Path, name: object) -> None:
         or any(len(part.encode()) > LONGEST_NAME for part in parts)
     ):
         raise Mistake(
-            f"{path}: a variant is called {name!a}, and its runs' folders are: give a name of at "
-            f"most {LONGEST_NAME} printable characters without slashes, other than . and .."
+            f"{path}: a variant is called {name!a}, which cannot name its run folders: use at most "
+            f"{LONGEST_NAME} printable characters without slashes, and not . or .."
         )

@@ -1,4 +1,4 @@
-"""Changing an experiment's fields by text, as a command line gives it."""
+"""Override an experiment's fields with command-line arguments."""
 
 import dataclasses
 import io
@@ -12,11 +12,11 @@ from jbatch.errors import Mistake
 from jbatch.experiment.experiment import Experiment
 from jbatch.messages import cleaned_stderr
 
-FIELDS = (tyro.conf.AvoidSubcommands,)  # each of an experiment's flags can be turned off too
+FIELDS = (tyro.conf.AvoidSubcommands,)  # keep --no-… for every boolean field
 
 
 def override(experiment: Experiment, overrides: Sequence[str], usage: str) -> Experiment:
-    """The experiment with fields changed as the command line says; exits with 2 on a mistake."""
+    """Apply the command line's overrides to an experiment; exit with 2 on a mistake."""
     try:
         with cleaned_stderr():
             return tyro.cli(
@@ -25,24 +25,25 @@ def override(experiment: Experiment, overrides: Sequence[str], usage: str) -> Ex
     except (ValueError, OverflowError, RecursionError) as error:
         if isinstance(error, Mistake):
             raise
-        raise Mistake(f"{' '.join(overrides)[:200]}: {error}") from error  # of a number too long
+        # Such as an int of too many digits.
+        raise Mistake(f"{' '.join(overrides)[:200]}: {error}") from error
 
 
 def override_again(experiment: Experiment, overrides: Sequence[str], directory: Path) -> Experiment:
-    """The same as a run directory says; Mistake if it does not fit the experiment any more."""
+    """Apply a run's stored overrides; raise Mistake if they do not fit the experiment."""
     try:
-        with redirect_stderr(io.StringIO()):  # one message says it
+        with redirect_stderr(io.StringIO()):  # the Mistake below replaces tyro's message
             return tyro.cli(Experiment, args=overrides, default=experiment, config=FIELDS)
     except (SystemExit, ValueError, OverflowError, RecursionError) as error:
         raise Mistake(
-            f"{directory}/run.json changes fields in a way that its experiment does not know (any "
-            f"more): {' '.join(overrides)[:200]}; restore it, or use the version of jbatch that "
-            "made it"
+            f"{directory}/run.json has overrides that do not fit its experiment: "
+            f"{' '.join(overrides)[:200]}. Restore the file, or use the version of jbatch that "
+            "made the run"
         ) from error
 
 
 def field_names(value: object, within: str = "") -> Iterator[str]:
-    """The fields of an experiment, as the command line calls them without its dashes."""
+    """List an experiment's fields as the command line names them, without leading dashes."""
     for field in dataclasses.fields(value):
         name, part = within + field.name.replace("_", "-"), getattr(value, field.name)
         if dataclasses.is_dataclass(part):

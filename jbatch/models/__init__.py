@@ -1,4 +1,4 @@
-"""Networks."""
+"""Networks and norms, as values and as flax modules."""
 
 from jbatch.models.specs import (
     MLP,

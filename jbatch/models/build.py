@@ -1,4 +1,4 @@
-"""From a network's value to its flax.nnx module."""
+"""Build flax.nnx modules from networks as values."""
 
 from flax import nnx
 
@@ -36,15 +36,15 @@ NETWORKS = {
 def build(
     model: Model, input_shape: tuple[int, ...], num_classes: int, rngs: nnx.Rngs
 ) -> nnx.Module:
-    """The network, called with (images, training); parameters drawn from `rngs`.
+    """Build a network, which is called with (images, training).
 
     Args:
-        model: the value.
+        model: the network as a value.
         input_shape: (H, W, C) of an image.
-        num_classes: logits.
-        rngs: of the initial parameters.
+        num_classes: number of logits.
+        rngs: random numbers for the initial parameters.
 
     Raises:
-        Mistake: if the images are too small for it, or its norm does not fit its channels.
+        Mistake: if the images are too small, or the norm's groups do not divide the channels.
     """
     return NETWORKS[type(model)](model, input_shape, num_classes, rngs)

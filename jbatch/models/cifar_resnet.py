@@ -27,7 +27,7 @@ class CifarResNetNetwork(nnx.Module):
         self.head = head(fan_in, num_classes, rngs)
 
     def __call__(self, images: jax.Array, training: Pass | None) -> jax.Array:
-        """Logits (B, classes) of images (B, H, W, C)."""
+        """Return logits (B, classes) of images (B, H, W, C)."""
         x = nnx.relu(self.stem(images, training))
         for block in self.blocks:
             x = block(x, training)

@@ -1,8 +1,8 @@
-"""Batch norm over the ghost batches of a pass, with its gradient written out.
+"""Batch norm over the ghost batches of a pass, with a hand-written gradient.
 
-Between the two it keeps its input, and two numbers of each group and channel. Sums run over axes as
-the images have them: flattened to one axis, XLA on CPUs sums products of a single group up to a
-hundred times slower (JAX 0.10.2).
+For the backward pass it keeps its input and two numbers per group and channel. Sums run over the
+images' own axes, because XLA on CPUs sums products of a single group up to a hundred times slower
+over one flattened axis (JAX 0.10.2).
 """
 
 from functools import partial
@@ -15,18 +15,18 @@ from jbatch.plan.layout import AXIS, Layout
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def ghost_norm(layout: Layout, eps: float, x: jax.Array, scale: jax.Array, bias: jax.Array):
-    """(x − mean)/√(var + ε) · scale + bias, by the statistics of each example's own group.
+    """Compute (x − mean)/√(var + ε) · scale + bias with the statistics of each example's group.
 
     Args:
-        layout: of the pass.
+        layout: how the devices share the pass.
         eps: ε.
         x: (per_device, ..., C), ghost batch by ghost batch as in `Layout.places`; float32 or less.
         scale: (C,) float32.
         bias: (C,) float32.
 
     Returns:
-        An array like `x`, and mean and variance of the groups of which this device holds examples,
-        each (G, C) float32; these have no gradient.
+        An array like `x`, then the mean and the variance of the groups with examples on this
+        device, each (G, C) float32. Mean and variance have no gradient.
     """
     return _forward(layout, eps, x, scale, bias)[0]
 
@@ -64,12 +64,12 @@ def _like(x: jax.Array, groups: jax.Array) -> jax.Array:
 
 
 def _sums(groups: jax.Array) -> jax.Array:
-    """(G, g/s, ..., C) → (G, 1, ..., C), of this device."""
+    """Sum each group on this device: (G, g/s, ..., C) → (G, 1, ..., C)."""
     return groups.sum(tuple(range(1, groups.ndim - 1)), keepdims=True)
 
 
 def _over_group(sums: jax.Array, groups: jax.Array, layout: Layout) -> jax.Array:
-    """The mean of each group, from this device's sums: over all devices that share it."""
+    """Compute each group's mean over all devices that share it, from this device's sums."""
     count = layout.span * groups[0].size // groups.shape[-1]
     if layout.span > 1:
         sums = jax.lax.psum(sums, AXIS, axis_index_groups=layout.blocks)

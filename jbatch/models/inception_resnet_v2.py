@@ -9,7 +9,7 @@ from jbatch.models.layers import Conv, ConvNorm, Dropout, flat, head, max_pool
 from jbatch.models.norm import Pass
 from jbatch.models.specs import InceptionResNetV2, NoNorm, Norm
 
-SMALLEST = 75  # pixels; less leaves nothing before the last blocks
+SMALLEST = 75  # pixels; in smaller images no pixel reaches the last blocks
 
 
 class InceptionResNetV2Network(nnx.Module):
@@ -63,7 +63,7 @@ class InceptionResNetV2Network(nnx.Module):
         )
 
     def __call__(self, images: jax.Array, training: Pass | None):
-        """Logits (B, classes) of images (B, H, W, C); in training, the auxiliary head's too."""
+        """Return logits (B, classes) of images (B, H, W, C), in training of both heads."""
         x = self.stem(images, training)
         for block in self.blocks_35:
             x = block(x, training)
@@ -90,7 +90,7 @@ class Unit(ConvNorm):
 
 
 class Pool(nnx.Module):
-    """The largest of each window."""
+    """Max pooling."""
 
     def __init__(self, size: int, stride: int):
         self.size, self.stride = size, stride
@@ -101,7 +101,7 @@ class Pool(nnx.Module):
 
 
 class SameMean(nnx.Module):
-    """The mean of each 3×3 window, of what lies within the image."""
+    """Mean of each 3×3 window, counting only pixels inside the image."""
 
     def __call__(self, x: jax.Array, training: Pass | None) -> jax.Array:
         """(B, H, W, C) → the same shape."""
@@ -115,20 +115,20 @@ class Chain(nnx.Module):
         self.layers = nnx.List(layers)
 
     def __call__(self, x: jax.Array, training: Pass | None) -> jax.Array:
-        """What the last layer gives."""
+        """Return the last layer's output."""
         for layer in self.layers:
             x = layer(x, training)
         return x
 
 
 class Branches(nnx.Module):
-    """Layers side by side, their channels one after the other."""
+    """Layers side by side, with their channels concatenated."""
 
     def __init__(self, *layers: nnx.Module):
         self.layers = nnx.List(layers)
 
     def __call__(self, x: jax.Array, training: Pass | None) -> jax.Array:
-        """What all the layers give."""
+        """Return the concatenated outputs of all layers."""
         return jnp.concatenate([layer(x, training) for layer in self.layers], -1)
 
 
@@ -159,7 +159,7 @@ class AuxiliaryHead(nnx.Module):
     """Logits from the 17×17 blocks: a mean pool, two convolutions, a linear layer."""
 
     def __init__(self, norm: Norm, height: int, width: int, num_classes: int, rngs: nnx.Rngs):
-        # A mean over 5×5 in steps of 3 leaves 5×5 of 17×17; a smaller image is taken as it is.
+        # A 5×5 mean with stride 3 turns 17×17 into 5×5. Images under 5×5 are not pooled.
         self.pool = min(height, width) >= 5
         size = tuple((n - 5) // 3 + 1 if self.pool else n for n in (height, width))
         self.reduce = Unit(norm, 1088, 128, 1, rngs=rngs)
@@ -174,7 +174,7 @@ class AuxiliaryHead(nnx.Module):
 
 
 def mixed_5b(norm: Norm, rngs: nnx.Rngs) -> Branches:
-    """192 → 320 channels."""
+    """Build the mixed block of the stem: 192 → 320 channels."""
     return Branches(
         Unit(norm, 192, 96, 1, rngs=rngs),
         Chain(Unit(norm, 192, 48, 1, rngs=rngs), Unit(norm, 48, 64, 5, rngs=rngs)),
@@ -188,7 +188,7 @@ def mixed_5b(norm: Norm, rngs: nnx.Rngs) -> Branches:
 
 
 def block_35(norm: Norm, rngs: nnx.Rngs) -> Branches:
-    """Inception-ResNet-A: 320 → 128 channels."""
+    """Build Inception-ResNet-A: 320 → 128 channels."""
     return Branches(
         Unit(norm, 320, 32, 1, rngs=rngs),
         Chain(Unit(norm, 320, 32, 1, rngs=rngs), Unit(norm, 32, 32, 3, rngs=rngs)),
@@ -201,7 +201,7 @@ def block_35(norm: Norm, rngs: nnx.Rngs) -> Branches:
 
 
 def reduction_a(norm: Norm, rngs: nnx.Rngs) -> Branches:
-    """320 → 1,088 channels at half the size."""
+    """Build the first reduction: 320 → 1,088 channels at half the size."""
     return Branches(
         Unit(norm, 320, 384, 3, 2, pad=False, rngs=rngs),
         Chain(
@@ -214,7 +214,7 @@ def reduction_a(norm: Norm, rngs: nnx.Rngs) -> Branches:
 
 
 def block_17(norm: Norm, rngs: nnx.Rngs) -> Branches:
-    """Inception-ResNet-B: 1,088 → 384 channels."""
+    """Build Inception-ResNet-B: 1,088 → 384 channels."""
     return Branches(
         Unit(norm, 1088, 192, 1, rngs=rngs),
         Chain(
@@ -226,7 +226,7 @@ def block_17(norm: Norm, rngs: nnx.Rngs) -> Branches:
 
 
 def reduction_b(norm: Norm, rngs: nnx.Rngs) -> Branches:
-    """1,088 → 2,080 channels at half the size."""
+    """Build the second reduction: 1,088 → 2,080 channels at half the size."""
     return Branches(
         Chain(
             Unit(norm, 1088, 256, 1, rngs=rngs),
@@ -246,7 +246,7 @@ def reduction_b(norm: Norm, rngs: nnx.Rngs) -> Branches:
 
 
 def block_8(norm: Norm, rngs: nnx.Rngs) -> Branches:
-    """Inception-ResNet-C: 2,080 → 448 channels."""
+    """Build Inception-ResNet-C: 2,080 → 448 channels."""
     return Branches(
         Unit(norm, 2080, 192, 1, rngs=rngs),
         Chain(
@@ -258,7 +258,7 @@ def block_8(norm: Norm, rngs: nnx.Rngs) -> Branches:
 
 
 def _at_17(size: int) -> int:
-    """Pixels left of `size` after the stem and the first reduction: 17 of 299."""
+    """Compute the size of an image after the stem and the first reduction: 17 for 299."""
     for window, stride in ((3, 2), (3, 1), (3, 2), (3, 1), (3, 2), (3, 2)):
         size = (size - window) // stride + 1
     return size

@@ -1,4 +1,4 @@
-"""C1 to C4 of Keskar et al. (arXiv 1609.04836, appendix B); F1 is a perceptron."""
+"""Networks C1 to C4 of Keskar et al. (arXiv 1609.04836, appendix B); F1 is an MLP."""
 
 import itertools
 import math
@@ -13,7 +13,7 @@ from jbatch.models.specs import KeskarC1, KeskarC2
 
 
 class KeskarC1Network(nnx.Module):
-    """Twice a 5×5 convolution of stride 2 and a pool of 3; dense layers; a head."""
+    """Two 5×5 convolutions of stride 2, each with a 3×3 pool; dense layers; a head."""
 
     def __init__(
         self, net: KeskarC1, input_shape: tuple[int, ...], num_classes: int, rngs: nnx.Rngs
@@ -38,7 +38,7 @@ class KeskarC1Network(nnx.Module):
         self.head = head(192, num_classes, rngs)
 
     def __call__(self, images: jax.Array, training: Pass | None) -> jax.Array:
-        """Logits (B, classes) of images (B, H, W, C)."""
+        """Return logits (B, classes) of images (B, H, W, C)."""
         x = images
         for conv in self.convs:
             x = max_pool(nnx.relu(conv(x, training)), 3, 2)
@@ -49,7 +49,7 @@ class KeskarC1Network(nnx.Module):
 
 
 class KeskarC2Network(nnx.Module):
-    """Stacks of 3×3 convolutions, each with a pool of 2; a dense layer; a head."""
+    """Stacks of 3×3 convolutions, each stack with a 2×2 pool; a dense layer; a head."""
 
     def __init__(
         self, net: KeskarC2, input_shape: tuple[int, ...], num_classes: int, rngs: nnx.Rngs
@@ -76,7 +76,7 @@ class KeskarC2Network(nnx.Module):
         self.head = head(512, num_classes, rngs)
 
     def __call__(self, images: jax.Array, training: Pass | None) -> jax.Array:
-        """Logits (B, classes) of images (B, H, W, C)."""
+        """Return logits (B, classes) of images (B, H, W, C)."""
         x = images
         for stack in self.stacks:
             for conv in stack:

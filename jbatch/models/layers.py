@@ -1,6 +1,6 @@
-"""The layers that all networks share.
+"""Layers that the networks share.
 
-A layer computes in the dtype of what it is given, float32 or bfloat16; parameters are float32.
+A layer computes in the dtype of its input, float32 or bfloat16. Parameters are float32.
 """
 
 import math
@@ -13,38 +13,38 @@ from flax import nnx
 from jbatch.models.norm import Pass, norm_layer
 from jbatch.models.specs import LocalResponseNorm, NoNorm, Norm, WeightNorm
 
-AUGMENTATIONS = 16  # the first numbers drawn from an example's key are its image's changes
+AUGMENTATIONS = 16  # the first numbers folded into an example's key are its augmentations'
 HE_FAN_IN = nnx.initializers.he_normal()
 HE_FAN_OUT = nnx.initializers.variance_scaling(2.0, "fan_out", "normal")
 LECUN = nnx.initializers.lecun_normal()
 
 
 class Weighted(nnx.Module):
-    """The parameters of a linear map: kernel, and as the norm that follows asks, gain and bias."""
+    """The parameters of a linear map: a kernel, and a gain and bias if the next norm needs them."""
 
     def __init__(self, norm: Norm, shape: Sequence[int], init, rngs: nnx.Rngs):
         kernel = init(rngs.params(), tuple(shape), jnp.float32)
         self.kernel = nnx.Param(kernel)  # (..., fan_out)
-        # The length of each unit's weights (Salimans and Kingma, eq. 2), at first what it was.
+        # Length of each unit's weights (Salimans and Kingma, eq. 2), initially that of the kernel.
         self.gain = nnx.Param(_lengths(kernel)) if isinstance(norm, WeightNorm) else None
-        # A bias before a norm has a gradient of pure rounding, which Adam makes a full step.
+        # A bias before a norm has a gradient of pure rounding, which Adam turns into full steps.
         biased = isinstance(norm, NoNorm | WeightNorm | LocalResponseNorm)
         self.bias = nnx.Param(jnp.zeros(shape[-1:], jnp.float32)) if biased else None
 
     def weights(self, dtype) -> jax.Array:
-        """The kernel to compute with."""
+        """Return the kernel to compute with, in `dtype`."""
         kernel = self.kernel[...]
         if self.gain is not None:
             kernel = kernel * (self.gain[...] / _lengths(kernel))
         return kernel.astype(dtype)
 
     def biased(self, x: jax.Array) -> jax.Array:
-        """`x` with the bias, if there is one."""
+        """Add the bias to `x`, if there is one."""
         return x if self.bias is None else x + self.bias[...].astype(x.dtype)
 
 
 class Linear(Weighted):
-    """A fully connected layer; a norm of NoNorm gives it a bias, as a head has."""
+    """A fully connected layer. With NoNorm it has a bias, as in a head."""
 
     def __init__(self, norm: Norm, fan_in: int, fan_out: int, *, init=HE_FAN_IN, rngs: nnx.Rngs):
         super().__init__(norm, (fan_in, fan_out), init, rngs)
@@ -68,17 +68,17 @@ class Conv(Weighted):
         pad: bool = True,
         rngs: nnx.Rngs,
     ):
-        """Make it.
+        """Make a convolution.
 
         Args:
-            norm: what follows it; decides on bias and gain.
-            fan_in: channels in.
-            fan_out: channels out.
-            size: of the kernel in pixels, (height, width) or one for both.
-            stride: in pixels.
-            pad: whether with zeros, by (size − 1)/2 on each side: as in the papers' own code, an
-                even image is padded alike on both sides at stride 2 too.
-            rngs: for the initial kernel.
+            norm: the norm after it, which decides whether there are a bias and a gain.
+            fan_in: input channels.
+            fan_out: output channels.
+            size: kernel size in pixels, (height, width) or one number for both.
+            stride: stride in pixels.
+            pad: pad with zeros, (size − 1)/2 on each side. As in the papers' own code, padding is
+                equal on both sides even for even images at stride 2.
+            rngs: random numbers for the initial kernel.
         """
         size = (size, size) if isinstance(size, int) else size
         super().__init__(norm, (*size, fan_in, fan_out), HE_FAN_OUT, rngs)
@@ -98,7 +98,7 @@ class Conv(Weighted):
 
 
 class ConvNorm(nnx.Module):
-    """A convolution and the norm after it; `scale` is the norm's initial one."""
+    """A convolution and the norm after it; `scale` is the norm's initial scale."""
 
     def __init__(self, norm: Norm, fan_in, fan_out, size, stride=1, *, pad=True, scale=1.0, rngs):
         self.conv = Conv(norm, fan_in, fan_out, size, stride, pad=pad, rngs=rngs)
@@ -122,14 +122,14 @@ class LinearNorm(nnx.Module):
 
 
 class Dropout(nnx.Module):
-    """Zeros by the key of each example, so that they do not depend on the split."""
+    """Dropout by each example's key, so that it does not depend on the split."""
 
     def __init__(self, rate: float, number: int = 0):
-        """`rate` is the share dropped; `number` tells a network's dropouts apart."""
+        """Drop a share `rate`; `number` tells the dropouts of a network apart."""
         self.rate, self.number = rate, number
 
     def __call__(self, x: jax.Array, training: Pass | None) -> jax.Array:
-        """`x`, in training with a share of it zero and the rest larger by as much."""
+        """Return `x`; in training, zero a share of it and scale the rest by 1/(1 − rate)."""
         if training is None or not self.rate:
             return x
 
@@ -141,18 +141,18 @@ class Dropout(nnx.Module):
 
 
 def head(features: int, num_classes: int, rngs: nnx.Rngs, *, init=LECUN) -> Linear:
-    """The last layer: features → logits, without a norm, and so with a bias."""
+    """Build the last layer, features → logits, with a bias and no norm."""
     return Linear(NoNorm(), features, num_classes, init=init, rngs=rngs)
 
 
 def max_pool(x: jax.Array, size: int, stride: int, *, pad: bool = False) -> jax.Array:
-    """The largest of each size×size window; with `pad`, windows hang over the edges alike."""
+    """Take the maximum of each size×size window; `pad` extends the image equally on all sides."""
     edge = ((size - 1) // 2, size // 2) if pad else (0, 0)
     return nnx.max_pool(x, (size, size), (stride, stride), (edge, edge))
 
 
 def flat(x: jax.Array) -> jax.Array:
-    """(B, ...) → (B, n)."""
+    """Flatten all axes but the first: (B, ...) → (B, n)."""
     return x.reshape(x.shape[0], math.prod(x.shape[1:]))
 
 

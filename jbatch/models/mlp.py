@@ -23,7 +23,7 @@ class MLPNetwork(nnx.Module):
         self.head = head(widths[-1], num_classes, rngs)
 
     def __call__(self, images: jax.Array, training: Pass | None) -> jax.Array:
-        """Logits (B, classes) of images (B, H, W, C)."""
+        """Return logits (B, classes) of images (B, H, W, C)."""
         x = flat(images)
         for layer in self.layers:
             x = nnx.relu(layer(x, training))

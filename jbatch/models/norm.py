@@ -1,6 +1,6 @@
-"""Normalization layers: each is called with (x, training) and gives an array like x.
+"""Normalization layers, called with (x, training); each returns an array like x.
 
-Statistics and parameters are float32, whatever the network computes in.
+Statistics and parameters are float32 in networks of any dtype.
 """
 
 from typing import NamedTuple
@@ -24,33 +24,33 @@ from jbatch.plan.layout import Layout
 
 
 class Pass(NamedTuple):
-    """What layers are told of a training pass; where there is none, they evaluate."""
+    """A training pass, as the layers see it; in evaluation they get None instead."""
 
-    layout: Layout  # how the pass is shared out
-    keys: jax.Array  # (per_device,) a random key of each example, by its position
+    layout: Layout  # how the devices share the pass
+    keys: jax.Array  # (per_device,) random keys, one per example, derived from its position
 
 
 def norm_layer(norm: Norm, channels: int, scale: float = 1.0) -> nnx.Module:
-    """The layer that a norm value stands for.
+    """Build the layer of a norm.
 
     Args:
-        norm: the value.
-        channels: of what it normalizes.
-        scale: the initial scale, of the norms that have one.
+        norm: the norm as a value.
+        channels: number of channels of its input.
+        scale: the initial scale, for norms that have one.
 
     Raises:
         Mistake: if the groups of a group norm do not divide the channels.
     """
     match norm:
-        case NoNorm() | WeightNorm():  # the latter is in the weights: `layers.Weighted`
+        case NoNorm() | WeightNorm():  # `layers.Weighted` normalizes the weights
             return IdentityLayer()
         case GhostBatchNorm():
             return GhostBatchNormLayer(norm, channels, scale)
         case GroupNorm():
             if channels % norm.groups:
                 raise Mistake(
-                    f"{norm.groups} groups do not divide a layer of {channels} channels: give "
-                    "--model.norm.groups a number that divides every layer's"
+                    f"{norm.groups} groups do not divide a layer of {channels} channels: set "
+                    "--model.norm.groups to a number that divides the channels of every layer"
                 )
             return GroupNormLayer(norm.groups, norm.eps, channels, scale)
         case LayerNorm():
@@ -63,7 +63,7 @@ class IdentityLayer(nnx.Module):
     """No normalization."""
 
     def __call__(self, x: jax.Array, training: Pass | None) -> jax.Array:
-        """`x` as it is."""
+        """Return `x` unchanged."""
         return x
 
 
@@ -78,9 +78,9 @@ class Affine(nnx.Module):
 class GhostBatchNormLayer(Affine):
     """Batch norm over the ghost batches of a layout (Hoffer et al., arXiv 1705.08741).
 
-    In training the running statistics are not read: the layer leaves in their place the sums of its
-    ghost batches' statistics over this device, a group shared by s devices counting 1/s on each.
-    `pure.apply` folds those into the running ones, once per update, however it was split.
+    In training the layer overwrites the running statistics with the sums of its ghost batches'
+    statistics on this device. A group shared by s devices counts 1/s on each. `pure.apply` folds
+    these sums into the running statistics once per update, so the split does not matter.
     """
 
     def __init__(self, norm: GhostBatchNorm, channels: int, scale: float):
@@ -109,7 +109,7 @@ class GhostBatchNormLayer(Affine):
 
 
 class GroupNormLayer(Affine):
-    """Over the pixels and each group of channels of an example (Wu and He, arXiv 1803.08494)."""
+    """Norm over pixels and each group of channels of an example (Wu and He, arXiv 1803.08494)."""
 
     def __init__(self, groups: int, eps: float, channels: int, scale: float):
         super().__init__(channels, scale)

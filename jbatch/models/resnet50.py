@@ -26,7 +26,7 @@ class ResNet50Network(nnx.Module):
         self.head = head(fan_in, num_classes, rngs, init=nnx.initializers.normal(0.01))
 
     def __call__(self, images: jax.Array, training: Pass | None) -> jax.Array:
-        """Logits (B, classes) of images (B, H, W, C)."""
+        """Return logits (B, classes) of images (B, H, W, C)."""
         x = nnx.relu(self.stem(images, training))
         x = max_pool(x, 3, 2, pad=True)
         for block in self.blocks:
@@ -40,7 +40,7 @@ class BottleneckBlock(nnx.Module):
     def __init__(self, norm: Norm, fan_in: int, width: int, stride: int, rngs: nnx.Rngs):
         self.reduce = ConvNorm(norm, fan_in, width, 1, rngs=rngs)
         self.conv = ConvNorm(norm, width, width, 3, stride, rngs=rngs)
-        # With scale 0 a block begins as its shortcut, which eases the start at large batches.
+        # With scale 0 a block starts as its shortcut, which helps large batches early in training.
         self.expand = ConvNorm(norm, width, 4 * width, 1, scale=0.0, rngs=rngs)
         changes = stride != 1 or fan_in != 4 * width
         self.shortcut = ConvNorm(norm, fan_in, 4 * width, 1, stride, rngs=rngs) if changes else None

@@ -11,7 +11,7 @@ from jbatch.models.specs import SmallCNN
 
 
 class SmallCNNNetwork(nnx.Module):
-    """Convolutions of stride 2 with norm and ReLU, and a linear head on all that is left."""
+    """Convolutions of stride 2 with norm and ReLU, and a linear head on the remaining pixels."""
 
     def __init__(
         self, net: SmallCNN, input_shape: tuple[int, ...], num_classes: int, rngs: nnx.Rngs
@@ -26,7 +26,7 @@ class SmallCNNNetwork(nnx.Module):
         self.head = head(height * width * net.widths[-1], num_classes, rngs)
 
     def __call__(self, images: jax.Array, training: Pass | None) -> jax.Array:
-        """Logits (B, classes) of images (B, H, W, C)."""
+        """Return logits (B, classes) of images (B, H, W, C)."""
         x = images
         for layer in self.layers:
             x = nnx.relu(layer(x, training))

@@ -1,13 +1,13 @@
-"""Networks and norms as values: what an experiment chooses, without importing flax.
+"""Networks and norms as values, for experiment files; no flax needed.
 
-`models/build.py` makes the flax.nnx modules that they stand for.
+`models/build.py` builds their flax.nnx modules.
 """
 
 from dataclasses import dataclass
 
 from jbatch.errors import Mistake, make_plain, not_negative, positive, share, whole, wholes
 
-MOST_LAYERS = 300  # of a network, or of each part of one
+MOST_LAYERS = 300  # in a network, or in each part of one
 MOST_WIDE = 1_000_000  # units of a layer
 
 # ---- norms ----------------------------------------------------------------------------------
@@ -25,16 +25,16 @@ class GhostBatchNorm:
     ghost_batch: int = 128
     """g, examples of one update that share statistics."""
     decay: float = 0.99
-    """Of the running statistics, per ghost batch."""
+    """Decay of the running statistics, per ghost batch."""
     eps: float = 1e-5
     """Added to the variance."""
 
     @classmethod
     def remembering(cls, examples: int, ghost_batch: int) -> "GhostBatchNorm":
-        """With running statistics of about the last so many examples, whatever the ghost batch is.
+        """Make a norm whose running statistics cover about the last `examples` examples.
 
-        By the default decay they are of the last 100 ghost batches, which a run of few updates of a
-        large one does not fill: what it began with is left in them.
+        The default decay covers the last 100 ghost batches. A run of few updates with large ghost
+        batches sees fewer, so the initial statistics would remain part of the result.
         """
         return cls(ghost_batch, decay=cls.decay ** (100 * ghost_batch / examples))
 
@@ -47,10 +47,10 @@ class GhostBatchNorm:
 
 @dataclass(frozen=True)
 class GroupNorm:
-    """Over pixels and groups of channels of one example (Wu and He, arXiv 1803.08494)."""
+    """Norm over pixels and groups of channels of one example (Wu and He, arXiv 1803.08494)."""
 
     groups: int = 32
-    """Groups of channels; they must divide every layer's."""
+    """Number of groups; it must divide every layer's number of channels."""
     eps: float = 1e-5
     """Added to the variance."""
 
@@ -62,7 +62,7 @@ class GroupNorm:
 
 @dataclass(frozen=True)
 class LayerNorm:
-    """Over pixels and channels of one example (Ba et al., arXiv 1607.06450)."""
+    """Norm over pixels and channels of one example (Ba et al., arXiv 1607.06450)."""
 
     eps: float = 1e-5
     """Added to the variance."""
@@ -74,7 +74,7 @@ class LayerNorm:
 
 @dataclass(frozen=True)
 class WeightNorm:
-    """Each unit's weights as length times direction (Salimans and Kingma, arXiv 1602.07868)."""
+    """Weights as length times direction, per unit (Salimans and Kingma, arXiv 1602.07868)."""
 
 
 @dataclass(frozen=True)
@@ -82,13 +82,13 @@ class LocalResponseNorm:
     """x / (k + α Σ x²)^β over neighbouring channels (Krizhevsky et al., 2012, section 3.3)."""
 
     size: int = 5
-    """n, channels in the sum: the channel's own and its neighbours on both sides."""
+    """n: number of channels in the sum, the channel itself and neighbours on both sides."""
     k: float = 2.0
-    """Added to the sum."""
+    """k: added to the weighted sum."""
     alpha: float = 1e-4
-    """Of the sum."""
+    """α: weight of the sum."""
     beta: float = 0.75
-    """The power."""
+    """β: the exponent."""
 
     def __post_init__(self):
         make_plain(self)
@@ -113,7 +113,7 @@ class MLP:
     hidden: tuple[int, ...] = (64,)
     """Width of each hidden layer."""
     norm: Norm = NoNorm()
-    """Before each ReLU."""
+    """The norm before each ReLU."""
 
     def __post_init__(self):
         make_plain(self)
@@ -122,12 +122,12 @@ class MLP:
 
 @dataclass(frozen=True)
 class SmallCNN:
-    """3×3 convolutions that each halve the image, and a linear head on what is left of it."""
+    """3×3 convolutions that each halve the image, and a linear head on the remaining pixels."""
 
     widths: tuple[int, ...] = (16, 32, 64)
     """Channels of each convolution."""
     norm: Norm = GhostBatchNorm()
-    """Before each ReLU."""
+    """The norm before each ReLU."""
 
     def __post_init__(self):
         make_plain(self)
@@ -138,15 +138,15 @@ class SmallCNN:
 class CifarResNet:
     """The residual network for small images (He et al., arXiv 1512.03385, section 4.2).
 
-    With three widths and n blocks each it is ResNet-(6n + 2): 7 blocks are ResNet-44.
+    With three widths of n blocks each it is ResNet-(6n + 2), so 7 blocks make ResNet-44.
     """
 
     blocks: int = 7
     """Residual blocks of each width."""
     widths: tuple[int, ...] = (16, 32, 64)
-    """Channels; each but the first halves the image."""
+    """Channels of each group of blocks; every group but the first halves the image."""
     norm: Norm = GhostBatchNorm()
-    """After each convolution."""
+    """The norm after each convolution."""
 
     def __post_init__(self):
         make_plain(self)
@@ -154,8 +154,8 @@ class CifarResNet:
         _check_widths(self.widths)
         if list(self.widths) != sorted(self.widths):
             raise Mistake(
-                f"widths {self.widths}: give none under the one before, for the shortcuts add "
-                "channels and take none away"
+                f"widths {self.widths} decrease, but shortcuts can only add channels: give widths "
+                "that do not decrease"
             )
 
 
@@ -164,17 +164,17 @@ class WideResNet:
     """A wide residual network d-k (Zagoruyko and Komodakis, arXiv 1605.07146)."""
 
     depth: int = 16
-    """d, 6n + 4 for n blocks of each width."""
+    """d: the depth, 6n + 4 for n blocks of each width."""
     widen: int = 4
-    """k: the groups have 16k, 32k and 64k channels."""
+    """k: the three groups of blocks have 16k, 32k and 64k channels."""
     norm: Norm = GhostBatchNorm()
-    """Before each convolution."""
+    """The norm before each convolution."""
 
     def __post_init__(self):
         make_plain(self)
         whole("depth", self.depth, least=10, most=6 * MOST_LAYERS + 4)
         if self.depth % 6 != 4:
-            raise Mistake(f"depth {self.depth} is not 6n + 4: give one as 10, 16, 22 or 28")
+            raise Mistake(f"depth {self.depth} is not 6n + 4: give one such as 10, 16, 22 or 28")
         whole("widen", self.widen, most=MOST_WIDE)
 
 
@@ -182,27 +182,27 @@ class WideResNet:
 class ResNet50:
     """ResNet-50 (He et al., arXiv 1512.03385) as Goyal et al. train it (arXiv 1706.02677).
 
-    The stride is on the 3×3 convolution, and the last scale of each block starts at 0.
+    The stride is on the 3×3 convolution. The scale of each block's last norm starts at 0.
     """
 
     norm: Norm = GhostBatchNorm(32)
-    """After each convolution."""
+    """The norm after each convolution."""
 
 
 @dataclass(frozen=True)
 class InceptionResNetV2:
     """Inception-ResNet-V2 (Szegedy et al., arXiv 1602.07261), for images of 75×75 or more.
 
-    The network of its authors' code, of 55.8 million parameters, on which results rest; the paper's
-    text draws another stem.
+    This follows the authors' code (55.8 million parameters), which gave the published results. The
+    paper's text has another stem.
     """
 
     norm: Norm = GhostBatchNorm(32, decay=0.9997, eps=1e-3)
-    """After each convolution but those that end a residual branch."""
+    """The norm after each convolution, except those that end a residual branch."""
     dropout: float = 0.2
-    """Share of features dropped before the head, in training."""
+    """Share of features dropped before the head in training."""
     auxiliary_head: bool = False
-    """A second head after the 17×17 blocks in training; its loss counts 0.4."""
+    """Train a second head after the 17×17 blocks, with loss weight 0.4."""
 
     def __post_init__(self):
         make_plain(self)
@@ -211,13 +211,13 @@ class InceptionResNetV2:
 
 @dataclass(frozen=True)
 class KeskarC1:
-    """C1 of Keskar et al. (arXiv 1609.04836), after AlexNet; C3 with 100 classes.
+    """C1 of Keskar et al. (arXiv 1609.04836), like AlexNet; with 100 classes it is C3.
 
     Two 5×5 convolutions of 64 channels, each with a pool; dense layers of 384 and 192.
     """
 
     norm: Norm = GhostBatchNorm()
-    """Before each ReLU."""
+    """The norm before each ReLU."""
     dropout: float = 0.5
     """Share of the dense layers' features dropped in training."""
 
@@ -228,14 +228,14 @@ class KeskarC1:
 
 @dataclass(frozen=True)
 class KeskarC2:
-    """C2 of Keskar et al. (arXiv 1609.04836), after VGG; C4 with 100 classes.
+    """C2 of Keskar et al. (arXiv 1609.04836), like VGG; with 100 classes it is C4.
 
-    Stacks of 2, 2, 3, 3 and 3 convolutions of 64 to 512 channels, each with a pool; a dense layer
-    of 512.
+    Stacks of 2, 2, 3, 3 and 3 convolutions with 64 to 512 channels, each stack with a pool; then a
+    dense layer of 512.
     """
 
     norm: Norm = GhostBatchNorm()
-    """Before each ReLU."""
+    """The norm before each ReLU."""
     dropout: float = 0.5
     """Share of the dense layer's features dropped in training."""
 
@@ -250,16 +250,16 @@ Model = (
 
 
 def ghost_batch(model: Model) -> int | None:
-    """g of the model's batch norm; None if it has none."""
+    """Return g, the ghost batch of the model's batch norm; None without batch norm."""
     return model.norm.ghost_batch if isinstance(model.norm, GhostBatchNorm) else None
 
 
 def _check_widths(widths: tuple[int, ...]) -> None:
     _check_layers("widths", widths)
     if not widths:
-        raise Mistake("widths is empty: give the channels of one layer at least")
+        raise Mistake("widths is empty: give the channels of at least one layer")
 
 
 def _check_layers(name: str, widths: tuple[int, ...]) -> None:
     if len(wholes(name, widths, most=MOST_WIDE)) > MOST_LAYERS:
-        raise Mistake(f"{name} has {len(widths):,} layers: give {MOST_LAYERS:,} at most")
+        raise Mistake(f"{name} has {len(widths):,} layers: give at most {MOST_LAYERS:,}")

@@ -27,7 +27,7 @@ class WideResNetNetwork(nnx.Module):
         self.head = head(fan_in, num_classes, rngs)
 
     def __call__(self, images: jax.Array, training: Pass | None) -> jax.Array:
-        """Logits (B, classes) of images (B, H, W, C)."""
+        """Return logits (B, classes) of images (B, H, W, C)."""
         x = self.stem(images)
         for block in self.blocks:
             x = block(x, training)
@@ -49,6 +49,6 @@ class PreActivationBlock(nnx.Module):
         """(B, H, W, fan_in) → (B, H/stride, W/stride, fan_out)."""
         y = nnx.relu(self.norm1(x, training))
         if self.shortcut is not None:
-            x = self.shortcut(y)  # of the normed input, as in the authors' code
+            x = self.shortcut(y)  # from the normed input, as in the authors' code
         y = nnx.relu(self.conv1(y, training))
         return x + self.conv2(y)

@@ -1,1 +1,1 @@
-"""From a schedule to the batch size and learning rate of every update, on no device."""
+"""Plans: the batch size and learning rate of every update. Needs no accelerator."""

@@ -1,4 +1,4 @@
-"""Which batch sizes a plan may use."""
+"""The batch sizes that a plan may use."""
 
 import math
 
@@ -7,7 +7,7 @@ import numpy as np
 from jbatch.errors import Mistake, real, shown, whole, wholes
 
 ROUNDING_OF_DECAY = 1e-5  # 0.02/0.1 must count as 1/5, also in float32
-ROUNDING = 1e-9  # of a size, from which on it is no whole number
+ROUNDING = 1e-9  # relative distance from a whole number that counts as rounding
 MOST_SIZES = 10_000_000
 
 
@@ -20,24 +20,23 @@ def allowed_sizes(
     batch_sizes: tuple[int, ...] | None,
     batch_multiple: int | None,
 ) -> np.ndarray:
-    """Ascending batch sizes from `batch_size` on, of which a plan takes the largest that fits.
+    """List the batch sizes that a plan may use, ascending from `batch_size`.
 
-    Exactly one of `growth_factor` (B0 times its powers), `batch_sizes` (the sizes themselves) and
-    `batch_multiple` (its multiples) is given. `max_batch_size` cuts the grid and, where it does not
-    lie on it, is itself the last size; None stands for the largest grid size that is at most
-    `num_examples`.
+    Give exactly one of `growth_factor` (B0 times its powers), `batch_sizes` (the sizes themselves)
+    and `batch_multiple` (its multiples). `max_batch_size` ends the list, and is its last size even
+    if it is not on the grid. With None, the largest grid size within `num_examples` is the last.
 
     Returns:
         int64 array of shape (sizes,), strictly ascending, starting with `batch_size`.
 
     Raises:
-        Mistake: for a size that is impossible.
+        Mistake: if a size is impossible.
     """
     limit = num_examples if max_batch_size is None else max_batch_size
     if limit < batch_size:
         raise Mistake(
             f"max_batch_size {limit:,} is under the first batch, {batch_size:,}: "
-            f"give max_batch_size >= {batch_size:,} (equal to it, the batch never grows)"
+            f"give at least {batch_size:,} (if equal, the batch never grows)"
         )
     if limit > num_examples:
         raise Mistake(
@@ -65,7 +64,7 @@ def _powers(batch_size: int, factor: float, limit: int) -> np.ndarray:
         if abs(size - round(size)) > ROUNDING * size:  # 0.3/0.1 is 3, but for the last bit
             raise Mistake(
                 f"growth_factor {factor} makes a batch of {size:g} examples after {sizes[-1]:,}: "
-                "sizes are whole; list them with batch_sizes instead"
+                "give a factor that makes whole sizes, or list the sizes with batch_sizes"
             )
         sizes.append(round(size))
     return np.array(sizes, np.int64)
@@ -97,7 +96,7 @@ def _multiples(batch_size: int, multiple: int, limit: int) -> np.ndarray:
         below = batch_size // multiple * multiple
         raise Mistake(
             f"batch_size {batch_size:,} is not a multiple of batch_multiple {multiple:,}: the "
-            f"nearest are {below or multiple:,} and {below + multiple:,}"
+            f"nearest are {below or multiple:,} and {below + multiple:,}; use one of them"
         )
     if (limit - batch_size) // multiple >= MOST_SIZES:
         raise Mistake(

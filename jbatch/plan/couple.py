@@ -1,4 +1,4 @@
-"""From a learning-rate schedule to a plan that grows the batch and keeps the noise scale.
+"""Coupling: turn a learning-rate schedule into a plan that grows the batch.
 
 docs/theory.md derives the rule and says where it breaks down.
 """
@@ -15,8 +15,8 @@ from jbatch.plan.batch_sizes import ROUNDING_OF_DECAY, allowed_sizes
 from jbatch.plan.plan import Plan, last_position
 from jbatch.plan.warnings import plan_warnings
 
-MOST_UPDATES = 10_000_000  # of a plan, which holds each of them
-MOST_POSITION = 2**53  # up to which float64 tells positions apart
+MOST_UPDATES = 10_000_000  # a plan holds every update in memory
+MOST_POSITION = 2**53  # float64 represents every whole number up to here
 
 
 def couple(
@@ -38,45 +38,48 @@ def couple(
 ) -> Plan:
     """Turn a learning-rate schedule into a plan that grows the batch where the rate would decay.
 
-    With s(e) = schedule(e) / (its running peak), how much the noise has decayed by epoch e:
+    With s(e) = schedule(e) / (its running peak), the decay by epoch e:
 
         B(e) = largest allowed size ≤ B0 · s(e)^(−q)
         ε(e) = schedule(e) · (B(e)/B0)^p
 
-    A schedule that is written for batches of `base_batch_size` has that in place of B0 in ε(e).
-    Looked up at each update's first example; the batch never shrinks, and an epoch ends with its
-    last whole batch. With p = 1 and q = 1 this is the "increasing batch size" of Smith et al.
-    (arXiv 1711.00489), with `max_batch_size` at B0 the "decaying learning rate", in between the
-    "hybrid". p = 1/2 is the square-root rule for Adam-like optimizers (arXiv 2205.10287), with
-    q = 1 Seesaw (arXiv 2510.14717). ε/B^p is held exactly; the noise scale, for p = 1, but for
-    the factor 1 − B/N.
+    Both are looked up at each update's first example. The batch never shrinks, and an epoch ends
+    with its last whole batch. If the schedule was tuned for another batch size, give that as
+    `base_batch_size`: it replaces B0 in ε(e).
 
-    One of `growth_factor`, `batch_sizes`, `batch_multiple` and `ramp` gives the sizes; without any,
-    the batch stays at `batch_size`.
+    With p = 1 and q = 1 this is the "increasing batch size" of Smith et al. (arXiv 1711.00489).
+    `max_batch_size` equal to B0 gives their "decaying learning rate", a value in between their
+    "hybrid". p = 1/2 is the square-root rule for Adam-like optimizers (arXiv 2205.10287); with
+    q = 1 it is Seesaw (arXiv 2510.14717). ε/B^p follows the schedule exactly. For p = 1 it is the
+    noise scale, up to the factor 1 − B/N.
+
+    Give at most one of `growth_factor`, `batch_sizes`, `batch_multiple` and `ramp`. With none, the
+    batch stays at `batch_size`.
 
     Args:
-        schedule: an optax schedule, read as learning rate over epochs (not over updates).
+        schedule: an optax schedule that gives the learning rate over epochs (not over updates).
         num_examples: N, examples in the training set.
-        num_epochs: length of the run in epochs; a fraction ends within an epoch.
-        batch_size: B0, examples of the first update over all devices.
-        max_batch_size: the largest size, itself allowed; None for the largest grid size ≤ N.
-        growth_factor: sizes are B0 times the powers of this.
-        batch_sizes: the sizes, ascending from B0.
-        batch_multiple: sizes are the multiples of this from B0 on.
-        ramp: epoch → size by hand, from epoch 0 on; the rate follows by the same ε(e).
-        momentum: m, of the optimizer (β1 for Adam), in [0, 1).
-        scaling: p, the scaling rule, in [0, 1]; 0 leaves the rate as the schedule has it.
-        growth: q, how much of the decay becomes growth, in [0, 1/p]; 0 decays the rate only.
-        base_batch_size: that the schedule is written for; None for B0.
-        adapt_regime: keep the base's number of updates and not of epochs: num_epochs and every
-            boundary of the schedule or the ramp count B0/base_batch_size times, by the whole
-            batches of an epoch (Hoffer et al., arXiv 1705.08741, section 4.2).
+        num_epochs: length of the run in epochs; with a fraction the run ends within an epoch.
+        batch_size: B0, examples of the first update, over all devices.
+        max_batch_size: the largest size, always allowed; None for the largest grid size ≤ N.
+        growth_factor: allow B0 times the powers of this number.
+        batch_sizes: allow these sizes, ascending from B0.
+        batch_multiple: allow the multiples of this number, from B0 on.
+        ramp: epoch → size, set by hand from epoch 0 on; the rate follows as in ε(e).
+        momentum: m of the optimizer (β1 for Adam), in [0, 1).
+        scaling: p, the scaling rule, in [0, 1]; 0 keeps the schedule's rate.
+        growth: q, how much of the decay becomes batch growth, in [0, 1/p]; 0 for none.
+        base_batch_size: the batch size that the schedule was tuned for; None for B0.
+        adapt_regime: keep the number of updates that `base_batch_size` would take, instead of the
+            number of epochs. This multiplies num_epochs and the epochs of the schedule and ramp by
+            B0/base_batch_size, in whole batches of an epoch (Hoffer et al., arXiv 1705.08741,
+            section 4.2).
 
     Returns:
-        The plan of every update.
+        The plan, one row for each update.
 
     Raises:
-        Mistake: for sizes that are impossible, and rates that are negative, not finite or all 0.
+        Mistake: if sizes are impossible, or rates are negative, not finite or all 0.
 
     >>> import optax
     >>> schedule = optax.piecewise_constant_schedule(0.1, {60: 0.2, 120: 0.2, 160: 0.2})
@@ -102,22 +105,22 @@ def couple(
     not_negative("growth", growth)
     if growth > (1 / scaling if scaling else math.inf):
         raise Mistake(
-            f"growth is {growth}, outside 0 to 1/scaling = {1 / scaling:g}: beyond it the rate "
-            "would rise while the schedule decays"
+            f"growth is {growth}, outside 0 to 1/scaling = {1 / scaling:g}: give at most "
+            f"{1 / scaling:g}, or the rate would rise while the schedule decays"
         )
     base = batch_size
     if base_batch_size is not None:
         base = whole("base_batch_size", base_batch_size, most=MOST_POSITION)
     if adapt_regime and base_batch_size is None:
         raise Mistake(
-            "adapt_regime needs base_batch_size, that the schedule is written for: give it"
+            "adapt_regime needs base_batch_size: give the batch size that the schedule is tuned for"
         )
     stretch = Fraction(1)
-    if adapt_regime:  # by whole batches, since an epoch's remainder is left out
+    if adapt_regime:  # in whole batches, because an epoch skips its remainder
         if base > num_examples:
             raise Mistake(
-                f"base_batch_size {base:,} is over the {num_examples:,} examples of an epoch: "
-                "adapt_regime counts its updates; give a smaller one"
+                f"base_batch_size {base:,} is over the {num_examples:,} examples of an epoch, so "
+                "adapt_regime cannot count its updates: give a smaller one"
             )
         stretch = Fraction(num_examples // base, num_examples // batch_size)
     ways = {
@@ -129,14 +132,14 @@ def couple(
     given = [name for name, value in ways.items() if value is not None]
     if len(given) > 1:
         raise Mistake(
-            f"{' and '.join(given)} given to choose the batch sizes: give one of "
+            f"{' and '.join(given)} each set the batch sizes: give only one of "
             f"{', '.join(ways)}, and None for the others"
         )
     if not given:
         if max_batch_size not in (None, batch_size):
             raise Mistake(
-                f"max_batch_size is {max_batch_size:,}, and nothing says how the batch of "
-                f"{batch_size:,} grows: give one of {', '.join(ways)}"
+                f"max_batch_size is {max_batch_size:,}, but no argument makes the batch of "
+                f"{batch_size:,} grow: give one of {', '.join(ways)}"
             )
         batch_sizes = (batch_size,)
     if ramp is not None:
@@ -166,13 +169,13 @@ def couple(
     )
     peak = float(rates.max())
     if peak == 0:
-        raise Mistake("the schedule is 0 at every update: nothing would be learned; give it a rate")
+        raise Mistake("the schedule is 0 at every update and learns nothing: give a rate over 0")
     with np.errstate(over="ignore"):
         learning_rates = (rates * (taken / base) ** scaling).astype(np.float32)
     if not np.isfinite(learning_rates[-1]) or not np.isfinite(learning_rates.max()):
         raise Mistake(
-            f"the rate goes over what float32 holds ({peak:g} at the batch of {base:,}): give a "
-            "smaller one"
+            f"the learning rate overflows float32 (its peak is {peak:g} at batch {base:,}): give a "
+            "smaller rate"
         )
     warnings = plan_warnings(
         positions=positions,
@@ -200,23 +203,23 @@ def couple(
 
 
 def _check_length(num_epochs: float, num_examples: int, batch_size: int, stretch: Fraction) -> None:
-    """See that a plan can hold so many updates, before any is looked up."""
+    """Check that a plan can hold all updates, before looking any up."""
     updates = num_epochs * num_examples / batch_size
     if updates > MOST_UPDATES:
         raise Mistake(
             f"num_epochs is {num_epochs:g}: {num_examples:,} examples in batches of {batch_size:,} "
-            f"are {updates:.3g} updates, and a plan holds at most {MOST_UPDATES:,}: give fewer "
+            f"are {updates:.3g} updates, and a plan holds at most {MOST_UPDATES:,}. Give fewer "
             "epochs, or a larger batch"
         )
     if num_epochs * num_examples * stretch.denominator > 2**62:
         raise Mistake(
-            f"num_epochs is {num_epochs:g}: of {num_examples:,} examples each, that is more than "
-            "can be counted; give fewer"
+            f"num_epochs is {num_epochs:g}: with {num_examples:,} examples each, their positions "
+            "overflow 62 bits; give fewer epochs"
         )
 
 
 def _by_decay(sizes: np.ndarray, growth: float) -> Callable:
-    """(epochs, decay s) → largest allowed size ≤ B0 · s^(−q)."""
+    """Make the function (epochs, decay s) → largest allowed size ≤ B0 · s^(−q)."""
 
     def size_at(_, decay: np.ndarray) -> np.ndarray:
         with np.errstate(divide="ignore", over="ignore"):  # s = 0 takes the largest size
@@ -233,17 +236,17 @@ def _by_hand(
     max_batch_size: int | None,
     growth: float,
 ) -> Callable:
-    """(epochs, decay s) → the ramp's size."""
+    """Make the function (epochs, decay s) → the ramp's size."""
     if not isinstance(ramp, Mapping):
         raise Mistake(
-            f"ramp is {shown(ramp)}: give a dict of epoch → batch size, as {{0: 128, 60: 640}}"
+            f"ramp is {shown(ramp)}: give a dict of epoch → batch size, such as {{0: 128, 60: 640}}"
         )
     for start in ramp:
         not_negative("an epoch of ramp", start)
     ramp = {float(start): size for start, size in ramp.items()}
     starts = sorted(ramp)
     if not starts or starts[0] != 0:
-        raise Mistake(f"ramp {shown(ramp)} does not start at epoch 0: say the first batch size")
+        raise Mistake(f"ramp {shown(ramp)} does not start at epoch 0: add the first batch size")
     listed = [whole(f"ramp at epoch {start:g}", ramp[start]) for start in starts]
     if max(listed) > num_examples:
         raise Mistake(
@@ -256,10 +259,10 @@ def _by_hand(
             f"ramp starts with {sizes[0]:,} and batch_size is {batch_size:,}: make the two agree"
         )
     if np.any(np.diff(sizes) <= 0):
-        raise Mistake(f"ramp {shown(ramp)} does not ascend: a batch only grows")
+        raise Mistake(f"ramp {shown(ramp)} does not ascend: give sizes that grow with the epoch")
     if max_batch_size is not None or growth != 1:
         raise Mistake(
-            "ramp says every size itself: leave max_batch_size at None and growth at 1 with it"
+            "ramp sets every batch size: with it, leave max_batch_size at None and growth at 1"
         )
 
     def size_at(epochs: np.ndarray, _) -> np.ndarray:
@@ -276,12 +279,12 @@ def _walk(
     batch_size: int,
     stretch: Fraction,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Positions, batch sizes and schedule values of every update from 0 to `end`.
+    """Compute position, batch size and schedule value of every update from 0 to `end`.
 
     The recurrence, one look-up at a time: v = schedule(x/N), peak = max(peak, v), s = v/peak (1
     while the peak is 0), b = max(B, size for s); if x mod N + b > N, skip to the next epoch's start
-    and look up again; else the update takes [x, x+b) and B = b. Here whole blocks of look-ups are
-    made as if the batch stayed, and kept up to the first that grows it.
+    and look up again; else the update takes [x, x+b) and B = b. For speed, this function looks up a
+    whole block as if the batch stayed the same, and keeps it up to the first look-up that grows it.
     """
     read = schedules.reader(schedule)
     position, size, peak = 0, batch_size, 0.0
@@ -290,7 +293,7 @@ def _walk(
     while position < end:
         lookups = _lookups(position, size, num_examples, block)
         lookups = lookups[lookups < end]
-        # Of the schedule. In whole numbers as far as possible, for a boundary to stay one.
+        # The schedule's epochs. One division of whole numbers, so that boundaries stay exact.
         epochs = lookups * stretch.denominator / (num_examples * stretch.numerator)
         values = read(epochs, peak)
         peaks = np.maximum(peak, np.maximum.accumulate(values))
@@ -317,14 +320,18 @@ def _walk(
     columns = [np.concatenate(column) for column in zip(*updates, strict=True)]
     if not columns or len(columns[0]) == 0:
         raise Mistake(
-            f"no whole batch fits before position {end:,}: give a longer run or a smaller batch"
+            f"the run ends at position {end:,}, before one whole batch: give a longer run or a "
+            "smaller batch"
         )
     positions, sizes, values = columns
     return positions.astype(np.int64), sizes.astype(np.int64), values.astype(np.float64)
 
 
 def _lookups(position: int, size: int, num_examples: int, count: int) -> np.ndarray:
-    """The next `count` positions looked up if the batch stays: each epoch's remainder included."""
+    """Return the next `count` positions to look up if the batch stays the same.
+
+    They include the remainder at the end of each epoch.
+    """
     index = np.arange(count)
     epoch, place = divmod(position, num_examples)
     left = -(-(num_examples - place) // size)  # look-ups left in this epoch

@@ -1,9 +1,9 @@
-"""Which examples of a batch go to which device, so that ghost batches do not depend on the split.
+"""Share the examples of a batch among devices, so that ghost batches do not depend on the split.
 
-Groups are fixed by place in the update: [0, g), [g, 2g), …; one group if B ≤ g. With n groups on D
-devices, each block of s = D/gcd(D, n) neighbouring devices holds n·s/D consecutive groups, g/s
-examples of each on every device. s = 1 is the plain case of whole groups on each device; a net
-without batch norm has groups of one example, and every device a run of neighbouring places.
+A group is fixed by its place in the update: [0, g), [g, 2g), … If B ≤ g there is one group. With n
+groups on D devices, each block of s = D/gcd(D, n) neighbouring devices holds n·s/D consecutive
+groups, g/s examples of each on every device. With s = 1 every device holds whole groups. Without
+batch norm a group is one example, and every device holds neighbouring places.
 """
 
 import math
@@ -16,7 +16,7 @@ AXIS = "devices"  # the mesh axis over which every update is split
 
 @dataclass(frozen=True)
 class Layout:
-    """How one pass over all devices is shared out; D divides the size, and so does the group."""
+    """How one pass is shared among all devices; D and the group each divide the size."""
 
     size: int  # examples in the pass, over all devices
     devices: int  # D
@@ -24,32 +24,32 @@ class Layout:
 
     @property
     def per_device(self) -> int:
-        """Examples one device puts through, the micro-batch."""
+        """The micro-batch: examples of the pass on one device."""
         return self.size // self.devices
 
     @property
     def groups(self) -> int:
-        """n, ghost batches in the pass."""
+        """n: number of ghost batches in the pass."""
         return self.size // self.group
 
     @property
     def span(self) -> int:
-        """s, neighbouring devices that share a ghost batch."""
+        """s: number of neighbouring devices that share a ghost batch."""
         return self.devices // math.gcd(self.devices, self.groups)
 
     @property
     def groups_per_device(self) -> int:
-        """Ghost batches of which a device holds examples."""
+        """Number of ghost batches with examples on one device."""
         return self.groups * self.span // self.devices
 
     @property
     def blocks(self) -> tuple[tuple[int, ...], ...]:
-        """The devices of each block, for collectives within it."""
+        """The devices of each block, for collectives within a block."""
         starts = range(0, self.devices, self.span)
         return tuple(tuple(range(start, start + self.span)) for start in starts)
 
     def places(self, device):
-        """Places within the pass that `device` holds, ghost batch by ghost batch.
+        """Return the places within the pass that `device` holds, ordered by ghost batch.
 
         Args:
             device: index along the mesh, an int or a traced int32.
@@ -65,11 +65,11 @@ class Layout:
 
 
 def why_not(size: int, devices: int, ghost_batch: int | None) -> str | None:
-    """Why `size` examples cannot be shared by `devices` in ghost batches, or None if they can."""
+    """Say why `devices` cannot share `size` examples in ghost batches; None if they can."""
     if size % devices:
         return f"does not divide over {devices:,} devices"
     group = group_size(size, ghost_batch)
-    # With D dividing n·g, s = D/gcd(D, n) divides g: there is nothing more to refuse.
+    # If D divides n·g, then s = D/gcd(D, n) divides g, so no further check is needed.
     if size % group:
         return f"is not made of whole ghost batches of {group:,}"
     return None
@@ -78,7 +78,7 @@ def why_not(size: int, devices: int, ghost_batch: int | None) -> str | None:
 def nearest_batch_sizes(
     size: int, devices: int, ghost_batch: int | None, limit: int
 ) -> tuple[int, ...]:
-    """The nearest possible batch sizes below and above `size`, as far as there are any ≤ limit."""
+    """Return the nearest possible batch sizes below and above `size`, up to `limit`."""
     below = range(size - size % devices, 0, -devices)
     above = range(size - size % devices + devices, limit + 1, devices)
     found = (
@@ -89,5 +89,5 @@ def nearest_batch_sizes(
 
 
 def group_size(batch_size: int, ghost_batch: int | None) -> int:
-    """Examples that share statistics in an update of `batch_size`; 1 without batch norm."""
+    """Return how many examples share statistics in an update; 1 without batch norm."""
     return 1 if ghost_batch is None else min(ghost_batch, batch_size)

@@ -2,11 +2,11 @@
 
 
 def noise_scale(learning_rate, batch_size, momentum, num_examples):
-    """Size of SGD's random fluctuations, g = ε/(1−m) · (N/B − 1).
+    """Compute the size of SGD's random fluctuations, g = ε/(1−m) · (N/B − 1).
 
     Smith et al. (arXiv 1711.00489), equations 2 and 3 (with Smith and Le, arXiv 1710.06451). For
-    B ≪ N this is εN/(B(1−m)), so a batch grown as the rate would have decayed keeps it; beyond
-    B ≈ N/10 the −1 can no longer be ignored.
+    B ≪ N this is εN/(B(1−m)), so growing the batch by the factor that the rate would have decayed
+    keeps it the same. Beyond B ≈ N/10 the −1 matters.
 
     Args:
         learning_rate: ε, scalar or array.

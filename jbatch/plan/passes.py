@@ -1,4 +1,4 @@
-"""How an update is cut into passes, in each phase of a plan."""
+"""Cut the updates of each phase into passes."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -7,27 +7,27 @@ from dataclasses import dataclass
 from jbatch.errors import Mistake
 from jbatch.plan.layout import Layout, group_size
 
-# Each shape is a compilation; a plan of hundreds of batch sizes shares a few.
+# Each shape costs a compilation, so a plan of hundreds of batch sizes shares a few shapes.
 MOST_SHAPES = 8
 
 
 @dataclass(frozen=True)
 class Update:
-    """A call that does a whole update: one pass, and the optimizer's step."""
+    """A call for a whole update: one pass and the optimizer's step."""
 
     layout: Layout
 
 
 @dataclass(frozen=True)
 class Accumulate:
-    """A call that does one pass of several."""
+    """A call for one pass of an update that has several."""
 
     layout: Layout
 
 
 @dataclass(frozen=True)
 class Apply:
-    """A call that ends an update of several passes: the optimizer's step."""
+    """The call that ends an update of several passes: the optimizer's step."""
 
 
 Pass = Update | Accumulate
@@ -36,13 +36,13 @@ Call = Pass | Apply
 
 @dataclass(frozen=True)
 class Passes:
-    """The passes that make up an update, in the order of its places: one Update, or Accumulates."""
+    """The passes of an update, in the order of its examples: one Update, or Accumulates."""
 
     calls: tuple[Pass, ...]
 
     @property
     def layouts(self) -> tuple[Layout, ...]:
-        """Of each pass."""
+        """The layout of each pass."""
         return tuple(call.layout for call in self.calls)
 
     @property
@@ -59,17 +59,18 @@ class Passes:
 def cut(
     batch_sizes: Iterable[int], devices: int, ghost_batch: int | None, limit: int | None
 ) -> dict[int, Passes]:
-    """For each batch size, its passes over all devices.
+    """Cut each batch size into passes over all devices.
 
-    A batch whose share of one device is within `limit` is one pass; a larger one is cut into the
-    largest equal parts of whole ghost batches. Where that makes more than `MOST_SHAPES` different
-    passes, updates are composed of a few sizes, each twice the one before, the largest first.
+    If a device's share of the batch is within `limit`, the batch is one pass. A larger batch is cut
+    into the largest equal parts of whole ghost batches. If that needs more than `MOST_SHAPES`
+    different passes, updates are composed of a few sizes, each twice the one before, the largest
+    first.
 
     Args:
         batch_sizes: B of each phase, over all devices; each must divide (`Plan.check`).
         devices: D.
         ghost_batch: g; None without batch norm.
-        limit: most examples a device takes in one pass; None for no limit.
+        limit: maximum examples per device in one pass; None for no limit.
 
     Raises:
         Mistake: if a limit is too small for a ghost batch, or the sizes have too little in common.
@@ -78,14 +79,14 @@ def cut(
     parts = {size: _largest_part(size, devices, ghost_batch, limit) for size in sizes}
     passes = {size: [part] * (size // part) for size, part in parts.items()}
     if len(set(parts.values())) > MOST_SHAPES:
-        # A batch under the ghost batch is one group: it cannot be composed, only the others can.
+        # A batch below the ghost batch is one group, so it cannot be composed of smaller passes.
         whole = {size for size in sizes if size % (ghost_batch or 1) == 0}
         shapes = MOST_SHAPES - len({parts[size] for size in sizes if size not in whole})
         if shapes < 1:
             raise Mistake(
                 f"{len(sizes) - len(whole)} of the plan's batch sizes are under the ghost batch of "
-                f"{ghost_batch:,}, each with a shape of its own; at most {MOST_SHAPES - 1} may be: "
-                "make ghost_batch smaller, or let the batch grow in fewer steps"
+                f"{ghost_batch:,}, and each needs a compilation of its own; the limit is "
+                f"{MOST_SHAPES - 1}: make ghost_batch smaller, or grow the batch in fewer steps"
             )
         most = math.inf if limit is None else limit * devices
         unit = _largest_part(math.gcd(*whole), devices, ghost_batch, limit)
@@ -107,7 +108,7 @@ def _composed(size: int, grid: list[int]) -> Iterator[int]:
 
 
 def _largest_part(size: int, devices: int, ghost_batch: int | None, limit: int | None) -> int:
-    """The largest pass within the limit of which a whole number makes up `size`."""
+    """Find the largest pass within the limit that divides `size`."""
     # A pass holds whole groups and an equal share for each device.
     unit = math.lcm(group_size(size, ghost_batch), devices)
     most = size if limit is None else min(size, limit * devices)
@@ -115,7 +116,7 @@ def _largest_part(size: int, devices: int, ghost_batch: int | None, limit: int |
     part = next((unit * count for count in counts if size % (unit * count) == 0), None)
     if part is None:
         raise Mistake(
-            f"micro_batch {limit:,} is under {unit // devices:,}, the least that a device can take "
-            f"of batch {size:,} in whole ghost batches: give at least {unit // devices:,}"
+            f"micro_batch {limit:,} is under {unit // devices:,}, the fewest examples per device "
+            f"that split batch {size:,} into whole ghost batches: give at least {unit // devices:,}"
         )
     return part

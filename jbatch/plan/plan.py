@@ -17,21 +17,21 @@ from jbatch.plan.noise import noise_scale
 
 
 def exactly(epochs: float) -> Fraction:
-    """The number of epochs that a person means by a float: 0.1 is 1/10, 0.3333333333333333 1/3."""
+    """Return the fraction that a float is meant to be: 0.1 → 1/10, 0.3333333333333333 → 1/3."""
     said = Fraction(str(epochs))
-    return said.limit_denominator(1_000_000) or said  # of a millionth and less, just what is said
+    return said.limit_denominator(1_000_000) or said  # or as written, if it would round to 0
 
 
 def last_position(num_epochs: float, num_examples: int) -> int:
-    """The position after so many epochs, of which rounding makes no example more."""
+    """Return the position after `num_epochs`; rounding error never adds an example."""
     return math.ceil(round(num_epochs * num_examples, 6))
 
 
 class Row(NamedTuple):
-    """What a plan says of one update."""
+    """One update of a plan."""
 
     update: int  # 0 for the first
-    position: int  # of the update's first example in the endless stream
+    position: int  # of the update's first example in the stream of all epochs
     epoch: float  # position / num_examples
     phase: int
     batch_size: int
@@ -54,8 +54,8 @@ class Phase(NamedTuple):
 class Plan:
     """Every update of a training run, as `couple` makes it.
 
-    The three arrays are the one truth: `at`, `phases`, `crossings` and `learning_rate` are made of
-    them, and trainer, loader, logs and printed table know no other. As text it is that table.
+    The three arrays are the single source: `at`, `phases`, `crossings` and `learning_rate` derive
+    from them, and so do trainer, loader, logs and the printed table. `str(plan)` is that table.
     """
 
     num_examples: int  # N, examples in the training set
@@ -82,37 +82,40 @@ class Plan:
 
     @property
     def num_updates(self) -> int:
-        """How many updates the run takes."""
+        """Number of updates in the run."""
         return len(self.positions)
 
     @property
     def end(self) -> int:
-        """The position when the run is over, the last epoch's remainder passed."""
+        """The position at the end of the run, after the last epoch's remainder."""
         return max(
             int(self.positions[-1] + self.batch_sizes[-1]),
             last_position(self.num_epochs, self.num_examples),
         )
 
     def position(self, updates: int) -> int:
-        """The position after so many updates, where the next one starts, or `end`."""
+        """Return the position after `updates` updates: where the next one starts, or `end`."""
         return int(self.positions[updates]) if updates < self.num_updates else self.end
 
     def update_at(self, examples: int) -> int:
-        """Updates taken when so many examples were seen; between two, the next one's start."""
+        """Return the first update that starts at position `examples` or later."""
         return int(np.searchsorted(self.positions, examples))
 
     def crossings(self, epochs: float) -> frozenset[int]:
-        """After how many updates the position has passed a multiple of `epochs`, or the end."""
+        """Return the update counts at which the position has passed a multiple of `epochs`.
+
+        The end of the run is always among them.
+        """
         every = exactly(epochs) * self.num_examples
         positions = np.append(self.positions, self.end)
         if max(self.end * every.denominator, every.numerator) > np.iinfo(np.int64).max:
-            positions = positions.astype(object)  # Python's own whole numbers, of any size
+            positions = positions.astype(object)  # Python's ints cannot overflow
         passed = positions * every.denominator // every.numerator
         crossed = np.flatnonzero(passed[1:] != passed[:-1]) + 1
         return frozenset(crossed.tolist()) | {self.num_updates}
 
     def at(self, update: int) -> Row:
-        """The row of one update, 0 ≤ update < num_updates; IndexError outside."""
+        """Return the row of one update, 0 ≤ update < num_updates; raise IndexError outside."""
         if not 0 <= update < self.num_updates:
             raise IndexError(f"update {update} is outside the plan's 0 to {self.num_updates - 1}")
         position = int(self.positions[update])
@@ -127,7 +130,7 @@ class Plan:
         )
 
     def noise_scale(self, update: int) -> float:
-        """ε/(1−m) · (N/B − 1) at one update."""
+        """Return the planned noise scale ε/(1−m) · (N/B − 1) of one update."""
         row = self.at(update)
         return noise_scale(row.learning_rate, row.batch_size, row.momentum, self.num_examples)
 
@@ -156,16 +159,16 @@ class Plan:
     def learning_rate(self) -> Callable:
         """The rates as an optax schedule: update count (int, any shape) → float32 rate.
 
-        After the last update it stays at the last rate. Works inside jit, with any training loop.
+        After the last update the rate stays the same. It works inside jit and in any training loop.
         """
-        import jax.numpy as jnp  # a plan is printed without a backend
+        import jax.numpy as jnp  # printing a plan needs no JAX
 
         rates, last = self.learning_rates, self.num_updates - 1
         return lambda count: jnp.asarray(rates)[jnp.minimum(count, last)]
 
     @cached_property
     def digest(self) -> str:
-        """A hash of the rows: two runs with one digest take the same updates."""
+        """SHA-256 of the rows: runs with the same digest take the same updates."""
         hashed = hashlib.sha256(f"{self.num_examples} {self.momentum!r}".encode())
         for array, dtype in (
             (self.positions, "<i8"),
@@ -176,14 +179,14 @@ class Plan:
         return hashed.hexdigest()
 
     def check(self, devices: int, ghost_batch: int | None) -> None:
-        """Refuse, for all phases at once, batch sizes that the devices cannot share evenly.
+        """Refuse batch sizes that the devices cannot share evenly, naming those of all phases.
 
         Args:
-            devices: over which each update is split.
+            devices: number of devices that share each update.
             ghost_batch: g, examples that share batch-norm statistics; None without batch norm.
 
         Raises:
-            Mistake: names each size, the reason and the nearest sizes that would do.
+            Mistake: names each size, the reason, and the nearest sizes that work.
         """
         problems = []
         for size in sorted({phase.batch_size for phase in self.phases}):

@@ -1,4 +1,4 @@
-"""Reading an optax schedule at many epochs, fast and with its mistakes found."""
+"""Read an optax schedule at many epochs, fast, and report its mistakes."""
 
 import re
 import sys
@@ -13,31 +13,32 @@ import numpy as np
 
 from jbatch.errors import Mistake, said, shown
 
-# Schedules are compiled for these lengths alone: each new length would be a new compilation. The
-# short one serves plans that grow at every other look-up, the long one makes a million cheap.
+# Only these lengths are compiled, because each new length costs a compilation. The short one is for
+# plans that grow at every other look-up. The long one makes a million look-ups cheap.
 SHORT, LONG = 512, 32_768
 
 
 def reader(schedule: Callable) -> Callable[[np.ndarray, float], np.ndarray]:
-    """A function from epochs to learning rates, for a schedule of epochs.
+    """Make a function that reads the schedule at many epochs.
 
-    The schedule sees float32 on the CPU, so that a plan is the same whatever device trains it. An
-    epoch is rounded towards zero: no update just before a boundary sees the rate after it (in
-    float32, the last example of ImageNet's epoch 29 would round to epoch 30).
+    The schedule runs in float32 on the CPU, so that the plan does not depend on the device that
+    trains. Epochs are rounded towards zero, so that no update before a boundary gets the rate after
+    it. (Rounded to nearest in float32, the last example of ImageNet's epoch 29 would be in epoch
+    30.)
 
     Args:
         schedule: an optax schedule, a traceable function of one scalar.
 
     Returns:
-        A function of float64 epochs, shape (n,) with n at most `LONG`, and of the peak rate so far,
-        that gives float64 rates of the same shape; what is within rounding of 0 is 0. It raises
-        Mistake for a rate that is negative or not finite.
+        A function (epochs, peak) → rates. `epochs` is float64 of shape (n,), with n at most `LONG`.
+        `peak` is the highest rate so far. The rates are float64 of the same shape; rates within
+        rounding of 0 are 0. It raises Mistake for a rate that is negative or not finite.
     """
     if not callable(schedule):
         raise Mistake(
             f"the schedule is {_called(schedule)}, not a function of the epoch: for a constant "
-            "rate give optax.constant_schedule(rate); transformations that watch the loss "
-            "(reduce_on_plateau) cannot be planned"
+            "rate give optax.constant_schedule(rate). Transformations that watch the loss, such as "
+            "reduce_on_plateau, cannot be planned"
         )
     blocks = _blocks(schedule)
 
@@ -49,15 +50,16 @@ def reader(schedule: Callable) -> Callable[[np.ndarray, float], np.ndarray]:
             _on_cpu(),
             jax.enable_x64(False),
             jax.numpy_dtype_promotion("standard"),
-            redirect_stdout(sys.stderr),  # a person's code may print; --json may not
+            redirect_stdout(sys.stderr),  # a user's schedule may print, and would break --json
         ):
             rates = _evaluate(blocks, _float32_towards_zero(padded))
         if rates.shape != (length,):
             raise Mistake(
-                f"the schedule gives an array of shape {rates.shape[1:]} per epoch, not one rate"
+                f"the schedule gives an array of shape {rates.shape[1:]} per epoch, not one rate: "
+                "return a scalar"
             )
         rates = rates[: len(epochs)]
-        _refuse(epochs, rates, ~np.isfinite(rates))  # or it would be the peak of all the others
+        _refuse(epochs, rates, ~np.isfinite(rates))  # before it becomes the peak
         # A cosine ends at 1e-9, not 0, and sometimes just below it.
         rounding = np.finfo(np.float32).eps * max(peak, np.max(np.abs(rates), initial=0.0))
         rates = np.where(np.abs(rates) <= rounding, 0.0, rates)
@@ -68,7 +70,7 @@ def reader(schedule: Callable) -> Callable[[np.ndarray, float], np.ndarray]:
 
 
 def _blocks(schedule: Callable) -> Callable:
-    """The schedule for many epochs, compiled once for as long as the schedule is there."""
+    """Return the schedule compiled for many epochs; cached if the schedule can be hashed."""
     try:
         return _kept(schedule)
     except TypeError:  # a schedule that cannot be hashed
@@ -85,23 +87,23 @@ def _evaluate(blocks, epochs: np.ndarray) -> np.ndarray:
         return np.asarray(blocks(epochs), np.float64)
     except jax.errors.JAXTypeError as error:
         raise Mistake(
-            "the schedule cannot be traced by JAX, since it branches on the epoch's value: use "
-            f"jnp.where or optax.join_schedules ({type(error).__name__})"
+            "JAX cannot trace the schedule, because it branches on the epoch's value "
+            f"({type(error).__name__}): use jnp.where or optax.join_schedules"
         ) from error
     except TypeError as error:
         raise Mistake(
             f"the schedule is not a function of the epoch alone ({said(error)}){_line(error)}: "
-            "schedules that depend on the loss or on other values cannot be planned"
+            "give one; schedules that depend on the loss or on other values cannot be planned"
         ) from error
     except Mistake:
         raise
-    except BaseException as error:  # a person's own code, exits included
+    except BaseException as error:  # a user's code may raise anything, SystemExit included
         what = f"{type(error).__name__}: {said(error)}".removesuffix(": ")
-        raise Mistake(f"the schedule fails{_line(error)}: {what}: mend it") from error
+        raise Mistake(f"the schedule fails{_line(error)}: {what}: fix the schedule") from error
 
 
 def _line(error: BaseException) -> str:
-    """Where a person's code has failed: the last line outside of JAX and of this package."""
+    """Name the last line of the user's code in a traceback, as " (file, line n)"."""
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
@@ -119,20 +121,20 @@ def _refuse(epochs: np.ndarray, rates: np.ndarray, bad: np.ndarray) -> None:
     if bad.any():
         first = int(np.argmax(bad))
         raise Mistake(
-            f"the schedule gives {rates[first]:g} at epoch {epochs[first]:g}: a learning rate is "
-            "finite and at least 0; mend the schedule or shorten num_epochs"
+            f"the schedule gives {rates[first]:g} at epoch {epochs[first]:g}: learning rates "
+            "must be finite and at least 0; fix the schedule or shorten num_epochs"
         )
 
 
 def _on_cpu():
     try:
         return jax.default_device(jax.local_devices(backend="cpu")[0])
-    except (RuntimeError, AssertionError) as error:  # which of them depends on the platform
+    except (RuntimeError, AssertionError) as error:  # JAX raises either, depending on the platform
         said = (str(error) or "not here").splitlines()[0]
         raise Mistake(
-            f"JAX_PLATFORMS is {jax.config.jax_platforms} ({said}): give "
-            "platforms that are here, and cpu among them, since schedules are read on the CPU, as "
-            "JAX_PLATFORMS=cuda,cpu"
+            f"JAX_PLATFORMS is {jax.config.jax_platforms}, and JAX cannot use the CPU ({said}). "
+            "jbatch reads schedules on the CPU: give platforms of this machine, cpu among them, "
+            "such as JAX_PLATFORMS=cuda,cpu"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""A plan on paper: as a table for people and as JSON for programs."""
+"""Write a plan as a table for people and as JSON for programs."""
 
 from typing import TYPE_CHECKING
 
@@ -10,17 +10,17 @@ from jbatch.tables import text_table
 if TYPE_CHECKING:  # a plan's text is made here
     from jbatch.plan.plan import Phase, Plan
 
-# A smooth plan may have hundreds of phases, a staircase thousands of stretches; beyond this many
-# rows the middle of the table is left out.
+# A smooth plan may have hundreds of phases, a staircase thousands of stretches. A longer table
+# leaves out its middle.
 MOST_ROWS = 60
 
 
 def plan_text(plan: "Plan", decaying: "Plan | None" = None) -> str:
-    """The table of phases, with a sub-row for each stretch between jumps of the rate.
+    """Format the table of phases, with a sub-row for each stretch between jumps of the rate.
 
     Args:
         plan: the plan.
-        decaying: the plan that keeps one batch and decays the rate; None to say nothing of it.
+        decaying: the plan at a constant batch to compare with; None for no comparison.
     """
     parts = []  # (name, first update, updates)
     for phase in plan.phases:
@@ -51,7 +51,7 @@ def plan_text(plan: "Plan", decaying: "Plan | None" = None) -> str:
 
 
 def _ends(parts: list) -> list:
-    """All of a table's rows, or the first and the last of them."""
+    """Keep all rows of a short table, or the first and last rows of a long one."""
     if len(parts) <= MOST_ROWS:
         return parts
     return [*parts[: MOST_ROWS // 2], *parts[len(parts) - (MOST_ROWS - 1) // 2 :]]
@@ -82,7 +82,7 @@ def _held(scaling: float) -> str:
 
 
 def plan_json(plan: "Plan", decaying: "Plan") -> dict:
-    """The same as plain values; `learning_rate` is that of the first and the last update."""
+    """Describe a plan as JSON; `learning_rate` is [first update's, last update's]."""
     return {
         "num_examples": plan.num_examples,
         "num_epochs": plan.num_epochs,
@@ -112,7 +112,7 @@ def plan_json(plan: "Plan", decaying: "Plan") -> dict:
 
 
 def short(rate: float) -> float:
-    """A float32 rate without the digits that float32 does not have: 0.1, not 0.10000000149."""
+    """Round a float32 rate to the digits that float32 holds: 0.1, not 0.10000000149."""
     return float(f"{rate:.7g}")
 
 
@@ -135,17 +135,17 @@ def _rates(plan: "Plan", first: int, updates: int) -> np.ndarray:
 
 
 def _span(values: np.ndarray) -> str:
-    """First → peak → last; without what says nothing more."""
+    """Format as first → peak → last, without repeated values."""
     first, peak, last = (f"{value:.4g}" for value in (values[0], values.max(), values[-1]))
     shown = [first, last] if peak in (first, last) else [first, peak, last]
     return " → ".join(dict.fromkeys(shown))
 
 
 def _stretches(plan: "Plan", phase: "Phase") -> list[tuple[int, int]]:
-    """(first update, updates) between the jumps of the rate within one phase.
+    """Find the stretches of a phase between jumps of its rate, as (first update, updates).
 
-    A jump is a change ten times as large as the changes on either side of it, so that steps and
-    restarts count and smooth decay or warm-up does not.
+    A jump is a change over ten times as large as the changes on either side of it. So steps and
+    restarts are jumps, and smooth decay or warm-up is not.
     """
     first, end = phase.first_update, phase.first_update + phase.updates
     changes = np.abs(np.diff(plan.learning_rates[first:end].astype(np.float64)))

@@ -1,4 +1,4 @@
-"""What a person should know of a plan before it is trained."""
+"""Warnings about a plan, made before it is trained."""
 
 from collections.abc import Iterator
 
@@ -21,20 +21,20 @@ def plan_warnings(
     of_first: float,
     by_hand: bool,
 ) -> Iterator[str]:
-    """Sentences without a full stop, in the order of what matters.
+    """Yield warnings about a plan, the most important first, without a final full stop.
 
     Args:
-        positions: of each update, (updates,) int64.
-        sizes: B of each, (updates,) int64.
-        rates: ε of each, (updates,) float32.
+        positions: of every update, (updates,) int64.
+        sizes: B of every update, (updates,) int64.
+        rates: ε of every update, (updates,) float32.
         num_examples: N.
-        num_epochs: of the run.
-        schedule_epochs: of the schedule: the run's, but for a stretched one.
+        num_epochs: length of the run.
+        schedule_epochs: length of the schedule; differs from the run's with `adapt_regime`.
         momentum: m.
-        largest: batch size that is allowed.
-        peak: the schedule's highest rate, for its own batch.
-        of_first: times as high it is for the first batch.
-        by_hand: whether the sizes are a ramp.
+        largest: the largest batch size allowed.
+        peak: the schedule's highest rate, at its base batch size.
+        of_first: the peak is multiplied by this at the first batch size.
+        by_hand: whether a ramp sets the sizes.
     """
     yield from _warn_of_no_growth(sizes, largest, schedule_epochs)
     yield from _warn_of_size(positions, sizes, num_examples)
@@ -46,8 +46,9 @@ def plan_warnings(
 def _warn_of_no_growth(sizes, largest, num_epochs):
     if sizes[-1] == sizes[0] < largest:
         yield (
-            f"the batch never grows, though {largest:,} is allowed: schedules and ramps are read "
-            f"over epochs, here 0 to {num_epochs:g}, and not over updates"
+            f"the batch never grows, though {largest:,} is allowed. Schedules and ramps are read "
+            f"over epochs (here 0 to {num_epochs:g}), not over updates: check that yours changes "
+            "within them"
         )
 
 
@@ -77,18 +78,18 @@ def _warn_of_transient(positions, sizes, num_examples, momentum):
 
 
 def _warn_of_peak(positions, learning_rates, peak, of_first, num_examples, by_hand):
-    """Of a rate over the highest that the schedule has, for its own batch and for the first."""
+    """Warn if the rate exceeds the schedule's peak, at both the base and the first batch size."""
     highest = peak * max(1.0, of_first)
     if learning_rates.max() <= highest * (1 + ROUNDING):
         return
     worst = int(np.argmax(learning_rates))
-    whose = "the schedule's own peak" if of_first <= 1 else "the highest that the first batch has"
+    whose = "the schedule's own peak" if of_first <= 1 else "the peak at the first batch size"
     why = (
-        "the ramp grows the batch more than the schedule has decayed, and the rate follows it; a "
-        "later ramp or scaling=0 keeps it lower"
+        "the ramp grows the batch more than the schedule has decayed, and the rate follows the "
+        "batch. A later ramp or scaling=0 keeps the rate lower"
         if by_hand
-        else "the schedule rises again after the batch has grown; a smaller max_batch_size "
-        "bounds it"
+        else "the schedule rises again after the batch has grown. A smaller max_batch_size limits "
+        "the rate"
     )
     yield (
         f"at epoch {positions[worst] / num_examples:g} the rate is {learning_rates[worst]:g}, "
@@ -97,7 +98,7 @@ def _warn_of_peak(positions, learning_rates, peak, of_first, num_examples, by_ha
 
 
 def _warn_of_zero(positions, learning_rates, num_examples, num_epochs):
-    """Of updates that learn nothing; the first one of a warm-up is none to speak of."""
+    """Warn of updates at rate 0, except the first one, where a warm-up may start at 0."""
     still = np.flatnonzero(learning_rates[1:] == 0) + 1
     if len(still):
         first, last = positions[still[0]] / num_examples, still[-1] + 1

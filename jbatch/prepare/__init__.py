@@ -1,4 +1,4 @@
-"""Data sets from the files that people have on disk, as TensorFlow Datasets in ArrayRecord."""
+"""Turning official files and image folders into TensorFlow Datasets in ArrayRecord."""
 
 import logging
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from jbatch.prepare import cifar, idx, image_folder, imagenet
 from jbatch.prepare.examples import Read
 from jbatch.prepare.shards import Written, write
 
-READERS: dict[str, Callable[[Path], Read]] = {  # by official name; any other is an image folder
+READERS: dict[str, Callable[[Path], Read]] = {  # by official name; others are image folders
     "cifar10": cifar.read_cifar10,
     "cifar100": cifar.read_cifar100,
     "mnist": idx.read,
@@ -21,21 +21,21 @@ READERS: dict[str, Callable[[Path], Read]] = {  # by official name; any other is
 
 
 def prepare(name: str, source: Path, data_dir: Path | None, progress: Callable) -> Written:
-    """Write the data set `name` of the files at `source` for `tfds.data_source`.
+    """Write the files at `source` as the dataset `name`, to be read by `tfds.data_source`.
 
     Args:
-        name: an official name of TensorFlow Datasets that `READERS` has, or one of your own for an
+        name: an official name of TensorFlow Datasets that `READERS` has, or your own name for an
             image folder.
-        source: the official file or the folder that holds them.
+        source: the official file, or the folder that holds the files.
         data_dir: TensorFlow Datasets' directory; None for its default.
-        progress: called with (split, examples done, examples in all) now and then.
+        progress: called now and then with (split, examples done, examples in all).
 
     Returns:
-        Where it is, and what it holds; of a set that was complete already, that it was.
+        The dataset's directory, its number of examples, and whether it was complete before.
 
     Raises:
-        Mistake: if a file is missing or damaged, or another data set of this name is there.
-            Nothing but an `.incomplete` directory is left, which the same call takes up again.
+        Mistake: if a file is missing or damaged, or another dataset already has this name. At most
+            an `.incomplete` directory is left; the same call resumes from it.
     """
     logging.getLogger("absl").setLevel(logging.ERROR)
     import tensorflow_datasets as tfds
@@ -43,14 +43,14 @@ def prepare(name: str, source: Path, data_dir: Path | None, progress: Callable) 
     source = expanded(source)
     data_dir = data_dir and expanded(data_dir)
     if not source.exists():
-        raise Mistake(f"there is no {source}: give the file or folder that holds {name}")
+        raise Mistake(f"{source} does not exist: give the file or folder that holds {name}")
     if not (source.is_dir() or source.is_file()):
-        raise Mistake(f"{source} is no ordinary file or folder: give the one that holds {name}")
+        raise Mistake(f"{source} is no ordinary file or folder: give one that holds {name}")
     official = name in tfds.list_builders(with_community_datasets=False)
     if official and name not in READERS:
         raise Mistake(
-            f"{name} is a data set of TensorFlow Datasets whose official files jbatch cannot read: "
-            f"it reads {', '.join(READERS)}; give an image folder another name"
+            f"{name} is a dataset of TensorFlow Datasets, and jbatch reads the official files of "
+            f"{', '.join(READERS)} only: give an image folder another name"
         )
     if name in READERS:
         builder = tfds.builder_cls(name)(data_dir=data_dir, file_format="array_record")

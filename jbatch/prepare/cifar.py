@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100 from their "python version": a folder, or its tar.gz."""
+"""Reading CIFAR-10 and CIFAR-100 from their "python version", a folder or its tar.gz."""
 
 import io
 import lzma
@@ -16,8 +16,8 @@ from jbatch.files import read_whole
 from jbatch.prepare.examples import Examples, Read, check_count, digest_of, png
 
 SHAPE = (3, 32, 32)
-MOST_UNPACKED = 1 << 28  # bytes of an official archive, which are 177 and 169 million
-PLAIN = {"u1": "u1", "i8": "<i8", "i4": "<i4"}  # dtypes of the arrays, in any official form
+MOST_UNPACKED = 1 << 28  # bytes of an unpacked archive; the official ones have 177 and 169 million
+PLAIN = {"u1": "u1", "i8": "<i8", "i4": "<i4"}  # dtypes of the arrays, in every official form
 BATCHES = [f"data_batch_{number}" for number in range(1, 6)]
 COUNTS = {  # examples in each official file
     **dict.fromkeys([*BATCHES, "test_batch"], 10_000),
@@ -27,7 +27,7 @@ COUNTS = {  # examples in each official file
 
 
 def read_cifar10(source: Path) -> Read:
-    """From data_batch_1 … 5, test_batch and batches.meta."""
+    """Read CIFAR-10 from data_batch_1 … 5, test_batch and batches.meta."""
     load = _loader(source, "batches.meta")
     kinds = {b"labels": 10}
     train = [_batch(load, name, kinds) for name in BATCHES]
@@ -41,7 +41,7 @@ def read_cifar10(source: Path) -> Read:
 
 
 def read_cifar100(source: Path) -> Read:
-    """From train, test and meta."""
+    """Read CIFAR-100 from train, test and meta."""
     load = _loader(source, "meta")
     kinds = {b"fine_labels": 100, b"coarse_labels": 20}
     label = {"label": b"fine_labels", "coarse_label": b"coarse_labels"}
@@ -58,15 +58,17 @@ def read_cifar100(source: Path) -> Read:
 
 
 def _loader(source: Path, first: str) -> Callable[[str], dict]:
-    """Reads one of the official files by its name; `first` is one that must be there."""
+    """Make a function that reads an official file by name; `first` is one that must exist."""
     if source.is_dir():
-        # The folder itself, or the one that it was unpacked into.
+        # The folder itself, or the one inside it that the archive unpacks to.
         folders = (source, *source.glob("cifar-*"))
         folder = next((path for path in folders if (path / first).exists()), source)
 
         def load(name: str) -> dict:
             if not (folder / name).exists():
-                raise Mistake(f"{folder} has no {name}: give the folder of the official files")
+                raise Mistake(
+                    f"{folder} has no {name}: give the folder that holds the official files"
+                )
             return _unpickled(folder / name, _read(folder / name))
 
         return load
@@ -81,10 +83,10 @@ def _loader(source: Path, first: str) -> Callable[[str], dict]:
 
 
 def _members(source: Path, wanted: set[str]) -> dict[str, bytes]:
-    """The official files of an archive, by name; of another file no byte is kept.
+    """Read the official files of an archive, by name.
 
-    A small archive may unpack to any size: what says more than the official one holds is refused
-    before it is unpacked.
+    A small archive may unpack to any size, so jbatch checks each member's size before it unpacks
+    it, and refuses more than the official archive holds. It keeps no other file.
     """
     found = {}
     try:
@@ -92,17 +94,17 @@ def _members(source: Path, wanted: set[str]) -> dict[str, bytes]:
             for member in archive:
                 if member.offset_data + member.size > MOST_UNPACKED or member.issparse():
                     raise Mistake(
-                        f"{source}: {member.name} is over what the official archive holds: fetch "
-                        "it again"
+                        f"{source}: {member.name} is larger than the official archive allows: "
+                        "download it again"
                     )
                 name = PurePosixPath(member.name).name
                 if member.isfile() and name in wanted:
                     if name in found:
-                        raise Mistake(f"{source} has {name} twice: fetch it again")
+                        raise Mistake(f"{source} has {name} twice: download it again")
                     found[name] = archive.extractfile(member).read()
     except (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError, ValueError) as error:
         raise Mistake(
-            f"{source} does not read to its end ({said(error)}): fetch it again"
+            f"{source} cannot be read to its end ({said(error)}): download it again"
         ) from error
     return found
 
@@ -111,13 +113,14 @@ def _read(path: Path) -> bytes:
     try:
         return read_whole(path, most=MOST_UNPACKED)
     except OSError as error:
-        raise Mistake(f"{path} cannot be read ({error.strerror}): fetch it again") from error
+        raise Mistake(f"{path} cannot be read ({error.strerror}): download it again") from error
 
 
 class _Array:
-    """What a pickle says of an array, until `made` sees that it is one of plain numbers.
+    """A pickle's description of an array; `made` checks it and builds the array.
 
-    NumPy's own arrays believe a pickle: one of objects over the file's bytes ends the interpreter.
+    NumPy's own arrays trust the pickle. A pickle can make one of objects whose addresses are the
+    file's bytes, which crashes the interpreter.
     """
 
     def __init__(self, *_):
@@ -127,49 +130,54 @@ class _Array:
         self.state = state
 
     def made(self) -> np.ndarray:
-        """The array; ValueError if it is none."""
+        """Build the array.
+
+        Raises:
+            ValueError: if it is no array of plain numbers, or its shape and bytes disagree.
+        """
         _, shape, dtype, columns_first, data = self.state
         if not (isinstance(dtype, _Dtype) and isinstance(data, bytes) and columns_first is False):
-            raise ValueError("an array is of no plain numbers")
+            raise ValueError("it holds an array of other things than numbers")
         if not all(type(size) is int and size >= 0 for size in shape):
-            raise ValueError("an array's shape is none")
+            raise ValueError("it holds an array with an invalid shape")
         kind = np.dtype(PLAIN[dtype.code])
         if math.prod(shape) * kind.itemsize != len(data):
-            raise ValueError("an array has more or fewer bytes than its shape says")
+            raise ValueError("it holds an array whose bytes do not match its shape")
         return np.frombuffer(data, kind).reshape(shape)
 
 
 class _Dtype:
-    """What a pickle says of a dtype."""
+    """A pickle's description of a dtype."""
 
     def __init__(self, code, *_):
         self.code = code.decode() if isinstance(code, bytes) else code
         if self.code not in PLAIN:
-            raise ValueError(f"an array is of {self.code!r}")
+            raise ValueError(f"it holds an array of dtype {self.code!r}")
 
     def __setstate__(self, state):
-        """Byte order and the like, which PLAIN says."""
+        """Ignore byte order and the like: PLAIN has them."""
 
 
 class _ArraysOnly(pickle._Unpickler):
-    """Builds what the official files hold and nothing else: a pickle may run any code.
+    """Unpickles only what the official files hold, because a pickle can run any code.
 
-    In Python, since the one in C makes room for what a pickle of nine bytes asks for.
+    It uses Python's unpickler: the one in C allocates whatever size a pickle of nine bytes asks
+    for.
     """
 
     def find_class(self, module: str, name: str):
-        """Stand-ins for NumPy's arrays."""
+        """Find a stand-in for a class of NumPy; refuse any other."""
         known = {"_reconstruct": _Array, "ndarray": _Array, "dtype": _Dtype}
         if module.split(".")[0] == "numpy" and name in known:
             return known[name]
-        if (module, name) == ("_codecs", "encode"):  # how Python 3 writes protocol 2
+        if (module, name) == ("_codecs", "encode"):  # how Python 3 writes bytes in protocol 2
             return _encoded
         raise pickle.UnpicklingError(f"it would run {module}.{name}")
 
 
 def _encoded(text: str, encoding: str) -> bytes:
     if not isinstance(text, str) or encoding != "latin1":
-        raise ValueError("bytes are written in another way than Python's")
+        raise ValueError("its bytes are not encoded as Python does")
     return text.encode("latin1")
 
 
@@ -182,37 +190,45 @@ def _unpickled(what: object, data: bytes) -> dict:
             key: value.made() if isinstance(value, _Array) else value
             for key, value in found.items()
         }
-    except Exception as error:  # a damaged pickle may raise anything
-        raise Mistake(f"{what} is no CIFAR file, or damaged ({error}): fetch it again") from error
+    except Exception as error:  # a damaged pickle can raise anything
+        raise Mistake(
+            f"{what} is no CIFAR file, or damaged ({error}): download it again"
+        ) from error
 
 
 def _batch(load: Callable, name: str, labels: dict[bytes, int]) -> dict:
-    """A checked file: data (count, 3, 32, 32) uint8 and its labels."""
+    """Read a file and check it: data (count, 3, 32, 32) uint8 and its labels (count,) int64."""
     batch, count = load(name), COUNTS[name]
     images = batch.get(b"data")
     if not isinstance(images, np.ndarray) or images.dtype != np.uint8 or images.ndim != 2:
-        raise Mistake(f"{name} has no array of images: it is damaged; fetch it again")
+        raise Mistake(f"{name} is damaged, it has no array of images: download it again")
     check_count(name, len(images), count)
     if images.shape[1] != math.prod(SHAPE):
-        raise Mistake(f"{name} has images of {images.shape[1]} values, not 3,072: fetch it again")
+        raise Mistake(
+            f"{name} has images of {images.shape[1]} values, not 3,072: download it again"
+        )
     checked = {}
     for key, classes in labels.items():
         found = batch.get(key)
         if isinstance(found, np.ndarray) and found.ndim == 1 and found.dtype.kind in "iu":
             found = found.tolist()
         if not isinstance(found, list):
-            raise Mistake(f"{name} has no list of {key.decode()}: it is damaged; fetch it again")
+            raise Mistake(f"{name} is damaged, it has no list of {key.decode()}: download it again")
         check_count(f"{name}'s {key.decode()}", len(found), count)
         if not all(type(label) is int for label in found):
-            raise Mistake(f"{name} has {key.decode()} that are no whole numbers: fetch it again")
+            raise Mistake(f"{name} has {key.decode()} that are not integers: download it again")
         if min(found) < 0 or max(found) >= classes:
-            raise Mistake(f"{name} has labels outside 0 to {classes - 1}: fetch it again")
+            raise Mistake(f"{name} has labels outside 0 to {classes - 1}: download it again")
         checked[key] = np.array(found, np.int64)
     return {b"data": images.reshape(-1, *SHAPE), **checked}
 
 
 def _names(load: Callable, file: str, key: bytes, classes: int) -> list[str]:
-    """The names of the classes; Mistake if they are not so many different ones."""
+    """Read the names of the classes.
+
+    Raises:
+        Mistake: if they are not `classes` different printable names.
+    """
     listed = load(file).get(key)
     try:
         names = [name.decode() for name in listed]
@@ -220,7 +236,7 @@ def _names(load: Callable, file: str, key: bytes, classes: int) -> list[str]:
             raise ValueError
     except (TypeError, AttributeError, ValueError):
         raise Mistake(
-            f"{file} does not name {classes} classes as {key.decode()}: it is damaged; fetch it "
+            f"{file} is damaged, its {key.decode()} do not name {classes} classes: download it "
             "again"
         ) from None
     return names

@@ -1,4 +1,4 @@
-"""What a reader finds in somebody's files."""
+"""The result of reading a dataset's files."""
 
 import hashlib
 import io
@@ -11,24 +11,24 @@ from jbatch.errors import Mistake
 
 
 class Examples(NamedTuple):
-    """A split: any of its examples, as features, at any time."""
+    """A split, with random access to its examples as features."""
 
     count: int
-    num_bytes: int  # about, when written: decides on the number of files
-    digest: str  # SHA-256 of what tells the source's files from others
+    num_bytes: int  # estimate of the written size; it decides the number of files
+    digest: str  # SHA-256 that tells these source files from others
     example: Callable[[int], Mapping]  # index → features
-    problem: Callable[[int], str] | None = None  # index → what is wrong with it, if it may be
+    problem: Callable[[int], str] | None = None  # index → problem or ""; None: all are checked
 
 
 class Read(NamedTuple):
-    """A data set."""
+    """A dataset."""
 
     splits: Mapping[str, Examples]
-    class_names: Mapping[str, list[str]]  # of each label, where the files say them
+    class_names: Mapping[str, list[str]]  # for each label whose names are in the files
 
 
 def png(image: np.ndarray) -> io.BytesIO:
-    """A (H, W, 3) or (H, W, 1) uint8 image as a PNG file, losslessly."""
+    """Encode a (H, W, 3) or (H, W, 1) uint8 image as a PNG file."""
     from PIL import Image
 
     file = io.BytesIO()
@@ -38,16 +38,20 @@ def png(image: np.ndarray) -> io.BytesIO:
 
 
 def check_count(what: object, found: int, expected: int) -> None:
-    """See that a file holds what it should."""
+    """Check the number of examples in a file.
+
+    Raises:
+        Mistake: if it is not `expected`.
+    """
     if found != expected:
         raise Mistake(
-            f"{what} holds {found:,} examples and should hold {expected:,}: it is damaged or "
-            "another file; fetch it again"
+            f"{what} holds {found:,} examples and should hold {expected:,}. It is damaged or "
+            "another file: download it again"
         )
 
 
 def digest_of(*arrays: np.ndarray) -> str:
-    """SHA-256 of what arrays hold."""
+    """Hash the contents of arrays (SHA-256)."""
     hashed = hashlib.sha256()
     for array in arrays:
         hashed.update(np.ascontiguousarray(array))

@@ -1,4 +1,4 @@
-"""MNIST and its kin from their four idx files, gz or not."""
+"""Reading MNIST, Fashion-MNIST and KMNIST from their four idx files, compressed or not."""
 
 import errno
 import gzip
@@ -19,7 +19,7 @@ FILES = {"train": ("train", 60_000), "test": ("t10k", 10_000)}  # split: prefix,
 
 
 def read(source: Path) -> Read:
-    """From train-images-idx3-ubyte, train-labels-idx1-ubyte and the same of t10k."""
+    """Read train-images-idx3-ubyte, train-labels-idx1-ubyte and the two t10k files."""
     if not source.is_dir():
         raise Mistake(f"{source} is a file: give the folder that holds the four idx files")
     return Read({split: _split(source, *what) for split, what in FILES.items()}, {})
@@ -32,8 +32,8 @@ def _split(folder: Path, prefix: str, count: int) -> Examples:
     check_count(f"{prefix}-labels-idx1-ubyte", len(labels), count)
     if images.shape[1:] != (SIDE, SIDE) or labels.max() > 9:
         raise Mistake(
-            f"{folder}/{prefix}-…: images of {images.shape[1:]} and labels to {labels.max()}, not "
-            "(28, 28) and 9: give the official files"
+            f"{folder}/{prefix}-… has images of {images.shape[1:]} and labels to {labels.max()}, "
+            "not (28, 28) and 9: give the official files"
         )
 
     def example(index: int) -> dict:
@@ -43,9 +43,9 @@ def _split(folder: Path, prefix: str, count: int) -> Examples:
 
 
 def _array(folder: Path, name: str, dimensions: int, most: int) -> np.ndarray:
-    """The uint8 array of an idx file: 0, 0, 8, dimensions, then sizes as big-endian uint32.
+    """Read a uint8 array from an idx file: 0, 0, 8, dimensions, then sizes as big-endian uint32.
 
-    No more is read than `most` values and a little, which a file of kilobytes may unpack to.
+    A file of kilobytes may unpack to gigabytes, so jbatch reads at most `most` values and a header.
     """
     # Some unpackers write the first dash of "-idx" as a dot.
     names = [f"{form}{end}" for form in (name, name.replace("-idx", ".idx")) for end in ("", ".gz")]
@@ -59,16 +59,20 @@ def _array(folder: Path, name: str, dimensions: int, most: int) -> np.ndarray:
             with gzip.open(io.BytesIO(data)) as unpacked:
                 data = unpacked.read(most + 1)
         if len(data) > most:
-            raise OSError(errno.EFBIG, "it is of more values than the official file")
+            raise OSError(errno.EFBIG, "it has more values than the official file")
     except (OSError, EOFError, zlib.error) as error:
-        raise Mistake(f"{path} does not unpack to its end ({error}): fetch it again") from error
+        raise Mistake(
+            f"{path} cannot be unpacked to its end ({error}): download it again"
+        ) from error
     header = 4 * (1 + dimensions)
     if data[:4] != bytes((0, 0, 8, dimensions)) or len(data) < header:
-        raise Mistake(f"{path} is no idx file of {dimensions} dimensions of bytes: fetch it again")
+        raise Mistake(
+            f"{path} is no idx file of uint8 in {dimensions} dimensions: download it again"
+        )
     sizes = struct.unpack_from(f">{dimensions}I", data, 4)
     if len(data) - header != math.prod(sizes):
         raise Mistake(
-            f"{path} says {' × '.join(map(str, sizes))} bytes and holds {len(data) - header:,}: "
-            "fetch it again"
+            f"{path} should hold {' × '.join(map(str, sizes))} bytes, but holds "
+            f"{len(data) - header:,}: download it again"
         )
     return np.frombuffer(data, np.uint8, offset=header).reshape(sizes)

@@ -1,4 +1,4 @@
-"""Photographs as train/<class>/*, val/<class>/* …: a folder, or a tar of it."""
+"""Reading images at train/<class>/*, val/<class>/* …, in a folder or a tar of it."""
 
 import hashlib
 import io
@@ -12,19 +12,19 @@ from jbatch.data.image.picture import DamagedImage, decoded, open_picture
 from jbatch.errors import Mistake
 from jbatch.prepare.examples import Examples, Read
 
-MOST_BYTES = 1 << 30  # of one image's file
-TAIL = 1 << 16  # bytes at a file's end in which its end marker is looked for first
+MOST_BYTES = 1 << 30  # of one image file
+TAIL = 1 << 16  # bytes at a file's end; the end marker is searched here first
 
 
 def read(source: Path) -> Read:
-    """All images, in the order of their names; the classes are the folders', in order."""
+    """Read all images in order of name; the classes are the folders in order of name."""
     by_split = files(source)
     names = class_names(source, by_split)
     return Read({split: examples(found) for split, found in by_split.items()}, {"label": names})
 
 
 def examples(files: list[File], named: bool = False) -> Examples:
-    """The images as features: image, label and, if `named`, file_name."""
+    """Present images as features: image, label and, if `named`, file_name."""
 
     def example(index: int) -> Mapping:
         file = files[index]
@@ -42,11 +42,17 @@ def examples(files: list[File], named: bool = False) -> Examples:
 
 
 def builder(name: str, class_names: list[str], data_dir: Path | None):
-    """A builder under a name of one's own."""
+    """Make tfds's builder for a dataset with a name of your own.
+
+    Raises:
+        Mistake: if tfds does not allow the name.
+    """
     import tensorflow_datasets as tfds
 
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
-        raise Mistake(f"{name!r} is no name of a data set: give lower-case letters, digits and _")
+        raise Mistake(
+            f"{name!r} is no valid name of a dataset: use lower-case letters, digits and _"
+        )
 
     def info(self):
         return tfds.core.DatasetInfo(
@@ -74,13 +80,16 @@ def builder(name: str, class_names: list[str], data_dir: Path | None):
 
 
 def problem_of(file: File) -> str:
-    """What is wrong with an image by its head and its end; empty if nothing is.
+    """Check the head and the end of an image; return its problem, or "" if there is none.
 
-    One that would be made an RGB JPEG is decoded for it.
+    An image that has to be converted to an RGB JPEG is decoded too.
     """
     try:
         if file.num_bytes > MOST_BYTES:
-            raise Mistake(f"{file.name} is of {file.num_bytes:,} bytes: that is no photograph")
+            raise Mistake(
+                f"{file.name} has {file.num_bytes:,} bytes, over the limit of {MOST_BYTES:,}: "
+                "remove it"
+            )
         head = file.read(0, TAIL)
         tail = head if file.num_bytes <= TAIL else file.read(file.num_bytes - TAIL, TAIL)
         with suppress(DamagedImage):
@@ -88,38 +97,43 @@ def problem_of(file: File) -> str:
             if not _kept(image, file.name) or END[image.format] not in tail:
                 raise DamagedImage
             return ""
-        checked(file.name, file.read())  # as a whole, for what its head and end do not tell
+        checked(file.name, file.read())  # the whole file, as its head and end were not enough
     except Mistake as mistake:
         return str(mistake)
     except OSError as error:
-        return f"{file.name} cannot be read: {error.strerror or error}"
+        return f"{file.name} cannot be read ({error.strerror or error}): restore or remove it"
     return ""
 
 
-END = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND"}  # that a cut file lacks
+END = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND"}  # a truncated file lacks it
 
 
 def checked(name: str, data: bytes) -> bytes:
-    """The file of a JPEG or PNG image; Mistake if it is damaged.
+    """Check a JPEG or PNG file and return its bytes.
 
-    A JPEG whose colours are CMYK, or a PNG that is named JPEG (ImageNet has some of both), becomes
-    an RGB JPEG, as TensorFlow Datasets makes them.
+    A CMYK JPEG, or a PNG that is named JPEG, becomes an RGB JPEG, as in TensorFlow Datasets.
+    ImageNet has some of both.
+
+    Raises:
+        Mistake: if the file is damaged.
     """
     try:
         image = open_picture(data)
-        # Decoding every photograph would find no more.
+        # Enough: decoding every image would find no more.
         if data.rfind(END[image.format]) < len(data) // 2:
-            raise Mistake(f"{name} ends too early: fetch or remove it")
+            raise Mistake(f"{name} ends too early: restore or remove it")
         if _kept(image, name):
             return data
         file = io.BytesIO()
         decoded(image, "RGB").save(file, "JPEG", quality=95)
     except DamagedImage as error:
-        raise Mistake(f"{name} does not open ({error}): fetch, convert or remove it") from error
+        raise Mistake(
+            f"{name} cannot be opened ({error}): restore, convert or remove it"
+        ) from error
     return file.getvalue()
 
 
 def _kept(image, name: str) -> bool:
-    """Whether the file stays as it is."""
+    """Tell whether a file is kept as it is, without conversion."""
     misnamed = image.format == "PNG" and PurePosixPath(name).suffix.lower() != ".png"
     return image.mode != "CMYK" and not misnamed

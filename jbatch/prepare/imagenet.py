@@ -1,4 +1,4 @@
-"""ImageNet (ILSVRC2012) from its official tars, or unpacked as an image folder."""
+"""Reading ImageNet (ILSVRC2012) from its official tars, or from an image folder."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,15 +11,15 @@ from jbatch.prepare.examples import Read, check_count
 from jbatch.prepare.image_folder import examples
 
 TRAIN, VALIDATION = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar"
-LABELS = "validation_labels.txt"  # a synset (n01440764) for each image, in order of their names
+LABELS = "validation_labels.txt"  # a synset (n01440764) per image, in order of the images' names
 COUNTS = {"train": 1_281_167, "validation": 50_000}
 
 
 def read(source: Path) -> Read:
-    """From the folder of both tars, or of train/SYNSET/* and val/SYNSET/*.
+    """Read a folder with both tars, or with train/SYNSET/* and val/SYNSET/*.
 
-    The labels of the validation tar are those of `validation_labels.txt` beside it, or else the
-    list that comes with TensorFlow Datasets.
+    The validation tar has no labels. They come from `validation_labels.txt` beside it, or else from
+    the list in TensorFlow Datasets.
     """
     if not source.is_dir():
         raise Mistake(f"{source} is a file: give the folder that holds {TRAIN} and {VALIDATION}")
@@ -28,7 +28,9 @@ def read(source: Path) -> Read:
     else:
         for name in (TRAIN, VALIDATION):
             if not (source / name).exists():
-                raise Mistake(f"{source} has no {name}: give the folder of the two official tars")
+                raise Mistake(
+                    f"{source} has no {name}: give the folder that holds both official tars"
+                )
         files = {
             "train": list(_train(source / TRAIN)),
             "validation": list(_validation(source / VALIDATION, _labels(source))),
@@ -39,7 +41,7 @@ def read(source: Path) -> Read:
 
 
 def _train(path: Path) -> Iterator[File]:
-    """A tar that holds a tar for each synset."""
+    """List the images of the training tar, which holds a tar for each synset."""
     changed = path.stat().st_mtime_ns
     for outer, start in tar_members(path, 0):
         synset = Path(outer.name).stem
@@ -66,4 +68,4 @@ def _labels(folder: Path) -> list[str]:
     try:
         return read_whole(Path(path)).decode().split()
     except (OSError, UnicodeDecodeError) as error:
-        raise Mistake(f"{path} cannot be read ({error}): fetch it again") from error
+        raise Mistake(f"{path} cannot be read ({error}): download it again") from error

@@ -1,4 +1,4 @@
-"""Writing a data set as TensorFlow Datasets keeps it, file by file."""
+"""Writing a dataset in the format of TensorFlow Datasets, file by file."""
 
 import fcntl
 import json
@@ -16,37 +16,35 @@ from jbatch.json_lines import read_json
 from jbatch.prepare.examples import Examples, Read
 
 EVERY = 1000  # examples between reports of progress
-NOTE = "source.json"  # whose the files are
-CHECKED = "checked"  # there when all examples have been looked at
-MOST_NAMED = 20  # of what is wrong
+NOTE = "source.json"  # names the source of the written files
+CHECKED = "checked"  # exists once all examples are checked
+MOST_NAMED = 20  # problems in one message
 
 
 class Written(NamedTuple):
-    """A data set that is there."""
+    """A dataset on disk."""
 
     directory: Path
     counts: dict[str, int]  # examples of each split
-    before: bool  # whether it was complete already
+    before: bool  # whether it was complete before this call
 
 
 def write(builder, found: Read, source: Path, progress: Callable) -> Written:
-    """Write what was found to the builder's directory.
+    """Write the examples that a reader found to the builder's directory.
 
-    The files go to a directory beside it that ends in `.incomplete`, each under its own name only
-    when it is whole; a later call with the same source keeps those, and goes on. At the end that
-    directory takes the final name. All examples are looked at before the first is written.
+    All examples are checked before the first is written. The files go to a directory beside it that
+    ends in `.incomplete`, and each gets its final name once it is complete. A later call with the
+    same source keeps these files and resumes. At the end the directory gets its final name.
 
     Raises:
-        Mistake: for what is wrong with the source, or if the directory is there of another one.
+        Mistake: if the source is damaged, or the directory already holds another source's dataset.
     """
     directory, identity = Path(builder.data_dir), _identity(source, found)
     counts = {name: examples.count for name, examples in found.splits.items()}
     if directory.exists():
-        if _note(directory) == identity:  # also if it was killed in its last moment
+        if _note(directory) == identity:  # also if a kill came after the last rename
             return Written(directory, counts, before=True)
-        raise Mistake(
-            f"{directory} is there already: use it, remove it, or give another --data-dir"
-        )
+        raise Mistake(f"{directory} already exists: use it, remove it, or give another --data-dir")
     incomplete = directory.with_name(directory.name + ".incomplete")
     with _alone(incomplete):
         _begin(incomplete, identity)
@@ -54,7 +52,7 @@ def write(builder, found: Read, source: Path, progress: Callable) -> Written:
             try:
                 _check(found, progress)
             except Mistake:
-                shutil.rmtree(incomplete)  # which holds its note alone
+                shutil.rmtree(incomplete)  # it holds only the note
                 raise
             write_whole(incomplete / CHECKED, "")
         splits = [
@@ -67,13 +65,13 @@ def write(builder, found: Read, source: Path, progress: Callable) -> Written:
         builder.info.write_to_directory(incomplete)
         (incomplete / CHECKED).unlink()
         sync_folder(incomplete)
-        incomplete.rename(directory)  # with its note, by which another call knows it
+        incomplete.rename(directory)  # with the note, so that a later call knows its source
         sync_folder(directory.parent)
     return Written(directory, counts, before=False)
 
 
 def _identity(source: Path, found: Read) -> dict:
-    """What tells a source from others, and from itself after a change."""
+    """Describe a source, so that another source, or a changed one, is recognized."""
     splits = {
         name: [part.count, part.num_bytes, part.digest] for name, part in found.splits.items()
     }
@@ -82,7 +80,7 @@ def _identity(source: Path, found: Read) -> dict:
 
 
 def _note(directory: Path) -> dict | None:
-    """Whose the files in a directory are; None if that is not known."""
+    """Read which source the files in a directory come from; None if unknown."""
     try:
         return read_json(directory / NOTE, dict)
     except Mistake:
@@ -91,13 +89,19 @@ def _note(directory: Path) -> dict | None:
 
 @contextmanager
 def _alone(incomplete: Path) -> Iterator[None]:
-    """While this process alone writes there; the directory is made for it."""
+    """Create the directory and lock it, so that only this process writes there.
+
+    Raises:
+        Mistake: if it cannot be created, or another process holds the lock.
+    """
     try:
         incomplete.mkdir(parents=True, exist_ok=True)
-        # A link would be to somebody's other files.
+        # O_NOFOLLOW: a link may lead to other files of the user.
         folder = os.open(incomplete, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     except OSError as error:
-        raise Mistake(f"cannot make {incomplete}: {error.strerror}") from error
+        raise Mistake(
+            f"{incomplete} cannot be created ({error.strerror}): give another --data-dir"
+        ) from error
     try:
         fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
@@ -111,7 +115,7 @@ def _alone(incomplete: Path) -> Iterator[None]:
 
 
 def _begin(incomplete: Path, identity: dict) -> None:
-    """Keep the files of an earlier try if it was of the same source, or else begin anew."""
+    """Keep the files of an earlier try from the same source; delete any others."""
     if _note(incomplete) != identity:
         for path in incomplete.iterdir():
             if path.is_dir() and not path.is_symlink():
@@ -119,28 +123,32 @@ def _begin(incomplete: Path, identity: dict) -> None:
             else:
                 path.unlink()
     write_whole(incomplete / NOTE, json.dumps(identity))
-    # A command that is asked to stop from here on goes on with the same source.
+    # If the command is stopped from here on, the same command resumes.
     saved_in(incomplete / NOTE)
 
 
 def _check(found: Read, progress: Callable) -> None:
-    """Look at all examples of which something may be wrong; Mistake that names what is."""
+    """Check all examples that may be damaged.
+
+    Raises:
+        Mistake: names the damaged ones.
+    """
     problems = []
     for name, examples in found.splits.items():
         for index in range(examples.count if examples.problem else 0):
             if index % EVERY == 0:
-                progress(f"{name} (looked at)", index, examples.count)
+                progress(f"{name} (checked)", index, examples.count)
             if problem := examples.problem(index):
                 problems.append(problem)
         if examples.problem:
-            progress(f"{name} (looked at)", examples.count, examples.count)
+            progress(f"{name} (checked)", examples.count, examples.count)
     if problems:
         more = f"; and {len(problems) - MOST_NAMED:,} more" if len(problems) > MOST_NAMED else ""
         raise Mistake("; ".join(problems[:MOST_NAMED]) + more)
 
 
 def _split(builder, name: str, examples: Examples, incomplete: Path, directory: Path, progress):
-    """Write a split; what the builder is told of it."""
+    """Write a split and return the builder's description of it."""
     import tensorflow_datasets as tfds
 
     template = tfds.core.ShardedFileTemplate(
@@ -161,7 +169,7 @@ def _split(builder, name: str, examples: Examples, incomplete: Path, directory: 
 def _write_split(
     builder, name: str, examples: Examples, template, progress: Callable
 ) -> tuple[list[int], int]:
-    """(examples in each file, bytes of all)."""
+    """Write a split; return (examples in each file, bytes of all files)."""
     from tensorflow_datasets.core import example_serializer, file_adapters
     from tensorflow_datasets.core.utils import shard_utils
 
@@ -177,9 +185,11 @@ def _write_split(
                 progress(name, index, examples.count)
             try:
                 example = examples.example(index)
-            except OSError as error:  # Pillow's too, which names no file
+            except OSError as error:  # Pillow's too; it names no file
                 where = error.filename or f"{name} example {index:,}"
-                raise Mistake(f"{where} cannot be read: {error.strerror or error}") from error
+                raise Mistake(
+                    f"{where} cannot be read ({error.strerror or error}): restore or remove it"
+                ) from error
             encoded = features.encode_example(example)
             yield index, serializer.serialize_example(encoded)
 
@@ -191,11 +201,12 @@ def _write_split(
             try:
                 adapter = file_adapters.ArrayRecordFileAdapter
                 adapter.write_examples(temporary, serialized(start, end))
-            except (OSError, RuntimeError) as error:  # of ArrayRecord's writer
+            except (OSError, RuntimeError) as error:  # both from ArrayRecord's writer
                 temporary.unlink(missing_ok=True)
                 raise Mistake(
-                    f"{temporary} cannot be written ({error}): the whole set takes "
-                    f"{examples.num_bytes / 2**30:.2g} GiB for {name}; the same command goes on"
+                    f"{temporary} cannot be written ({error}). The split {name} takes about "
+                    f"{examples.num_bytes / 2**30:.2g} GiB: free some space, then run the same "
+                    "command to resume"
                 ) from error
             os.replace(temporary, path)
         num_bytes += path.stat().st_size

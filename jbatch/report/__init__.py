@@ -1,6 +1,6 @@
-"""Reports: tables, figures and the page."""
+"""Make reports: tables, figures and the page."""
 
 import logging
 
-# Where it cannot keep its list of fonts, matplotlib says so in pages, and makes it anew.
+# Without a writable cache folder matplotlib warns at length; it then rebuilds its font list.
 logging.getLogger("matplotlib").setLevel(logging.ERROR)

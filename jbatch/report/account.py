@@ -1,4 +1,4 @@
-"""A finished run in a few lines."""
+"""Describe a finished run in a few lines."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from jbatch.run.run import Run
 
 
 def account(run: Run, directory: Path) -> str:
-    """What came out, and where the time went."""
+    """Return the run's result, and how its time was spent, as text."""
     lines = read_metrics(directory / "metrics.jsonl")
     evaluation = [line for line in lines if line["kind"] == "eval"][-1]
     spent = account_text(read_account(directory / "goodput.jsonl"))

@@ -1,4 +1,4 @@
-"""Whether whole curves coincide, epoch by epoch, by the same test as their ends."""
+"""Test whether whole curves coincide, epoch by epoch, as for the final accuracy."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,11 +15,11 @@ ERROR = 0.05  # of the intervals
 
 @dataclass(frozen=True)
 class Curve:
-    """How far a variant's curve lies from its baseline's, by differences paired by seed.
+    """Compare a variant's curve with its baseline's, by differences paired by seed.
 
-    An epoch is within the margin if the 95% interval of its mean difference is, as for the final
-    accuracy; outside if an interval is outside that is wide enough for all epochs at once
-    (Bonferroni), so that none of many is outside by chance; and else undecided.
+    An epoch is within the margin if the 95% interval of its mean difference is within, as for the
+    final accuracy. It is outside if the Bonferroni interval, which holds for all epochs together,
+    is wholly outside: no epoch of many is then outside by chance. Otherwise it is undecided.
     """
 
     variant: str
@@ -35,9 +35,9 @@ class Curve:
 
 
 def compare_curves(records: Sequence[Record], comparison: Comparison | None) -> list[Curve]:
-    """Training loss and test accuracy of the variants that a claim calls the same, epoch by epoch.
+    """Compare training loss and test accuracy of variants that a claim calls the same, by epoch.
 
-    Left out where fewer than two seeds of both are finished.
+    Pairs with fewer than two seeds finished in both are left out.
     """
     runs = {(run.variant, run.seed): run for run in records if run.finished}
     curves = []
@@ -46,7 +46,7 @@ def compare_curves(records: Sequence[Record], comparison: Comparison | None) -> 
             seeds = [s for name, s in runs if name == variant and (claim.baseline, s) in runs]
             both = (variant, claim.baseline)
             lengths = {run.plan.num_epochs for (name, _), run in runs.items() if name in both}
-            if len(seeds) > 1 and len(lengths) == 1:  # epochs mean the same
+            if len(seeds) > 1 and len(lengths) == 1:  # else their epochs are not comparable
                 mine = [runs[variant, seed] for seed in seeds]
                 base = [runs[claim.baseline, seed] for seed in seeds]
                 curves += [_loss(mine, base), _accuracy(mine, base, comparison.margin)]
@@ -69,8 +69,8 @@ def _accuracy(mine: Sequence[Record], base: Sequence[Record], margin: float) -> 
 
 
 def _lines(mine, base, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(seeds, points) of both, where all have a line in the same epoch, and these epochs."""
-    # The ends of epochs: whole batches leave each a little short of its end, by its own batch size.
+    """Return both as (seeds, points), at epochs where every run has a line, and the epochs."""
+    # Lines at the ends of epochs: a run logs a little before its end, since batches are whole.
     by_epoch = [{round(line["epoch"]): line[name] for line in run} for run in (*mine, *base)]
     epochs = sorted(set.intersection(*map(set, by_epoch)))
     values = np.array([[run[epoch] for epoch in epochs] for run in by_epoch])
@@ -78,7 +78,7 @@ def _lines(mine, base, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _curve(mine, base, quantity, unit, margin, differences, epochs) -> Curve:
-    """Of differences of shape (seeds, epochs), in the unit."""
+    """Summarize differences of shape (seeds, epochs), in the unit."""
     within, outside = against_margin(differences, margin)
     mean = differences.mean(0)
     largest = int(np.abs(mean).argmax())
@@ -97,14 +97,14 @@ def _curve(mine, base, quantity, unit, margin, differences, epochs) -> Curve:
 
 
 def against_margin(differences: np.ndarray, margin: float) -> tuple[np.ndarray, np.ndarray]:
-    """Which points are within a margin of 0, and which outside.
+    """Find which points are within a margin of 0, and which outside.
 
     Args:
-        differences: (seeds, points), two seeds at least.
+        differences: (seeds, points), at least two seeds.
         margin: over 0.
 
     Returns:
-        Two arrays of shape (points,), bool; where both are False it is undecided.
+        Two bool arrays (within, outside) of shape (points,). Points False in both are undecided.
     """
     seeds, points = differences.shape
     mean, error = differences.mean(0), differences.std(0, ddof=1) / np.sqrt(seeds)

@@ -1,4 +1,4 @@
-"""How every figure looks, and is written."""
+"""Set the style of every figure, draw it and write it to a file."""
 
 import math
 import textwrap
@@ -23,12 +23,12 @@ STYLES = [
     {"color": "#56B4E9", "linestyle": (0, (3, 1, 1, 1))},
     {"color": "#000000", "linestyle": (0, (1, 3))},
 ]
-TICKS = (  # of a logarithmic axis: up to how many times the least, where in each decade
+TICKS = (  # logarithmic axis: (up to this many times the least, ticks in each decade)
     (20, (1, 1.5, 2, 3, 4, 5, 7)),
     (1000, (1, 2, 5)),
     (np.inf, (1,)),
 )
-SHORT, LONG = 28, 62  # letters of a name that leaves room for another beside it, and of a line
+SHORT, LONG = 28, 62  # letters of a legend name: two in a row; in a line
 ROW = 0.22  # inches of the legend
 LOOK = {
     "font.size": 10,
@@ -41,13 +41,13 @@ LOOK = {
     "legend.handlelength": 3,
     "svg.hashsalt": "jbatch",
     "svg.fonttype": "none",
-    "text.parse_math": False,  # a $ in a variant's name is one
+    "text.parse_math": False,  # a $ in a variant's name is only a $
 }
 
 
 @contextmanager
 def looking() -> Iterator[None]:
-    """While figures are made and written: as here, whatever a matplotlibrc says somewhere."""
+    """Use this module's style inside the block and ignore any matplotlibrc."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(LOOK)
@@ -55,12 +55,12 @@ def looking() -> Iterator[None]:
 
 
 def styles() -> Iterator[dict]:
-    """For line after line."""
+    """Cycle through the line styles."""
     return cycle(STYLES)
 
 
 def drawn(draw: Callable[[Axes], None]) -> Figure:
-    """A figure of what `draw` puts on its axes."""
+    """Make a figure with `draw` on its axes."""
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
     draw(axes)
@@ -75,18 +75,18 @@ def drawn(draw: Callable[[Axes], None]) -> Figure:
         columns = 2 if max(map(len, names)) <= SHORT else 1
         names = [textwrap.fill(name, LONG) for name in names]
         rows = sum(name.count("\n") + 1 for name in names) / columns
-        figure.set_figheight(4 + ROW * math.ceil(rows))  # beside the curves, which it would cover
+        figure.set_figheight(4 + ROW * math.ceil(rows))  # or it covers curves
         figure.legend(handles, names, loc="outside upper center", ncols=columns)
     return figure
 
 
 def in_legend(name: str) -> str:
-    """A variant's name as matplotlib shows it: one that begins with _ it would leave out."""
+    """Prepare a variant's name for the legend: matplotlib omits names that begin with _."""
     return f" {name}" if name.startswith("_") else name
 
 
 def banded(axes: Axes, x, mean: np.ndarray, spread: np.ndarray, **style) -> None:
-    """A line, or a mark where it is one point, in a band of ± its spread where it has one."""
+    """Draw a line with a band of ± its spread; a single point gets a mark."""
     axes.plot(x, mean, **{"marker": "o" if len(mean) == 1 else None, **style})
     if spread.any():
         least = mean / 10 if axes.get_yscale() == "log" else -np.inf  # a log axis has no 0
@@ -95,18 +95,18 @@ def banded(axes: Axes, x, mean: np.ndarray, spread: np.ndarray, **style) -> None
 
 
 def band_text(runs: Mapping[str, Sequence]) -> str:
-    """What a caption says of the bands, for variant → its runs."""
+    """Return the caption's text about bands, for variant → its runs."""
     several = any(len(found) > 1 for found in runs.values())
     return "; the band is the standard deviation over seeds" if several else ""
 
 
 def deviation(values: np.ndarray) -> np.ndarray:
-    """Of samples, shape (seeds, …), over seeds; 0 for one."""
+    """Return the standard deviation over seeds, of shape (seeds, …); 0 for a single seed."""
     return values.std(0, ddof=1) if len(values) > 1 else np.zeros(values.shape[1:])
 
 
 def saved(figure: Figure, form: str) -> bytes:
-    """The figure as a file: "svg", always the same, or "png"."""
+    """Return the figure as a file: "svg" (same bytes every time) or "png"."""
     file = BytesIO()
     with looking():
         metadata = {"Date": None} if form == "svg" else None

@@ -1,4 +1,4 @@
-"""The figures of a report: what the paper's figures show."""
+"""Draw the figures of a report, the same quantities as in the paper's figures."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -25,21 +25,21 @@ from jbatch.report.runs import Record, by_variant
 from jbatch.report.scaling import against, points
 from jbatch.report.transient import transient_figure, transients
 
-MOST_POINTS = 2000  # of a line: more cannot be seen
-LONGER = 20  # times the shortest run, from where on the axis is logarithmic
+MOST_POINTS = 2000  # of a line; a reader cannot see more
+LONGER = 20  # the axis is logarithmic if a run is over this many times the shortest
 
 Runs = Mapping[str, Sequence[Record]]  # variant → its runs
 
 
 class Group(NamedTuple):
-    """Variants that are shown together."""
+    """Hold variants that share figures."""
 
-    title: str  # empty where there is one group only
+    title: str  # empty if there is only one group
     figures: dict[str, tuple[str, Figure]]  # name → (caption, figure)
 
 
 def figures(records: Sequence[Record], comparison: Comparison | None) -> list[Group]:
-    """The figures of each claim's variants, and of those that no claim names."""
+    """Draw the figures of each claim's variants, and of the variants in no claim."""
     runs = by_variant([record for record in records if record.training])
     claims = comparison.claims if comparison else ()
     named = {claim.name: claim.variants for claim in claims}
@@ -62,7 +62,7 @@ def figures(records: Sequence[Record], comparison: Comparison | None) -> list[Gr
 def _figures(runs: Runs) -> dict[str, tuple[str, Figure]]:
     plans = {variant: found[0].plan for variant, found in runs.items()}
     several, band = any(len(found) > 1 for found in runs.values()), band_text(runs)
-    fewer = ", and how many fewer than the first one's" if len(runs) > 1 else ""
+    fewer = ", and the share saved against the first variant" if len(runs) > 1 else ""
     same = "The same curves against parameter updates."
     if len(runs) == 1 and not several:
         same = "The same curve against parameter updates."
@@ -100,11 +100,11 @@ def _figures(runs: Runs) -> dict[str, tuple[str, Figure]]:
             lambda axes: _counted(axes, plans),
         ),
     }
-    if len(runs) > len(STYLES) and points(runs):  # more than can be told apart
+    if len(runs) > len(STYLES) and points(runs):  # too many lines to tell apart
         drawings = {}
     made = {name: (caption, drawn(draw)) for name, (caption, draw) in drawings.items()}
     if all("distance" in line for found in runs.values() for run in found for line in run.training):
-        caption = f"Distance of the parameters from where they began{band}."
+        caption = f"Distance of the parameters from their initial values{band}."
         made["distance"] = caption, drawn(lambda axes: _distances(axes, runs))
     if settling := transients(runs):
         made["transient"] = transient_figure(settling)
@@ -119,15 +119,15 @@ def _held(plans: Mapping[str, Plan]) -> str:
     if len(plans) == 1:
         return ""
     if any(plan.scaling != 1 for plan in plans.values()):
-        return "It is not held by plans with scaling p other than 1."
+        return "Plans with a scaling p other than 1 do not hold it constant."
     first = [float(plan.learning_rates.max() / plan.batch_sizes[0]) for plan in plans.values()]
     if max(first) > 1.001 * min(first):
         return ""
-    return "Coupled schedules lie on one another, but for the factor 1 − B/N."
+    return "Coupled schedules coincide up to the factor 1 − B/N."
 
 
 def _planned(axes: Axes, plans: Mapping[str, Plan], quantity, name: str) -> None:
-    """A quantity of the plan, held until the next update."""
+    """Draw a quantity of the plan as steps, constant until the next update."""
     for (variant, plan), style in zip(plans.items(), styles(), strict=False):
         values = quantity(plan)
         changes = np.flatnonzero(np.diff(values)) + 1
@@ -135,14 +135,14 @@ def _planned(axes: Axes, plans: Mapping[str, Plan], quantity, name: str) -> None
         if len(at) > MOST_POINTS:
             at = at[np.linspace(0, len(at) - 1, MOST_POINTS).astype(int)]
         epochs = np.append(plan.positions[at], plan.end) / plan.num_examples
-        # Without float32's last digits, which alone would fill the axis of a constant.
+        # Drop float32's last digits: they alone would fill the axis of a constant.
         shown = [float(f"{value:.6g}") for value in np.append(values[at], values[-1])]
         axes.plot(epochs, shown, drawstyle="steps-post", label=in_legend(variant), **style)
     axes.set(xlabel="epoch", ylabel=name, yscale="log")
 
 
 def _counted(axes: Axes, plans: Mapping[str, Plan]) -> None:
-    """A bar of updates for each variant."""
+    """Draw a bar of updates for each variant."""
     first = next(iter(plans.values())).num_updates
     for place, (plan, style) in enumerate(zip(plans.values(), styles(), strict=False)):
         saved = 1 - plan.num_updates / first
@@ -174,16 +174,16 @@ def _noise_scale(plan: Plan):
 
 
 def _measured(axes: Axes, runs: Runs, kind: str, name: str, along: str, factor: float) -> None:
-    """A metric's mean over seeds, and a band of its standard deviation."""
+    """Draw a metric's mean over seeds, with a band of its standard deviation."""
     ends = [found[0].training[-1][along] for found in runs.values()]
-    logarithmic = max(ends) > LONGER * min(ends)  # else short ones would be lines straight up
+    logarithmic = max(ends) > LONGER * min(ends)  # else short runs look vertical
     if logarithmic:
         axes.set_xscale("log")
     if kind == "train":
         axes.set_yscale("log")
     for (variant, found), style in zip(runs.items(), styles(), strict=False):
         lines = [run.training if kind == "train" else run.evaluations for run in found]
-        shared = min(len(run) for run in lines)  # of runs under way, what all have
+        shared = min(len(run) for run in lines)  # unfinished runs have fewer
         x = np.array([line[along] for line in lines[0][:shared]])
         y = factor * np.array([[line[name] for line in run[:shared]] for run in lines])
         if logarithmic:
@@ -193,14 +193,14 @@ def _measured(axes: Axes, runs: Runs, kind: str, name: str, along: str, factor: 
         axes.set(xlabel=_AXES[along], ylabel="training loss")
         return
     axes.set(xlabel=_AXES[along], ylabel="test accuracy (%)")
-    # The climb from chance would press what differs into the upper edge.
+    # Start the axis above the first epochs: their low accuracy would squeeze the differences.
     first = [[line["accuracy"] for line in found[0].evaluations] for found in runs.values()]
     lowest = 100 * min((np.quantile(values, 0.1) for values in first if values), default=0)
     axes.set_ylim(max(0, lowest - 5), min(100.5, axes.get_ylim()[1]))
 
 
 def _distances(axes: Axes, runs: Runs) -> None:
-    """‖ω − ω₀‖ against the logarithm of updates, and a band of its standard deviation."""
+    """Draw ‖ω − ω₀‖ against the logarithm of updates, with a band of its standard deviation."""
     for (variant, found), style in zip(runs.items(), styles(), strict=False):
         shared = min(len(run.training) for run in found)
         updates = [line["update"] for line in found[0].training[:shared]]

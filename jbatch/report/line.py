@@ -1,4 +1,4 @@
-"""The loss on the line between two minima, as in figure 3 of Keskar et al. (arXiv 1609.04836)."""
+"""Draw the loss on the line between two minima: figure 3 of Keskar et al. (arXiv 1609.04836)."""
 
 from collections.abc import Sequence
 
@@ -8,10 +8,10 @@ from jbatch.report.drawing import STYLES, drawn, looking, saved
 def line_figure(
     alphas: Sequence[float], points: Sequence[tuple[float, float]], names: Sequence[str], form: str
 ) -> bytes:
-    """The figure as a file: training loss, logarithmic, and accuracy against α.
+    """Draw training loss (logarithmic) and accuracy against α, and return the file.
 
     Args:
-        alphas: where on the line; 0 is the first run and 1 the second.
+        alphas: places on the line; 0 is the first run and 1 the second.
         points: (loss, accuracy) at each.
         names: of the two runs.
         form: "svg" or "png".

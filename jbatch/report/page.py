@@ -1,4 +1,4 @@
-"""The report page: one file that holds all it shows, and the figures as PNG beside it."""
+"""Write the report page: one self-contained file, with the figures as PNG files beside it."""
 
 from base64 import b64encode
 from collections.abc import Sequence
@@ -40,11 +40,11 @@ def write_report(
     records: Sequence[Record],
     comparison: Comparison | None,
 ) -> Path:
-    """Write report.html and the figures' PNG files into `directory`; the page's path."""
+    """Write report.html and the figures' PNG files into `directory`, and return the page's path."""
     from jbatch.report.drawing import saved
     from jbatch.report.figures import figures
 
-    summaries = summarize(records, comparison)  # refuses what cannot be shown together
+    summaries = summarize(records, comparison)  # refuses runs that cannot share a report
     header, rows = comparison_table(summaries, comparison) if summaries else ((), [])
     groups = []
     for group in figures(records, comparison):
@@ -98,7 +98,7 @@ def write_report(
 
 
 def template(name: str, folder: Path | None = None) -> Template:
-    """A page's template, from here or from another folder."""
+    """Load a page's template from this package or from another folder."""
     loaders = [PackageLoader("jbatch.report", ".")]
     environment = Environment(
         loader=ChoiceLoader(loaders + ([FileSystemLoader(folder)] if folder else [])),

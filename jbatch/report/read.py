@@ -1,4 +1,4 @@
-"""Reading runs back for a report."""
+"""Read runs back for a report."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ from jbatch.run.reopen import remake
 
 
 def says(file: ExperimentFile, record: Record) -> bool:
-    """Whether an experiment file says of a run what its own file, an older text of it, said."""
+    """Return whether an experiment file describes a run in the same way as the run's own copy."""
     try:
         variant = file.variant(record.of_file)
         experiment = override_again(variant, record.overrides, record.directory)
@@ -28,7 +28,11 @@ def says(file: ExperimentFile, record: Record) -> bool:
 
 
 def readable_runs(found: Sequence[Path], trusted: bool) -> list[tuple[ExperimentFile, Record]]:
-    """The runs that can be read; those that cannot are named. Mistake if there is none."""
+    """Read all readable runs, and warn about the others.
+
+    Raises:
+        Mistake: if no run can be read.
+    """
     read, mistakes = [], []
     for directory in found:
         try:
@@ -38,18 +42,18 @@ def readable_runs(found: Sequence[Path], trusted: bool) -> list[tuple[Experiment
     if not read:
         raise mistakes[0]
     for mistake in mistakes:
-        tell(f"jbatch: warning: a run is left out: {mistake}")
+        tell(f"jbatch: warning: the report leaves out a run: {mistake}")
     return read
 
 
 def read_record(directory: Path, trusted: bool) -> tuple[ExperimentFile, Record]:
-    """A run's experiment file, and the run read back."""
+    """Read a run; return its experiment file and its record."""
     origin, file, experiment = remake(directory, trusted=trusted)
     return file, record_of(directory, origin, experiment)
 
 
 def record_of(directory: Path, origin: Origin, experiment: Experiment) -> Record:
-    """A run of a known experiment, read back."""
+    """Read a run whose experiment is known."""
     return Record(
         directory=directory,
         variant=origin.name,
@@ -64,7 +68,7 @@ def record_of(directory: Path, origin: Origin, experiment: Experiment) -> Record
 
 
 def in_order(file: ExperimentFile, records: Sequence[Record]) -> list[Record]:
-    """Records in the order of the file's variants, then of a grid's values, then of seeds."""
+    """Sort records by the file's variants, then by a grid's values, then by seed."""
     names = list(file.variants)
 
     def place(record: Record) -> tuple:
@@ -74,7 +78,7 @@ def in_order(file: ExperimentFile, records: Sequence[Record]) -> list[Record]:
 
 
 def _natural(part: str) -> tuple:
-    """By which the values of a field are in order: as numbers, if they are numbers."""
+    """Return a sort key for "FIELD VALUE": numbers sort as numbers."""
     field, _, value = part.partition(" ")
     try:
         return field, 0, float(value), value

@@ -1,4 +1,4 @@
-"""Runs read back from their directories, and what a comparison of them says."""
+"""Represent runs read back from their directories, and test a comparison's claims on them."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from jbatch.plan.plan import Plan
 
 @dataclass(frozen=True)
 class Record:
-    """One run, as its directory tells it."""
+    """Hold one run, read from its directory."""
 
     directory: Path
     variant: str
@@ -25,53 +25,53 @@ class Record:
     plan: Plan
     lines: Sequence[Mapping]  # of metrics.jsonl
     environment: Mapping
-    account: Mapping[str, float]  # seconds, by what they were spent on
+    account: Mapping[str, float]  # seconds by activity
     cell: tuple[str, ...] = ()  # of a sweep's grid: the last parts of the variant's name
     overrides: tuple[str, ...] = ()  # of the command line
 
     @property
     def of_file(self) -> str:
-        """The file's variant, without the cell."""
+        """Return the variant's name in the file, without the cell."""
         return self.variant.removesuffix("".join(f", {part}" for part in self.cell))
 
     @property
     def seed(self) -> int:
-        """Of the run."""
+        """Return the run's seed."""
         return self.experiment.seed
 
     @property
     def training(self) -> list[Mapping]:
-        """The lines of training."""
+        """Return the log lines of training."""
         return [line for line in self.lines if line["kind"] == "train"]
 
     @property
     def evaluations(self) -> list[Mapping]:
-        """The lines of evaluation."""
+        """Return the log lines of evaluations."""
         return [line for line in self.lines if line["kind"] == "eval"]
 
     @property
     def finished(self) -> bool:
-        """Whether the run has come to the end of its plan."""
+        """Return whether the run has reached the end of its plan."""
         last = [lines[-1]["examples"] for lines in (self.training, self.evaluations) if lines]
         return last == [self.plan.end] * 2
 
     @property
     def updates(self) -> int:
-        """That it has taken by whatever plans, or that its plan has where it is under way."""
+        """Return the updates taken by a finished run, or planned for an unfinished one."""
         return self.training[-1]["update"] if self.finished else self.plan.num_updates
 
     @property
     def diverged(self) -> bool:
-        """Whether the run ended when its loss was not finite."""
+        """Return whether the run ended because its loss was not finite."""
         return bool(self.lines) and self.lines[-1]["kind"] == "diverged"
 
     @property
     def training_seconds(self) -> float:
-        """Seconds of training alone: no compilation, evaluation or saving."""
+        """Return seconds of training alone, without compilation, evaluation and saving."""
         return self.seconds_to(self.training[-1]["update"]) if self.training else 0.0
 
     def seconds_to(self, update: int) -> float:
-        """Of `training_seconds`, those before an update; interpolated between log points."""
+        """Return the `training_seconds` before an update, interpolated between log points."""
         before, seconds = 0, 0.0
         for line in self.training:
             seconds += (min(line["update"], update) - before) / line["updates_per_second"]
@@ -80,7 +80,7 @@ class Record:
 
     @property
     def trained(self) -> float:
-        """Examples that were trained on: what epochs leave out at their ends is none of them."""
+        """Return the number of examples trained on, without those skipped at the ends of epochs."""
         before, examples = 0, 0.0
         for line in self.training:
             seconds = (line["update"] - before) / line["updates_per_second"]
@@ -89,7 +89,7 @@ class Record:
         return examples
 
     def reached(self, comparison: Comparison | None) -> tuple[float, float, float]:
-        """(epochs, updates, seconds of training) to the comparison's target; nan if never."""
+        """Return (epochs, updates, training seconds) to the comparison's target; nan if never."""
         for line in self.lines if comparison else ():
             if comparison.reached(line):
                 return line["epoch"], line["update"], self.seconds_to(line["update"])
@@ -97,9 +97,9 @@ class Record:
 
     @property
     def input_wait(self) -> float:
-        """Share of the time of training that was spent waiting for examples."""
+        """Return the share of training time spent waiting for examples."""
         before, waited = 0, 0.0
-        for line in self.training:  # runs made before this was measured had all in memory
+        for line in self.training:  # older runs lack it; their data were in memory
             seconds = (line["update"] - before) / line["updates_per_second"]
             waited += line.get("input_wait", 0.0) * seconds
             before = line["update"]
@@ -108,7 +108,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Summary:
-    """The runs of one variant over its seeds."""
+    """Summarize the runs of one variant over its seeds."""
 
     variant: str
     of_file: str  # the variant without the cell of a grid
@@ -118,17 +118,17 @@ class Summary:
     updates: np.ndarray  # (seeds,), taken
     training_loss: np.ndarray  # (seeds,), mean over the last log interval
     test_accuracy: np.ndarray  # (seeds,), percent
-    training_seconds: np.ndarray  # (seeds,), without compiling, evaluating and saving
+    training_seconds: np.ndarray  # (seeds,), without compilation, evaluation and saving
     updates_per_second: np.ndarray  # (seeds,), of these
     examples_per_second: np.ndarray  # (seeds,)
     input_wait: np.ndarray  # (seeds,), share of the time of training
     reached: np.ndarray  # (seeds + diverged, 3), epochs, updates, seconds; nan if never
-    diverged: int = 0  # runs, which are in none but the last of these
+    diverged: int = 0  # number of runs; of the arrays only `reached` counts them
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What the seeds say of one variant against the baseline."""
+    """Compare one variant with its baseline over the seeds."""
 
     variant: str
     baseline: str
@@ -137,13 +137,15 @@ class Finding:
     mean: float
     interval: tuple[float, float] | None  # 95%, of the mean difference; None from one seed
     margin: float
-    diverged: int = 0  # runs of both, of which the differences say nothing
+    diverged: int = 0  # runs of both, which the differences leave out
 
     @property
     def verdict(self) -> str:
-        """same: the interval is within the margin; different: outside of it; else undecided.
+        """Return "same", "different" or "undecided".
 
-        Where a run has diverged, the others do not speak for all.
+        It is "same" if the interval is within the margin, "different" if the interval is outside,
+        else "undecided". If a run has diverged it is "undecided": the other runs do not represent
+        all seeds.
         """
         if self.interval is None or self.diverged:
             return "undecided"
@@ -156,14 +158,14 @@ class Finding:
 
     @property
     def as_claimed(self) -> bool | None:
-        """Whether the verdict is the claim's; None if undecided."""
+        """Return whether the verdict agrees with the claim; None if undecided."""
         if self.verdict == "undecided":
             return None
         return (self.verdict == "different") == self.control
 
 
 def by_variant(records: Sequence[Record]) -> dict[str, list[Record]]:
-    """Variant → its runs, in the order of the records."""
+    """Group records as variant → its runs, in the order of the records."""
     runs: dict[str, list[Record]] = {}
     for record in records:
         runs.setdefault(record.variant, []).append(record)
@@ -171,11 +173,11 @@ def by_variant(records: Sequence[Record]) -> dict[str, list[Record]]:
 
 
 def summarize(records: Sequence[Record], comparison: Comparison | None = None) -> list[Summary]:
-    """A summary of each variant's finished runs, in the order of the records.
+    """Summarize each variant's finished runs, in the order of the records.
 
     Args:
         records: of runs.
-        comparison: whose target is counted up to.
+        comparison: epochs, updates and seconds are counted up to its target.
 
     Raises:
         Mistake: if runs of one variant differ in more than their seed.
@@ -217,13 +219,13 @@ def _check_alike(variant: str, runs: Sequence[Record]) -> None:
         found = differences_between(first.experiment, same)
         if found or run.plan.digest != first.plan.digest:
             raise Mistake(
-                f"{first.directory} and {run.directory} are both called {variant}, and differ: "
-                f"{'; '.join(found) or 'in their schedules'}; report them one by one"
+                f"{first.directory} and {run.directory} are both called {variant}, but differ: "
+                f"{'; '.join(found) or 'in their schedules'}. Report each directory by itself"
             )
 
 
 def find(summaries: Sequence[Summary], comparison: Comparison | None) -> list[Finding]:
-    """What the finished runs say of each claim whose baseline was run."""
+    """Test each claim whose baseline has finished runs."""
     if comparison is None:
         return []
     by_name = {summary.variant: summary for summary in summaries}
@@ -237,7 +239,7 @@ def find(summaries: Sequence[Summary], comparison: Comparison | None) -> list[Fi
 
 
 def lost(records: Sequence[Record], comparison: Comparison | None) -> list[str]:
-    """The variants of claims of which runs diverged and none was finished."""
+    """Return the claims' variants that have diverged runs and no finished run."""
     claimed = comparison.variants if comparison else ()
     return [
         variant
@@ -249,7 +251,7 @@ def lost(records: Sequence[Record], comparison: Comparison | None) -> list[str]:
 
 
 def saved_updates(summaries: Sequence[Summary], comparison: Comparison | None) -> dict[str, float]:
-    """variant → share of its baseline's updates that it does without."""
+    """Return variant → share of its baseline's updates that it saves."""
     updates = {summary.variant: summary.updates.mean() for summary in summaries}
     return {
         name: 1 - updates[name] / updates[claim.baseline]
@@ -260,7 +262,7 @@ def saved_updates(summaries: Sequence[Summary], comparison: Comparison | None) -
 
 
 def _finding(summary: Summary, baseline: Summary, control: bool, margin: float) -> Finding:
-    """The difference in final test accuracy, paired by seed, with Student's t interval."""
+    """Compute the difference in final test accuracy, paired by seed, with Student's t interval."""
     paired = [seed for seed in summary.seeds if seed in baseline.seeds]
     differences = np.array(
         [

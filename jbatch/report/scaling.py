@@ -1,4 +1,4 @@
-"""Results against a quantity, as the batch size: what a sweep or an experiment's point says."""
+"""Draw results against a quantity, for example the batch size: a sweep's or experiments' points."""
 
 import math
 from collections import Counter
@@ -14,21 +14,21 @@ from jbatch.experiment.comparison import Comparison
 from jbatch.report.drawing import band_text, banded, deviation, drawn, in_legend, styles
 from jbatch.report.runs import Record
 
-WIDE = 4  # times the least value from which on an axis is logarithmic
+WIDE = 4  # an axis is logarithmic if it reaches this many times its least value
 MOST_TICKS = 10
-MOST_NAMED = 3  # of what a caption says to be left out
+MOST_NAMED = 3  # variants that a caption names as left out
 
 
 class Point(NamedTuple):
-    """Where a variant is among others of its kind."""
+    """Place a variant on the axis that it shares with others."""
 
-    series: str  # what it shares with those
+    series: str  # variants of one series form one line
     quantity: str
     value: float
 
 
 def point_of(record: Record) -> Point | None:
-    """Where a run is: by the last field of a sweep's grid, or as its experiment says."""
+    """Return a run's point: the last field of its sweep's grid, or its experiment's own point."""
     if record.cell:
         field, _, text = record.cell[-1].partition(" ")
         try:
@@ -46,7 +46,7 @@ def point_of(record: Record) -> Point | None:
 
 
 def points(runs: Mapping[str, Sequence[Record]]) -> dict[str, Point]:
-    """Of the variants at the commonest quantity, if they are at two values or more of it."""
+    """Return the points at the most common quantity, if they have at least two values of it."""
     found = {name: point_of(records[0]) for name, records in runs.items() if records}
     quantities = Counter(here.quantity for here in found.values() if here is not None)
     if not quantities:
@@ -62,16 +62,16 @@ def points(runs: Mapping[str, Sequence[Record]]) -> dict[str, Point]:
 def against(
     runs: Mapping[str, Sequence[Record]], comparison: Comparison | None
 ) -> dict[str, tuple[str, Figure]]:
-    """Figures of finished runs against the quantity of their points: name → (caption, figure).
+    """Draw finished runs against the quantity of their points: name → (caption, figure).
 
-    Variants of which a run has diverged are left out; captions name what is.
+    Variants with a diverged run are left out; captions name them.
 
     Args:
         runs: variant → its runs.
-        comparison: to whose target epochs, updates and seconds are counted.
+        comparison: epochs, updates and seconds are counted up to its target.
     """
     done = {name: [run for run in found if run.finished] for name, found in runs.items()}
-    # What is left where a seed has diverged would look better than it is.
+    # The other seeds of a variant with a diverged run would look too good.
     done = {
         name: found
         for name, found in done.items()
@@ -141,7 +141,7 @@ def against(
 
 
 def _error(accuracy: float, examples: int) -> float:
-    """Percent that is wrong; half an example if none is, since a logarithmic axis has no 0."""
+    """Return the error in percent; at least half an example, since a logarithmic axis has no 0."""
     return 100 * max(1 - accuracy, 0.5 / examples)
 
 

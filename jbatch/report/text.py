@@ -1,4 +1,4 @@
-"""A comparison as text."""
+"""Print a comparison as text."""
 
 import re
 from collections.abc import Sequence
@@ -37,9 +37,9 @@ HEADER = (
 def comparison_table(
     summaries: Sequence[Summary], comparison: Comparison | None
 ) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """(header, a row for each variant): means over seeds, ± standard deviations.
+    """Return (header, a row for each variant): means over seeds ± standard deviations.
 
-    Columns in which no variant has anything to say are left out.
+    Columns that are empty for every variant are left out.
     """
     saved = saved_updates(summaries, comparison)
     to = comparison.target if comparison else ""
@@ -72,7 +72,7 @@ def comparison_table(
 
 
 def comparison_text(records: Sequence[Record], comparison: Comparison | None) -> str:
-    """The table, and what it says."""
+    """Return the table, its notes and the outcome of the claims as text."""
     summaries = summarize(records, comparison)
     findings, gone = find(summaries, comparison), lost(records, comparison)
     said = conclusion(findings, gone)
@@ -92,32 +92,32 @@ def comparison_text(records: Sequence[Record], comparison: Comparison | None) ->
 
 
 def table_notes(header: Sequence[str], summaries: Sequence[Summary]) -> list[str]:
-    """What the columns of a comparison's table mean."""
+    """Explain the columns of a comparison's table."""
     seeds = len({seed for summary in summaries for seed in summary.seeds})
     over = f"Means over {seeds} seeds, ± standard deviation. " if seeds > 1 else ""
-    saved = " Saved: updates, against the baseline." if "saved" in header else ""
-    wait = ", of which input wait is a share" if "input wait" in header else ""
+    saved = " Saved: share of the baseline's updates." if "saved" in header else ""
+    wait = "; input wait: share of the training time" if "input wait" in header else ""
     return [
         f"{over}Training loss: of the last log interval.{saved}",
-        "Seconds, updates/s and examples/s: of training alone, without compiling, evaluating and "
+        "Seconds, updates/s and examples/s: training alone, without compilation, evaluation and "
         f"saving{wait}.",
     ]
 
 
 def swept(runs: Sequence[Record | Summary]) -> list[str]:
-    """The fields of the grids that they are cells of."""
+    """Return the grid's fields, of runs in a sweep."""
     return list(dict.fromkeys(part.partition(" ")[0] for run in runs for part in run.cell))
 
 
 def changed(records: Sequence[Record]) -> str:
-    """The overrides that all runs share; empty if there are none."""
+    """Return the overrides that all runs share; empty if there are none."""
     each = [re.split(r" (?=--)", " ".join(record.overrides)) for record in records]
     shared = [text for text in each[0] if all(text in texts for texts in each)]
     return " ".join(text for text in shared if not text.startswith("--seed "))
 
 
 def diverged(records: Sequence[Record]) -> list[str]:
-    """A line that names the runs whose loss was not finite in the end, if there are any."""
+    """Name the diverged runs in one line; no line if there are none."""
     names = [
         f"{record.variant} seed {record.seed} (by update {record.lines[-1]['update']:,})"
         for record in records
@@ -127,13 +127,13 @@ def diverged(records: Sequence[Record]) -> list[str]:
 
 
 def _of_how_many(summary: Summary) -> str:
-    """Said where the mean is not of all."""
+    """Return how many runs a mean covers, if some diverged."""
     finished = len(summary.seeds)
     return f" ({finished} of {finished + summary.diverged})" if summary.diverged else ""
 
 
 def _reached(summary: Summary) -> tuple[str, ...]:
-    """Means over seeds, or that not all have come so far."""
+    """Return means over seeds, or how many seeds reached the target."""
     if np.isnan(summary.reached).all():
         return ("never", "", "")
     if np.isnan(summary.reached).any():
@@ -144,26 +144,26 @@ def _reached(summary: Summary) -> tuple[str, ...]:
 
 
 def transient_lines(records: Sequence[Record]) -> list[str]:
-    """A line for each variant whose runs tell how long momentum remembers."""
+    """Return a line for each variant with a measured memory of its momentum."""
     found = transients(by_variant(records))
     return [transient_text(variant, memory) for variant, memory in found.items()]
 
 
 def batches(summary: Summary) -> str:
-    """The batch sizes in short."""
+    """Return the batch sizes in short."""
     sizes = [f"{phase.batch_size:,}" for phase in summary.plan.phases]
     return " → ".join(sizes if len(sizes) <= 5 else [*sizes[:2], "…", sizes[-1]])
 
 
 def finding_text(finding: Finding) -> str:
-    """One finding in a line."""
+    """Describe one finding in a line."""
     interval = "no interval from one seed"
     if finding.interval is not None:
         interval = "95% interval {} to {}".format(*map(_signed, finding.interval))
     claim = "outside" if finding.control else "within"
     outcome = {True: "as claimed", False: "NOT as claimed", None: "undecided"}[finding.as_claimed]
     if finding.diverged:
-        outcome += f", since {finding.diverged} of the runs diverged"
+        outcome += f", because {finding.diverged} runs diverged"
     return (
         f"{finding.variant} − {finding.baseline}: {_signed(finding.mean)} points of test accuracy "
         f"({interval}), claimed {claim} ±{finding.margin:g}: {outcome}"
@@ -171,7 +171,7 @@ def finding_text(finding: Finding) -> str:
 
 
 def curve_text(curve: Curve) -> str:
-    """How far two curves coincide, in a line."""
+    """Describe how far two curves coincide, in a line."""
     undecided = curve.epochs - curve.within - curve.outside
     counts = {"outside": curve.outside, "undecided": undecided}
     rest = ", ".join(f"{what} at {count}" for what, count in counts.items() if count)
@@ -184,14 +184,14 @@ def curve_text(curve: Curve) -> str:
 
 
 def conclusion(findings: Sequence[Finding], lost: Sequence[str] = ()) -> str:
-    """What all findings together say of the claim; `lost` are its variants without any."""
+    """Conclude whether the claim holds; `lost` are its variants that only diverged."""
     failed = [finding.variant for finding in findings if finding.as_claimed is False]
     if failed:
         return f"The claim does not hold here: {', '.join(failed)}."
     unclear = [finding for finding in findings if finding.as_claimed is None]
     diverged = [*lost, *(finding.variant for finding in unclear if finding.diverged)]
     few = [finding.variant for finding in unclear if not finding.diverged]
-    reasons = {"since runs diverged": diverged, "at this number of seeds": few}
+    reasons = {"because runs diverged": diverged, "at this number of seeds": few}
     said = [f"Undecided {why}: {', '.join(names)}." for why, names in reasons.items() if names]
     return " ".join(said) or "The claim holds here."
 

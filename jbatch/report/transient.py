@@ -1,4 +1,4 @@
-"""How long the momentum's accumulator remembers the noise of the batch before a change."""
+"""Measure how long momentum's accumulator remembers the noise before a change of batch."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -12,44 +12,44 @@ from jbatch.plan.plan import Phase
 from jbatch.report.drawing import deviation, drawn, in_legend, looking, styles
 from jbatch.report.runs import Record
 
-BEFORE = 200  # updates whose mean is the level before the change
-AFTER = 6  # times 1/(1−m) updates, after which the new level is reached
+BEFORE = 200  # updates before the change; their mean is the old level
+AFTER = 6  # the new level is reached after this many times 1/(1−m) updates
 
 
 class Transient(NamedTuple):
-    """What the seeds of a variant say of its first change."""
+    """Hold the lengths of a variant's updates around its first change of batch."""
 
-    phase: Phase  # that begins with it
+    phase: Phase  # begins with the change
     momentum: float
     squares: np.ndarray  # (seeds, updates) squared lengths, BEFORE of them before the change
 
     @property
     def settled(self) -> int:
-        """Updates after the change by which the new level is reached."""
+        """Return after how many updates the new level is reached."""
         return (self.squares.shape[1] - BEFORE) // 2
 
     @property
     def left(self) -> np.ndarray:
-        """(updates,) share of the old level, from the change on; 1 before, 0 in the end."""
+        """Return the share left of the old level at each update after the change, (updates,)."""
         mean = self.squares.mean(0)
         before, after = self.levels(mean)
         return (mean[BEFORE : BEFORE + self.settled] - after) / (before - after)
 
     @property
     def error(self) -> np.ndarray:
-        """(updates,) standard error of `left` over seeds, whose levels are those of all."""
+        """Return the standard error of `left` over seeds, (updates,); seeds share the levels."""
         before, after = self.levels(self.squares.mean(0))
         found = deviation(self.squares) / len(self.squares) ** 0.5 / (before - after)
         return found[BEFORE : BEFORE + self.settled]
 
     @property
     def memory(self) -> float:
-        """Updates over which it settles: the sum of what is left. Σ m^(2t) in theory."""
+        """Return the updates it takes to settle: the sum of `left`; Σ m^(2t) in theory."""
         return 1 + float(self.left[: self.settled // 2].sum())
 
     @property
     def memory_error(self) -> float | None:
-        """Its standard error, by leaving out one seed after another; None of one seed."""
+        """Return the jackknife standard error of `memory` over seeds; None for one seed."""
         count = len(self.squares)
         if count == 1:
             return None
@@ -59,21 +59,22 @@ class Transient(NamedTuple):
         return float(((count - 1) * np.var(without)) ** 0.5)
 
     def levels(self, mean: np.ndarray) -> tuple[float, float]:
-        """(before, after) the change, of a mean over seeds."""
+        """Return the levels (before, after) the change, from a mean over seeds."""
         return float(mean[:BEFORE].mean()), float(mean[BEFORE + self.settled :].mean())
 
 
 def transient(runs: Sequence[Record]) -> Transient | None:
-    """The squared length of updates after the first change of batch, averaged over seeds.
+    """Measure the squared length of updates around the first change of batch, over seeds.
 
-    With the same rate before and after, its part that is noise goes from one level to the other as
-    m^(2t), t updates after the change: by then so much of the accumulator's variance is of the
-    batches before. None where the length of every update was not logged, or a phase is too short.
+    If the learning rate is the same before and after, the noise in it moves from the old level to
+    the new as m^(2t), t updates after the change: that share of the accumulator's variance still
+    comes from earlier batches. Return None if some update's length was not logged, a phase is too
+    short or the change is smaller than the noise.
     """
     plan, optimizer = runs[0].plan, runs[0].experiment.optimizer
     if len(plan.phases) < 2 or not plan.momentum:
         return None
-    if not isinstance(optimizer, SGD) or optimizer.nesterov:  # their updates are other sums
+    if not isinstance(optimizer, SGD) or optimizer.nesterov:  # the theory is SGD's
         return None
     phase = plan.phases[1]
     settled = int(AFTER / (1 - plan.momentum))
@@ -92,13 +93,13 @@ def transient(runs: Sequence[Record]) -> Transient | None:
     found = Transient(phase, plan.momentum, np.array(squares))
     mean = found.squares.mean(0)
     before, after = found.levels(mean)
-    independent = BEFORE * (1 - plan.momentum)  # of so many updates of the accumulator
+    independent = BEFORE * (1 - plan.momentum)  # number of independent updates
     seen = before - after >= 4 * mean[:BEFORE].std() / independent**0.5
     return found if seen else None
 
 
 def transients(runs: Mapping[str, Sequence[Record]]) -> dict[str, Transient]:
-    """Of each variant whose runs tell one."""
+    """Return variant → its transient, for the variants that have one."""
     found = {
         variant: transient([run for run in made if run.finished])
         for variant, made in runs.items()
@@ -108,7 +109,7 @@ def transients(runs: Mapping[str, Sequence[Record]]) -> dict[str, Transient]:
 
 
 def transient_figure(found: Mapping[str, Transient]) -> tuple[str, Figure]:
-    """(caption, figure): what is left of the old level, against the theory's."""
+    """Draw the share left of the old level against theory: (caption, figure)."""
 
     def draw(axes: Axes) -> None:
         for (variant, here), style in zip(found.items(), styles(), strict=False):
@@ -130,14 +131,14 @@ def transient_figure(found: Mapping[str, Transient]) -> tuple[str, Figure]:
     with looking():
         figure = drawn(draw)
     return (
-        "What is left of the squared length of updates before the batch grew: dots are means over "
-        "seeds, bands their standard errors, lines the theory's m^(2t), t updates after it.",
+        "Share left of the squared length of updates after the batch grew. Dots: means over seeds; "
+        "bands: standard errors; lines: m^(2t) from theory, t updates after the change.",
         figure,
     )
 
 
 def transient_text(variant: str, found: Transient) -> str:
-    """One variant's memory in a line."""
+    """Describe one variant's memory in a line."""
     error = "" if found.memory_error is None else f" ± {found.memory_error:.1f}"
     return (
         f"{variant}: after the change to batch {found.phase.batch_size:,}, |Δω|² settles over "

@@ -1,4 +1,4 @@
-"""An experiment's parts put together: what is trained, on what, and what all hosts must share."""
+"""Build a run's setup (task, data, devices) from its experiment, and check that the parts fit."""
 
 from collections.abc import Sequence
 
@@ -23,35 +23,34 @@ from jbatch.task.classify import Task
 
 
 def make_setup(experiment: Experiment, plan: Plan, devices: Sequence[jax.Device]):
-    """All that decides the compiled functions, and the data; Mistake if they do not fit."""
+    """Return the `Setup` of the compiled functions, and the data; raise Mistake on a mismatch."""
     check_sound()
     missing = [name for name in ("model", "data") if getattr(experiment, name) is None]
     if missing:
         raise Mistake(
-            f"this experiment has no {' and no '.join(missing)} yet: it can be planned (jbatch "
-            "plan), not trained; give Experiment(model=…, data=…) in its file"
+            f"this experiment has no {' and no '.join(missing)} yet, so it can be planned (jbatch "
+            "plan) but not trained: give Experiment(model=…, data=…) in its file"
         )
     if experiment.mapping == "pmap" and jax.process_count() > 1:
-        raise Mistake(  # JAX cannot compile it ahead there
-            f"mapping is pmap, which is for one process, and here are {jax.process_count()}: give "
-            "--mapping shard_map"
+        raise Mistake(  # JAX cannot compile pmap ahead for several processes
+            f"mapping is pmap, which works with one process, but there are {jax.process_count()}: "
+            "give --mapping shard_map"
         )
     data = load(experiment.data, experiment.augment, experiment.normalize)
     channels = data.inputs.input_shape[-1]
     if experiment.augment.color and channels != 3:
         raise Mistake(
-            f"augment.color is {experiment.augment.color:g}, and images have {channels} "
-            f"{'channel' if channels == 1 else 'channels'}: it is for red, green and blue; set it "
-            "to 0"
+            f"augment.color is {experiment.augment.color:g}, but it needs red, green and blue, and "
+            f"the images have {channels} {'channel' if channels == 1 else 'channels'}: set it to 0"
         )
     count = data.inputs.num_examples
     if count != plan.num_examples:
         raise Mistake(
-            f"the training set has {count:,} examples and the plan is for {plan.num_examples:,}: "
+            f"the training set has {count:,} examples, but the plan is for {plan.num_examples:,}: "
             f"set plan.num_examples to {count}"
         )
     task = _task(experiment, plan, data.inputs, data.num_classes)
-    classify.graph(task)  # for images too small for the network, or a norm that does not fit it
+    classify.graph(task)  # refuses images too small for the network, and norms that do not fit it
     _check_room(task, devices)
     setup = Setup(
         task=task,
@@ -66,7 +65,7 @@ def make_setup(experiment: Experiment, plan: Plan, devices: Sequence[jax.Device]
 
 
 def _check_room(task: Task, devices: Sequence[jax.Device]) -> None:
-    """See that a device, or the host of several simulated ones, can hold what is trained."""
+    """Raise Mistake if parameters, optimizer state and gradient do not fit in memory."""
     shapes = pure.state_shapes(task)
     numbers = sum(leaf.size for leaf in jax.tree.leaves(shapes.params))
     # The gradient is as large as the parameters.
@@ -77,13 +76,13 @@ def _check_room(task: Task, devices: Sequence[jax.Device]) -> None:
         held, there = held * len(local), of_host()
     if held > there:
         raise Mistake(
-            f"the network has {numbers:,} parameters: with optimizer and gradient they take "
-            f"{readable(held)}, and there are {readable(there)} of memory: give a smaller one"
+            f"the network has {numbers:,} parameters. With optimizer and gradient they need "
+            f"{readable(held)}, but there are {readable(there)} of memory: give a smaller network"
         )
 
 
 def paper_setup(experiment: Experiment, plan: Plan, devices: int | Sequence[jax.Device]) -> Setup:
-    """What would be compiled, without data: for so many devices of any kind, or for these."""
+    """Return a `Setup` without reading data, for a number of abstract devices or for real ones."""
     if experiment.model is None or experiment.data is None:
         raise Mistake("this experiment has no model or no data yet: give both in its file")
     inputs, classes = on_paper(

@@ -1,4 +1,4 @@
-"""What can be seen to be wrong with an experiment before its data are read."""
+"""Check an experiment before its data is read."""
 
 from collections.abc import Iterator
 
@@ -10,7 +10,7 @@ from jbatch.plan.plan import Plan
 
 
 def check(experiment: Experiment, plan: Plan, devices: int) -> None:
-    """See that the devices can share every batch, and that there is such an optimizer.
+    """Check that the devices can share every batch, and that the optimizer can be built.
 
     Raises:
         Mistake: if not.
@@ -19,18 +19,18 @@ def check(experiment: Experiment, plan: Plan, devices: int) -> None:
         group, largest = ghost_batch(experiment.model), int(plan.batch_sizes.max())
         if group is not None and group > largest:
             raise Mistake(
-                f"the ghost batch of {group:,} is over the plan's largest batch, {largest:,}: no "
-                f"update has so many examples; give --model.norm.ghost-batch {largest} or less"
+                f"the ghost batch of {group:,} is larger than the plan's largest batch, "
+                f"{largest:,}: give --model.norm.ghost-batch {largest} or less"
             )
         plan.check(devices, group)
     experiment.optimizer.transformation(0.0, plan.momentum)
 
 
 def warnings(experiment: Experiment, plan: Plan) -> Iterator[str]:
-    """What a person may not have meant."""
+    """Yield a warning for each value that is allowed but may be unintended."""
     if isinstance(experiment.optimizer, Adam | AdamW | LAMB) and not plan.momentum:
         name = type(experiment.optimizer).__name__
         yield (
-            f"momentum is 0, and so is {name}'s β1: it averages no gradients; its authors' is "
-            "--plan.momentum 0.9"
+            f"momentum is 0, so {name}'s β1 is 0 and it does not average gradients. Its authors "
+            "use 0.9: give --plan.momentum 0.9"
         )

@@ -1,4 +1,4 @@
-"""Saving and restoring a run's state, through Orbax."""
+"""Save and restore a run's state with Orbax."""
 
 import errno
 import hashlib
@@ -21,35 +21,36 @@ from jbatch.errors import Mistake
 from jbatch.files import appears, not_files
 from jbatch.step.pure import State
 
-CONTENT = "default"  # Orbax's folder of a checkpoint's only item
-TAG = 4  # words beside the checksums
-MOST_KEPT = 2  # and never fewer while the next is being written
-GLOB = set("*?[]{}")  # of a path's name, that Orbax takes for a pattern
-SAVE_SECONDS = 300  # in which all processes must have written their part
+CONTENT = "default"  # Orbax's name for the folder of a checkpoint's only item
+TAG = 4  # uint32 words after the checksums, that identify run and examples
+MOST_KEPT = 2  # still 2 while the next checkpoint is being written
+GLOB = set("*?[]{}")  # characters of a path that Orbax would read as a pattern
+SAVE_SECONDS = 300  # time limit for all processes to write their part
 
 
 class SaveFailed(Exception):
-    """A checkpoint is not on disk; those before it are."""
+    """A checkpoint could not be written; the earlier ones are still on disk."""
 
 
 class Restored(NamedTuple):
-    """What a run goes on from."""
+    """The state that a run resumes from."""
 
-    examples: int  # seen, by which a checkpoint is named
+    examples: int  # seen; also the checkpoint's name
     state: State
 
 
 class Checkpoints:
-    """The checkpoints of one run: written in the background, the last two kept.
+    """Writes the checkpoints of one run in the background, and keeps the last two.
 
-    A checkpoint is named by the examples that its run has seen, which mean the same under any plan.
-    It holds a checksum of its state, since bits that change on disk need not make it unreadable.
+    The name of a checkpoint is the number of examples seen, because it means the same under any
+    plan. A checkpoint holds a checksum of its state, because Orbax can read a file in which some
+    bits have changed.
 
     Args:
-        directory: where they are.
-        say: told of those that are unfinished or damaged.
-        run: what tells the run from others, for a checkpoint that was put there from another.
-        read_only: leave the directory as it is, since a trainer may be writing to it.
+        directory: the folder of the checkpoints.
+        say: receives a message about each unfinished or damaged checkpoint.
+        run: the id of the run, to detect a checkpoint that was copied from another run.
+        read_only: do not change the directory, because a trainer may be writing to it.
     """
 
     def __init__(
@@ -67,21 +68,21 @@ class Checkpoints:
                 examples = path.name.partition(".")[0]
                 if examples.isdecimal():
                     name = f"the checkpoint of {int(examples):,} examples"
-                    say(f"{name} was not finished: it is left out")
+                    say(f"{name} is incomplete: ignored")
         self._manager = self._open()
-        self._saving: tuple[int, State | None] | None = None  # which, and as what to read it again
-        self._proved = False  # that what is written can be read
+        self._saving: tuple[int, State | None] | None = None  # (examples, shapes to read it back)
+        self._proved = False  # whether a checkpoint of this run was read back
 
     @property
     def newest(self) -> int | None:
-        """Examples seen at the newest checkpoint that is finished."""
+        """Examples seen at the newest complete checkpoint; None without one."""
         return self._manager.latest_step()
 
     def save(self, examples: int, state: State) -> None:
         """Copy the state off the devices, then write it in the background.
 
         Raises:
-            SaveFailed: if it cannot be begun.
+            SaveFailed: if the write cannot start.
         """
         import orbax.checkpoint as ocp
 
@@ -93,20 +94,20 @@ class Checkpoints:
         self._saving = examples, None if self._proved or not alone else shapes
 
     def wait(self) -> None:
-        """Return when all that was saved is on disk; SaveFailed if it cannot be."""
+        """Wait until the last save is on disk; raise SaveFailed if it could not be written."""
         self._reported("wait", self._finish)
 
     def restore(self, like: State) -> Restored | None:
-        """The newest state that is whole.
+        """Return the newest undamaged state, and set newer damaged ones aside.
 
         Args:
-            like: shapes, dtypes and shardings of the run's state, or one such state.
+            like: shapes, dtypes and shardings of the run's state, or such a state.
 
         Returns:
             None if there is no checkpoint.
 
         Raises:
-            Mistake: if there are some, and none is whole.
+            Mistake: if there are checkpoints, and all are damaged.
         """
         damaged = {}
         tried: set[int] = set()
@@ -120,33 +121,33 @@ class Checkpoints:
                 self._proved = True
                 for other, why in damaged.items():
                     self.say(
-                        f"the checkpoint of {other:,} examples is damaged ({why}): that of "
-                        f"{examples:,} is used"
+                        f"the checkpoint of {other:,} examples is damaged ({why}): using the one "
+                        f"of {examples:,} examples"
                     )
                 return Restored(examples, state)
             damaged[examples] = problem
-            if self._read_only:  # a trainer may have gone on, and removed what was there
+            if self._read_only:  # a trainer may have removed old checkpoints meanwhile
                 self._manager.reload()
         if not damaged:
             return None
         reasons = "; ".join(f"of {examples:,} examples: {why}" for examples, why in damaged.items())
         raise Mistake(
-            f"no checkpoint under {self._directory} is whole ({reasons}): restore one, or start in "
-            "another run directory"
+            f"every checkpoint under {self._directory} is damaged ({reasons}): restore one, or "
+            "start in another run directory"
         )
 
     def _steps(self) -> list[int]:
-        """What there is, newest first; the same in all processes."""
+        """Return the checkpoints that process 0 sees, newest first."""
         found = json.dumps(sorted(self._manager.all_steps(), reverse=True))
         return json.loads(agree.exchange("checkpoints", found)[0])
 
     def close(self) -> None:
-        """Wait for what is being written."""
+        """Wait for a save in progress, then close; report a failed save."""
         failures = (ValueError, OSError, jax.errors.JaxRuntimeError)
         try:
-            self._manager.wait_until_finished()  # the other processes may be gone
+            self._manager.wait_until_finished()  # the other processes may be lost
         except failures as failure:
-            self.say(f"a checkpoint could not be written ({_in_short(failure)})")
+            self.say(f"could not save a checkpoint ({_in_short(failure)})")
         with suppress(*failures):
             self._manager.close()
         if self._handle is not None:
@@ -158,7 +159,7 @@ class Checkpoints:
 
         class Manager(ocp.CheckpointManager):
             def reached_preemption(self, step: int) -> bool:
-                """No: the loop asks that in every turn, and JAX expects one count of one caller."""
+                """Return False: the loop asks JAX in every turn, and JAX expects one caller."""
                 return False
 
         if self._read_only:
@@ -171,21 +172,22 @@ class Checkpoints:
                 async_options=ocp.AsyncOptions(timeout_secs=SAVE_SECONDS),
             )
         path = self._directory
-        if self._handle is not None:  # the same folder by a name that is no pattern
+        if self._handle is not None:  # a name of the same folder without pattern characters
             path = Path(f"/proc/self/fd/{self._handle}")
-        # Told what it is, Orbax does not look for that in the newest, which may be empty.
+        # Without a handler, Orbax would look for it in the newest checkpoint, which may be empty.
         handler = ocp.StandardCheckpointHandler()
         return Manager(path, item_handlers=handler, options=options)
 
     def _tried(self, examples: int, like: State) -> tuple[State | None, str]:
-        """(state, "") or (None, why it cannot be read).
+        """Return (state, ""), or (None, why it cannot be read).
 
-        Twice, since a disk may fail in passing; of several processes all would have to try again.
+        A single process tries twice, because a disk may fail for a moment. Several processes would
+        have to agree on a second try.
         """
         for _ in range(2 if jax.process_count() == 1 else 1):
             try:
                 return self._read(examples, like), ""
-            except Exception as error:  # damage shows in as many ways as there are layers below
+            except Exception as error:  # damage can raise any error of Orbax or tensorstore
                 problem = _in_short(error)
         return None, problem
 
@@ -193,13 +195,13 @@ class Checkpoints:
         import orbax.checkpoint as ocp
 
         if jax.process_count() > 1:
-            # A network file system may show a process the newest later than the others.
+            # On a network file system, a new checkpoint may appear later to some processes.
             appears(self._directory / str(examples))
             self._manager.reload()
         if not (self._directory / str(examples) / CONTENT).is_dir():
             raise ValueError("it holds no state")
         if odd := not_files(self._directory / str(examples)):
-            raise ValueError(f"{odd.name} in it is no ordinary file")
+            raise ValueError(f"{odd.name} in it is not an ordinary file")
         target = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding),
             {"state": like, "checksum": _of_checksum(like)},
@@ -207,20 +209,20 @@ class Checkpoints:
         tree = self._manager.restore(examples, args=ocp.args.StandardRestore(target))
         *sums, tag = np.split(np.asarray(tree["checksum"]), [-TAG])
         if (tag != self._tag(examples)).any():
-            raise ValueError("it is of another run, or of other examples than its name says")
+            raise ValueError("it is of another run, or its name is not its number of examples")
         if (np.asarray(checksum(tree["state"])) != sums).any():
             raise ValueError("some of its bits have changed")
         return tree["state"]
 
     def _tag(self, examples: int) -> np.ndarray:
-        """By which a checkpoint is known as just this run's, and of so many examples."""
+        """Return (TAG,) uint32 that identify this run and this number of examples."""
         hashed = hashlib.sha256(f"{self._run} {examples}".encode()).digest()
         return np.frombuffer(hashed, np.uint32, TAG)
 
     def _finish(self) -> None:
-        """Wait for what was saved, and see that it is there; the first of a run is read again.
+        """Wait for the save and check that it is on disk; read the first one of a run back.
 
-        Not all that goes wrong below raises here: a file system may have turned read-only, or lie.
+        A failed write does not always raise here, for example if the file system became read-only.
         """
         saving, self._saving = self._saving, None
         self._manager.wait_until_finished()
@@ -228,21 +230,22 @@ class Checkpoints:
             return
         examples, like = saving
         if agree.first() and not (self._directory / str(examples) / CONTENT).is_dir():
-            raise OSError(errno.ENOENT, "what was written is not there", str(self._directory))
+            raise OSError(errno.ENOENT, "it is missing after the write", str(self._directory))
         if like is not None:
             cpu = jax.local_devices(backend="cpu")[0]
-            on_host = jax.sharding.SingleDeviceSharding(cpu)  # which has room beside the devices
+            # On the host, because the devices may have no room for a second state.
+            on_host = jax.sharding.SingleDeviceSharding(cpu)
             shapes = partial(jax.ShapeDtypeStruct, sharding=on_host)
             try:
                 self._read(
                     examples, jax.tree.map(lambda leaf: shapes(leaf.shape, leaf.dtype), like)
                 )
-            except Exception as error:  # as many as there are layers below
-                raise ValueError(f"it cannot be read again: {_in_short(error)}") from None
+            except Exception as error:  # any error of Orbax or tensorstore
+                raise ValueError(f"it cannot be read back: {_in_short(error)}") from None
             self._proved = True
 
     def _move_aside(self, damaged: dict[int, str]) -> None:
-        """Make room for a whole checkpoint of the same name."""
+        """Move damaged checkpoints to `damaged/`, so that new ones can take their names."""
         if self._read_only or not damaged:
             return
         if agree.first():
@@ -255,17 +258,17 @@ class Checkpoints:
         self._manager.reload()
 
     def _reported(self, what: str, work: Callable[[], object]) -> None:
-        """Do a part of saving; if it fails in any process, a SaveFailed in all of them.
+        """Run a part of saving; if it fails in one process, raise SaveFailed in all of them.
 
-        A manager that failed forgets some of what it has written, and leaves half a checkpoint: all
-        processes begin anew with what is on disk.
+        After a failure, Orbax's manager forgets some checkpoints and leaves an incomplete one. So
+        all processes open a new manager.
         """
         problem, late = "", f"it was not written within {SAVE_SECONDS:,} s"
         try:
             work()
         except (ValueError, OSError) as error:
             problem = _in_short(error)
-        except jax.errors.JaxRuntimeError as error:  # Orbax waits for the other processes in vain
+        except jax.errors.JaxRuntimeError as error:  # Orbax waited too long for another process
             if "DEADLINE_EXCEEDED" not in str(error):
                 raise
             failure = error.__context__
@@ -278,10 +281,10 @@ class Checkpoints:
 
 @jax.jit
 def checksum(state: State) -> jax.Array:
-    """(leaves,) uint32, other for any state of which one bit is another; of leaves of any dtype.
+    """Return one checksum per leaf, (leaves,) uint32; one changed bit changes it. Any dtype.
 
-    The sum over a leaf's words, each times an odd number of its own, modulo 2³²: whole numbers, so
-    that it is the same however the state lies on devices.
+    A checksum is the sum over a leaf's words, each times an odd number of its own, modulo 2³². It
+    uses whole numbers, so it does not depend on how the state is sharded.
     """
     return jnp.stack([_weighted_sum(leaf) for leaf in jax.tree.leaves(state)])
 
@@ -303,7 +306,7 @@ def _weighted_sum(leaf: jax.Array) -> jax.Array:
 
 
 def _words(leaf: jax.Array) -> jax.Array:
-    """A leaf's bits, as uint32: one word for each number of up to 32 bits, two for one of 64."""
+    """Return a leaf's bits as uint32: one word per number of up to 32 bits, two per 64 bits."""
     if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         leaf = jax.random.key_data(leaf)
     if jnp.issubdtype(leaf.dtype, jnp.complexfloating):
@@ -315,17 +318,17 @@ def _words(leaf: jax.Array) -> jax.Array:
 
 
 def _handle(directory: Path) -> int:
-    """An open folder: Orbax looks for its files by patterns."""
+    """Open the folder, because Orbax would read its name as a pattern; return the descriptor."""
     if not Path("/proc/self/fd").is_dir():
         raise Mistake(
-            f"{directory}: checkpoints cannot be kept below a folder whose name has one of "
-            f"{' '.join(sorted(GLOB))}; give another run directory"
+            f"cannot save checkpoints in {directory}, because its name has one of "
+            f"{' '.join(sorted(GLOB))}: give another run directory"
         )
     return os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
 
 
 def _in_short(error: Exception) -> str:
-    """What an error says, of Orbax's and tensorstore's nested ones the innermost."""
+    """Return the first line of an error, or of its innermost cause."""
     while error.__cause__ is not None:
         error = error.__cause__
     if isinstance(error, OSError) and error.strerror:
@@ -335,7 +338,7 @@ def _in_short(error: Exception) -> str:
 
 
 def parameters_digest(params) -> str:
-    """SHA-256 of the exact bytes of all parameters, by their names."""
+    """Return the SHA-256 of the exact bytes of all parameters and their names."""
     hashed = hashlib.sha256()
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         array = np.ascontiguousarray(leaf)

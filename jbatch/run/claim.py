@@ -1,4 +1,4 @@
-"""Making a directory the run's, in all processes."""
+"""Claim a run directory for all processes."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,17 +14,17 @@ from jbatch.run.job import Job
 
 
 class Claim(NamedTuple):
-    """A run directory that is this run's."""
+    """A run directory that this run has claimed."""
 
-    check: Callable[[], None]  # Mistake if it is not any more
-    accept: Callable[[], None]  # write a changed plan down, once there is a state to resume from
+    check: Callable[[], None]  # raises Mistake if the claim is lost
+    accept: Callable[[], None]  # saves a changed plan, once there is a state to resume
 
 
 @contextmanager
 def claimed_by_all(
     directory: Path, job: Job, stop: StopRequest, *, accept_plan_change: bool
 ) -> Iterator[Claim]:
-    """Claim a directory in the first process, while the others wait.
+    """Claim a directory in the first process; the others wait.
 
     Raises:
         Mistake: if it holds something else, or another process trains in it.
@@ -35,7 +35,7 @@ def claimed_by_all(
             job.identity,
             job.plan,
             accept_plan_change=accept_plan_change,
-            # Several processes hear of a request together, in the loop.
+            # Several processes react to a stop request together, in the loop only.
             asked=stop.asked if jax.process_count() == 1 else lambda: None,
         )
         here = agree.together(

@@ -1,4 +1,4 @@
-"""One clock: every second of a run is spent on training, on waiting for input, or on something."""
+"""Measure a run's time: each second counts as training, input wait or another activity."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -11,26 +11,26 @@ class Clock:
     """Accounts for a run's time, from when the run began.
 
     Args:
-        ledger: where the seconds are kept.
-        begun: time.perf_counter() then.
-        input_waited: seconds that training has waited for input so far.
+        ledger: keeps the seconds.
+        begun: time.perf_counter() when the run began.
+        input_waited: returns the seconds that training has waited for input so far.
     """
 
     def __init__(self, ledger: Ledger, begun: float, input_waited: Callable[[], float]):
         self.ledger = ledger
-        self.training = 0.0  # seconds since the last lap, waits for input among them
+        self.training = 0.0  # seconds since the last lap, including waits for input
         self.waiting = 0.0  # seconds of those waits
         self._until, self._input_waited, self._accounted = begun, input_waited, 0.0
 
     def spend(self, what: str) -> float:
-        """Account for the time since the account was last brought up to date; its seconds."""
+        """Add the time since the last call to `what`, and return its seconds."""
         now = time.perf_counter()
         spent, self._until = now - self._until, now
         self.ledger.add(what, spent)
         return spent
 
     def train(self) -> None:
-        """Account for time that was training."""
+        """Count the time since the last call as training and input wait."""
         self.training += self.spend("training")
         waited = self._input_waited() - self._accounted
         self._accounted += waited
@@ -40,7 +40,7 @@ class Clock:
 
     @contextmanager
     def paused(self, what: str) -> Iterator[None]:
-        """Spend time on something else than training; the updates under way must be done."""
+        """Count the time of the block as `what`; pending updates must be done before."""
         self.train()
         try:
             yield
@@ -48,5 +48,5 @@ class Clock:
             self.spend(what)
 
     def lap(self) -> None:
-        """Begin to count anew."""
+        """Start a new lap."""
         self.training = self.waiting = 0.0

@@ -1,16 +1,16 @@
-"""What a run directory says of its run, and telling runs apart.
+"""Write and read the files of a run directory, and refuse to mix two runs in one.
 
-experiment.py   the experiment file, as it was
-run.json        variant, overrides, values of the experiment, digest of the plan
+experiment.py   the experiment file, as it was at the first start
+run.json        variant, overrides, values of the experiment, digests of plan, data and program
 plan.txt        the printed plan
-metrics.jsonl   a line for each log point and each evaluation
-tensorboard/    the same as events
-goodput.jsonl   where the time went, over all starts
-micro_batch.json    how many examples a device puts through at once
-checkpoints/    the last two states
-damaged/        checkpoints that could not be gone on from
-lock            held by the process that trains
-profile/        traces, of `train --profile`
+metrics.jsonl   one line per log point and per evaluation
+tensorboard/    the same numbers as TensorBoard events
+goodput.jsonl   how the wall time was spent, over all starts
+micro_batch.json    the run's micro-batch
+checkpoints/    the last two checkpoints
+damaged/        damaged checkpoints, set aside
+lock            locked by the process that trains
+profile/        traces of `train --profile`
 report.html     the report of `jbatch report`, with its figures as PNG
 """
 
@@ -46,31 +46,31 @@ def claimed(
     accept_plan_change: bool = False,
     asked: Callable[[], str | None],
 ) -> Iterator["Claimed"]:
-    """Make `directory` the run's, or see that it is already; nobody else trains in it meanwhile.
+    """Make `directory` the run's, or check that it is, and lock it against other processes.
 
     Args:
         directory: of the run.
         identity: of the run.
         plan: of the run.
-        accept_plan_change: let another plan than the directory's be.
-        asked: by what the run was asked to stop, which ends a wait.
+        accept_plan_change: resume with this plan even if the directory has another one.
+        asked: returns the name of the signal that asked the run to stop, or None. A signal ends
+            the wait for the lock.
 
-    Returns:
-        Whether the run goes on by another plan than it says, which `write_run` is to change, and a
-        function that sees whether the directory is this process's still.
+    Yields:
+        A `Claimed`. If its `changed` is True, the caller calls `write_run` to save the new plan.
 
     Raises:
-        Mistake: if it holds something else, or another process trains in it; nothing in it is
+        Mistake: if it holds something else, or another process trains in it. The directory is not
             changed then.
     """
     if directory.exists() and not (directory / "run.json").exists() and not _unclaimed(directory):
         raise Mistake(
-            f"{directory} exists and is no run directory (it has no run.json): give another"
+            f"{directory} exists and is not a run directory (it has no run.json): give another one"
         )
     try:
         str(directory.absolute()).encode()
     except UnicodeEncodeError:
-        raise Mistake(f"{directory} is not named in UTF-8: give another run directory") from None
+        raise Mistake(f"the name of {directory} is not UTF-8: give another run directory") from None
     fresh = not (directory / "run.json").exists()
     missing = list(takewhile(lambda path: not path.exists(), (directory, *directory.parents)))
     try:
@@ -88,24 +88,24 @@ def claimed(
         try:
             yield Claimed(changed, check)
         except Mistake:
-            # What cannot be trained, seen before there was any state: nothing is left of it.
+            # The experiment cannot be trained, and there is no state yet: remove the claim.
             if fresh and not (directory / "checkpoints").exists():
                 _give_up(directory, missing)
             raise
 
 
-FORMAT = 2  # of run.json; 1 had none, and modules that are elsewhere now
+FORMAT = 2  # of run.json; files of format 1 do not name it, and use old module names
 
 
 class Claimed(NamedTuple):
-    """A run directory that is this process's."""
+    """A run directory that this process has locked."""
 
-    changed: bool  # whether the run goes on by another plan than it says
-    check: Callable[[], None]  # Mistake if the directory is not this process's any more
+    changed: bool  # whether the run resumes with another plan than run.json has
+    check: Callable[[], None]  # raises Mistake if the directory is no longer this process's
 
 
 def write_run(directory: Path, identity: Identity) -> None:
-    """Write what the directory says of its run, the experiment's file too if it has one."""
+    """Write run.json, plan.txt and, if the experiment came from a file, experiment.py."""
     source, origin = None, identity.origin
     if origin is not None:
         source = {"variant": origin.variant, "overrides": list(origin.overrides)}
@@ -115,7 +115,7 @@ def write_run(directory: Path, identity: Identity) -> None:
         source["seal"] = provenance.seal(what_is_sealed(origin.code, source))
         write_whole(directory / "experiment.py", origin.code)
     write_whole(directory / "plan.txt", identity.table)
-    # Last, since it is what makes the directory a run's.
+    # Written last: a directory with run.json is a run directory.
     values = {
         "format": FORMAT,
         "origin": source,
@@ -129,13 +129,13 @@ def write_run(directory: Path, identity: Identity) -> None:
 
 
 def wait_for_run(directory: Path) -> None:
-    """See that this process has the run's files before it too, or a Mistake."""
-    with agree.waiting(f"{directory / 'run.json'} to be seen here", files.SECONDS_TO_APPEAR):
+    """Wait until this process sees run.json; raise Mistake if it does not appear."""
+    with agree.waiting(f"{directory / 'run.json'} to appear here", files.SECONDS_TO_APPEAR):
         seen = files.appears(directory / "run.json")
     if not seen:
         raise Mistake(
-            f"{directory} was made by another process and is not seen by this one: give a "
-            "--run-dir on a file system that all hosts share"
+            f"process 0 created {directory}, but this process cannot see it: give a --run-dir on "
+            "a file system that all hosts share"
         )
 
 
@@ -143,23 +143,23 @@ CLAIM = {"experiment.py", "plan.txt", "run.json", "micro_batch.json", "lock"}
 
 
 def _unclaimed(directory: Path) -> bool:
-    """Whether it is empty but for what a claim that was cut short leaves behind."""
+    """Return whether it holds at most the files of an interrupted claim."""
     return directory.is_dir() and all(
         path.name.removesuffix(".tmp") in CLAIM for path in directory.iterdir()
     )
 
 
 def _give_up(directory: Path, made: Sequence[Path]) -> None:
-    """Remove a claim, and the folders that were made for it."""
+    """Remove the files of a claim, and the folders in `made`, deepest first."""
     for name in CLAIM:
         (directory / name).unlink(missing_ok=True)
-    with suppress(OSError):  # somebody else's files are there by now
+    with suppress(OSError):  # a folder with other files stays
         for folder in made:
             folder.rmdir()
 
 
 def other_environment(directory: Path) -> list[str]:
-    """What differs between the machine that a run was begun on and this one, if it matters."""
+    """Return a warning if the run started on other hardware, versions or settings than here."""
     there, here = read_run(directory)["environment"], environment()
     differs = [
         f"{name} {there[name]} there, {here[name]} here"
@@ -168,21 +168,24 @@ def other_environment(directory: Path) -> list[str]:
     ]
     if not differs:
         return []
-    return [f"begun elsewhere ({'; '.join(differs)}): parameters agree to float rounding only"]
+    return [
+        f"this run started on other hardware or versions ({'; '.join(differs)}): parameters will "
+        "match only to float rounding"
+    ]
 
 
 def read_run(directory: Path) -> dict:
-    """The contents of run.json; Mistake if there is none or it is damaged."""
+    """Return the contents of run.json; raise Mistake if it is missing or damaged."""
     path = directory / "run.json"
     if not path.exists() and not path.is_symlink():
         raise Mistake(
-            f"{directory} is no run directory: it has no run.json; give one that train made"
+            f"{directory} is not a run directory (it has no run.json): give one that train created"
         )
     advice = "restore it, or start in another run directory"
     run = read_json(path, _Format, advice)
     if run.get("format") != FORMAT:
         raise Mistake(
-            f"{directory} was made by another version of jbatch (its run.json has format "
+            f"another version of jbatch created {directory} (its run.json has format "
             f"{run.get('format', 1)}, this version reads {FORMAT}): use that version, or start in "
             "another run directory"
         )
@@ -198,13 +201,13 @@ class _Origin(Struct):
 
 
 class _Format(Struct):
-    """What run.json of any version says."""
+    """The field that tells the version of a run.json."""
 
     format: int = 1
 
 
 class _Run(Struct):
-    """What run.json says."""
+    """The fields of run.json."""
 
     format: int
     origin: _Origin | None
@@ -216,35 +219,35 @@ class _Run(Struct):
 
 
 def read_run_if_there(directory: Path) -> dict | None:
-    """The same; None of a directory that has no run.json."""
+    """Return the contents of run.json; None if the directory has no run.json."""
     path = directory / "run.json"
     return read_run(directory) if path.exists() or path.is_symlink() else None
 
 
 def what_is_sealed(code: str, source: Mapping) -> str:
-    """All that decides what runs when an experiment is made again."""
+    """Return, as one text, everything that decides which code a rebuilt experiment runs."""
     file = [source["file"]] if source.get("file") is not None else []
     return json.dumps([code, source["variant"], source["overrides"], *file])
 
 
 def text_in(path: Path) -> str:
-    """That a run directory holds; Mistake if it cannot be read."""
+    """Return the text of a file of a run directory; raise Mistake if it cannot be read."""
     try:
         return read_whole(path).decode()
     except (OSError, UnicodeDecodeError) as error:
         raise Mistake(
-            f"{path} cannot be read ({getattr(error, 'strerror', None) or error}): restore it, or "
+            f"cannot read {path} ({getattr(error, 'strerror', None) or error}): restore it, or "
             "start in another run directory"
         ) from error
 
 
 def differences(directory: Path, described: dict) -> list[str]:
-    """What of an experiment, described, is other than when the run in `directory` was made."""
+    """Return what differs between the run in `directory` and a described experiment."""
     return differences_in(read_run(directory)["experiment"], described)
 
 
 def holds(directory: Path, described: dict, plan: Plan) -> bool:
-    """Whether the directory is of a run of just this experiment and plan."""
+    """Return whether the directory is a run of exactly this experiment and plan."""
     return (
         (directory / "run.json").exists()
         and not differences(directory, described)
@@ -253,12 +256,12 @@ def holds(directory: Path, described: dict, plan: Plan) -> bool:
 
 
 def _changed(directory: Path, identity: Identity, plan: Plan, accept: bool) -> bool:
-    """Whether the plan is another, and that is accepted; Mistake if not, or if more is other."""
+    """Return whether the plan differs; raise Mistake if that is not accepted, or more differs."""
     found = differences(directory, identity.described)
     if any(not name.startswith("plan.") for name in found):
         raise Mistake(
             f"{directory} holds another run:\n\n  " + "\n  ".join(found) + "\n\nGive another run "
-            "directory, or the experiment that it was made with"
+            "directory, or the same experiment as before"
         )
     if read_run(directory)["plan_digest"] == plan.digest:
         return False
@@ -268,34 +271,34 @@ def _changed(directory: Path, identity: Identity, plan: Plan, accept: bool) -> b
         tables = difflib.unified_diff(there, here, "the run's plan", "this plan", lineterm="", n=1)
         why = "\n  ".join(found) or "the schedule gives other rates or sizes"
         raise Mistake(
-            f"{directory} was begun with another plan:\n\n  {why}\n\n" + "\n".join(tables) + "\n\n"
-            "Give another run directory, the plan that it was begun with, or --accept-plan-change "
-            "to go on by this plan from the examples seen"
+            f"{directory} has another plan:\n\n  {why}\n\n" + "\n".join(tables) + "\n\n"
+            "Give another run directory, the plan of the run, or --accept-plan-change to resume "
+            "with this plan from the examples seen"
         )
     names = [path.name for path in (directory / "checkpoints").glob("*")]
     seen = max((int(name) for name in names if name.isdecimal()), default=0)
     if seen > plan.end:
         raise Mistake(
-            f"{directory} has seen {seen:,} examples, and this plan ends after {plan.end:,}: give "
-            "a longer one, or another run directory"
+            f"the run in {directory} has seen {seen:,} examples, but this plan ends after "
+            f"{plan.end:,}: give a longer plan, or another run directory"
         )
     return True
 
 
 def check_data(directory: Path, digest: str) -> None:
-    """See that the data are those that the run was made with, or a Mistake."""
+    """Raise Mistake if the SHA-256 of the data is not the one of the run."""
     if read_run(directory)["digests"]["data"] != digest:
         raise Mistake(
-            f"{directory} was trained on other data than are found now (by their SHA-256): restore "
-            "the data as they were, or give another run directory"
+            f"the dataset differs from the one that {directory} was trained on (by its SHA-256): "
+            "restore that dataset, or give another run directory"
         )
 
 
 def _check_digests(directory: Path, identity: Identity) -> None:
-    """See that data and program are the run's, or a Mistake.
+    """Raise Mistake if the data or the program of an update is not the run's.
 
-    Under other versions or settings the program's text is another anyway: `other_environment` says
-    what differs there.
+    The program is compared under the same versions and settings only, because its text depends on
+    them. `other_environment` warns about other versions.
     """
     check_data(directory, identity.data)
     run, here = read_run(directory), environment()
@@ -305,13 +308,13 @@ def _check_digests(directory: Path, identity: Identity) -> None:
     )
     if same and run["digests"]["program"] != identity.program:
         raise Mistake(
-            f"{directory} was begun with other code: its network, loss, augmentation or optimizer "
-            "computes something else now (by the SHA-256 of the update's program): go on with the "
-            "code that it was begun with, or give another run directory"
+            f"{directory} was trained with other code: its network, loss, augmentation or "
+            "optimizer now computes something else (by the SHA-256 of the update's program). "
+            "Restore the earlier code to resume, or give another run directory"
         )
 
 
 def run_directory(out: Path, variant: str, seed: int) -> Path:
-    """Where a run goes among others of its experiment: each part of its name is a folder."""
+    """Return a run's directory below `out`: a folder per part of its variant, then the seed."""
     parts = (part.replace("/", "_").replace(" ", "-") for part in variant.split(", "))
     return out.joinpath(*parts, f"seed-{seed}")

@@ -1,25 +1,24 @@
-"""How far parameters move: from where they began, and from one log point to the next."""
+"""Measure how far parameters move: from their initial values, and between log points."""
 
 import jax
 import numpy as np
 
 
 class Distances:
-    """Remembers where parameters were; on the host, so that it takes no device's memory."""
+    """Keeps the initial and last parameters, on the host to save device memory."""
 
     def __init__(self, params):
-        """Begin at `params`, which may be donated afterwards."""
+        """Start at `params`, which may be donated afterwards."""
         self._first = self._last = _on_host(params)
 
     def resume(self) -> None:
-        """Forget the last log point: the parameters are those of a checkpoint now."""
+        """Forget the last log point, because the parameters now come from a checkpoint."""
         self._last = None
 
     def since(self, params) -> dict[str, float]:
-        """L2 norms of how far `params` are from the first ones, and from those seen last.
+        """Return the L2 distances of `params` to the initial ones and to the last ones.
 
-        Over all parameters as one vector. The second is left out where none was seen since
-        `resume`.
+        All parameters form one vector. "moved" is left out for the first call after `resume`.
         """
         here = _on_host(params)
         found = {"distance": _distance(here, self._first)}
@@ -30,7 +29,7 @@ class Distances:
 
 
 def _on_host(params) -> list[np.ndarray]:
-    # Copied: on CPUs what `device_get` gives may be the device's own memory, which is donated.
+    # Copied, because on CPUs `device_get` may return the device's own memory, which is donated.
     return [np.array(leaf) for leaf in jax.tree.leaves(jax.device_get(params))]
 
 

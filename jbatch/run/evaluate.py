@@ -1,4 +1,4 @@
-"""Evaluation: every example once, on any number of devices."""
+"""Evaluate every example exactly once, on any number of devices."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from jbatch.step.pure import State
 
 
 class Evaluation(NamedTuple):
-    """Means over a data set."""
+    """Means over a dataset."""
 
     loss: float
     accuracy: float
@@ -26,18 +26,18 @@ def evaluate(
     test: Evaluated,
     asked_to_stop: Callable[[], object] = lambda: None,
 ) -> Evaluation | None:
-    """Loss (without label smoothing) and accuracy on a test set, by the running statistics.
+    """Return loss (without label smoothing) and accuracy on a test set, with running statistics.
 
-    The last pass is filled up; what is filled in has no weight, so each example counts once.
+    The last pass is padded. Padding has weight 0, so each example counts once.
 
     Args:
-        compiled: the function of an evaluation.
-        state: of which parameters and running statistics are evaluated.
+        compiled: the compiled evaluation.
+        state: provides the parameters and running statistics.
         test: the test set.
-        asked_to_stop: asked before each pass.
+        asked_to_stop: called before each pass.
 
     Returns:
-        None if it was asked to stop meanwhile.
+        None if the run was asked to stop.
     """
     in_flight, parts = InFlight(test.most_in_flight), []
     for inputs in test.passes():
@@ -48,5 +48,5 @@ def evaluate(
         parts.append(scored)
     loss, correct, examples = np.sum(jax.device_get(parts), axis=0, dtype=np.float64)
     if not examples:
-        raise Mistake("no example of the test set could be decoded: restore the data set")
+        raise Mistake("could not decode any example of the test set: restore the dataset")
     return Evaluation(float(loss / examples), float(correct / examples), int(examples))

@@ -1,4 +1,4 @@
-"""Where a run's wall time went, over all its starts: the part that trained is its goodput."""
+"""Account for a run's wall time over all its starts. Goodput is the share spent on training."""
 
 import json
 import os
@@ -14,13 +14,13 @@ from jbatch.errors import Mistake
 from jbatch.files import write_whole
 from jbatch.json_lines import read_json_lines
 
-LOST = "lost"  # work that a kill took, since it was after the checkpoint that was gone on from
-AWAY = "away"  # from the last sign of life before a restart to the restart
-SECONDS_BETWEEN_LINES = 30.0  # at most so much work before a kill counts as away, not as lost
+LOST = "lost"  # work after the checkpoint that a killed run resumed from
+AWAY = "away"  # from the last line before a restart to the restart
+SECONDS_BETWEEN_LINES = 30.0  # at most so much lost work counts as away
 
 
 class Line(Struct):
-    """Where the account stood at a time."""
+    """The account at one time."""
 
     time: float
     examples: Annotated[int, Meta(ge=0)]
@@ -28,37 +28,37 @@ class Line(Struct):
 
 
 class Ledger:
-    """Keeps the account of a run, and writes it down for the next start.
+    """Keeps the time account of a run, and writes it to a file for the next start.
 
-    Each line of the file holds all seconds so far, by what they were spent on, and the examples
-    seen. A restart goes on from the last line of the checkpoint that it restored.
+    Each line of the file holds the seconds so far per activity, and the examples seen. A restart
+    continues from the last line up to its checkpoint.
     """
 
     def __init__(self, path: Path | None, examples: int, begun: float | None = None):
-        """Open it for a run that goes on.
+        """Open the account of a run that starts or resumes.
 
         Args:
-            path: of the file; None to keep the account in memory.
-            examples: after which it goes on.
+            path: the file; None to keep the account in memory only.
+            examples: seen at the checkpoint, 0 without one.
             begun: time.time() of this start; None for now.
         """
         lines = [] if path is None else _lines(path)
         self.seconds = _resumed(lines, examples, time.time() if begun is None else begun)
-        if path is not None:  # without the end that a kill has cut
+        if path is not None:  # drops a last line that a kill cut short
             write_whole(path, "".join(json.dumps(line) + "\n" for line in lines))
         self._file = (Path(os.devnull) if path is None else path).open("a")
         self._next = 0.0
 
     def add(self, what: str, seconds: float) -> None:
-        """Count seconds that were spent on something."""
+        """Add seconds to an activity."""
         self.seconds[what] = self.seconds.get(what, 0.0) + seconds
 
     def due(self) -> bool:
-        """Whether a line should be written again."""
+        """Return whether the next line is due."""
         return time.monotonic() > self._next
 
     def write(self, examples: int) -> None:
-        """Write down where the account stands after so many examples."""
+        """Write the account after so many examples."""
         rounded = {what: round(seconds, 3) for what, seconds in self.seconds.items()}
         line = {"time": time.time(), "examples": examples, "seconds": rounded}
         self._file.write(json.dumps(line) + "\n")
@@ -67,17 +67,17 @@ class Ledger:
 
     def close(self) -> None:
         """Close the file; every line of it is flushed."""
-        with suppress(OSError):  # what could not be flushed was said when it was written
+        with suppress(OSError):  # `write` has reported a failed flush already
             self._file.close()
 
 
 def goodput(seconds: Mapping[str, float]) -> float:
-    """Training over all of the time that the run was up, what was lost too; 0 of nothing."""
+    """Return training time over the time that the run was up, lost work included; 0 if empty."""
     return seconds.get("training", 0.0) / (_up(seconds) or 1.0)
 
 
 def account_text(seconds: Mapping[str, float]) -> str:
-    """The account in a line: training, then the rest by size, and last the time away."""
+    """Return the account as one line: training, the rest by size, then the time away."""
     first = {"training": 0, AWAY: 2}
     parts = sorted(seconds.items(), key=lambda part: (first.get(part[0], 1), -part[1]))
     named = ", ".join(f"{what} {spent:,.1f} s" for what, spent in parts if spent >= 0.05)
@@ -85,13 +85,13 @@ def account_text(seconds: Mapping[str, float]) -> str:
 
 
 def read_account(path: Path) -> dict[str, float]:
-    """Seconds by what they were spent on, as far as the run is; empty if nothing is known."""
+    """Return the seconds per activity so far; empty if nothing is known."""
     lines = _lines(path)
     return lines[-1]["seconds"] if lines else {}
 
 
 def _lines(path: Path) -> list[dict]:
-    """Those that are whole: an account is not worth a run."""
+    """Return the lines; empty if the file is damaged, because a run can do without its account."""
     try:
         return read_json_lines(path, Line)
     except Mistake:
@@ -99,7 +99,7 @@ def _lines(path: Path) -> list[dict]:
 
 
 def _resumed(lines: list[dict], examples: int, now: float) -> dict[str, float]:
-    """The account with which a run goes on after so many examples."""
+    """Return the account of a run that resumes after so many examples."""
     if not lines:
         return {}
     last = lines[-1]

@@ -1,4 +1,4 @@
-"""What a run does, resolved once from its experiment."""
+"""Resolve an experiment, once, into the values that decide a run."""
 
 import hashlib
 import json
@@ -25,7 +25,7 @@ SHOWN = 12  # characters of a hash
 
 @dataclass(frozen=True)
 class Limits:
-    """What a person has said of the micro-batch; None to have it chosen."""
+    """The user's limits on the micro-batch; with None for both, jbatch chooses it."""
 
     micro_batch: int | None
     device_memory: float | None  # GiB
@@ -33,17 +33,17 @@ class Limits:
 
 @dataclass(frozen=True)
 class Moments:
-    """After how many updates a run does what."""
+    """The updates after which a run evaluates, saves and logs."""
 
     evaluations: frozenset[int]
     saves: frozenset[int]
     logs: frozenset[int]
-    calls: tuple[int, ...]  # a call of the step must end there, in order
+    calls: tuple[int, ...]  # sorted; a call of the step never crosses one
 
 
 @dataclass(frozen=True)
 class Job:
-    """All that decides what a run does."""
+    """Everything that decides a run."""
 
     plan: Plan
     setup: Setup
@@ -57,22 +57,22 @@ class Job:
 
     @property
     def batch_sizes(self) -> list[int]:
-        """Of each phase."""
+        """The batch size of each phase."""
         return [phase.batch_size for phase in self.plan.phases]
 
 
 def resolve(
     experiment: Experiment, devices: Sequence[jax.Device], origin: Origin | None = None
 ) -> Job:
-    """Resolve an experiment; below here nobody sees it.
+    """Resolve an experiment into a `Job`. Code below `fit` sees only the job.
 
     Args:
         experiment: what to train.
-        devices: on which, of all processes.
-        origin: where it was taken from.
+        devices: the devices of all processes.
+        origin: where the experiment was read from.
 
     Raises:
-        Mistake: if its parts do not fit together, or processes would train different things.
+        Mistake: if its parts do not fit together, or differ between processes.
     """
     job = agree.together("what is trained", lambda: _resolved(experiment, devices, origin))
     if jax.process_count() > 1:
@@ -110,13 +110,14 @@ def _moments(experiment: Experiment, plan: Plan) -> Moments:
     changes = {phase.first_update for phase in plan.phases[1:]}
     saves = plan.crossings(experiment.save_every) | changes
     logs = plan.crossings(experiment.log_every)
-    # An epoch has its own order, a phase its own program: saves begin each of those.
+    # Calls also end with each epoch, which has its own order, and each phase, which has its own
+    # program. `saves` includes the starts of the phases.
     calls = evaluations | saves | logs | plan.crossings(1)
     return Moments(evaluations, saves, logs, tuple(sorted(calls)))
 
 
 def _to_share(identity: Identity) -> dict[str, str]:
-    """What would make processes train different things, for a person to compare."""
+    """Return the values that all processes must share, in short forms that a user can compare."""
     described = json.dumps(identity.described, sort_keys=True)
     libraries = ("jbatch", "jax", "jaxlib", "flax", "optax")
     return {f"the version of {name}": version(name) for name in libraries} | {

@@ -1,4 +1,4 @@
-"""What the libraries below are told once, before a command trains or evaluates."""
+"""Configure JAX and Orbax once, before a command trains or evaluates."""
 
 import errno
 import logging
@@ -12,11 +12,11 @@ import jax
 from jbatch.files import cache_folder
 from jbatch.messages import tell
 
-MOST_CACHED = 10 << 30  # bytes of compiled functions; the least used go first
+MOST_CACHED = 10 << 30  # bytes of compiled functions; the least recently used are removed first
 
 
 def prepare_libraries() -> None:
-    """Keep compiled functions between commands, and Orbax's notes on its own work to itself."""
+    """Cache compiled functions between commands, and silence the logs of Orbax."""
     _quieten()
     folder = cache_folder("xla")
     if jax.config.jax_compilation_cache_dir is None and _writable(folder):
@@ -27,11 +27,11 @@ def prepare_libraries() -> None:
 
 
 def bound(folder: Path, most: int) -> None:
-    """Remove what was used longest ago from a folder of files, where they are over `most` bytes.
+    """Remove the least recently used files of a folder that holds more than `most` bytes.
 
-    Down to three quarters, so that it is not done at each start. JAX's own bound
-    (jax_compilation_cache_max_size) needs a second file beside each, and fails for good where a
-    kill came between the two.
+    It stops at three quarters of `most`, so that not every start removes files. JAX's own limit
+    (jax_compilation_cache_max_size) writes a second file for each. It fails permanently if a kill
+    comes between the two.
     """
     files = []
     for entry in os.scandir(folder):
@@ -50,9 +50,9 @@ def bound(folder: Path, most: int) -> None:
 
 
 def _writable(folder: Path) -> bool:
-    """Whether files can be kept in a folder, which is made; if not, a person is told."""
+    """Create a folder; return whether files can be written to it, and warn if not."""
     try:
-        Path.home()  # which JAX wants to know
+        Path.home()  # raises RuntimeError without a home, which JAX needs
         folder.mkdir(parents=True, exist_ok=True)
         if os.access(folder, os.W_OK | os.X_OK):
             return True
@@ -60,19 +60,20 @@ def _writable(folder: Path) -> bool:
     except OSError as error:
         why = error.strerror
     except RuntimeError:
-        why = "there is no home"
+        why = "there is no home directory"
     tell(
-        f"jbatch: warning: what is compiled cannot be kept in {folder} ({why}), and is compiled "
-        "again at each start: XDG_CACHE_HOME says where else to keep it"
+        f"jbatch: warning: cannot cache compiled functions in {folder} ({why}). Each start will "
+        "compile again. To cache elsewhere, set XDG_CACHE_HOME"
     )
     return False
 
 
 def _quieten() -> None:
-    """Of a checkpoint that cannot be read or written, a run says in a line what they say in pages.
+    """Hide the tracebacks of Orbax and tensorstore, because the run reports the error in one line.
 
-    Orbax logs a traceback for each of its threads and leaves coroutines unfinished; and threads of
-    tensorstore go on to call the event loop that has failed. Python prints a traceback of each.
+    If a checkpoint cannot be read or written, Orbax logs a traceback for each of its threads and
+    leaves coroutines unfinished. Threads of tensorstore then call the closed event loop. Python
+    prints a traceback for each of these.
     """
     for name in ("absl", "asyncio"):
         logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -1,4 +1,4 @@
-"""That a run directory is one trainer's: its lock, by a file and by the folder itself; no links."""
+"""Lock a run directory, by a file and by the folder itself, and refuse links in it."""
 
 import fcntl
 import os
@@ -14,17 +14,18 @@ from jbatch.distributed import agree
 from jbatch.distributed.preemption import Interrupted
 from jbatch.errors import Mistake
 
-LEASE_SECONDS = 100  # in which a network file system gives back the locks of a machine that is gone
+LEASE_SECONDS = 100  # a network file system releases the locks of a lost machine within this
 
 
 @contextmanager
 def locked(directory: Path, asked: Callable[[], str | None]) -> Iterator[Callable[[], None]]:
-    """Hold the directory's lock, which the system takes back however this process ends.
+    """Hold the directory's lock; the system releases it however this process ends.
 
-    Gives a function that sees whether it is held still.
+    Yields:
+        A function that raises Mistake if the lock is no longer held.
     """
     with ExitStack() as stack:
-        try:  # a link would be to something else
+        try:  # O_NOFOLLOW: a link could point to any file
             descriptor = os.open(
                 directory / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666
             )
@@ -33,15 +34,15 @@ def locked(directory: Path, asked: Callable[[], str | None]) -> Iterator[Callabl
             stack.callback(os.close, folder)
         except OSError as error:
             raise Mistake(
-                f"cannot write to {directory / 'lock'}: {error.strerror or error}; remove it, or "
+                f"cannot write to {directory / 'lock'}: {error.strerror or error}. Remove it, or "
                 "give another run directory"
             ) from error
         try:
             holder = _take(file, asked)
         except OSError as error:
             raise Mistake(
-                f"{directory} cannot be locked ({error.strerror}), so that two trainers could "
-                "write to it: give one on a file system with locks"
+                f"cannot lock {directory} ({error.strerror}), so two trainers could write to it: "
+                "give a run directory on a file system with locks"
             ) from error
         if holder is None and (alone := _take_folder(folder)) is False:
             holder = "another process, whose lock file was removed"
@@ -58,7 +59,7 @@ def locked(directory: Path, asked: Callable[[], str | None]) -> Iterator[Callabl
 
 
 def _take_folder(folder: int) -> bool | None:
-    """Take the folder's own lock, since the file can be removed; None where only files have one."""
+    """Lock the folder, because its lock file can be removed; None if folders have no locks."""
     try:
         fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -69,10 +70,10 @@ def _take_folder(folder: int) -> bool | None:
 
 
 def _check_held(directory: Path, folder: int, file: TextIO | None) -> None:
-    """See that the directory, and its lock if that alone is held, are those that were opened.
+    """Check that the directory, and the lock file if given, are still the ones that were opened.
 
     Raises:
-        Mistake: if not.
+        Mistake: if one was removed, renamed or replaced.
     """
     opened = {directory: folder} | ({directory / "lock": file.fileno()} if file else {})
     for path, descriptor in opened.items():
@@ -82,17 +83,17 @@ def _check_held(directory: Path, folder: int, file: TextIO | None) -> None:
             same = False
         if not same:
             raise Mistake(
-                f"{path} was removed, renamed or replaced while its run trained: nothing more is "
-                "written to it; put it back, or give the run directory's new name, and the same "
-                "command goes on from the last checkpoint in it"
+                f"{path} was removed, renamed or replaced while its run trained. jbatch writes "
+                "nothing more to it. Put it back, or give the run directory's new name, then run "
+                "the same command to resume from its last checkpoint"
             )
 
 
 def _take(file: TextIO, asked: Callable[[], str | None]) -> str | None:
-    """Take a lock; who holds it if it cannot be had.
+    """Take a lock, and return None; if another process holds it, return that process's name.
 
-    That of another machine, which may have vanished, is waited for: a network file system gives it
-    back when the machine's lease ends.
+    If the holder is on another machine, wait: the machine may be lost, and a network file system
+    then releases its lock when the machine's lease ends.
     """
     until = None
     while True:
@@ -104,30 +105,32 @@ def _take(file: TextIO, asked: Callable[[], str | None]) -> str | None:
         if until is None:
             until = time.monotonic() + LEASE_SECONDS
             if machine != _machine():
-                agree.say(f"waits for the lock of {holder}, for {LEASE_SECONDS} s at most")
+                agree.say(f"waiting up to {LEASE_SECONDS} s for the lock of {holder}")
         if machine == _machine() or time.monotonic() > until:
             return holder or "another process"
         if name := asked():
-            raise Interrupted(f"{name} while it waited: the same command begins again")
+            raise Interrupted(
+                f"{name} while waiting for the lock. Run the same command to start again"
+            )
         time.sleep(0.2)
 
 
 def _machine() -> str:
-    """Of this start of the kernel: names of hosts come again on other machines."""
+    """Return an id of this start of the kernel, because two machines may share a host name."""
     path = Path("/proc/sys/kernel/random/boot_id")
     return path.read_text().strip() if path.exists() else platform.node()
 
 
 def refuse_links(directory: Path) -> None:
-    """See that nothing that a run writes to or removes leads out of its directory."""
+    """Raise Mistake if a folder that a run writes to or removes is a link or not a folder."""
     folders = [directory / name for name in ("checkpoints", "damaged", "tensorboard", "profile")]
     inside = (path for folder in folders[:2] if folder.is_dir() for path in folder.iterdir())
     for path in folders:
         if path.exists() and not path.is_dir():
-            raise Mistake(f"{path} is no folder: remove it, or give another run directory")
+            raise Mistake(f"{path} is not a folder: remove it, or give another run directory")
     for path in (*folders, *inside):
         if path.is_symlink():
             raise Mistake(
-                f"{path} is a link, and what is below it would be written or removed: remove the "
-                "link, or let the run directory itself be one"
+                f"{path} is a link, so the run would write or remove files elsewhere: remove the "
+                "link, or make the run directory itself a link"
             )

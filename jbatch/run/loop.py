@@ -1,4 +1,4 @@
-"""Training a run, from its plan to its last checkpoint."""
+"""Train a run, from its plan to its last checkpoint."""
 
 import errno
 import math
@@ -27,14 +27,14 @@ from jbatch.run.run import Run
 from jbatch.run.start import open_run
 from jbatch.step.pure import State, no_totals
 
-# How errors of collectives begin when a process is gone; a program's own faults begin otherwise.
+# Errors of collectives begin so when a process is lost. Errors of the program itself do not.
 LOST = ("UNAVAILABLE", "UNKNOWN", "ABORTED", "CANCELLED", "DEADLINE_EXCEEDED", "INTERNAL")
-SECONDS_BETWEEN_LOOKS = 0.1  # whether a run that waits is asked to stop
-AGAIN = "the same command goes on from there"
+SECONDS_BETWEEN_LOOKS = 0.1  # between checks for a stop request while the run waits
+AGAIN = "Run the same command to resume"
 
 
 class Diverged(Mistake):
-    """The loss is not a number any more, or infinite."""
+    """The loss became NaN or infinite."""
 
 
 def fit(
@@ -49,27 +49,28 @@ def fit(
     accept_plan_change: bool = False,
     profile: bool = False,
 ) -> Run:
-    """Train to the end of the plan, from the newest checkpoint in `directory` if there is one.
+    """Train to the end of the plan, and resume from the newest checkpoint if there is one.
 
     Args:
         experiment: what to train.
-        directory: the run's own; made if it does not exist.
-        origin: where the experiment was read from, kept for `eval` and `report`.
-        devices: to train on; None for all of JAX's.
-        progress: what a person sees meanwhile.
-        label: the run's name in it.
-        until_phase: train until this phase of the plan would begin, 1 for the second.
-        accept_plan_change: go on, from the examples seen, by another plan than the directory's.
-        profile: trace some calls of each phase, of the first process, into `directory`/profile.
+        directory: the run directory; created if it does not exist.
+        origin: where the experiment was read from, saved for `eval` and `report`.
+        devices: devices to train on; None for all that JAX finds.
+        progress: shows the run's progress; None shows messages only.
+        label: the run's name in these messages.
+        until_phase: stop before this phase of the plan; 1 is the second phase.
+        accept_plan_change: if the directory has another plan, resume with this one from the
+            examples seen.
+        profile: trace some calls of each phase in the first process, into `directory`/profile.
 
     Returns:
         The finished run.
 
     Raises:
-        Mistake: for what cannot be trained, before anything is written; for a full disk.
-        Diverged: when the loss is not finite; the last checkpoint is from before.
-        Interrupted: on SIGTERM or Ctrl-C, after saving, or when another process is lost.
-        PhaseEnd: when `until_phase` would begin, after saving.
+        Mistake: if the experiment cannot be trained (nothing is written), or the disk is full.
+        Diverged: if the loss is not finite; the last checkpoint is from before that.
+        Interrupted: on SIGTERM or Ctrl-C, after saving; or if another process is lost.
+        PhaseEnd: before `until_phase` begins, after saving.
     """
     directory = expanded(Path(directory))
     last = agree.together("the plan", lambda: _last_update(experiment, until_phase))
@@ -91,15 +92,15 @@ def fit(
         agree.together("the run directory", run.check_held)
         if run.unsaved:
             raise Mistake(
-                f"the state after {run.update:,} updates could not be saved ({run.unsaved}): "
-                f"{_kept(run)}; free some space, {AGAIN}"
+                f"could not save the checkpoint at update {run.update:,} ({run.unsaved}). "
+                f"{_kept(run)}. Free disk space, then run the same command to resume"
             )
         if last < run.plan.num_updates:
-            where = "begins here" if run.update == last else f"began at {last:,}, the run stands"
+            where = "begins" if run.update == last else f"began at {last:,}, and the run is"
             raise PhaseEnd(
-                f"phase {until_phase} {where}, at update {run.update:,} of "
-                f"{run.plan.num_updates:,}: saved; the same command without --until-phase goes "
-                "on, on as many devices as you like"
+                f"phase {until_phase} {where} at update {run.update:,} of "
+                f"{run.plan.num_updates:,}: saved. Run the same command without --until-phase to "
+                "resume, on any number of devices"
             )
     return run
 
@@ -111,16 +112,16 @@ def _profiled(run: Run, directory: Path) -> Iterator[None]:
 
 
 def _last_update(experiment: Experiment, until_phase: int | None) -> int:
-    """How many updates are to be taken in all."""
+    """Return the number of updates after which the run ends or stops."""
     plan = experiment.plan.plan()
     if until_phase is None:
         return plan.num_updates
     if len(plan.phases) == 1:
-        raise Mistake(f"--until-phase is {until_phase}, and this plan has but one: leave it out")
+        raise Mistake(f"--until-phase is {until_phase}, but this plan has one phase: leave it out")
     if not 1 <= until_phase < len(plan.phases):
         raise Mistake(
-            f"--until-phase is {until_phase}: this plan has {len(plan.phases)} phases, give 1 to "
-            f"{len(plan.phases) - 1}, or none to train to the end"
+            f"--until-phase is {until_phase}, but this plan has {len(plan.phases)} phases: give 1 "
+            f"to {len(plan.phases) - 1}, or leave it out to train to the end"
         )
     return plan.phases[until_phase].first_update
 
@@ -131,7 +132,7 @@ def run_until(run: Run, last: int) -> None:
     Each turn does, in this order: evaluate, save, next, update, log.
     """
     if run.update >= last and run.evaluated == run.update:
-        return  # the account of a finished run stays as it is
+        return  # keep the time account of a finished run unchanged
     run.clock.spend("start-up")
     run.clock.ledger.write(run.examples)
     phase = None
@@ -141,7 +142,7 @@ def run_until(run: Run, last: int) -> None:
         if update in run.job.moments.evaluations and run.evaluated != update and not asked_to_stop:
             _evaluate(run)
             if run.evaluated != update:
-                continue  # asked to stop meanwhile
+                continue  # the evaluation was stopped by a request
         # 2. Save.
         if (update in run.job.moments.saves or asked_to_stop) and run.saved != update:
             _save(run)
@@ -153,7 +154,7 @@ def run_until(run: Run, last: int) -> None:
                 run.clock.ledger.write(run.examples)
             return
         row = run.plan.at(update)
-        if phase is None:  # what a feed needs to begin is no part of training
+        if phase is None:  # the feed's start-up time does not count as training
             with _paused(run, "first input"):
                 begun = _waited(run, run.feed.ready)
             if not begun:
@@ -165,7 +166,7 @@ def run_until(run: Run, last: int) -> None:
         rows = run.next_rows(last)
         if run.profile is not None:
             _profile(run, phase)
-        # 4. Update, once or as often as one call may. Nothing may come back to the host unasked.
+        # 4. Update: one call, of one or more updates. The guard forbids hidden transfers.
         named = {"phase": phase, "batch_size": row.batch_size, "updates": len(rows)}
         with (
             jax.profiler.StepTraceAnnotation("update", step_num=update, **named),
@@ -183,7 +184,7 @@ def run_until(run: Run, last: int) -> None:
 
 
 def _waited(run: Run, ready: Callable[[float], bool]) -> bool:
-    """Whether something is ready; waits for it, but not when the run is asked to stop."""
+    """Wait until `ready` returns True; return False as soon as the run is asked to stop."""
     while not ready(SECONDS_BETWEEN_LOOKS):
         if run.stop.waiting():
             return False
@@ -191,7 +192,7 @@ def _waited(run: Run, ready: Callable[[float], bool]) -> bool:
 
 
 def _compiled(run: Run, batch_size: int) -> bool:
-    """Wait for a batch size's program, and say so where it holds up a run; False if to stop."""
+    """Wait for the program of a batch size, and report the wait; return False on a stop request."""
     if run.ahead.ready(batch_size):
         return True
     before = run.clock.ledger.seconds.get("compilation", 0.0)
@@ -199,12 +200,12 @@ def _compiled(run: Run, batch_size: int) -> bool:
         ready = _waited(run, partial(run.ahead.ready, batch_size))
     waited = run.clock.ledger.seconds["compilation"] - before
     if ready and run.driver.begun and waited >= 0.05:
-        run.progress.say(f"batch {batch_size:,} begins after {waited:.1f} s of compiling")
+        run.progress.say(f"waited {waited:.1f} s to compile batch size {batch_size:,}")
     return ready
 
 
 def _profile(run: Run, phase: int) -> None:
-    """Begin or end a trace, where the next call asks for it."""
+    """Begin or end a trace if one is due before the next call."""
     planned = run.plan.phases[phase]
     calls = -(-planned.updates // run.driver.most(planned.batch_size))
     if run.profile.due(phase, calls):
@@ -213,7 +214,7 @@ def _profile(run: Run, phase: int) -> None:
 
 
 def _evaluate(run: Run) -> None:
-    """Evaluate, unless the run is asked to stop meanwhile."""
+    """Evaluate and log the result; on a stop request return without one."""
     with _paused(run, "compilation"):
         if not _waited(run, partial(run.ahead.ready, None)):
             return
@@ -230,23 +231,23 @@ def _evaluate(run: Run) -> None:
 
 def _save(run: Run) -> None:
     with _paused(run, "saving"):
-        # What is not finite must never become the last good checkpoint.
+        # A state with NaN or infinity must never become the last good checkpoint.
         if not jax.device_get(_all_finite(run.state)):
             _refuse_diverged(run, math.nan)
         agree.together("the run directory", run.check_held)
-        _attempt(run, run.checkpoints.wait)  # for the one before
+        _attempt(run, run.checkpoints.wait)  # for the previous save
         if _attempt(run, partial(run.checkpoints.save, run.examples, run.state)):
             run.saved, run.unsaved = run.update, ""
     run.clock.ledger.write(run.examples)
 
 
 def _attempt(run: Run, work: Callable[[], None]) -> bool:
-    """Do a part of saving; if it fails, say so and go on: the next may succeed."""
+    """Run a part of saving; if it fails, warn and continue, because the next save may succeed."""
     try:
         work()
     except SaveFailed as failure:
         run.unsaved = str(failure)
-        run.progress.say(f"warning: a checkpoint could not be written ({failure}): {_kept(run)}")
+        run.progress.say(f"warning: could not save a checkpoint ({failure}). {_kept(run)}")
         return False
     return True
 
@@ -254,16 +255,16 @@ def _attempt(run: Run, work: Callable[[], None]) -> bool:
 def _kept(run: Run) -> str:
     newest = run.checkpoints.newest
     if newest is None:
-        return "there is none yet"
-    return f"that of update {run.plan.update_at(newest):,} is kept"
+        return "There is no checkpoint yet"
+    return f"The last good checkpoint is update {run.plan.update_at(newest):,}"
 
 
 def _stop(run: Run, name: str) -> None:
     _attempt(run, run.checkpoints.wait)
     where = f"{name} at update {run.update:,} of {run.plan.num_updates:,}"
     if run.unsaved:
-        raise Interrupted(f"{where}: not saved ({run.unsaved}), but {_kept(run)}; {AGAIN}")
-    raise Interrupted(f"{where}: saved; {AGAIN}")
+        raise Interrupted(f"{where}: not saved ({run.unsaved}). {_kept(run)}. {AGAIN}")
+    raise Interrupted(f"{where}: saved. {AGAIN}")
 
 
 def _log(run: Run) -> None:
@@ -273,7 +274,7 @@ def _log(run: Run) -> None:
         zero = jax.device_put(no_totals(), meshes.replicated(run.job.setup.mesh))
         run.state = run.state._replace(totals=zero)
         clock = run.clock
-        since = run.plan.batch_sizes[run.logged : run.update]  # all of them timed by the clock
+        since = run.plan.batch_sizes[run.logged : run.update]  # the clock timed all of these
         line = {
             "kind": "train",
             **_standing(run),
@@ -297,7 +298,7 @@ def _log(run: Run) -> None:
 
 
 def _name_damaged(run: Run, names: Sequence[str], what: str) -> None:
-    """Name each damaged file to the person, once."""
+    """Warn about each damaged file once."""
     for name in dict.fromkeys(names):
         if name not in run.named:
             run.progress.say(f"warning: {name} does not decode and is {what}")
@@ -305,7 +306,7 @@ def _name_damaged(run: Run, names: Sequence[str], what: str) -> None:
 
 
 def _standing(run: Run) -> dict:
-    """Where the run stands: position, and the row of the update that it took last."""
+    """Return the run's position, and the plan's row of its last update."""
     examples = run.plan.position(run.update)
     row = run.plan.at(max(run.update - 1, 0))
     return {
@@ -327,7 +328,7 @@ def _write(run: Run, line: dict) -> None:
 
 @contextmanager
 def _paused(run: Run, what: str) -> Iterator[None]:
-    """Spend time on something else than training, when the updates under way are done."""
+    """Wait for the pending updates, then account for the time of the block under `what`."""
     jax.block_until_ready(run.state)
     with run.clock.paused(what):
         yield
@@ -335,24 +336,24 @@ def _paused(run: Run, what: str) -> Iterator[None]:
 
 @contextmanager
 def _outer_failures_said(directory: Path) -> Iterator[None]:
-    """Say what is wrong with the machine, where it is that."""
+    """Turn operating system errors and lost processes into messages that say what to do."""
     try:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            what = f"no space is left to write to {directory}: free some"
+            what = f"no space left to write to {directory}. Free some"
         else:
             where = error.filename2 or error.filename or directory
-            what = f"{where}: {error.strerror or error}: mend that"
+            what = f"{where}: {error.strerror or error}. Fix this"
         saved = any(path.name.isdecimal() for path in (directory / "checkpoints").glob("*"))
-        then = "goes on from the last checkpoint" if saved else "begins again"
-        raise Mistake(f"{what}; the same command {then}") from error
+        then = "resume from the last checkpoint" if saved else "start over"
+        raise Mistake(f"{what}, then run the same command to {then}") from error
     except jax.errors.JaxRuntimeError as error:
         if jax.process_count() == 1 or not str(error).startswith(LOST):
             raise
         raise Interrupted(
-            f"the processes have lost each other ({str(error).splitlines()[0]}): start all again, "
-            "and they go on from the last checkpoint"
+            f"lost contact with another process ({str(error).splitlines()[0]}). Restart all "
+            "processes: they resume from the last checkpoint"
         ) from error
 
 
@@ -367,9 +368,9 @@ def _refuse_diverged(run: Run, loss: float) -> None:
         return
     row = run.plan.at(max(run.update - 1, 0))
     _write(run, {"kind": "diverged", **_standing(run)})
-    _attempt(run, run.checkpoints.wait)  # to say which is kept
+    _attempt(run, run.checkpoints.wait)  # so that the message names the last good checkpoint
     raise Diverged(
         f"the loss is not finite between updates {run.logged:,} and {run.update:,} (epoch "
-        f"{row.epoch:.2f}, batch {row.batch_size:,}, rate {row.learning_rate:g}): {_kept(run)}; "
-        "lower the rate, or warm it up"
+        f"{row.epoch:.2f}, batch size {row.batch_size:,}, learning rate {row.learning_rate:g}). "
+        f"{_kept(run)}. Lower the learning rate, or warm it up"
     )

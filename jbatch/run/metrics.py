@@ -1,4 +1,4 @@
-"""A run's metrics: JSON lines, which are read again, and TensorBoard events, to be looked at."""
+"""Write a run's metrics as JSON lines and as TensorBoard events, and read the JSON lines."""
 
 import json
 import os
@@ -13,13 +13,13 @@ from jbatch.files import write_whole
 from jbatch.json_lines import read_json_lines
 from jbatch.trackers.tensorboard import Events
 
-# What of a line depends on how fast a run went, and not on the run alone.
+# Fields that depend on the speed of the run, so they differ between two equal runs.
 TIMED = frozenset({"seconds", "updates_per_second", "examples_per_second", "input_wait", "goodput"})
 
 
 Count = Annotated[int, Meta(ge=0, lt=2**53)]
 Share = Annotated[float, Meta(ge=0, le=1)]
-# Bounds beyond what any run has, within which figures can be drawn.
+# Bounds far beyond any run's values; within them, figures can be drawn.
 Number = Annotated[float, Meta(ge=-1e15, le=1e15)]
 NotNegative = Annotated[float, Meta(ge=0, le=1e15)]
 Positive = Annotated[float, Meta(gt=0, le=1e15)]
@@ -27,7 +27,7 @@ Loss = Annotated[float, Meta(ge=-1e38, le=1e38)]
 
 
 class Standing(Struct):
-    """What each line says at least: where the run stands."""
+    """The fields of every line: the run's position."""
 
     update: Count
     examples: Count
@@ -36,7 +36,7 @@ class Standing(Struct):
 
 
 class Trained(Standing, tag_field="kind", tag="train"):
-    """Of a log point."""
+    """A line of a log point."""
 
     loss: Loss
     accuracy: Share
@@ -50,7 +50,7 @@ class Trained(Standing, tag_field="kind", tag="train"):
 
 
 class Evaluated(Standing, tag_field="kind", tag="eval"):
-    """Of an evaluation."""
+    """A line of an evaluation."""
 
     loss: Loss
     accuracy: Share
@@ -58,7 +58,7 @@ class Evaluated(Standing, tag_field="kind", tag="eval"):
 
 
 class Diverged(Standing, tag_field="kind", tag="diverged"):
-    """Of a run that has ended by it."""
+    """The last line of a run whose loss became NaN or infinite."""
 
 
 Line = Trained | Evaluated | Diverged
@@ -68,14 +68,14 @@ class MetricsLog:
     """Appends lines to metrics.jsonl and events for TensorBoard."""
 
     def __init__(self, directory: Path, examples: int | None):
-        """Open both, cut back to what was logged by so many examples; None for a new run."""
+        """Open both, and remove lines after so many examples; None for a new run removes all."""
         path = directory / "metrics.jsonl"
         last = -1 if examples is None else examples
         kept = [line for line in read_metrics(path) if line["examples"] <= last]
         write_whole(path, "".join(json.dumps(line) + "\n" for line in kept))
         self.seconds_before = kept[-1]["seconds"] if kept else 0.0
         evaluated = [line["examples"] for line in kept if line["kind"] == "eval"]
-        self.evaluated = evaluated[-1] if evaluated else None  # after how many examples, last
+        self.evaluated = evaluated[-1] if evaluated else None  # examples at the last evaluation
         self._path, self._file = path, path.open("a")
         update = kept[-1]["update"] + 1 if kept else 0
         self._events = Events(directory / "tensorboard", update)
@@ -83,7 +83,8 @@ class MetricsLog:
     def write(self, line: dict) -> None:
         """Append one line; its numbers become events at its update.
 
-        Mistake if somebody has removed the file: what is written would be gone.
+        Raises:
+            Mistake: if the file was removed, because new lines would be lost.
         """
         if not os.fstat(self._file.fileno()).st_nlink:
             raise Mistake(
@@ -102,10 +103,10 @@ class MetricsLog:
     def close(self) -> None:
         """Close both; every line is flushed."""
         for file in (self._file, self._events):
-            with suppress(OSError):  # what could not be flushed was said when it was written
+            with suppress(OSError):  # `write` has reported a failed flush already
                 file.close()
 
 
 def read_metrics(path: Path) -> list[dict]:
-    """The lines of a metrics.jsonl; none if it does not exist. Mistake if it is damaged."""
+    """Return the lines of a metrics.jsonl, [] if it is missing; raise Mistake if it is damaged."""
     return read_json_lines(path, Line)

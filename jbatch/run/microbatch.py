@@ -1,6 +1,6 @@
-"""A run's micro-batch: chosen at its first start, and kept with it on the same devices.
+"""Choose a run's micro-batch at its first start, and keep it while the devices are the same.
 
-It changes the order of sums, and with it the last bits of the parameters.
+The micro-batch changes the order of sums, so another one changes the last bits of the parameters.
 """
 
 import json
@@ -25,12 +25,12 @@ FILE = "micro_batch.json"
 
 
 def cut_into_passes(directory: Path, job: Job) -> tuple[dict[int, Passes], str]:
-    """How a run cuts each of its batch sizes into passes, and why, if it was chosen just now.
+    """Return the passes of each batch size, and the reason for the micro-batch if it is new.
 
-    The same in all processes, and kept in the run's directory.
+    The result is the same in all processes, and is saved in the run directory.
 
     Raises:
-        Mistake: if a micro-batch that is given, or the smallest, does not fit, or if processes
+        Mistake: if the given or the smallest micro-batch does not fit in memory, or if processes
             would compile different programs.
     """
     choice = _choice(directory, job)
@@ -47,15 +47,15 @@ def cut_into_passes(directory: Path, job: Job) -> tuple[dict[int, Passes], str]:
 
 
 def _choice(directory: Path, job: Job) -> Choice:
-    """The micro-batch that a run was begun with on these devices, or that suits them."""
+    """Return the micro-batch that the run used on these devices, or choose one for them."""
     given, setup, kept = job.limits.micro_batch, job.setup, _read(directory)
     same = given is None and kept is not None and kept["where"] == _where(job)
     if same:
         try:
             cut(job.batch_sizes, setup.devices, setup.task.group, kept["limit"])
-        except Mistake:  # a limit that was never chosen
+        except Mistake:  # the file was edited: jbatch never chose this limit
             same = False
-    # The first process decides whether to choose, and the least memory of all what fits.
+    # Process 0 decides whether to choose. The smallest memory of all processes is the limit.
     said = json.loads(agree.exchange("kept", json.dumps([kept["limit"]] if same else []))[0])
     if said:
         return Choice(said[0], "")
@@ -70,7 +70,7 @@ def _choice(directory: Path, job: Job) -> Choice:
 
 
 def _where(job: Job) -> dict:
-    """All that the choice may depend on."""
+    """Return everything that the choice may depend on."""
     here = environment()
     return {
         **{name: here[name] for name in ("devices", "cores", "jax")},
@@ -81,7 +81,7 @@ def _where(job: Job) -> dict:
 
 
 class Kept(Struct):
-    """What the file holds."""
+    """The contents of the file."""
 
     limit: Annotated[int, Meta(ge=1)] | None
     where: dict
@@ -93,5 +93,5 @@ def _read(directory: Path) -> dict | None:
         return None
     try:
         return read_json(path, Kept)
-    except Mistake:  # it is chosen again
+    except Mistake:  # a damaged file: choose again
         return None

@@ -1,4 +1,4 @@
-"""A run's newest checkpoint, and evaluating it."""
+"""Read and evaluate a run's newest checkpoint."""
 
 from contextlib import closing
 from pathlib import Path
@@ -21,7 +21,7 @@ from jbatch.step.pure import State
 
 
 class Newest(NamedTuple):
-    """A run's newest checkpoint, and what it takes to evaluate it."""
+    """A run's newest checkpoint, with the setup and data to evaluate it."""
 
     plan: Plan
     setup: Setup
@@ -31,16 +31,18 @@ class Newest(NamedTuple):
 
 
 def newest_of(experiment: Experiment, directory: Path) -> Newest:
-    """Read a run's newest checkpoint; Mistake if it has none, or is of another experiment."""
+    """Read a run's newest checkpoint; raise Mistake if it has none or the experiment differs."""
     if not (directory / "checkpoints").is_dir():
         raise Mistake(f"{directory} has no checkpoint yet: train it first")
     differs = differences(directory, describe(experiment))
     other = [name for name in differs if not name.startswith("data")]
     if other:
-        raise Mistake(f"{directory} holds another run than is to be evaluated: {'; '.join(other)}")
+        raise Mistake(
+            f"{directory} holds another run ({'; '.join(other)}): override only fields of the data"
+        )
     plan = experiment.plan.plan()
     setup, data = make_setup(experiment, plan, meshes.all_devices())
-    if not differs:  # or a person has named other data
+    if not differs:  # otherwise the user chose other data
         check_data(directory, data.digest())
     folder, run = directory / "checkpoints", read_run(directory)["id"]
     with closing(Checkpoints(folder, _warn, run, read_only=True)) as checkpoints:
@@ -55,7 +57,7 @@ def _warn(text: str) -> None:
 
 
 def evaluate_newest(experiment: Experiment, directory: Path) -> tuple[int, Evaluation, str]:
-    """(updates taken, evaluation, digest of the parameters) of a run's newest checkpoint."""
+    """Evaluate a run's newest checkpoint: (updates taken, evaluation, digest of parameters)."""
     _, setup, data, _, state = newest_of(experiment, directory)
     with closing(data.test(setup.mesh, setup.evaluation_size)) as test:
         found = evaluate(programs.compiled(setup, Evaluate()), state, test)

@@ -1,20 +1,20 @@
-"""A trace of some calls of each phase, to be read with xprof."""
+"""Trace some calls of each phase, for xprof."""
 
 from collections.abc import Callable
 from pathlib import Path
 
 import jax
 
-SKIPPED = 3  # calls of a phase, which touch its programs and memory for the first time
+SKIPPED = 3  # first calls of a phase, which include warm-up
 TRACED = 10
-MOST_PHASES = 8  # a smooth plan has hundreds
+MOST_PHASES = 8  # a plan can have hundreds of phases
 
 
 class Profile:
-    """Says when a trace begins and ends, and does both."""
+    """Decides when a trace begins and ends, then begins and ends it."""
 
     def __init__(self, directory: Path, say: Callable[[str], None]):
-        """The traces go into `directory`, one of each phase; `say` tells a person."""
+        """Write one trace per phase into `directory`; `say` prints messages."""
         self._directory, self._say = directory, say
         self._phase: int | None = None
         self._phases = 0
@@ -24,11 +24,11 @@ class Profile:
         self._failed = False
 
     def due(self, phase: int, calls: int) -> bool:
-        """Whether to `turn` before the next call.
+        """Return whether to call `turn` before the next call of the step.
 
         Args:
-            phase: the next call's.
-            calls: that the phase has in all, at least.
+            phase: the phase of the next call.
+            calls: the least number of calls that the phase has.
         """
         if phase != self._phase:
             self._phase, self._calls = phase, 0
@@ -42,25 +42,25 @@ class Profile:
 
     @property
     def tracing(self) -> bool:
-        """Whether what runs now is traced."""
+        """Whether a trace is running."""
         return self._tracing is not None
 
     def turn(self) -> None:
-        """End the trace that is under way, begin the next; all calls before must be done."""
+        """End the running trace and begin the next; all earlier calls must be done."""
         before, self._tracing = self._tracing, self._wanted
         try:
             if before is not None:
                 jax.profiler.stop_trace()
             if self._wanted is not None:
                 jax.profiler.start_trace(str(self._directory / f"phase-{self._wanted}"))
-        except (OSError, RuntimeError) as error:  # a run is worth more than its profile
+        except (OSError, RuntimeError) as error:  # a failed profile must not stop the run
             self._tracing, self._failed = None, True
-            self._say(f"warning: profiling has failed, and training goes on ({error})")
+            self._say(f"warning: profiling failed ({error}). Training continues without it")
 
     def close(self) -> None:
-        """End what is under way, and say where it is."""
+        """End the running trace, and print where the traces are."""
         self._wanted = None
         if self.tracing:
             self.turn()
         if self._phases and not self._failed:
-            self._say(f"traces are in {self._directory}: pip install xprof, then xprof with it")
+            self._say(f"traces are in {self._directory}: pip install xprof, then run xprof on it")

@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: a live bar on a terminal, plain lines elsewhere."""
+"""Show a run's progress: a live bar on a terminal, plain lines elsewhere."""
 
 import sys
 import time
@@ -21,7 +21,7 @@ from jbatch.printable import printable
 
 
 class Lines:
-    """Plain lines on stderr: at log points, but not more often than asked."""
+    """Prints plain lines to stderr at log points, at most one every `seconds_between` seconds."""
 
     def __init__(self, seconds_between: float = 5.0):
         self._seconds_between = seconds_between
@@ -29,7 +29,7 @@ class Lines:
         self._plan: Plan | None = None
 
     def begin(self, label: str, plan: Plan, update: int) -> None:
-        """Start with a run that has taken `update` updates."""
+        """Start to show a run that has taken `update` updates."""
         self._plan, self._label = plan, label
         self._last, self._begun, self._from = (
             time.monotonic(),
@@ -37,19 +37,19 @@ class Lines:
             plan.position(update),
         )
         if update == plan.num_updates:
-            self._print("is finished already")
+            self._print("already finished")
         elif update:
-            self._print(f"goes on at update {update:,}")
+            self._print(f"resumes at update {update:,}")
 
     def say(self, text: str) -> None:
         """Print a line."""
         self._print(text)
 
     def advance(self, update: int) -> None:
-        """After each update; cheap."""
+        """Do nothing after an update."""
 
     def logged(self, line: dict) -> None:
-        """After each line of training metrics."""
+        """Print a line of training metrics, unless the last one was just now."""
         now = time.monotonic()
         if now - self._last < self._seconds_between:
             return
@@ -59,21 +59,21 @@ class Lines:
         self._print(f"{_position(self._plan, line)}  {_speed(line)}  {_duration(left)} left")
 
     def end(self) -> None:
-        """The run is over, or stopped."""
+        """Do nothing: every line is printed already."""
 
     def _print(self, text: str) -> None:
         tell(f"{self._label}: {text}")
 
 
 class Bar:
-    """A live bar on stderr, and a line below it that says where the run is."""
+    """Draws a live bar on stderr, and a line below it with phase, batch size, rate and loss."""
 
     def __init__(self):
-        self._next = 0.0  # time.monotonic() from which on to draw again
+        self._next = 0.0  # time.monotonic() of the next redraw
         self._logged = ""
 
     def begin(self, label: str, plan: Plan, update: int) -> None:
-        """Start with a run that has taken `update` updates."""
+        """Start to show a run that has taken `update` updates."""
         self._plan = plan
         self._bar = Progress(
             TextColumn("{task.description}"),
@@ -97,7 +97,7 @@ class Bar:
             self._live.console.print(printable(text), highlight=False, markup=False)
 
     def advance(self, update: int) -> None:
-        """After each update; looks at the clock and, a few times a second, draws."""
+        """Redraw after an update, at most five times a second."""
         now = time.monotonic()
         if now < self._next:
             return
@@ -110,40 +110,40 @@ class Bar:
         self._bar.update(self._bar.task_ids[0], completed=row.position)
 
     def logged(self, line: dict) -> None:
-        """After each line of training metrics."""
+        """Keep a line of training metrics for the next redraw."""
         self._logged = f"loss {line['loss']:.4g}  {_speed(line)}"
 
     def end(self) -> None:
-        """The run is over, or stopped."""
+        """Remove the bar when the run ends or stops."""
         with while_read(sys.stderr):
             self._live.stop()
 
 
 class Quiet:
-    """Of a process that is not the first of several: what a person must know, and nothing else."""
+    """Prints messages only: for the processes other than the first."""
 
     def __init__(self, process: int):
         self._process = process
 
     def begin(self, label: str, plan: Plan, update: int) -> None:
-        """The first process says so."""
+        """Do nothing: the first process shows this."""
 
     def say(self, text: str) -> None:
         """Print a line."""
         tell(f"process {self._process}: {text}")
 
     def advance(self, update: int) -> None:
-        """The first process says so."""
+        """Do nothing: the first process shows this."""
 
     def logged(self, line: dict) -> None:
-        """The first process says so."""
+        """Do nothing: the first process shows this."""
 
     def end(self) -> None:
-        """Nothing to end."""
+        """Do nothing."""
 
 
 def progress(seconds_between: float = 5.0) -> Lines | Bar:
-    """The kind that fits stderr."""
+    """Return a `Bar` if stderr is a terminal, and `Lines` otherwise."""
     return Bar() if sys.stderr.isatty() else Lines(seconds_between)
 
 
@@ -155,7 +155,7 @@ def _position(plan: Plan, line: dict) -> str:
 
 
 def _phase(plan: Plan, phase: int) -> str:
-    """As the plan's table counts them, from 0 to the last; nothing where there is but one."""
+    """Return the phase number as the plan's table counts it; empty if the plan has one phase."""
     last = len(plan.phases) - 1
     return f"phase {phase}/{last}  " if last else ""
 

@@ -1,7 +1,7 @@
-"""Whether code that lies in a run directory was put there by the person who would run it.
+"""Check that the code in a run directory was saved by the user who would run it.
 
-An experiment file is Python. The copy in a run directory carries a seal that only this person's key
-can make, so a directory that came from somewhere else does not run by being looked at.
+An experiment file is Python. jbatch seals the copy in a run directory with the user's key, so
+reading a directory from someone else does not run its code.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ LENGTH = 32  # bytes of the key
 
 
 def seal(code: str) -> str | None:
-    """HMAC-SHA-256 of the code by this person's key; None, and a word, where none can be kept."""
+    """Return the HMAC-SHA-256 of the code with the user's key; None and a warning without a key."""
     key = _key(make=True)
     return None if key is None else _seal(key, code)
 
@@ -28,13 +28,13 @@ def seal(code: str) -> str | None:
 @cache
 def _say_once(why: str) -> None:
     tell(
-        f"jbatch: warning: no key can be kept by which runs are known as yours ({why}): eval and "
-        "report of them ask for --trust; XDG_STATE_HOME says where else to keep it"
+        f"jbatch: warning: cannot save the key that marks runs as yours ({why}). eval and report "
+        "will ask for --trust. To save the key elsewhere, set XDG_STATE_HOME"
     )
 
 
 def sealed(code: str, by: str | None) -> bool:
-    """Whether this person made the seal `by` for just this code."""
+    """Return whether `by` is the user's seal of exactly this code."""
     key = _key(make=False)
     return None not in (key, by) and hmac.compare_digest(_seal(key, code).encode(), by.encode())
 
@@ -44,10 +44,10 @@ def _seal(key: bytes, code: str) -> str:
 
 
 def _key(make: bool) -> bytes | None:
-    """The key, made if it is wanted; None where there is none and none can be made.
+    """Return the key, or None without one; `make` creates a missing key if that is possible.
 
     Raises:
-        Mistake: for one that is damaged, or that others could have written.
+        Mistake: if the key is damaged, or other users could have written it.
     """
     try:
         home = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
@@ -62,12 +62,12 @@ def _key(make: bool) -> bytes | None:
         _say_once(f"{path}: {error.strerror}")
         return None
     except RuntimeError:
-        _say_once("there is no home")
+        _say_once("there is no home directory")
         return None
     if len(key) != LENGTH or state.st_mode & 0o022 or state.st_uid not in (0, os.getuid()):
         raise Mistake(
-            f"{path}, by which your run directories are known as yours, is damaged or could have "
-            "been written by others: remove it; --trust runs what it has sealed"
+            f"{path}, the key that marks runs as yours, is damaged or writable by other users. "
+            "Remove it, and pass --trust for the runs that it sealed"
         )
     return key
 
@@ -76,7 +76,7 @@ def _make(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     made = path.with_name(f"key.{os.getpid()}")
     try:
-        made.unlink(missing_ok=True)  # of a process of that number that was killed
+        made.unlink(missing_ok=True)  # left by a killed process with the same id
         descriptor = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with open(descriptor, "wb") as file:
             file.write(secrets.token_bytes(LENGTH))

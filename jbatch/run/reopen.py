@@ -1,4 +1,4 @@
-"""Making a run's experiment again from what its directory holds."""
+"""Rebuild a run's experiment from its directory."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,12 +14,12 @@ from jbatch.run.directory import read_run, read_run_if_there, text_in, what_is_s
 
 
 def check_own(file: Path, code: str, run: Mapping) -> None:
-    """See that an experiment file of a run directory was put there by this person.
+    """Check that this user created the experiment file of a run directory.
 
     Args:
-        file: that is to be run.
-        code: in it.
-        run: what its directory says, as it was read once.
+        file: the experiment file.
+        code: its text.
+        run: the contents of its directory's run.json, read once.
 
     Raises:
         Mistake: if not.
@@ -27,28 +27,28 @@ def check_own(file: Path, code: str, run: Mapping) -> None:
     origin = run["origin"] or {"variant": "", "overrides": []}
     if not provenance.sealed(what_is_sealed(code, origin), origin.get("seal")):
         raise Mistake(
-            f"{file} is code that you, on this machine, have not put there: look at it, and give "
-            "--trust to run it"
+            f"refusing to run {file}: it was not created by you on this machine. Read it, then "
+            "pass --trust"
         )
 
 
 def read_origin(directory: Path, trusted: bool) -> Origin:
-    """Where the run's experiment came from, its file as it was then.
+    """Return where the run's experiment came from, with the text of its file at that time.
 
     Raises:
-        Mistake: if it is not there, or another person's and not `trusted`.
+        Mistake: if the file is missing, or another user created it and it is not `trusted`.
     """
     run, file = read_run(directory), directory / "experiment.py"
     if run["origin"] is None or not file.exists():
         raise Mistake(
-            f"{directory} has no experiment.py to make its experiment from: only runs of "
-            "`jbatch train`, `compare` and `sweep` can be read again"
+            f"{directory} has no experiment.py, so jbatch cannot rebuild its experiment: give a "
+            "run of `jbatch train`, `compare` or `sweep`"
         )
     origin, code = run["origin"], text_in(file)
     if not trusted:
         check_own(file, code, run)
     if "\0" in (origin.get("file") or ""):
-        raise Mistake(f"{directory}/run.json is damaged (its file's name is none): restore it")
+        raise Mistake(f"{directory}/run.json is damaged (its file name has a NUL): restore it")
     texts = (tuple(origin.get(name, ())) for name in ("overrides", "cell"))
     return Origin(code, origin["variant"], *texts, file=origin.get("file"))
 
@@ -56,9 +56,9 @@ def read_origin(directory: Path, trusted: bool) -> Origin:
 def remake(
     directory: Path, overrides: Sequence[str] = (), trusted: bool = False
 ) -> tuple[Origin, ExperimentFile, Experiment]:
-    """The experiment of a run directory, made from what it holds, and changed by `overrides`.
+    """Rebuild the experiment of a run directory, then apply `overrides`.
 
-    Runs the directory's experiment file: if it is from somewhere else, only if it is `trusted`.
+    This runs the directory's experiment file. A file that another user created must be `trusted`.
     """
     directory = expanded(directory)
     origin = read_origin(directory, trusted)
@@ -70,11 +70,11 @@ def remake(
 
 
 def load_experiment_file(path: Path, trusted: bool = False) -> ExperimentFile:
-    """Run an experiment file and take its values; of a run directory only a file of one's own.
+    """Run an experiment file and return its values; refuse another user's run directory.
 
     Args:
         path: of the file.
-        trusted: run it even if it lies in a run directory that came from somewhere else.
+        trusted: run it even if it is in a run directory that another user created.
 
     Raises:
         Mistake: if the file is missing, not trusted, fails, or holds no experiments.

@@ -1,4 +1,4 @@
-"""Where a run resumes: its newest checkpoint, or its beginning."""
+"""Restore a run from its newest checkpoint, or create its initial state."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -19,24 +19,24 @@ class Start(NamedTuple):
     """Where a run begins or resumes."""
 
     state: State
-    examples: int | None  # seen, by the checkpoint; None without one
-    update: int  # of the plan, that is next
-    before: int  # updates taken by another plan beyond those that this one has up to here
-    moved: Distances | None  # where distances are measured
+    examples: int | None  # seen at the checkpoint; None without a checkpoint
+    update: int  # the next update of the plan
+    before: int  # updates taken so far, less `update`; not 0 if another plan took some
+    moved: Distances | None  # None if distances are not measured
 
 
 def open_checkpoints(directory: Path, say: Callable[[str], None]) -> Checkpoints:
-    """Those of a run; `say` is told of unfinished and damaged ones."""
+    """Open the checkpoints of a run; `say` receives warnings about unfinished or damaged ones."""
     return Checkpoints(directory / "checkpoints", say, read_run(directory)["id"])
 
 
 def restore(
     checkpoints: Checkpoints, job: Job, directory: Path, say: Callable[[str], None]
 ) -> Start:
-    """The newest whole state, or the initial one.
+    """Return the newest undamaged state, or the initial state if there is no checkpoint.
 
-    A checkpoint is restored from shapes; the initial state is made only where there is none, or
-    where distances from it are measured.
+    Restoring needs shapes only. The initial state is made only without a checkpoint, or to measure
+    distances from it.
     """
     restored = checkpoints.restore(programs.state_on_devices(job.setup))
     moved = None
@@ -45,7 +45,7 @@ def restore(
         moved = Distances(state.params) if job.measure_distance else None
     if restored is None:
         if (directory / "goodput.jsonl").exists():
-            say("the run was begun before, and has no checkpoint: it begins anew")
+            say("no checkpoint found: the run starts over")
         return Start(state, None, 0, 0, moved)
     examples, state = restored
     if moved is not None:
@@ -54,7 +54,7 @@ def restore(
     begins = job.plan.position(update)
     if begins != examples:
         say(
-            f"the run has seen {examples:,} examples, and an update of this plan begins after "
-            f"{begins:,}: those between are left out"
+            f"the new plan has no update that starts at {examples:,} examples: the run resumes at "
+            f"{begins:,} and skips {begins - examples:,}"
         )
     return Start(state, examples, update, int(jax.device_get(state.taken)) - update, moved)

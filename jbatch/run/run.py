@@ -1,4 +1,4 @@
-"""A run under way."""
+"""Hold the state of a run in progress."""
 
 import dataclasses
 from bisect import bisect_right
@@ -21,50 +21,50 @@ from jbatch.step.pure import State
 
 @dataclasses.dataclass
 class Run:
-    """A run under way: what does not change, and where it is."""
+    """A run in progress: first its fixed parts, then its position."""
 
     job: Job
     driver: Driver
     ahead: Ahead
     feed: Feed
     test: Evaluated
-    metrics: MetricsLog | None  # None where another process writes it
+    metrics: MetricsLog | None  # None if another process writes them
     clock: Clock
     checkpoints: Checkpoints
     progress: Lines | Bar | Quiet
     stop: StopRequest
-    check_held: Callable[[], None]  # Mistake if the directory is not this run's any more
+    check_held: Callable[[], None]  # raises Mistake if the directory is no longer this run's
     begun: float  # time.perf_counter, less the seconds of earlier starts
 
     state: State
-    update: int  # of the plan, that is next
-    before: int  # updates taken by another plan beyond those that this one has up to here
-    evaluated: int | None  # at which update, last
-    saved: int | None
-    logged: int
+    update: int  # the next update of the plan
+    before: int  # updates taken so far, less `update`; not 0 if another plan took some
+    evaluated: int | None  # update of the last evaluation
+    saved: int | None  # update of the last checkpoint
+    logged: int  # update of the last log point
     profile: Profile | None = None
     unsaved: str = ""  # why the last checkpoint could not be written
-    damaged: int = 0  # of `feed.damaged`, at the last log point
-    named: set[str] = dataclasses.field(default_factory=set)  # files that a person was told of
-    moved: Distances | None = None  # where they are measured
+    damaged: int = 0  # length of `feed.damaged` at the last log point
+    named: set[str] = dataclasses.field(default_factory=set)  # damaged files that were reported
+    moved: Distances | None = None  # None if distances are not measured
 
     @property
     def plan(self) -> Plan:
-        """Of every update."""
+        """The plan of all updates."""
         return self.job.plan
 
     @property
     def examples(self) -> int:
-        """Seen so far."""
+        """Examples seen so far."""
         return self.plan.position(self.update)
 
     @property
     def taken(self) -> int:
-        """Updates so far, by whatever plans."""
+        """Updates taken so far, under all plans."""
         return self.before + self.update
 
     def next_rows(self, last: int) -> list[Row]:
-        """What the next call takes: no more than a program allows, and to the next moment."""
+        """Return the next call's updates, as many as its program, the moments and `last` allow."""
         first, calls = self.plan.at(self.update), self.job.moments.calls
         end = min(
             self.update + self.driver.most(first.batch_size),

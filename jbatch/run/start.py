@@ -1,4 +1,4 @@
-"""Opening a run: resolve, claim, restore, wire."""
+"""Open a run: resolve, claim, restore, wire."""
 
 import json
 import math
@@ -39,11 +39,11 @@ def open_run(
     label: str = "train",
     accept_plan_change: bool = False,
 ) -> Iterator[Run]:
-    """A run ready to train from where it is; see `loop.fit`."""
+    """Open a run that is ready to train from its current position; see `loop.fit`."""
     begun, started = time.perf_counter(), time.time()
     devices = meshes.all_devices() if devices is None else devices
     with ExitStack() as stack:
-        stop = stack.enter_context(stop_requests())  # until all below is closed
+        stop = stack.enter_context(stop_requests())  # active until all below is closed
         saved_below(directory)
 
         # 1. Resolve: the same in all processes.
@@ -55,7 +55,7 @@ def open_run(
         )
         passes, why = cut_into_passes(directory, job)
 
-        # 3. Restore, before anything is compiled ahead: phases that are over need no program.
+        # 3. Restore, before anything is compiled ahead: finished phases need no program.
         warnings = [*job.warnings, *other_environment(directory)]
         checkpoints = open_checkpoints(directory, warnings.append)
         stack.callback(checkpoints.close)
@@ -105,7 +105,7 @@ def open_run(
 
 
 def _told(progress: Lines | Bar | None) -> Lines | Bar | Quiet:
-    """What a person sees: of several processes, the first one's."""
+    """Return the progress display; processes other than the first print messages only."""
     if not agree.first():
         return Quiet(jax.process_index())
     return Lines(math.inf) if progress is None else progress
@@ -114,7 +114,7 @@ def _told(progress: Lines | Bar | None) -> Lines | Bar | Quiet:
 def _logs(
     directory: Path, examples: int | None, started: float
 ) -> tuple[MetricsLog | None, Ledger]:
-    """What a run writes as it resumes after so many examples; only one process writes it down."""
+    """Open metrics and time account for a run after so many examples; only process 0 writes."""
     if not agree.first():
         return None, Ledger(None, 0)
     return MetricsLog(directory, examples), Ledger(
@@ -123,7 +123,7 @@ def _logs(
 
 
 def _before(metrics: MetricsLog | None) -> tuple[float, int | None]:
-    """(seconds before this start, examples at the last evaluation), as the first process knows."""
+    """Return process 0's (seconds before this start, examples at the last evaluation)."""
     known = [0.0, None] if metrics is None else [metrics.seconds_before, metrics.evaluated]
     seconds, evaluated = json.loads(agree.exchange("metrics", json.dumps(known))[0])
     return seconds, evaluated

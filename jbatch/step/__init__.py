@@ -1,1 +1,1 @@
-"""One training step: its pure functions, its compiled programs, and what calls them."""
+"""The training step: pure functions, compiled programs, and the driver that calls them."""

@@ -1,4 +1,4 @@
-"""Compiling every phase's functions ahead, in the background while the first phase runs."""
+"""Compile the functions of all phases ahead, in the background while the first phase runs."""
 
 import threading
 import time
@@ -10,18 +10,18 @@ from jbatch.plan.passes import Apply, Pass, Passes
 from jbatch.step import programs
 from jbatch.step.programs import Evaluate, Setup
 
-THREADS = "compile"  # what their names begin with
+THREADS = "compile"  # prefix of the threads' names
 
 
 def compiling() -> bool:
-    """Whether a thread compiles in the background; nothing stops it."""
+    """Return whether a background thread is compiling. Nothing can stop it."""
     return any(thread.name.startswith(THREADS) for thread in threading.enumerate())
 
 
 class Program(NamedTuple):
     """The compiled functions of a batch size."""
 
-    group: int  # examples that share batch-norm statistics
+    group: int  # examples that share batch norm statistics
     passes: tuple[tuple[Pass, Callable], ...]
     apply: Callable | None  # None where the only pass is the whole update
 
@@ -30,38 +30,38 @@ class Ahead:
     """Compiles in the order of first use, one at a time."""
 
     def __init__(self, setup: Setup, passes: Mapping[int, Passes]):
-        """`passes` are those of the phases that are still to come, the current one first."""
+        """Start to compile; `passes` has the current phase first, then the later ones."""
         self._seconds: list[float] = []
         self._pool = ThreadPoolExecutor(1, THREADS)
-        # A run evaluates first of all.
+        # First, because a run begins with an evaluation.
         self._evaluate = self._pool.submit(self._timed, programs.compiled, setup, Evaluate())
         self._programs: dict[int, Future[Program]] = {
             size: self._pool.submit(self._timed, _program, setup, passes[size]) for size in passes
         }
 
     def ready(self, batch_size: int | None, seconds: float = 0.0) -> bool:
-        """Whether the functions of a batch size are compiled, or of an evaluation for None.
+        """Return whether a batch size's functions are compiled; None asks for the evaluation.
 
-        Waits for them for so long.
+        Waits for them for up to `seconds`.
         """
         future = self._evaluate if batch_size is None else self._programs[batch_size]
         return bool(wait([future], seconds).done)
 
     def program(self, batch_size: int) -> Program:
-        """The functions of a batch size; waits for them if they are not compiled yet."""
+        """Return the functions of a batch size; wait until they are compiled."""
         return self._programs[batch_size].result()
 
     def evaluate(self) -> Callable:
-        """The function of an evaluation; waits for it if it is not compiled yet."""
+        """Return the function of an evaluation; wait until it is compiled."""
         return self._evaluate.result()
 
     @property
     def seconds(self) -> float:
-        """Spent compiling so far, most of it in the background."""
+        """Seconds spent compiling so far, most of them in the background."""
         return sum(self._seconds)
 
     def close(self) -> None:
-        """Drop what has not been begun."""
+        """Cancel the compilations that have not started."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _timed(self, function: Callable, *arguments):
@@ -77,5 +77,5 @@ def _program(setup: Setup, passes: Passes) -> Program:
     calls = tuple((call, programs.compiled(setup, call)) for call in passes.calls)
     if passes.whole:
         return Program(group, calls, None)
-    programs.zero_sums(setup)  # which the first such update begins with
+    programs.zero_sums(setup)  # compiled here too: the first accumulated update needs it
     return Program(group, calls, programs.compiled(setup, Apply()))

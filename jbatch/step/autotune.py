@@ -1,4 +1,4 @@
-"""Choosing the micro-batch: the largest that a device's memory holds, or on CPUs the fastest."""
+"""Choose the micro-batch: the largest that fits in device memory, or on CPUs the fastest."""
 
 import hashlib
 import json
@@ -28,24 +28,23 @@ from jbatch.plan.passes import Accumulate, Pass, Passes, cut
 from jbatch.step import programs
 from jbatch.step.programs import Setup
 
-LEAST_PROBED = 16  # examples a device: under it, memory is less affine
-LEAST_TIMED = 32  # examples a device; a share of up to four times as many is taken at once
-WORTH = 1.05  # times as fast must a larger micro-batch be
-HOPELESS = 1.5  # times as slow at the first look is not looked at again
+LEAST_PROBED = 16  # examples per device; with fewer, memory is less affine
+LEAST_TIMED = 32  # examples per device; up to four times as many are not split
+WORTH = 1.05  # a larger micro-batch must be this many times as fast
+HOPELESS = 1.5  # a candidate this many times slower is not timed again
 TURNS, LEAST_TURNS = 9, 3
 SECONDS_OF_TURN, SECONDS_OF_TURNS = 0.04, 4.0  # unless one pass takes longer
 
-# Bytes a device needs for a pass.
-# Infinitely many where the compiler refuses it, as TPU's does.
+# Bytes that a device needs for a pass. Infinity if the compiler refuses it, as TPU's does.
 Needs = Callable[[Pass], float]
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A micro-batch, and why."""
+    """A micro-batch, and the reason for it."""
 
     limit: int | None  # for `cut`
-    why: str  # for a person; empty where there was nothing to choose
+    why: str  # a message; empty if there was nothing to choose
 
 
 def choose(
@@ -55,17 +54,17 @@ def choose(
     given: int | None,
     available: int | None,
 ) -> Choice:
-    """The micro-batch of a run.
+    """Choose the micro-batch of a run.
 
     Args:
-        setup: what is trained, and on which devices.
+        setup: task, inputs and devices.
         batch_sizes: B of each phase.
         ghost_batch: g; None without batch norm.
-        given: by a person; None to choose.
-        available: bytes of a device; None if it is not known.
+        given: the user's choice; None to let jbatch choose.
+        available: memory of a device in bytes; None if it is not known.
 
     Raises:
-        Mistake: if what is given, or the smallest, does not fit.
+        Mistake: if the given micro-batch, or the smallest, does not fit.
     """
 
     def needs(call: Pass) -> float:
@@ -84,7 +83,7 @@ def choose(
         limit = largest(batch_sizes, setup.devices, ghost_batch, available, needs)
         if limit is not None:
             why = f"the largest that fits {readable(available)}"
-    # Several processes would have to agree on what they time.
+    # Several processes would have to agree on a measurement.
     if setup.mesh.devices.flat[0].platform == "cpu" and jax.process_count() == 1:
         fast, speeds = _fastest_kept(setup, tuple(sorted(batch_sizes)), ghost_batch, limit)
         if fast is not None:
@@ -95,10 +94,10 @@ def choose(
 def _fastest_kept(
     setup: Setup, batch_sizes: tuple[int, ...], ghost_batch: int | None, limit: int | None
 ) -> tuple[int | None, str]:
-    """What `fastest` found the first time, on this machine and for just this setup.
+    """Return the first result of `fastest` on this machine for this setup, from a cache file.
 
-    A choice changes the order of sums, and with it the last bits of a run: the same command should
-    give the same bits tomorrow, on a busy machine too.
+    The choice changes the order of sums, and so the last bits of a run. The same command should
+    give the same bits again, also on a busy machine.
     """
     here = [environment(), os.uname().nodename, processor(), programs.identity(setup)]
     asked = [setup.devices, setup.mapping, batch_sizes, ghost_batch, limit]
@@ -109,7 +108,7 @@ def _fastest_kept(
         found = fastest(setup, batch_sizes, ghost_batch, limit)
         with suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
-            found = _read(path) or found  # of another run, that began with this one
+            found = _read(path) or found  # another run may have been faster
             write_whole(path, json.dumps(found))
     return found
 
@@ -117,7 +116,7 @@ def _fastest_kept(
 def _read(path: Path) -> tuple[int | None, str] | None:
     try:
         limit, why = read_json(path, tuple[Annotated[int, Meta(ge=1)] | None, str])
-    except Mistake:  # none, or damaged
+    except Mistake:  # missing or damaged
         return None
     return limit, why
 
@@ -125,12 +124,12 @@ def _read(path: Path) -> tuple[int | None, str] | None:
 def fastest(
     setup: Setup, batch_sizes: tuple[int, ...], ghost_batch: int | None, limit: int | None
 ) -> tuple[int | None, str]:
-    """(the fastest micro-batch by a short measurement, what was measured); None for the largest.
+    """Return (the fastest micro-batch in a short benchmark, its text); None for the largest.
 
-    On CPUs small ones are faster for convolutions and slower for others, and none is short of
-    memory. Passes of the largest batch are timed, each twice as large as the one before, until they
-    get slower. Those that may be the fastest are timed again in turns, so that what else the
-    machine does meets all alike; their medians are compared, and of equals the smallest is taken.
+    On CPUs, small micro-batches are faster for convolutions and slower for other layers, and memory
+    is no limit. This times passes of the largest batch, each twice as large as the one before,
+    until they get slower. Then it times the promising ones in turns, so that other work on the
+    machine affects all alike. It compares medians, and takes the smallest of equally fast ones.
     """
     size, devices = max(batch_sizes), setup.devices
     most = size // devices if limit is None else limit
@@ -161,7 +160,7 @@ def fastest(
 
 
 def _in_turns(timers: Sequence[Callable[[], float]]) -> Iterator[list[float]]:
-    """Seconds of each, again and again; less often where they are long."""
+    """Yield the seconds of each timer, for several turns; fewer turns if they take long."""
     begun = time.perf_counter()
     for number in range(TURNS if len(timers) > 1 else 1):
         if number >= LEAST_TURNS and time.perf_counter() - begun > SECONDS_OF_TURNS:
@@ -177,11 +176,11 @@ def _doubled(least: int, most: int) -> Iterator[int]:
 
 
 def _timer(setup: Setup, layout: Layout) -> Callable[[], float]:
-    """A function that puts zeros through a pass of several and gives its seconds an example."""
+    """Return a function that runs a pass on zeros and returns its seconds per example."""
     accumulate = programs.compiled(setup, Accumulate(layout))
     state = programs.initializer(setup)(np.uint32(0))
     inputs = zeros(setup, layout)
-    sums, loss = accumulate(state, programs.zero_sums(setup)(), *inputs)  # the first is slower
+    sums, loss = accumulate(state, programs.zero_sums(setup)(), *inputs)  # warm-up
     loss.block_until_ready()
 
     def seconds() -> float:
@@ -197,7 +196,7 @@ def _timer(setup: Setup, layout: Layout) -> Callable[[], float]:
 
 
 def zeros(setup: Setup, layout: Layout) -> list:
-    """Arguments of a pass that are nothing but zeros, on the devices."""
+    """Return arguments of a pass, all zeros, on the devices."""
 
     def placed(shapes, differs: bool):
         sharding = (meshes.split if differs else meshes.replicated)(setup.mesh)
@@ -213,7 +212,7 @@ def zeros(setup: Setup, layout: Layout) -> list:
 
 @contextmanager
 def unlimited_if_refused() -> Iterator[float]:
-    """Infinity, for a program of which the compiler has said that it does not fit."""
+    """Yield infinity, and suppress the compiler's error that a program does not fit."""
     try:
         yield math.inf
     except jax.errors.JaxRuntimeError as error:
@@ -229,23 +228,21 @@ def largest(
     needs: Needs,
     probe: Callable[[int], float] | None = None,
 ) -> int | None:
-    """The largest micro-batch that fits.
+    """Return the largest micro-batch that fits in memory.
 
-    Memory is nearly affine in the micro-batch: two small passes predict where it ends, and the pass
-    that comes of that is tried, then smaller ones as long as they do not fit.
+    Memory is nearly affine in the micro-batch, so two small passes predict the largest one. That
+    pass is compiled, then smaller ones until one fits.
 
     Args:
         batch_sizes: B of each phase, over all devices.
         devices: D.
         ghost_batch: g; None without batch norm.
-        available: bytes of one device.
-        needs: compiles a pass to know.
-        probe: examples of one device → bytes of a pass of them, where a small pass is cheaper to
-            ask for in another way.
+        available: memory of one device in bytes.
+        needs: compiles a pass and returns the bytes it needs.
+        probe: examples per device → bytes of such a pass; a cheaper way to ask for a small pass.
 
     Returns:
-        Examples that a device puts through at once, as a limit for `cut`; None where all of its
-        share fits.
+        Examples per device and pass, as a limit for `cut`; None if a device's whole share fits.
 
     Raises:
         Mistake: if not even the smallest pass fits.
@@ -253,7 +250,7 @@ def largest(
     share = max(batch_sizes) // devices
     unit = max(_least(size, devices, ghost_batch) for size in batch_sizes)
     group = group_size(max(batch_sizes), ghost_batch)
-    whole = math.lcm(unit, group)  # so that a pass of one device alone can be probed for many
+    whole = math.lcm(unit, group)  # so that a probe on one device stands for many
     small = whole * -(-LEAST_PROBED // whole)
     limit = share
     if share > 2 * small:
@@ -274,9 +271,9 @@ def largest(
         smaller = range(unit, examples, unit)
         if not smaller:
             raise Mistake(
-                f"{examples:,} examples a device, the least that it can take, need "
-                f"{readable(needed)} of its memory, which is {readable(available)}: give a smaller "
-                "model or image, a smaller ghost_batch, or more memory"
+                f"the smallest micro-batch, {examples:,} examples per device, needs "
+                f"{readable(needed)}, but a device has {readable(available)}: give a smaller "
+                "model, image or ghost_batch, or more memory"
             )
         limit = smaller[-1]
 
@@ -284,18 +281,18 @@ def largest(
 def check_fits(
     micro_batch: int | None, passes: dict[int, Passes], available: int, needs: Needs
 ) -> None:
-    """See that the largest pass fits, or a Mistake with the numbers."""
+    """Raise Mistake, with the numbers, if the largest pass does not fit."""
     examples, needed = _most_needed(passes, needs)
     if needed > available:
         raise Mistake(
-            f"micro_batch is {micro_batch:,}: {examples:,} examples at once need "
-            f"{readable(needed)} of a device's memory, which is {readable(available)}: give a "
-            "smaller one, or none to have the largest that fits"
+            f"micro_batch is {micro_batch:,}: {examples:,} examples per device need "
+            f"{readable(needed)}, but a device has {readable(available)}. Give a smaller one, or "
+            "none to let jbatch choose the largest that fits"
         )
 
 
 def _least(size: int, devices: int, ghost_batch: int | None) -> int:
-    """Examples of a device in the smallest pass of an update of `size`."""
+    """Return the examples per device of the smallest pass of an update of `size`."""
     whole = cut([size], devices, ghost_batch, None)[size].layouts[0]
     group = whole.group
     return next(
@@ -306,15 +303,16 @@ def _least(size: int, devices: int, ghost_batch: int | None) -> int:
 
 
 def _most_needed(passes: dict[int, Passes], needs: Needs) -> tuple[int, float]:
-    """(examples of a device, bytes) of the largest passes, of whichever kind needs more."""
+    """Return (examples per device, bytes) of the largest pass; of two kinds, the larger bytes."""
+    examples = _examples_at_once(passes)
     largest = {
         call
         for of_batch in passes.values()
         for call in of_batch.calls
-        if call.layout.per_device == _examples_at_once(passes)
+        if call.layout.per_device == examples
     }
-    return _examples_at_once(passes), max(map(needs, largest))
+    return examples, max(map(needs, largest))
 
 
 def _examples_at_once(passes: dict[int, Passes]) -> int:
-    return max(layout.per_device for of_batch in passes.values() for layout in of_batch.layouts)
+    return max(call.layout.per_device for of_batch in passes.values() for call in of_batch.calls)

@@ -1,8 +1,7 @@
-"""How many updates one call of a compiled step takes, of data that lives on the devices.
+"""Choose how many updates one compiled call takes, if the dataset is in device memory.
 
-A loop on the device saves the host's part of each update. On CPUs XLA compiles the gradients of
-convolutions in a loop to naive ones, many times slower; on GPUs the host drives such loops all the
-same.
+A loop on the device saves host overhead per update. On CPUs, XLA compiles gradients of convolutions
+inside a loop to naive code, many times slower. On GPUs the host drives such loops anyway.
 """
 
 import jax
@@ -12,16 +11,16 @@ from jbatch.errors import Mistake
 from jbatch.step import pure
 from jbatch.task.classify import Task
 
-MOST = 16  # more gain little, and make a run that is asked to stop wait
+MOST = 16  # more gain little, and delay the answer to a stop request
 
 
 def updates_per_call(given: int | None, task: Task, inputs: Inputs, platform: str) -> int:
-    """What is given, or what suits the devices and the network; Mistake if it cannot be."""
+    """Return `given`, or choose for devices and network; raise Mistake if `given` is impossible."""
     if given is not None:
         if given > 1 and not inputs.several:
             raise Mistake(
-                f"updates_per_call is {given}, and examples that are streamed come one update at a "
-                "time: leave it out, or give 1"
+                f"updates_per_call is {given}, but a streamed dataset allows one update per call: "
+                "leave it out, or give 1"
             )
         return given
     if not inputs.several:
@@ -31,5 +30,5 @@ def updates_per_call(given: int | None, task: Task, inputs: Inputs, platform: st
 
 
 def _convolutional(task: Task) -> bool:
-    """Whether a network has convolutions: their kernels have two axes more than a matrix."""
+    """Return whether a network has convolutions, whose kernels have four axes."""
     return any(leaf.ndim == 4 for leaf in jax.tree.leaves(pure.state_shapes(task).params))

@@ -1,4 +1,4 @@
-"""Driving the compiled functions: the passes of an update, and not too many in flight."""
+"""Call the compiled passes of each update, with a limit on passes in flight."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from jbatch.step.pure import State
 
 
 class InFlight:
-    """Waits, at each call, until no more than `most` passes are under way."""
+    """Limits the number of passes in flight to `most`."""
 
     def __init__(self, most: int):
         self._most = most
@@ -22,9 +22,13 @@ class InFlight:
         self._calls: deque[tuple[jax.Array, int]] = deque()
 
     def add(self, result: jax.Array, passes: int = 1) -> None:
-        """Count a call in by one of its results, which no later call may take as donated.
+        """Add a call, then wait until at most `most` passes are in flight.
 
-        The one before it may always wait, however many passes it has.
+        The last two calls may always be in flight, however many passes they have.
+
+        Args:
+            result: a result of the call, which no later call may donate.
+            passes: the call's number of passes.
         """
         self._calls.append((result, passes))
         self._waiting += passes
@@ -35,7 +39,7 @@ class InFlight:
 
 
 class Driver:
-    """Takes updates, as many a call as a program allows."""
+    """Takes updates, up to the program's limit in each call."""
 
     def __init__(self, setup: Setup, ahead: Ahead, feed: Feed):
         self._setup, self._ahead, self._feed = setup, ahead, feed
@@ -49,13 +53,13 @@ class Driver:
         return self._program is not None
 
     def most(self, batch_size: int) -> int:
-        """Updates of a batch size that one call takes, at most."""
+        """Return the largest number of updates that one call takes at a batch size."""
         return 1 if self._ahead.program(batch_size).apply else self._setup.updates_per_call
 
     def update(self, state: State, rows: Sequence[Row]) -> State:
-        """The state after the updates that `rows` plan; `state` is donated to it.
+        """Take the updates in `rows`, and return the new state; `state` is donated.
 
-        The rows are of one batch size and one epoch, and no more than `most` of it.
+        The rows share one batch size and one epoch, and there are at most `most` of them.
         """
         row = rows[0]
         if row.batch_size != self._batch_size:

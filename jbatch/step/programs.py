@@ -1,4 +1,4 @@
-"""The compiled functions of a run: each is made once in a process, and found again by its setup."""
+"""Compile the functions of a run, each once per process; cached by their setup."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -22,30 +22,30 @@ from jbatch.step.pure import State, Sums
 from jbatch.task import classify
 from jbatch.task.classify import Task
 
-MOST_KEPT = 64  # compiled functions in a process: a sweep over widths would keep each to its end
+MOST_KEPT = 64  # compiled functions per process; a sweep over widths would otherwise keep them all
 
 
 @dataclass(frozen=True)
 class Setup:
-    """All that decides the compiled functions but the micro-batch; hashable.
+    """Everything that decides the compiled functions, except the micro-batch; hashable.
 
-    Runs that differ in seed or schedule alone share them.
+    Runs that differ only in seed or schedule share the compiled functions.
     """
 
     task: Task
     inputs: Inputs
     mesh: Mesh | AbstractMesh
     mapping: spmd.Mapping
-    updates_per_call: int = 1  # at most, of those that one pass makes
+    updates_per_call: int = 1  # maximum, for updates of one pass
 
     @property
     def devices(self) -> int:
-        """D."""
+        """The number of devices, D."""
         return self.mesh.size
 
     @property
     def evaluation_size(self) -> int:
-        """Examples a device takes in one pass of an evaluation."""
+        """Examples per device in one pass of an evaluation."""
         return min(self.inputs.most_evaluated, -(-self.inputs.num_test // self.devices))
 
 
@@ -63,12 +63,12 @@ class Scored(NamedTuple):
 
 
 def how(learning_rate: float, batch_size: int, ghost_batches: int) -> np.ndarray:
-    """What `apply` is told of an update, in one transfer: (3,) float32: rate, B, ghost batches."""
+    """Pack an update's (rate, B, number of ghost batches) into one transfer: (3,) float32."""
     return np.array((learning_rate, batch_size, ghost_batches), np.float32)
 
 
 def told(setup: Setup, hows: Sequence[np.ndarray]) -> np.ndarray:
-    """What `update` is told of those that one call takes: (most, 3) float32, the rest zeros."""
+    """Stack the `how` of each update of one call: (updates_per_call, 3) float32, padded with 0."""
     rows = np.zeros((setup.updates_per_call, 3), np.float32)
     rows[: len(hows)] = hows
     return rows
@@ -84,9 +84,10 @@ def _update(setup: Setup, layout: Layout, state, how, *inputs):
 
 
 def _updates(setup: Setup, layout: Layout, state, hows, *inputs):
-    """As many updates as the first rows of `hows` tell; rows of batch 0 fill the rest.
+    """Take one update per row of `hows`; rows with batch size 0 are padding.
 
-    A program for any number, so that the bits do not depend on how a run is cut into calls.
+    One program serves any number of updates, so the bits do not depend on how a run is cut into
+    calls.
     """
     if setup.updates_per_call == 1:
         return _update(setup, layout, state, hows[0], *inputs)
@@ -126,13 +127,13 @@ def _evaluate(setup: Setup, params, stats, *inputs):
 
 @lru_cache(MOST_KEPT)
 def initializer(setup: Setup):
-    """Seed (uint32 scalar) → state on every device, jitted."""
+    """Return the jitted function: seed (uint32 scalar) → state on every device."""
     jitted = jax.jit(partial(pure.init, setup.task), out_shardings=meshes.replicated(setup.mesh))
     return jax.enable_x64(False)(jitted)
 
 
 def state_on_devices(setup: Setup) -> State:
-    """Shapes, dtypes and shardings of the state: what a checkpoint is restored as."""
+    """Return shapes, dtypes and shardings of the state, to restore a checkpoint."""
     placed = partial(jax.ShapeDtypeStruct, sharding=meshes.replicated(setup.mesh))
     return jax.tree.map(lambda leaf: placed(leaf.shape, leaf.dtype), _state(setup))
 
@@ -140,39 +141,39 @@ def state_on_devices(setup: Setup) -> State:
 @lru_cache(MOST_KEPT)
 @jax.enable_x64(False)
 def zero_sums(setup: Setup):
-    """() → sums of no example, one a device."""
+    """Return the compiled function: () → sums over no example, one per device."""
     jitted = jax.jit(partial(_zero_sums, setup), out_shardings=meshes.split(setup.mesh))
     return jitted.lower().compile()
 
 
 @lru_cache(MOST_KEPT)
 def compiled(setup: Setup, call: Call | Evaluate) -> Executable:
-    """The function that a call is of.
+    """Return the compiled function of a call.
 
-    Update: (state, told, *inputs) → (state, the last loss), updates in one pass each; see `told`.
+    Update: (state, told, *inputs) → (state, the last loss); updates of one pass each, see `told`.
     Accumulate: (state, sums, *inputs) → (sums, loss of each device).
-    Apply: (state, sums, how) → (state, sums of no example, loss).
+    Apply: (state, sums, how) → (state, sums over no example, loss).
     Evaluate: (params, stats, *inputs) → (scored,).
     """
     return _mapped(setup, call).compile()
 
 
 def lowered(setup: Setup, call: Call | Evaluate) -> jax.stages.Lowered:
-    """The same before it is compiled."""
+    """Return the lowered function of a call, before it is compiled."""
     return _mapped(setup, call).lower()[0]
 
 
 @jax.enable_x64(False)
 def in_memory(setup: Setup, layout: Layout) -> dict[str, int]:
-    """What a device holds in an update, in bytes, before any compiler has seen it.
+    """Return the bytes that a device holds during an update, without compiling.
 
     Args:
-        setup: what is trained; its mesh may be an abstract one.
-        layout: of the largest pass.
+        setup: task, inputs and mesh; the mesh may be abstract.
+        layout: the layout of the largest pass.
 
     Returns:
-        By name. The activations are all that the backward pass keeps of the forward one; a compiler
-        may make some of them again, or keep them twice.
+        Bytes by name. "activations" are all residuals of the backward pass; a compiler may
+        recompute some, or keep copies.
     """
     state = _state(setup)
     inputs = setup.inputs.shapes(layout)
@@ -208,9 +209,9 @@ def _bytes(tree) -> int:
 
 
 def held_beside(setup: Setup, call: Pass) -> int:
-    """Bytes that a device holds while a pass runs, and that are none of the pass's arguments.
+    """Return the bytes that a device holds while a pass runs, beside the pass's arguments.
 
-    A pass of several does not look at what only the end of an update needs.
+    A pass that accumulates does not take the state that only the end of an update needs.
     """
     state = _state(setup)
     rest = (state.optimizer, state.stats, state.totals, state.taken)
@@ -219,9 +220,9 @@ def held_beside(setup: Setup, call: Pass) -> int:
 
 
 def digest(setup: Setup, passes: Mapping[int, Passes]) -> str:
-    """SHA-256 of the programs of a run that takes these passes, as the compiler is given them.
+    """Return the SHA-256 of the programs of a run with these passes, before compilation.
 
-    A pass of each kind stands for all: they differ by their layouts alone, which are hashed.
+    It lowers one pass of each kind. Others differ only by their layouts, which are hashed too.
     """
     kinds = {type(call): call for each in passes.values() for call in reversed(each.program)}
     hashed = hashlib.sha256(repr(sorted(passes.items(), key=lambda item: item[0])).encode())
@@ -233,9 +234,9 @@ def digest(setup: Setup, passes: Mapping[int, Passes]) -> str:
 
 @lru_cache(MOST_KEPT)
 def identity(setup: Setup) -> str:
-    """SHA-256 of what an update computes: its program for one device and one ghost batch.
+    """Return the SHA-256 of an update's program for one device and one ghost batch.
 
-    So it is of network, loss, augmentation and optimizer, and not of how an update is split.
+    It covers network, loss, augmentation and optimizer, but not how an update is split.
     """
     alone = meshes.make_mesh(setup.mesh.local_devices[:1])
     one = replace(setup, mesh=alone, mapping="shard_map", updates_per_call=1)
@@ -245,7 +246,7 @@ def identity(setup: Setup) -> str:
 
 
 def _mapped(setup: Setup, call: Call | Evaluate) -> Mapped:
-    """A call's function over the devices: its arguments and results, and how they differ there."""
+    """Return a call's function mapped over the devices, with its arguments and shardings."""
     state, inputs = _state(setup), setup.inputs
     mapped = partial(Mapped, mesh=setup.mesh, mapping=setup.mapping)
     match call:

@@ -1,9 +1,9 @@
 """One update, as pure functions written for one device of a named axis.
 
-`accumulate` puts a micro-batch through the network and adds to this device's sums, without
-communication; `apply` adds the sums of all devices in one all-reduce and takes the optimizer's
-step. Everything that is summed is a sum over examples or ghost batches, never a mean of means, so
-that the result does not depend on how the update is split.
+`accumulate` runs a micro-batch through the network and adds to this device's sums, without
+communication. `apply` adds the sums of all devices in one all-reduce and takes the optimizer's
+step. All sums are over examples or ghost batches, never means of means, so the result does not
+depend on how the update is split.
 """
 
 from functools import partial
@@ -30,10 +30,10 @@ from jbatch.task.classify import (
 
 
 class Totals(NamedTuple):
-    """Sums over the examples trained on since they were last logged; scalars.
+    """Sums over the examples trained on since the last log point; scalars.
 
-    A float32 count would stop at 2²⁴, and a float32 sum stops where one update's part is lost to
-    rounding: so counts are int32, and `rest` keeps what rounding takes from the loss (Kahan).
+    Counts are int32, because a float32 count stops at 2²⁴. `rest` holds the rounding error of the
+    loss (Kahan), because a large float32 sum would lose the small part of one update.
     """
 
     loss: jax.Array  # float32
@@ -43,17 +43,17 @@ class Totals(NamedTuple):
 
 
 class State(NamedTuple):
-    """What an update changes; the same on every device. Plain nested dicts dispatch fastest."""
+    """The state that an update changes, replicated. Plain nested dicts dispatch fastest."""
 
     params: Any
     stats: Any  # running statistics of norms
     optimizer: Any  # optax's state
     totals: Totals
-    taken: jax.Array  # int32 scalar, updates so far, by whatever plans
+    taken: jax.Array  # int32 scalar, updates so far under all plans
 
 
 class Sums(NamedTuple):
-    """What a device has gathered of an update so far."""
+    """A device's sums over the examples of an update so far."""
 
     gradients: Any  # of the loss's sum, like State.params
     stats: Any  # sums over ghost batches, like State.stats
@@ -62,7 +62,7 @@ class Sums(NamedTuple):
 
 
 def init(task: Task, seed: jax.Array) -> State:
-    """The state before the first update, from a uint32 seed."""
+    """Return the initial state from a uint32 seed."""
     _, params, stats = split(network_of(task, seed))
     with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes
         optimizer = task.optimizer.transformation(0.0, task.momentum).init(params)
@@ -71,33 +71,33 @@ def init(task: Task, seed: jax.Array) -> State:
 
 @jax.enable_x64(False)
 def state_shapes(task: Task) -> State:
-    """Shapes and dtypes of the state."""
+    """Return the shapes and dtypes of the state."""
     return jax.eval_shape(partial(init, task), jax.ShapeDtypeStruct((), np.uint32))
 
 
 def no_totals() -> Totals:
-    """Totals of no example, on the host.
+    """Return totals over no example, on the host.
 
-    A jax.Array would be put wrongly on devices of several processes that have but one each (as of
-    JAX 0.12).
+    They are NumPy arrays, because JAX (as of 0.12) places a jax.Array wrongly on the devices of
+    several processes with one device each.
     """
     zero, none = np.zeros((), np.float32), np.zeros((), np.int32)
     return Totals(loss=zero, rest=zero, correct=none, examples=none)
 
 
 def no_sums(state: State) -> Sums:
-    """Sums of no example."""
+    """Return sums over no example."""
     zero = jnp.zeros((), jnp.float32)
     return Sums(*jax.tree.map(jnp.zeros_like, (state.params, state.stats)), zero, zero)
 
 
 def gather(task: Task, layout: Layout, state: State, batch: Batch) -> Sums:
-    """This device's sums over one micro-batch.
+    """Return this device's sums over one micro-batch.
 
     Args:
-        task: what is trained.
-        layout: how the pass is shared out.
-        state: parameters to take the gradient at.
+        task: the task.
+        layout: how the pass is split over devices.
+        state: its parameters are the point of the gradient.
         batch: this device's examples, in the order of `layout.places`.
     """
 
@@ -107,7 +107,7 @@ def gather(task: Task, layout: Layout, state: State, batch: Batch) -> Sums:
 
 
 def _loss_sum(task: Task, layout: Layout, stats, batch: Batch):
-    """Parameters → (sum of losses, (sums of statistics, number right)), of one micro-batch."""
+    """Return parameters → (sum of losses, (sums of statistics, number right)) of a micro-batch."""
 
     def loss_sum(params):
         training = Pass(layout, batch.keys)
@@ -122,13 +122,13 @@ def _loss_sum(task: Task, layout: Layout, stats, batch: Batch):
 
 
 def kept(task: Task, layout: Layout, state: State, batch: Batch):
-    """What the backward pass keeps of the forward one, for one micro-batch, as a pytree."""
+    """Return the residuals that the backward pass of a micro-batch needs, as a pytree."""
     loss_sum = _loss_sum(task, layout, state.stats, batch)
     return jax.vjp(loss_sum, state.params, has_aux=True)[1]
 
 
 def accumulate(task: Task, layout: Layout, state: State, sums: Sums, batch: Batch) -> Sums:
-    """`sums` with one micro-batch more."""
+    """Return `sums` plus those of one micro-batch."""
     return jax.tree.map(jnp.add, sums, gather(task, layout, state, batch))
 
 
@@ -140,20 +140,20 @@ def apply(
     batch_size: jax.Array,
     ghost_batches: jax.Array,
 ) -> tuple[State, jax.Array]:
-    """The optimizer's step on the mean gradient of the update.
+    """Take the optimizer's step on the mean gradient of the update.
 
     Args:
-        task: what is trained.
-        state: before the update.
-        sums: of all the update's examples on this device.
+        task: the task.
+        state: the state before the update.
+        sums: over all of the update's examples on this device.
         learning_rate: float32 scalar.
         batch_size: float32 scalar, B over all devices.
         ghost_batches: float32 scalar, n over all devices.
 
     Returns:
-        The state after it, and the update's mean loss.
+        The state after the update, and the update's mean loss.
     """
-    if jax.lax.axis_size(AXIS) > 1:  # of one device, XLA would copy them all the same
+    if jax.lax.axis_size(AXIS) > 1:  # on one device, XLA would still copy the sums
         sums = jax.lax.psum(sums, AXIS)
     gradients = jax.tree.map(lambda leaf: leaf / batch_size, sums.gradients)
     with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes
@@ -170,7 +170,7 @@ def apply(
 
 
 def _added(totals: Totals, sums: Sums, batch_size: jax.Array) -> Totals:
-    """The totals with one update more."""
+    """Return the totals plus one update."""
     part = sums.loss - totals.rest
     loss = totals.loss + part
     return Totals(
@@ -182,9 +182,10 @@ def _added(totals: Totals, sums: Sums, batch_size: jax.Array) -> Totals:
 
 
 def _running(task: Task, stats, sums, ghost_batches):
-    """Running statistics after n ghost batches more: d^n of the old, 1 − d^n of their mean.
+    """Return running statistics after n more ghost batches: d^n · old + (1 − d^n) · their mean.
 
-    Decaying per ghost batch and not per update keeps the memory, in examples, as the batch grows.
+    They decay per ghost batch, not per update. So their memory in examples stays the same as the
+    batch grows.
     """
     if not isinstance(task.model.norm, GhostBatchNorm):
         return stats

@@ -1,1 +1,1 @@
-"""Many runs: comparisons and sweeps."""
+"""Train many runs: comparisons and sweeps."""

@@ -1,4 +1,4 @@
-"""A grid of an experiment's fields, as text."""
+"""Read a grid of an experiment's fields from text."""
 
 import itertools
 import math
@@ -14,7 +14,7 @@ MOST_CELLS = 10_000  # of a grid
 
 
 def cells(grid: Sequence[str]) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
-    """Each cell of a grid: (what it is called, what the command line would say of it).
+    """Yield each cell of a grid: (its name, the same cell as command-line options).
 
     >>> list(cells(["plan.batch-size=8,16"]))[1]
     (('plan.batch-size 16',), ('--plan.batch-size', '16'))
@@ -25,14 +25,14 @@ def cells(grid: Sequence[str]) -> Iterator[tuple[tuple[str, ...], tuple[str, ...
         values = [" ".join(value.split()) for value in joined.split(",")]
         if not (re.fullmatch(r"\w[\w.-]*", field) and equals and all(values)):
             raise Mistake(
-                f"--grid {quoted(text)}: give FIELD=VALUE,VALUE…, as plan.batch-size=32,128"
+                f"--grid {quoted(text)}: give FIELD=VALUE,VALUE…, like plan.batch-size=32,128"
             )
         if len({_number(value) for value in values}) < len(values):
             raise Mistake(f"--grid {quoted(text)}: give each value once")
         axes.append([(field.replace("_", "-"), value) for value in values])
     if math.prod(map(len, axes)) > MOST_CELLS:
         raise Mistake(
-            f"--grid {quoted(' '.join(grid))}: that is over {MOST_CELLS:,} points: give fewer"
+            f"--grid {quoted(' '.join(grid))} has over {MOST_CELLS:,} points: give fewer values"
         )
     if len({axis[0][0] for axis in axes}) < len(axes):
         raise Mistake(f"--grid {quoted(' '.join(grid))}: give each field once, with all its values")
@@ -42,19 +42,19 @@ def cells(grid: Sequence[str]) -> Iterator[tuple[tuple[str, ...], tuple[str, ...
 
 
 def check_field(text: str, experiment: Experiment) -> None:
-    """See that a grid's field is one of the experiment's, or a Mistake that names the nearest."""
+    """Raise a Mistake that names the nearest field if the experiment has none of this name."""
     field = text.partition("=")[0].replace("_", "-")
     known = list(field_names(experiment))
     if field not in known:
         raise Mistake(
             f"--grid {quoted(text)}: the experiment has no field {field}{meant(field, known)} "
-            "(FILE VARIANT --help lists them; the schedule, and which network, optimizer or data "
-            "it is, stand in the file)"
+            "(FILE VARIANT --help lists the fields; to change the schedule, network, optimizer or "
+            "dataset, edit the file)"
         )
 
 
 def quoted(text: str) -> str:
-    """A grid in a message: in one line, and not too long."""
+    """Shorten a grid to one line for a message."""
     return printable(text, "")[:200]
 
 

@@ -1,4 +1,4 @@
-"""Many runs: several experiments of one file over several seeds, their table and their report."""
+"""Train several experiments of one file over several seeds; write their table and report."""
 
 import dataclasses
 import time
@@ -22,7 +22,7 @@ from jbatch.run.libraries import prepare_libraries
 
 
 class Study(NamedTuple):
-    """What is to be trained."""
+    """Hold the experiments to train, and over which seeds."""
 
     file: ExperimentFile
     experiments: dict[Origin, Experiment]
@@ -30,7 +30,7 @@ class Study(NamedTuple):
 
 
 class Planned(NamedTuple):
-    """A run that is to be there in the end."""
+    """Hold one run of a study, trained or not."""
 
     directory: Path
     origin: Origin
@@ -39,18 +39,18 @@ class Planned(NamedTuple):
 
     @property
     def called(self) -> str:
-        """For a person."""
+        """Name the run in messages."""
         return f"{self.origin.name} seed {self.experiment.seed}"
 
 
 def train(study: Study, out: Path) -> list[Record]:
-    """Train what is missing, one run after another; then print the table and write the report.
+    """Train the missing runs one after another, then print the table and write the report.
 
-    What one run has compiled, those after it find: they share it if they differ in seed or rates.
-    A run that diverges is said and left; the others go on.
+    Runs that differ only in seed or learning rate share their compiled programs. If a run diverges,
+    jbatch says so and trains the next.
 
     Args:
-        study: what is to be trained.
+        study: the experiments and seeds.
         out: directory of the report and the runs.
 
     Returns:
@@ -62,7 +62,7 @@ def train(study: Study, out: Path) -> list[Record]:
     prepare_libraries()
     begun = time.perf_counter()
     if (out / "run.json").exists():
-        raise Mistake(f"{out} is the directory of one run: give --out another")
+        raise Mistake(f"{out} is a run directory: give another folder as --out")
     saved_below(out)
     runs = _planned(study, out)
     records = [_recorded(run, f"run {number} of {len(runs)}") for number, run in enumerate(runs, 1)]
@@ -71,15 +71,19 @@ def train(study: Study, out: Path) -> list[Record]:
     show(comparison_text(records, study.file.comparison))
     title = out.absolute().name
     page = write_report(out, title, study.file.docstring, records, study.file.comparison)
-    show(f"\n{time.perf_counter() - begun:.0f} s in all. Report: {page}")
+    show(f"\n{time.perf_counter() - begun:.0f} s in total. Report: {page}")
     others = {path.parent for path in out.glob("**/run.json")} - {run.directory for run in runs}
     if others:
-        show(f"Other runs there, not shown: {len(others)}; `jbatch report {out}` shows all.")
+        show(f"Not shown: {len(others)} other runs there; `jbatch report {out}` shows all runs.")
     return records
 
 
 def _planned(study: Study, out: Path) -> list[Planned]:
-    """Seed by seed, all that is asked for; Mistake for what can be seen to be wrong with any."""
+    """List the runs of a study, seed by seed.
+
+    Raises:
+        Mistake: if an experiment cannot be trained, or a directory holds another run.
+    """
     devices = len(meshes.all_devices())
     plans = {
         cell: _checked_plan(cell, experiment, devices)
@@ -93,19 +97,19 @@ def _planned(study: Study, out: Path) -> list[Planned]:
             experiment = dataclasses.replace(experiment, seed=seed)
             runs.append(Planned(directory, origin, experiment, plans[cell]))
     if len({run.directory for run in runs}) < len(runs):
-        raise Mistake("two of the variants would have one directory: give them other names")
+        raise Mistake("two variants would share a run directory: rename one of them")
     for directory, _, experiment, plan in runs:
         if (directory / "run.json").exists() and not holds(directory, describe(experiment), plan):
             differs = "; ".join(differences(directory, describe(experiment))) or "its schedule"
             raise Mistake(
-                f"{directory} holds another run than is asked for now, which differs in "
-                f"{differs}: give --out another"
+                f"{directory} holds a different run, which differs in {differs}: give another "
+                "folder as --out"
             )
     return runs
 
 
 def _checked_plan(origin: Origin, experiment: Experiment, devices: int) -> Plan:
-    """Its plan, after what can be seen to be wrong before anything is trained."""
+    """Make an experiment's plan, and raise a Mistake that names it if it cannot be trained."""
     try:
         plan = experiment.plan.plan()
         check(experiment, plan, devices)
@@ -115,7 +119,7 @@ def _checked_plan(origin: Origin, experiment: Experiment, devices: int) -> Plan:
 
 
 def _recorded(run: Planned, of: str) -> Record:
-    """A run read back, trained before if it is not there."""
+    """Train a run unless it is finished or has diverged, and read it back."""
     from jbatch.run.loop import Diverged, fit
     from jbatch.run.progress import progress
 
@@ -135,18 +139,18 @@ def _recorded(run: Planned, of: str) -> Record:
             f"{record.updates:,} updates, test accuracy "
             f"{record.evaluations[-1]['accuracy']:.2%}, {record.lines[-1]['seconds']:.1f} s"
         )
-    tell(f"{of}: {run.called}: {'made before: ' * before}{outcome}")
+    tell(f"{of}: {run.called}: {'already trained: ' * before}{outcome}")
     if experiment.measure_distance and not all("distance" in line for line in record.training):
-        raise Mistake(f"{directory} was made without distances: remove it to make it with them")
+        raise Mistake(f"{directory} was trained without distances: remove it to train it with them")
     return record
 
 
 def _over(run: Planned) -> bool:
-    """Whether it was made before, to its end or until it diverged."""
+    """Return whether the run was trained before, to its end or until it diverged."""
     directory, origin, experiment, plan = run
-    if not (directory / "run.json").exists():  # which is this run's, as was seen before the first
+    if not (directory / "run.json").exists():  # `_planned` has checked that it is this run's
         return False
     record = record_of(directory, origin, experiment)
     folder = directory / "checkpoints"
-    saved = not folder.exists() or (folder / str(plan.end)).is_dir()  # or removed since
+    saved = not folder.exists() or (folder / str(plan.end)).is_dir()  # or the user removed them
     return record.diverged or (record.finished and saved)

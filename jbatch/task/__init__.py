@@ -1,1 +1,1 @@
-"""What is trained: the network, and what each example scores."""
+"""Tasks: the network to train, and how each example is scored."""

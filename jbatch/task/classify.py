@@ -12,33 +12,33 @@ from jbatch.models.norm import Pass
 from jbatch.models.specs import Model, ghost_batch
 from jbatch.optim import Optimizer
 
-HEAD_WEIGHTS = (1.0, 0.4)  # of the losses of the head and the auxiliary one (Szegedy et al.)
+HEAD_WEIGHTS = (1.0, 0.4)  # of the main and the auxiliary head's loss (Szegedy et al.)
 
 
 @dataclass(frozen=True)
 class Task:
-    """What is trained; hashable, so that a compiled step can be found by it."""
+    """The network to train and its loss; hashable, as a key to its compiled steps."""
 
     model: Model
     optimizer: Optimizer
     momentum: float
     label_smoothing: float
-    dtype: str  # that the network computes in; parameters, statistics and sums are float32
+    dtype: str  # the network's computation; parameters, statistics and sums are float32
     input_shape: tuple[int, ...]  # (H, W, C)
     num_classes: int
 
     @property
     def group(self) -> int | None:
-        """g, examples of an update that see each other; None if none do."""
+        """g: examples of an update that see each other; None if none do."""
         return ghost_batch(self.model)
 
 
 def forward(task: Task, params, stats, images: jax.Array, training: Pass | None):
-    """Logits (B, classes) of each head, and the statistics that norms leave behind.
+    """Compute the logits (B, classes) of each head, and the norms' statistics.
 
-    In training the statistics are sums over this device's ghost batches, and there may be an
-    auxiliary head after the first. With None, evaluation by the running statistics `stats`, which
-    come back unchanged.
+    In training the statistics are sums over this device's ghost batches, and an auxiliary head may
+    follow the first. If `training` is None, the network evaluates with the running statistics
+    `stats` and returns them unchanged.
     """
     network = nnx.merge(graph(task), nnx.State(params), nnx.State(stats))
     with _precision(task):
@@ -47,14 +47,17 @@ def forward(task: Task, params, stats, images: jax.Array, training: Pass | None)
 
 
 def _precision(task: Task):
-    """Products of float32 in float32: TPUs and GPUs would round their factors, unless told."""
+    """Keep float32 products in float32: by default TPUs and GPUs round the factors."""
     told = jax.config.jax_default_matmul_precision
     exact = "highest" if task.dtype == "float32" and told is None else told
     return jax.default_matmul_precision(exact)
 
 
 def cross_entropy(logits: jax.Array, labels: jax.Array, smoothing: float) -> jax.Array:
-    """Per example, (B,) float32: − Σ target · log softmax; targets (1−α)·one-hot + α/classes."""
+    """Compute −Σ target · log softmax per example, (B,) float32.
+
+    Targets are (1−α) · one-hot + α/classes, with α = `smoothing`.
+    """
     log_probabilities = jax.nn.log_softmax(logits.astype(jnp.float32))
     right = jnp.take_along_axis(log_probabilities, labels[:, None], axis=1)[:, 0]
     if not smoothing:
@@ -63,18 +66,18 @@ def cross_entropy(logits: jax.Array, labels: jax.Array, smoothing: float) -> jax
 
 
 def correct(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """Per example, (B,) float32: 1 where the largest logit is the label's."""
+    """Return 1 per example whose largest logit is the label's, else 0: (B,) float32."""
     return (logits.argmax(1) == labels).astype(jnp.float32)
 
 
 def network_of(task: Task, seed) -> nnx.Module:
-    """The network with its initial parameters, from a uint32 seed."""
+    """Build the network with initial parameters drawn from a uint32 seed."""
     rngs = nnx.Rngs(jax.random.key(seed, impl="threefry2x32"))
     return build(task.model, task.input_shape, task.num_classes, rngs)
 
 
 def split(network: nnx.Module):
-    """(structure, parameters, running statistics), the two as plain nested dicts."""
+    """Split a network: structure, parameters, running statistics (both plain nested dicts)."""
     graph, params, stats = nnx.split(network, nnx.Param, nnx.BatchStat)
     return graph, nnx.to_pure_dict(params), nnx.to_pure_dict(stats)
 
@@ -82,5 +85,5 @@ def split(network: nnx.Module):
 @cache
 @jax.enable_x64(False)
 def graph(task: Task):
-    """The network's structure, without its arrays; Mistake if the network cannot be made."""
+    """Return the network's structure without arrays; raise Mistake if it cannot be built."""
     return nnx.split(nnx.eval_shape(lambda: network_of(task, 0)), nnx.Param, nnx.BatchStat)[0]

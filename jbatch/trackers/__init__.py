@@ -1,1 +1,1 @@
-"""Where a run's metrics go: one writer in each file."""
+"""Writers of a run's metrics, one per file."""

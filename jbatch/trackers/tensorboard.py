@@ -1,7 +1,7 @@
-"""Events for TensorBoard, written as they come.
+"""Write TensorBoard events without a thread.
 
-tensorboardX's own writer has a thread of its own, which a full disk ends, and which is then waited
-for without an end.
+tensorboardX's own writer uses a thread. A full disk ends that thread, and the writer then waits for
+it forever.
 """
 
 import time
@@ -10,10 +10,10 @@ from pathlib import Path
 
 
 class Events:
-    """A file of events."""
+    """An event file for TensorBoard."""
 
     def __init__(self, directory: Path, first_update: int):
-        """Begin a file; TensorBoard hides what earlier ones say of `first_update` and after it."""
+        """Create a file; TensorBoard then hides earlier events from `first_update` on."""
         from tensorboardX.event_file_writer import EventsWriter
         from tensorboardX.proto.event_pb2 import Event, SessionLog
 
@@ -24,7 +24,7 @@ class Events:
         self._file.write_event(Event(step=first_update, session_log=started))
 
     def write(self, update: int, scalars: Mapping[str, float]) -> None:
-        """Append named numbers of one update."""
+        """Append the named numbers of one update."""
         from tensorboardX.proto.event_pb2 import Event
         from tensorboardX.proto.summary_pb2 import Summary
 
@@ -34,5 +34,5 @@ class Events:
         self._file.flush()
 
     def close(self) -> None:
-        """Close the file; all is flushed."""
+        """Close the file, which is flushed already."""
         self._file.close()

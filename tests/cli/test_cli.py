@@ -87,7 +87,9 @@ def test_compare_trains_what_is_missing_and_reports(tmp_path, jbatch):
     assert "<td>40 → 120</td>" in page
     before = {path: path.stat().st_mtime_ns for path in out_dir.rglob("checkpoints/*")}
     code, again, _ = jbatch("compare", TINY, "--out", out_dir)
-    assert again.split("in all")[0].rsplit("\n", 1)[0] == out.split("in all")[0].rsplit("\n", 1)[0]
+    assert (
+        again.split("in total")[0].rsplit("\n", 1)[0] == out.split("in total")[0].rsplit("\n", 1)[0]
+    )
     assert before == {path: path.stat().st_mtime_ns for path in out_dir.rglob("checkpoints/*")}
 
 

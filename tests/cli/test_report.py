@@ -48,7 +48,7 @@ def test_report_of_several_experiments_is_refused(trained, tmp_path, jbatch):
     code, _, err = jbatch("report", tmp_path, "--trust")
     assert code == 2
     assert "several experiment files" in err
-    assert f"does not say what {tmp_path / 'one'} is" in err
+    assert f"does not describe {tmp_path / 'one'}" in err
 
 
 def changed_copy(trained, directory, *overrides):
@@ -68,11 +68,8 @@ def test_a_run_whose_fields_are_gone_is_left_out_of_a_report(trained, tmp_path, 
         file.write_text(file.read_text().replace("import MLP,", "import SmallCNN,"))
     code, _, err = jbatch("report", tmp_path, "--trust")
     assert code == 0, err
-    assert "warning: a run is left out" in err
-    assert (
-        "changes fields in a way that its experiment does not know (any more): --model.hidden 8"
-        in err
-    )
+    assert "warning: the report leaves out a run" in err
+    assert "run.json has overrides that do not fit its experiment: --model.hidden 8" in err
 
 
 def test_report_refuses_two_networks_of_one_name(trained, tmp_path, jbatch):
@@ -80,7 +77,7 @@ def test_report_refuses_two_networks_of_one_name(trained, tmp_path, jbatch):
     changed_copy(trained, tmp_path / "other", "--seed", "1", "--model.hidden", "8")
     code, _, err = jbatch("report", tmp_path, "--trust")
     assert code == 2
-    assert "are both called growing, and differ: model.hidden is [32] there and [8] here" in err
+    assert "are both called growing, but differ: model.hidden is [32] there and [8] here" in err
 
 
 def test_report_takes_the_newest_text_of_one_experiment(trained, tmp_path, jbatch):

@@ -87,9 +87,7 @@ def test_grey_of_16_bits_is_scaled():
 def test_an_enormous_picture_is_damaged(monkeypatch):
     monkeypatch.setattr(pictures, "MOST_PIXELS", 100)
     for form in ("PNG", "JPEG"):
-        with pytest.raises(
-            DamagedImage, match=r"300 × 400 pixels are over the 100 that are decoded"
-        ):
+        with pytest.raises(DamagedImage, match=r"300 × 400 pixels are over .* 100$"):
             decoded(encoded(picture(5, 400, 300), form), 16)
 
 

@@ -121,7 +121,7 @@ BAD_ARRAYS = {
 
 
 def test_train_and_test_images_have_one_shape():
-    with pytest.raises(Mistake, match=r"shape \(2, 2, 1\) each and test_images of \(1, 2, 1\)"):
+    with pytest.raises(Mistake, match=r"\(2, 2, 1\) each, but test_images have \(1, 2, 1\): give"):
         Arrays(IMAGES, LABELS, IMAGES[:, :1], LABELS, num_classes=3).load()
 
 

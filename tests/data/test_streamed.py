@@ -152,7 +152,7 @@ def test_the_next_phase_is_decoded_before_it_begins(folder, decoded):
     feed.arguments(row.position, passes[8].layouts[0])
     time.sleep(0.5)
     assert decoded == [8, 32, 32]
-    with pytest.raises(RuntimeError, match="the pass at 0 is asked for, and at 96 is next"):
+    with pytest.raises(RuntimeError, match=r"pass at 0 .* at 96 is next"):
         feed.arguments(0, passes[8].layouts[0])
     feed.close()
 
@@ -178,7 +178,7 @@ def test_shared_memory_that_is_not_there_is_said_before_it_is_missed(folder, mon
     usage = shutil.disk_usage("/dev/shm")._replace(free=1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     passes = data_of(folder, 1).test(mesh_of(1), 1).passes()
-    with pytest.raises(Mistake, match=r"need 0 MiB of shared memory, and /dev/shm has 0 free: m"):
+    with pytest.raises(Mistake, match=r"0 MiB of shared memory, .* 0 MiB free: .*--shm-size"):
         next(passes)
 
 
@@ -200,7 +200,7 @@ if __name__ == "__main__":
 def test_a_script_that_closes_nothing_ends_all_the_same(folder, tmp_path):
     script = tmp_path / "unclosed.py"
     script.write_text(UNCLOSED.format(folder=folder))
-    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=15)
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert "(8, 1, 16, 16, 3)" in done.stdout
 
@@ -212,7 +212,7 @@ def test_a_worker_that_dies_is_reported(folder):
     next(passes)
     [worker] = python_children(os.getpid()) - before
     os.kill(worker, signal.SIGKILL)
-    with pytest.raises(Mistake, match=r"a data worker died \(.* exit code -9.*: if memory ran o"):
+    with pytest.raises(Mistake, match=r"worker died \(.* exit code -9.*\. If memory ran out"):
         list(passes)
     test.close()
     assert not python_children(os.getpid()) - before
@@ -270,9 +270,9 @@ def test_values_are_checked():
     view = Photographs(ImageFolder("here"))
     for change, message in (
         ({"image_size": 0}, "image_size is 0: give a whole number of at least 1"),
-        ({"central": 1.5}, "central is 1.5: give a share over 0, at most 1"),
-        ({"deviation": (1.0, 0.0, 1.0)}, r"deviation is .*: give three values over 0"),
-        ({"damaged": "skip"}, "damaged is 'skip': give one of stop, replace"),
+        ({"central": 1.5}, "central is 1.5: give a share above 0 and at most 1"),
+        ({"deviation": (1.0, 0.0, 1.0)}, r"deviation is .*: give three values above 0"),
+        ({"damaged": "skip"}, "damaged is 'skip': give stop or replace"),
         ({"workers": -1}, "workers is -1: give a whole number of at least 0"),
     ):
         with pytest.raises(Mistake, match=message):

@@ -100,7 +100,7 @@ def test_from_a_folder_that_was_removed(tmp_path, monkeypatch, jbatch):
     (tmp_path / "gone").rmdir()
     code, _, err = jbatch("plan", TINY, "growing")
     assert code == 2
-    assert err.startswith("jbatch: the current folder cannot be read (No such file")
+    assert err.startswith("jbatch: cannot read the current folder (No such file")
 
 
 @pytest.mark.parametrize("argument", ["--plan.batch-size", "--nothing"])

@@ -85,14 +85,14 @@ def test_any_kind_of_number_is_one(momentum):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Claim(["growing"]), r"baseline of a claim is .*: give names of variants"),
+        (lambda: Claim(["growing"]), r"baseline of a claim is .*: give .*names of variants"),
         (
             lambda: Claim("a", same="growing"),
-            r"same of a claim is 'growing': give names of variants",
+            r"same of a claim is 'growing': give .*names of variants",
         ),
-        (lambda: Comparison(seeds=3), r"seeds is 3: give several whole numbers"),
+        (lambda: Comparison(seeds=3), r"seeds is 3: give .*\(3,\)"),
         (lambda: Comparison(seeds=(-1,)), r"seeds is -1: give a whole number of at least 0"),
-        (lambda: Comparison(claims="a"), r"claims is 'a': give several Claims"),
+        (lambda: Comparison(claims="a"), r"claims is 'a': give .*Claim\("),
         (lambda: Generated(4, 4, (8, 8), 2), r"shape is \(8, 8\): give height, width and channels"),
         (lambda: Arrays([0], None, None, None, 2), r"train_images is \[0\]: give a NumPy array"),
     ],

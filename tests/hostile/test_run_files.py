@@ -109,7 +109,7 @@ def test_fields_that_are_not_known_are_said_once(trained, tmp_path, jbatch):
     code, out, err = jbatch("eval", directory, "--trust")
     assert (code, out) == (2, "")
     assert err.startswith("jbatch: ")
-    assert "run.json changes fields in a way" in err
+    assert "run.json has overrides that do not fit" in err
     assert err.count("\n") == 1
 
 
@@ -139,7 +139,7 @@ def test_a_bad_run_is_left_out_of_a_report_and_named(trained, tmp_path, jbatch):
     (bad / "run.json").write_text("[]")
     code, _, err = jbatch("report", tmp_path / "runs")
     assert code == 0
-    assert "a run is left out: " in err
+    assert "the report leaves out a run: " in err
     assert "bad/run.json is damaged" in err
 
 
@@ -175,7 +175,7 @@ def test_any_folder_trains_and_goes_on(name, trained, tmp_path, jbatch):
     assert jbatch(*command, "--until-phase", 1)[0] == 3
     code, _, err = jbatch(*command)
     assert code == 0, err
-    assert "goes on at update 74" in err
+    assert "resumes at update 74" in err
     code, out, _ = jbatch("eval", directory)
     assert (code, out.startswith("after 98 updates")) == (0, True)
 
@@ -210,8 +210,8 @@ def test_a_checkpoint_is_of_its_run_and_its_name(what, tmp_path, jbatch):
         shutil.copytree(other / "checkpoints" / "6000", folder / "6000")
     code, _, err = jbatch(*command, run)
     assert code == 0
-    assert "is damaged (it is of another run, or of other examples than its name says)" in err
-    assert "goes on at update 86" in err
+    assert "is damaged (it is of another run, or its name is not" in err
+    assert "resumes at update 86" in err
 
 
 def test_other_data_or_code_is_another_run(trained, tmp_path, jbatch, monkeypatch):
@@ -230,19 +230,19 @@ def test_other_data_or_code_is_another_run(trained, tmp_path, jbatch, monkeypatc
         for each in (command, ("eval", directory)):
             code, _, err = jbatch(*each)
             assert code == 2
-            assert "was trained on other data than are found now" in err
+            assert "dataset differs from the one that" in err
     run = json.loads((directory / "run.json").read_text())
     run["digests"]["program"] = "0" * 64
     changed = shutil.copytree(directory, tmp_path / "run")
     (changed / "run.json").write_text(json.dumps(run))
     code, _, err = jbatch(*command[:4], changed, *short)
     assert code == 2
-    assert "was begun with other code" in err
+    assert "was trained with other code" in err
     run["environment"]["jax"] = "0.0"  # under other versions the text is another anyway
     (changed / "run.json").write_text(json.dumps(run))
     code, _, err = jbatch(*command[:4], changed, *short)
     assert code == 0
-    assert "begun elsewhere (jax 0.0 there" in err
+    assert "(jax 0.0 there" in err
 
 
 def test_updates_are_counted_through_a_change_of_plan(tmp_path, jbatch):
@@ -288,7 +288,7 @@ def test_streamed_data_that_change_are_other_data(tmp_path, jbatch):
     for each in (command, ("eval", tmp_path / "run")):
         code, _, err = jbatch(*each)
         assert code == 2
-        assert "was trained on other data than are found now" in err
+        assert "dataset differs from the one that" in err
 
 
 def test_a_changed_network_is_other_code(trained, jbatch, monkeypatch):
@@ -305,7 +305,7 @@ def test_a_changed_network_is_other_code(trained, jbatch, monkeypatch):
     finally:
         programs.identity.cache_clear()
     assert code == 2
-    assert "was begun with other code" in err
+    assert "was trained with other code" in err
 
 
 def test_an_evaluation_that_meets_a_trainer_tries_what_is_there_by_now(tmp_path, monkeypatch):

@@ -15,7 +15,7 @@ REFUSED = {
     "text for a factor": ({"growth_factor": "2"}, "growth_factor is '2': give a number"),
     "one size": (
         {"growth_factor": None, "batch_sizes": 10},
-        r"batch_sizes is 10: give several whole numbers, as \(10,\)",
+        r"batch_sizes is 10: give .* \(10,\)",
     ),
     "a ramp of pairs": (
         {"growth_factor": None, "ramp": [(0, 10)]},
@@ -54,10 +54,10 @@ REFUSED = {
     "regime of no base": ({"adapt_regime": True}, "adapt_regime needs base_batch_size"),
     "base 0": ({"base_batch_size": 0}, "base_batch_size is 0"),
     "growth over 1/p": ({"growth": 1.5}, "growth is 1.5, outside 0 to 1/scaling = 1"),
-    "two ways": ({"batch_multiple": 10}, "growth_factor and batch_multiple given"),
+    "two ways": ({"batch_multiple": 10}, "growth_factor and batch_multiple .*: give only one of"),
     "a maximum and no way": (
         {"growth_factor": None, "max_batch_size": 40},
-        "nothing says how the batch of 10 grows",
+        "max_batch_size is 40, .* the batch of 10 .*: give one of",
     ),
     "infinite once": (
         {"schedule": lambda epoch: 0.01 / jnp.sqrt(epoch)},
@@ -72,12 +72,12 @@ REFUSED = {
         "float32",
     ),
     "endless": ({"num_epochs": 1e18}, "1e\\+20 updates, and a plan holds at most 10,000,000"),
-    "a tiny length": ({"num_epochs": 1e-320}, "no whole batch fits before position 0"),
+    "a tiny length": ({"num_epochs": 1e-320}, "position 0, .* give a longer run"),
     "no such number": ({"num_examples": 10**24}, "num_examples is 1000000000000000000000000: "),
     "all positions": ({"num_examples": 2**63 - 1}, "give a whole number of at most"),
     "number of any length": (
         {"batch_size": 10**5000},
-        "batch_size is one int: give a whole number of at most",
+        "batch_size is a value of type int: give a whole number of at most",
     ),
     "float over all": ({"num_epochs": 10**400}, "num_epochs is 10{98}…: give a number"),
     "every size": (
@@ -102,7 +102,7 @@ REFUSED = {
     "ramp over N": ({"growth_factor": None, "ramp": {0: 10, 1: 5000}}, "over the 1,000"),
     "ramp and max": (
         {"growth_factor": None, "ramp": {0: 10}, "max_batch_size": 20},
-        "says every size itself",
+        "leave max_batch_size at None",
     ),
 }
 

@@ -22,8 +22,8 @@ def test_what_is_missing_is_named():
     ("options", "message"),
     [
         (("--on", "v7:2x4"), "--on v7:2x4: give one of v4, v5e, v5p, v6e and a shape"),
-        (("--price-per-chip-hour", "2"), "--price-per-chip-hour is for --on"),
-        (("--on", "v5e:2x4", "--devices", "8"), "--on says how many"),
+        (("--price-per-chip-hour", "2"), "--price-per-chip-hour needs --on"),
+        (("--on", "v5e:2x4", "--devices", "8"), "--devices 8 and --on v5e:2x4: give only one"),
     ],
 )
 def test_what_does_not_fit_together_is_said(options, message):
@@ -39,7 +39,7 @@ def test_a_plan_on_eight_chips(tmp_path, monkeypatch):
     command = ("plan", TINY, "growing", "--on", "v5e:2x4", "--price-per-chip-hour", 2)
     code, out, err = end(start(*command, "--json"))
     assert code == 0, err
-    assert "compiles 5 examples a device for v5e:2x4" in err
+    assert "compiling 5 per device for v5e:2x4" in err
     values = json.loads(out)["estimate"]
     assert (values["chips"], values["estimated"]) == (8, True)
     first, second = values["phases"]

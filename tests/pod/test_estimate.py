@@ -48,11 +48,11 @@ def test_phases_take_their_updates_and_are_held_against_one_chip():
     assert second.efficiency == pytest.approx((24 * 4e-3 + 5e-3) / 0.133 / 4)
     text = estimate_text([first, second], CHIP, 4, 2**29, 1.5)
     assert "Estimated for 4 v0 chips (1 TFLOP/s, 1 GB/s, links 0.5 GB/s each way; nobody)" in text
-    assert "programs may have 512 MiB" in text
+    assert "Programs may use 512 MiB" in text
     [row] = [line.split() for line in text.splitlines() if line.startswith("1 ")]
     assert row[:9] == ["1", "120", "30", "5", "2", "MiB", "0.007", "0.009", "40"]
     assert row[9:] == ["13", "120", "7.52", "902", "0.00", "19%"]
-    assert "These are estimates. Beside a measurement:" in text
+    assert "These are estimates. Compared with a measurement:" in text
     hours = first.hours + second.hours
     values = estimate_json([first, second], CHIP, 4, 1.5)
     assert (values["chip_hours"], values["cost"]) == pytest.approx((4 * hours, 6 * hours))

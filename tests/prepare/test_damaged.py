@@ -88,19 +88,19 @@ DAMAGED_CIFAR = {
         written(b"\x80\x02Nr" + (2**32 - 1).to_bytes(4, "little") + b"."),
         "it holds a NoneType",
     ),
-    "labels of text": (batch_of(labels=["1"] * SIX), "labels that are no whole numbers"),
-    "labels of None": (batch_of(labels=[None] * SIX), "labels that are no whole numbers"),
-    "labels of floats": (batch_of(labels=[0.7] * SIX), "labels that are no whole numbers"),
-    "labels of pairs": (batch_of(labels=[[0, 1]] * SIX), "labels that are no whole numbers"),
+    "labels of text": (batch_of(labels=["1"] * SIX), "labels that are not int"),
+    "labels of None": (batch_of(labels=[None] * SIX), "labels that are not int"),
+    "labels of floats": (batch_of(labels=[0.7] * SIX), "labels that are not int"),
+    "labels of pairs": (batch_of(labels=[[0, 1]] * SIX), "labels that are not int"),
     "labels of bytes": (batch_of(labels=b"\0" * SIX), "has no list of labels"),
-    "labels of yes": (batch_of(labels=[True] * SIX), "labels that are no whole numbers"),
+    "labels of yes": (batch_of(labels=[True] * SIX), "labels that are not int"),
     "no labels": (batch_of(labels=None), "has no list of labels"),
     "images of floats": (batch_of(data=np.zeros((SIX, 3072))), "is no CIFAR file, or damaged"),
-    "few names": (class_names(CLASSES[:9]), "batches.meta does not name 10 classes"),
-    "many names": (class_names([*CLASSES, b"more"]), "batches.meta does not name 10 classes"),
-    "no names": (class_names(None), "batches.meta does not name 10 classes"),
-    "one name twice": (class_names(CLASSES[:9] * 2), "batches.meta does not name 10 classes"),
-    "names that command": (class_names([*CLASSES[:9], b"\x1b[2J"]), "does not name 10 classes"),
+    "few names": (class_names(CLASSES[:9]), "batches.meta .* 10 classes"),
+    "many names": (class_names([*CLASSES, b"more"]), "batches.meta .* 10 classes"),
+    "no names": (class_names(None), "batches.meta .* 10 classes"),
+    "one name twice": (class_names(CLASSES[:9] * 2), "batches.meta .* 10 classes"),
+    "names that command": (class_names([*CLASSES[:9], b"\x1b[2J"]), "batches.meta .* 10 classes"),
     "cut": (lambda f: cut(f / "data_batch_3"), "data_batch_3 is no CIFAR file, or damaged"),
     "missing": (lambda f: (f / "test_batch").unlink(), "has no test_batch"),
     "short": (short_batch, "data_batch_3 holds 5 examples and should hold 6"),
@@ -127,18 +127,18 @@ def test_what_unpacks_to_more_is_refused_before_it_is(tmp_path, monkeypatch):
     folder = cifar10_folder(tmp_path)
     (folder / "data_batch_0").write_bytes(bytes(10**6))
     path = as_tar(folder, tmp_path / "cifar-10-python.tar.gz")
-    with pytest.raises(Mistake, match="data_batch_0 is over what the official archive holds"):
+    with pytest.raises(Mistake, match=r"data_batch_0 is larger .*: download it again"):
         prepare("cifar10", path, tmp_path / "data", quiet)
     folder, _ = idx_folder(tmp_path / "given")
     (folder / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(bytes(10**8)))
-    with pytest.raises(Mistake, match=r"of more values than the official file|Over 17,600 bytes"):
+    with pytest.raises(Mistake, match=r"more values than the official file|Over 17,600 bytes"):
         prepare("mnist", folder, tmp_path / "data", quiet)
 
 
 def test_a_cut_archive_is_named(tmp_path):
     path = as_tar(cifar10_folder(tmp_path), tmp_path / "cifar-10-python.tar.gz")
     cut(path)
-    with pytest.raises(Mistake, match=r"cifar-10-python\.tar\.gz does not read to its end"):
+    with pytest.raises(Mistake, match=r"cifar-10-python\.tar\.gz .*: download it again"):
         prepare("cifar10", path, tmp_path / "data", quiet)
 
 
@@ -151,14 +151,17 @@ def rewrite(name, change):
 
 
 DAMAGED_IDX = {
-    "cut gz": (lambda f: cut(f / "train-images-idx3-ubyte.gz"), "does not unpack to its end"),
+    "cut gz": (
+        lambda f: cut(f / "train-images-idx3-ubyte.gz"),
+        r"idx3-ubyte\.gz .*: download it",
+    ),
     "missing": (
         lambda f: (f / "t10k-labels-idx1-ubyte.gz").unlink(),
         "has no t10k-labels-idx1-ubyte",
     ),
     "cut data": (
         rewrite("train-images-idx3-ubyte", lambda data: data[:-7]),
-        "says 6 × 28 × 28 bytes and holds 4,697",
+        r"6 × 28 × 28 bytes.* 4,697: download it",
     ),
     "other": (rewrite("train-labels-idx1-ubyte", lambda data: b"abcd" + data), "is no idx file"),
     "labels": (
@@ -182,8 +185,8 @@ def test_damaged_photographs_are_named(tmp_path):
     whole = path.read_bytes()
     for damage, message in (
         (whole[:-2], r"train/dog/1\.JPEG ends too early"),
-        (b"hello", r"train/dog/1\.JPEG does not open \(neither a JPEG nor a PNG"),
-        (jpeg(form="GIF"), "does not open .neither a JPEG nor a PNG"),
+        (b"hello", r"train/dog/1\.JPEG .* \(neither a JPEG nor a PNG"),
+        (jpeg(form="GIF"), r"1\.JPEG .* \(neither a JPEG nor a PNG"),
     ):
         path.write_bytes(damage)
         with pytest.raises(Mistake, match=message):

@@ -123,7 +123,7 @@ def test_a_claim_about_what_diverged_throughout_is_undecided():
     claims = Comparison((Claim("a, batch size 8", same=("a, batch size 32",)),))
     both = [RUNS[0], RUNS[1], RUNS[5]]
     assert comparison_text(both, claims).endswith(
-        "Undecided since runs diverged: a, batch size 32."
+        "Undecided because runs diverged: a, batch size 32."
     )
 
 

@@ -1,4 +1,4 @@
-"""Random changes to training images, on the device, keyed by position."""
+"""Augmenting training images on the device; each random key comes from a position."""
 
 from dataclasses import dataclass
 
@@ -7,14 +7,14 @@ from jbatch.errors import make_plain, share, whole
 
 @dataclass(frozen=True)
 class Augment:
-    """Which changes; none by default."""
+    """Random changes to training images; none by default."""
 
     pad: int = 0
-    """Pad with zeros by this many pixels on each side, then crop back to size at random."""
+    """Pixels of zero padding on each side; a random crop then restores the size."""
     flip: bool = False
-    """Mirror left and right, half of the time."""
+    """Mirror left and right with probability 1/2."""
     color: float = 0.0
-    """Brightness, contrast and saturation, each multiplied by 1 − color to 1 + color."""
+    """Multiply brightness, contrast and saturation each by a factor of 1 − color to 1 + color."""
 
     def __post_init__(self):
         make_plain(self)
@@ -23,32 +23,35 @@ class Augment:
 
 
 def example_keys(seed, epoch, places):
-    """A random key of each example, by its position alone: (B,).
+    """Derive a random key for each example from its position alone.
 
     Args:
         seed: uint32 scalar.
         epoch: uint32 scalar.
         places: (B,) uint32, within the epoch.
+
+    Returns:
+        (B,) keys.
     """
     import jax
 
-    # Of no other kind, whatever JAX's default is: rbg's numbers depend on how many there are.
+    # Always threefry, whatever JAX's default: under vmap, rbg's numbers depend on the batch.
     epoch_key = jax.random.fold_in(jax.random.key(seed, impl="threefry2x32"), epoch)
     return jax.vmap(lambda place: jax.random.fold_in(epoch_key, place))(places)
 
 
 def augment(augment: Augment, images, keys):
-    """Change each image by its key.
+    """Augment each image with its own key.
 
     Args:
         augment: which changes.
-        images: (B, H, W, C) uint8; with `color` C is 3.
-        keys: (B,), of `example_keys`.
+        images: (B, H, W, C) uint8; `color` needs C = 3.
+        keys: (B,), from `example_keys`.
 
     Returns:
-        Images of the same shape, uint8, or with `color` float32 from 0 to 255.
+        Images of the same shape: uint8, or float32 from 0 to 255 if `color` is set.
     """
-    import jax  # an experiment file is read without it
+    import jax  # here, so that reading an experiment file does not import JAX
     import jax.numpy as jnp
 
     if augment.color:
@@ -71,7 +74,7 @@ def augment(augment: Augment, images, keys):
 
 
 def _recolored(strength: float, image, key):
-    """One image (H, W, 3) → float32, as torchvision's ColorJitter defines the three changes."""
+    """Recolor one image, (H, W, 3) → float32, as torchvision's ColorJitter defines it."""
     import jax
     import jax.numpy as jnp
 
@@ -81,7 +84,7 @@ def _recolored(strength: float, image, key):
     def grey(image):
         return (image * jnp.array([0.299, 0.587, 0.114], jnp.float32)).sum(-1, keepdims=True)
 
-    key = jax.random.fold_in(key, 1)  # the key itself gives crop and flip
+    key = jax.random.fold_in(key, 1)  # crop and flip use the key itself
     brightness, contrast, saturation = jax.random.uniform(
         key, (3,), "float32", minval=1 - strength, maxval=1 + strength
     )

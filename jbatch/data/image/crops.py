@@ -1,14 +1,14 @@
-"""Which part of a photograph a network sees."""
+"""Choosing the part of an image that the network sees."""
 
 import math
 from typing import NamedTuple
 
 import numpy as np
 
-AREA = (0.08, 1.0)  # of the photograph (Szegedy et al., arXiv 1409.4842, section 6)
+AREA = (0.08, 1.0)  # share of the image's area (Szegedy et al., arXiv 1409.4842, section 6)
 ASPECT = (3 / 4, 4 / 3)  # width over height
 ATTEMPTS = 10
-STREAM = 1 << 32  # beside `order.epoch_order`, whose key starts with a seed below this
+STREAM = 1 << 32  # keeps these keys apart from `order.epoch_order`'s, whose seeds are below this
 
 
 class Box(NamedTuple):
@@ -21,10 +21,11 @@ class Box(NamedTuple):
 
 
 def random_crop(seed: int, position: int, height: int, width: int) -> Box:
-    """A part of random area and aspect ratio, to be resized to a square, for training.
+    """Choose a part of random area and aspect ratio, which training resizes to a square.
 
-    A function of (seed, position) and the photograph's size alone. Where none of ten attempts fits
-    into a very long photograph, the largest central part of an allowed aspect ratio.
+    The result depends only on seed, position and the image's size (Szegedy et al., arXiv
+    1409.4842). If none of ten attempts fits into the image, the result is the largest central part
+    with an allowed aspect ratio.
     """
     words = np.random.Philox(key=[STREAM + seed, position]).random_raw(4 * ATTEMPTS)
     for area, aspect, down, right in ((words >> 11) * 2.0**-53).reshape(ATTEMPTS, 4).tolist():
@@ -42,9 +43,9 @@ def random_crop(seed: int, position: int, height: int, width: int) -> Box:
 
 
 def central_crop(share: float, height: int, width: int) -> Box:
-    """The central square whose side is `share` of the shorter side, for evaluation.
+    """Choose the central square whose side is `share` of the shorter side, for evaluation.
 
-    With 0.875 it is what resizing the shorter side to 256 and cropping 224 sees.
+    A share of 0.875 covers what resizing the shorter side to 256 and cropping 224 covers.
     """
     side = max(1, round(share * min(height, width)))
     return _central(side, side, height, width)

@@ -1,4 +1,4 @@
-"""From the file of a photograph to the pixels that a network sees."""
+"""Decoding an image file to the pixels of the network's input."""
 
 import threading
 from collections.abc import Callable
@@ -15,18 +15,18 @@ from jbatch.data.image.records import File
 def decode(file: File, crop: Callable[[int, int], Box], out: np.ndarray) -> None:
     """Decode a part of an image, resized to a square, into `out`.
 
-    It is first reduced to a half, a quarter or an eighth, where the part then still has the pixels
-    that are asked for (a JPEG while it is decoded); the rest of the way is bilinear. What
-    simplejpeg does not read (CMYK, or a PNG whatever its name) goes through Pillow. An orientation
-    noted in EXIF is left alone, as the usual pipelines do.
+    The image is first reduced to 1/2, 1/4 or 1/8, as long as the part keeps at least `size` pixels
+    each way. A JPEG is reduced while it is decoded. Bilinear resizing does the rest. Pillow decodes
+    the files that simplejpeg cannot: CMYK JPEGs, and PNGs under any name. The orientation in EXIF
+    is ignored, as in most input pipelines.
 
     Args:
         file: a JPEG or PNG file.
-        crop: (height, width) of the whole image → the part.
-        out: (size, size, 3) uint8, red, green, blue.
+        crop: maps (height, width) of the whole image to the part.
+        out: (size, size, 3) uint8, in red, green, blue.
 
     Raises:
-        DamagedImage: if it does not decode to its end.
+        DamagedImage: if the file does not decode to its end.
     """
     if file.data is None:
         raise DamagedImage(file.problem)
@@ -37,10 +37,10 @@ def decode(file: File, crop: Callable[[int, int], Box], out: np.ndarray) -> None
 
 
 def _of_jpeg(data: bytes, crop: Callable[[int, int], Box], size: int) -> np.ndarray | None:
-    """The part of a JPEG, reduced; None for what simplejpeg does not read."""
+    """Decode a part of a JPEG, reduced; return None if simplejpeg cannot read the file."""
     try:
         height, width, *_ = simplejpeg.decode_jpeg_header(data)
-    except ValueError:  # all that it raises
+    except ValueError:  # the only exception it raises
         return None
     check_size(width, height)
     box = crop(height, width)
@@ -52,7 +52,7 @@ def _of_jpeg(data: bytes, crop: Callable[[int, int], Box], size: int) -> np.ndar
 
 
 def _of_any(data: bytes, crop: Callable[[int, int], Box], size: int) -> np.ndarray:
-    """The part of any image, reduced."""
+    """Decode a part of any image, reduced."""
     whole = _by_pillow(data)
     width, height = whole.size
     box = crop(height, width)
@@ -60,15 +60,15 @@ def _of_any(data: bytes, crop: Callable[[int, int], Box], size: int) -> np.ndarr
 
 
 def _reduction(box: Box, size: int) -> int:
-    """1, 2, 4 or 8: the largest that leaves a part `size` pixels each way."""
+    """Choose the largest of 1, 2, 4 and 8 that leaves the part `size` pixels each way."""
     return next(n for n in (8, 4, 2, 1) if n <= max(min(box.height, box.width) // size, 1))
 
 
-_scratch = threading.local()  # page faults of fresh memory would cost a tenth of decoding
+_scratch = threading.local()  # with fresh memory each time, page faults would cost 10% of decoding
 
 
 def _jpeg(data: bytes, height: int, width: int, reduction: int) -> np.ndarray:
-    """The whole image, reduced by 1, 2, 4 or 8, in memory that the next one takes again."""
+    """Decode a whole JPEG, reduced by 1, 2, 4 or 8, into memory that the next call reuses."""
     height, width = -(-height // reduction), -(-width // reduction)
     needed = height * width * 3
     if len(getattr(_scratch, "buffer", ())) < needed:
@@ -84,9 +84,9 @@ def _jpeg(data: bytes, height: int, width: int, reduction: int) -> np.ndarray:
 
 
 def _by_pillow(data: bytes):
-    """The whole image, as Pillow's, in red, green and blue."""
+    """Decode a whole image with Pillow, in red, green and blue."""
     image = open_picture(data)
-    if image.mode.startswith("I"):  # 16 bits of grey, which Pillow would clip
+    if image.mode.startswith("I"):  # 16-bit grey, which Pillow would clip to 8 bits
         from PIL import Image
 
         image = Image.fromarray((np.asarray(decoded(image, "I")) // 257).astype(np.uint8))
@@ -94,7 +94,7 @@ def _by_pillow(data: bytes):
 
 
 def cut_out(image: np.ndarray, height: int, width: int, box: Box) -> np.ndarray:
-    """A part, in pixels of the (height, width) that `image` had before it was scaled."""
+    """Cut out a part; `box` counts the pixels of (height, width), the size before scaling."""
     down, right = image.shape[0] / height, image.shape[1] / width
     top, left = int(box.top * down), int(box.left * right)
     bottom = max(top + 1, round((box.top + box.height) * down))

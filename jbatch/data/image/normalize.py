@@ -1,29 +1,29 @@
-"""Normalization of input images, on the device."""
+"""Normalizing input images on the device."""
 
 from typing import Literal
 
 import numpy as np
 
 Normalize = Literal["standardize", "min-max", "per-image", "logarithm", "none"]
-"""What a network sees of an image's values.
+"""How pixel values are normalized before the network sees them.
 
-standardize: per channel, mean 0 and deviation 1 over the training set.
-min-max: per channel, the training set's values from 0 to 1.
-per-image: mean 0 and deviation 1 over each image's own pixels and channels.
-logarithm: log(1 + value) / log 256, from 0 to 1: dark values are spread, bright ones pressed.
-none: the values themselves, 0 to 255.
+standardize: each channel has mean 0 and standard deviation 1 over the training set.
+min-max: each channel goes from 0 to 1 over the training set.
+per-image: each image has mean 0 and standard deviation 1 over its own pixels and channels.
+logarithm: log(1 + value) / log 256, from 0 to 1; it spreads dark values and compresses bright ones.
+none: the values as they are, 0 to 255.
 """
 
 
 def affine(normalize: Normalize, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What to subtract per channel, and then to multiply by.
+    """Compute what to subtract from each channel, and what to multiply it by afterwards.
 
     Args:
-        normalize: which normalization.
-        images: (N, H, W, C) uint8, of the training set.
+        normalize: the normalization.
+        images: (N, H, W, C) uint8, the training set.
 
     Returns:
-        Two float32 arrays of shape (C,).
+        The shift and the factor, each (C,) float32.
     """
     values = np.arange(256)
     match normalize:
@@ -47,7 +47,7 @@ def affine(normalize: Normalize, images: np.ndarray) -> tuple[np.ndarray, np.nda
 def affine_of(
     normalize: Normalize, mean: tuple[float, ...], deviation: tuple[float, ...]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The same for a set of which mean and deviation are told and every value is taken."""
+    """Do the same from a given mean and deviation; values are assumed to span 0 to 255."""
     if normalize == "standardize":
         return np.array(mean, np.float32), 1 / np.array(deviation, np.float32)
     factor = 1 if normalize in ("logarithm", "none") else 1 / 255
@@ -55,12 +55,12 @@ def affine_of(
 
 
 def normalized(normalize: Normalize, images, shift, factor):
-    """Images as a network sees them: (B, H, W, C) uint8 → float32.
+    """Normalize images for the network, (B, H, W, C) uint8 → float32.
 
-    Per image, a deviation under 1/√(values of an image) counts as that, so that a blank image stays
+    For per-image, the deviation is at least 1/√(values in an image), so that a blank image stays
     finite.
     """
-    import jax.numpy as jnp  # an experiment file is read without it
+    import jax.numpy as jnp  # here, so that reading an experiment file does not import JAX
 
     x = (images.astype(jnp.float32) - shift) * factor
     if normalize == "logarithm":
@@ -74,6 +74,6 @@ def normalized(normalize: Normalize, images, shift, factor):
 
 
 def _counts(images: np.ndarray) -> np.ndarray:
-    """(C, 256) how often each value is there: exact, and without a float copy of the set."""
+    """Count how often each value occurs, (C, 256); exact, without a float copy of the dataset."""
     channels = np.moveaxis(images, -1, 0)
     return np.stack([np.bincount(channel.ravel(), minlength=256) for channel in channels])

@@ -1,4 +1,4 @@
-"""Photographs on disk, decoded as training needs them."""
+"""Images on disk, decoded while the run trains."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,47 +12,48 @@ Damaged = Literal["stop", "replace"]
 
 @dataclass(frozen=True)
 class ImageFolder:
-    """JPEG or PNG files as train/CLASS/* and val/CLASS/*; the classes are numbered by name."""
+    """JPEG or PNG files in train/CLASS/* and val/CLASS/*; classes are numbered in order of name."""
 
-    path: Path = field(compare=False)  # where it lies is not what it is
+    path: Path = field(compare=False)  # a moved dataset is the same dataset
     """The folder that holds train."""
     train: str = "train"
     """Split to train on."""
     test: str = "validation"
-    """Split to evaluate on; validation is the folder val or validation."""
+    """Split to evaluate on. The split validation is the folder val or validation."""
 
 
 @dataclass(frozen=True)
 class Photographs:
-    """A set of any size, read and decoded by worker processes, streamed to the devices.
+    """Stream an image dataset of any size; worker processes read and decode it.
 
-    For training, a part of random area (8% to all) and aspect ratio (3/4 to 4/3) is resized to a
-    square; for evaluation, the central square.
+    Training crops a random part of each image (8% to 100% of its area, aspect ratio 3/4 to 4/3;
+    Szegedy et al., arXiv 1409.4842) and resizes it to a square. Evaluation takes the central
+    square.
     """
 
     source: TFDS | ImageFolder
-    """Where the photographs are."""
+    """Where the images are."""
     image_size: int = 224
-    """Height and width that the network sees, in pixels."""
+    """Height and width of the network's input, in pixels."""
     central: float = 0.875
-    """For evaluation: side of the central square, as a share of the shorter side."""
+    """Side of the central square in evaluation, as a share of the image's shorter side."""
     mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
-    """Of red, green and blue over the training set, 0 to 255, for `normalize`; ImageNet's."""
+    """Mean of red, green and blue over the training set (0 to 255); default: ImageNet's."""
     deviation: tuple[float, float, float] = (58.395, 57.12, 57.375)
-    """Standard deviation of the same; ImageNet's."""
-    damaged: Damaged = field(default="stop", compare=False)  # for a run that has stopped to go on
-    """What a file that does not decode does: stop the run, or be replaced by the next example."""
+    """Standard deviation of red, green and blue over the training set; default: ImageNet's."""
+    damaged: Damaged = field(default="stop", compare=False)  # a stopped run may resume with it
+    """If a file cannot be decoded: stop the run, or replace it by the next example."""
     workers: int | None = field(default=None, compare=False)  # changes nothing but speed
-    """Processes that decode, on each host; None for one a core, 0 for none beside the trainer."""
+    """Decoding processes per host. None: one per core. 0: decode in the trainer process."""
 
     def __post_init__(self):
         make_plain(self)
         whole("image_size", self.image_size, most=8192)
         if not 0 < self.central <= 1:
-            raise Mistake(f"central is {self.central}: give a share over 0, at most 1")
+            raise Mistake(f"central is {self.central}: give a share above 0 and at most 1")
         if min(self.deviation) <= 0:
-            raise Mistake(f"deviation is {self.deviation}: give three values over 0")
+            raise Mistake(f"deviation is {self.deviation}: give three values above 0")
         if self.damaged not in ("stop", "replace"):
-            raise Mistake(f"damaged is {self.damaged!r}: give one of stop, replace")
+            raise Mistake(f"damaged is {self.damaged!r}: give stop or replace")
         if self.workers is not None:
             whole("workers", self.workers, least=0, most=1024)

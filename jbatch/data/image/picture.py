@@ -1,11 +1,11 @@
-"""Opening images of unknown origin: JPEG and PNG alone, and none larger than memory allows."""
+"""Opening images of unknown origin safely: only JPEG and PNG, and only up to a size limit."""
 
 import io
 import warnings
 from collections.abc import Sequence
 
-FORMATS: Sequence[str] = ("JPEG", "PNG")  # the first reads MPO too: several in a file, of phones
-MOST_PIXELS = 1 << 27  # of an image, 134 million: half a gigabyte once it is decoded
+FORMATS: Sequence[str] = ("JPEG", "PNG")  # JPEG includes MPO, several images in a phone's file
+MOST_PIXELS = 1 << 27  # of an image, 134 million: half a gigabyte decoded
 SUFFIXES = {".jpeg", ".jpg", ".jpe", ".jfif", ".png"}
 OTHER_IMAGES = {".avif", ".bmp", ".gif", ".heic", ".heif", ".jp2", ".jxl", ".tif", ".tiff", ".webp"}
 
@@ -15,39 +15,46 @@ class DamagedImage(ValueError):
 
 
 def check_size(width: int, height: int) -> None:
-    """See that an image of so many pixels may be decoded, or a DamagedImage."""
+    """Check an image's size before it is decoded.
+
+    Raises:
+        DamagedImage: if it has over MOST_PIXELS pixels.
+    """
     if width * height > MOST_PIXELS:
-        raise DamagedImage(
-            f"{width:,} × {height:,} pixels are over the {MOST_PIXELS:,} that are decoded"
-        )
+        raise DamagedImage(f"{width:,} × {height:,} pixels are over the limit of {MOST_PIXELS:,}")
 
 
 def open_picture(data: bytes):
-    """Pillow's image of a JPEG or PNG file, of which nothing but the head is read yet.
+    """Open a JPEG or PNG file as Pillow's image, reading only its head.
 
-    Pillow knows some forty formats, of which one starts another program (PostScript).
+    Other formats are refused: Pillow knows about forty, and one of them (PostScript) starts another
+    program.
 
     Raises:
-        DamagedImage: if it is neither, damaged, or too large.
+        DamagedImage: if the file is no JPEG or PNG, is damaged, or has too many pixels.
     """
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with warnings.catch_warnings():  # of a smaller limit of its own, and of damaged metadata
+        with warnings.catch_warnings():  # about Pillow's own, smaller limit and damaged metadata
             warnings.simplefilter("ignore")
             image = Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError:
         raise DamagedImage("neither a JPEG nor a PNG, or damaged") from None
     except Image.DecompressionBombError as error:
-        raise DamagedImage(f"too many pixels to be decoded ({error})") from error
-    except Exception as error:  # of damaged chunks, as many as there are
+        raise DamagedImage(f"too many pixels to decode ({error})") from error
+    except Exception as error:  # damaged chunks can raise anything
         raise DamagedImage(str(error) or type(error).__name__) from error
     check_size(*image.size)
     return image
 
 
 def decoded(image, mode: str):
-    """The image in another mode, as "RGB" or "L"; DamagedImage if it does not decode to its end."""
+    """Decode an image and convert it to a mode such as "RGB" or "L".
+
+    Raises:
+        DamagedImage: if it does not decode to its end.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -1,4 +1,4 @@
-"""The files of a split, any of them at any time, as workers read them."""
+"""Random access to the image files of a split, for workers."""
 
 import hashlib
 import os
@@ -18,28 +18,32 @@ from jbatch.files import expanded, read_whole
 
 
 class File(NamedTuple):
-    """One example as it lies on disk."""
+    """One example as stored on disk."""
 
-    name: str  # for a person to find it
+    name: str  # tells a person where it is
     data: bytes | None  # JPEG or PNG; None if it cannot be read
     label: int
-    problem: str = ""  # why
+    problem: str = ""  # why it cannot be read
 
 
 class Records(Protocol):
-    """A split; picklable."""
+    """The examples of a split; picklable."""
 
     count: int
 
     def digest(self) -> str:
-        """SHA-256 of which examples it holds, wherever they lie; no example is read for it."""
+        """Hash which examples the split holds (SHA-256), wherever they are; reads no example."""
 
     def read(self, indices: Sequence[int]) -> list[File]:
-        """The files at these indices, 0 ≤ index < count; Mistake if none can be read at all."""
+        """Read the files at these indices, 0 ≤ index < count.
+
+        Raises:
+            Mistake: if the dataset itself is damaged.
+        """
 
 
 class Splits(NamedTuple):
-    """What is trained and evaluated on."""
+    """The splits to train and to evaluate on."""
 
     train: Records
     test: Records
@@ -47,7 +51,11 @@ class Splits(NamedTuple):
 
 
 def open_records(source: TFDS | ImageFolder) -> Splits:
-    """Both splits; Mistake if they are not there, or not whole."""
+    """Open both splits.
+
+    Raises:
+        Mistake: if one is missing or incomplete.
+    """
     if isinstance(source, ImageFolder):
         return _open_folder(source)
     builder = open_builder(source, source.data_dir)
@@ -63,7 +71,7 @@ def open_records(source: TFDS | ImageFolder) -> Splits:
 
 @dataclass(frozen=True)
 class TFDSRecords:
-    """A split of a data set of TensorFlow Datasets, in ArrayRecord."""
+    """A split of a dataset of TensorFlow Datasets, in ArrayRecord."""
 
     data: TFDS
     data_dir: str | None
@@ -72,7 +80,7 @@ class TFDSRecords:
     num_classes: int
 
     def digest(self) -> str:
-        """Of the set's name, version and classes, and of its shards the examples and the bytes."""
+        """Hash the dataset's name, version and classes, and each shard's examples and bytes."""
         from etils import epath
 
         info = open_builder(self.data, self.data_dir).info
@@ -83,14 +91,14 @@ class TFDSRecords:
         return hashlib.sha256(what.encode()).hexdigest()
 
     def read(self, indices: Sequence[int]) -> list[File]:
-        """By ArrayRecord's own parallel reads."""
+        """Read through ArrayRecord, which reads in parallel."""
         source = _data_source(self.data, self.data_dir, self.split)
         try:
             examples = source.__getitems__(list(indices))
         except (RuntimeError, OSError) as error:  # ArrayRecord's
             raise Mistake(
                 f"{self.split} of {self.data.name} is damaged at one of the examples "
-                f"{sorted(indices)} ({error}): write it anew"
+                f"{sorted(indices)} ({error}): write the dataset again"
             ) from error
         return [
             File(_name(example, self, index), example["image"], self._label(example, index))
@@ -101,8 +109,8 @@ class TFDSRecords:
         label = int(example["label"])
         if not 0 <= label < self.num_classes:
             raise Mistake(
-                f"{_name(example, self, index)} has the label {label}, not one within 0 to "
-                f"{self.num_classes - 1}: leave out examples without a label"
+                f"{_name(example, self, index)} has the label {label}, which is not within 0 to "
+                f"{self.num_classes - 1}: remove examples without a label from the dataset"
             )
         return label
 
@@ -113,7 +121,7 @@ def _name(example: dict, records: TFDSRecords, index: int) -> str:
     return f"{file_name.decode()} ({name})" if file_name else name
 
 
-@lru_cache(2)  # both splits; once in each process
+@lru_cache(2)  # both splits, opened once per process
 def _data_source(data: TFDS, data_dir: str | None, split: str):
     import tensorflow_datasets as tfds
 
@@ -126,24 +134,24 @@ class FolderRecords:
     """A split of an image folder."""
 
     path: Path
-    names: np.ndarray  # (count,) bytes, relative to path: a list of strings would be far larger
+    names: np.ndarray  # (count,) bytes, relative to path; a list of strings would be far larger
     labels: np.ndarray  # (count,) int32
     sizes: np.ndarray  # (count,) int64, bytes of each file
 
     @property
     def count(self) -> int:
-        """Files."""
+        """Number of files."""
         return len(self.names)
 
     def digest(self) -> str:
-        """Of the files' names, classes and sizes in bytes."""
+        """Hash the files' names, classes and sizes in bytes."""
         hashed = hashlib.sha256()
         for array in (self.names, self.labels, self.sizes):
             hashed.update(array.tobytes())
         return hashed.hexdigest()
 
     def read(self, indices: Sequence[int]) -> list[File]:
-        """One by one."""
+        """Read the files one by one."""
         return [self._file(index) for index in indices]
 
     def _file(self, index: int) -> File:
@@ -163,8 +171,8 @@ def _open_folder(source: ImageFolder) -> Splits:
     for split in (source.train, source.test):
         if split not in files:
             raise Mistake(
-                f"{folder} has images of {', '.join(sorted(files))}, none of {split}: set "
-                "train and test to those, or add the folder"
+                f"{folder} has images of {', '.join(sorted(files))}, but none of {split}: set "
+                "train and test to splits that it has, or add the folder"
             )
     numbers = {name: n for n, name in enumerate(image_folder.class_names(folder, files))}
     train, test = (

@@ -1,8 +1,8 @@
-"""A run's examples in chunks: any of them, at any time, from its number alone.
+"""Cutting a run's examples into chunks, each a function of its number.
 
-A chunk is what a worker decodes at once, a part of one host's share of one pass. Which examples it
-holds follows from the plan and the order of each epoch; so nothing is replayed when a run is
-resumed, and batches that grow are just other chunks.
+A chunk is a part of one host's share of one pass; a worker decodes one chunk at a time. The plan
+and the order of each epoch determine its examples. So a resumed run replays nothing, and growing
+batches need no special case.
 """
 
 from bisect import bisect_right
@@ -24,28 +24,28 @@ from jbatch.plan.layout import Layout
 from jbatch.plan.passes import Passes
 from jbatch.plan.plan import Plan
 
-CHUNK = 32  # examples at most: large beside what handing a chunk over costs, small beside a pass
-MOST_DAMAGED = 100  # files one after another: then something else is wrong
+CHUNK = 32  # most examples: large against the cost of handing a chunk over, small against a pass
+MOST_DAMAGED = 100  # damaged files in a row: then the fault is not in single files
 
 
 class Chunk(NamedTuple):
-    """Decoded examples, but for their images."""
+    """Decoded examples without their images, which are in the ring."""
 
     labels: np.ndarray  # (n,) int32
-    exists: np.ndarray  # (n,) bool; False where an evaluation is filled up
-    damaged: tuple[str, ...]  # the file of each example that was replaced, or left out
+    exists: np.ndarray  # (n,) bool; False where an evaluation's last pass is padded
+    damaged: tuple[str, ...]  # the file of each example that was replaced or skipped
 
 
 def in_chunks(places: np.ndarray) -> list[np.ndarray]:
-    """Cut a host's places of a pass."""
+    """Cut a host's places of a pass into chunks."""
     return np.split(places, range(CHUNK, len(places), CHUNK))
 
 
 class TrainingPositions:
-    """Chunk number → positions of its examples in the endless stream."""
+    """Maps a chunk's number to the positions of its examples."""
 
     def __init__(self, plan: Plan, passes: Mapping[int, Passes], rows: Sequence[int]):
-        """For a plan whose updates are cut into `passes`; `rows` of the mesh are this host's."""
+        """Prepare for a plan, its `passes` by batch size, and this host's `rows` of the mesh."""
         self._starts = plan.positions
         self._offsets = {
             size: [
@@ -63,7 +63,7 @@ class TrainingPositions:
         return self._ends[-1]
 
     def first(self, update: int) -> int:
-        """The number of an update's first chunk, 0 ≤ update ≤ num_updates."""
+        """Return the number of an update's first chunk, 0 ≤ update ≤ num_updates."""
         firsts = [phase.first_update for phase in self._phases]
         index = bisect_right(firsts, update) - 1
         phase = self._phases[index]
@@ -71,7 +71,7 @@ class TrainingPositions:
         return before + (update - phase.first_update) * len(self._offsets[phase.batch_size])
 
     def __getitem__(self, number: int) -> np.ndarray:
-        """(n,) int64, all of one epoch."""
+        """Return the positions, (n,) int64, all in one epoch."""
         index = bisect_right(self._ends, number)
         phase = self._phases[index]
         offsets = self._offsets[phase.batch_size]
@@ -80,18 +80,18 @@ class TrainingPositions:
 
 
 class Chunks(Protocol):
-    """Chunk number → examples; picklable, for workers."""
+    """Maps a chunk's number to its examples; picklable, for workers."""
 
-    shape: tuple[int, ...]  # of the most images that a chunk has, (CHUNK, size, size, 3)
+    shape: tuple[int, ...]  # of the images in the largest chunk, (CHUNK, size, size, 3)
 
     def __len__(self) -> int: ...
 
     def decode(self, number: int, images: np.ndarray) -> Chunk:
-        """Decode a chunk's images into the first of `images`, of `shape`, uint8."""
+        """Decode a chunk's images into the first of `images`, uint8 of `shape`."""
 
 
 class TrainingChunks:
-    """The chunks of a run."""
+    """The training chunks of a run."""
 
     def __init__(
         self, records: Records, view: Photographs, seed: int, positions: TrainingPositions
@@ -121,7 +121,7 @@ class TrainingChunks:
         return Chunk(labels, np.ones(len(files), bool), tuple(damaged))
 
     def _replacement(self, order: np.ndarray, place: int, crop: Callable, image) -> File:
-        """Decode the next position's example into `image`; at an epoch's end the epoch's first."""
+        """Decode the next example that is not damaged into `image`; the epoch wraps around."""
         for following in range(1, MOST_DAMAGED):
             [file] = self._records.read([int(order[(place + following) % len(order)])])
             try:
@@ -130,18 +130,18 @@ class TrainingChunks:
             except DamagedImage:
                 continue
         raise Mistake(
-            f"{MOST_DAMAGED} examples in a row are damaged, the last {file.name}: restore the data "
-            "set"
+            f"{MOST_DAMAGED} examples in a row are damaged, the last is {file.name}: restore the "
+            "dataset"
         )
 
 
 class EvaluationChunks:
-    """The chunks of evaluations, one after another without end, each in the order of the split."""
+    """The chunks of endless evaluations, each in the order of the split."""
 
     def __init__(
         self, records: Records, view: Photographs, size: int, devices: int, rows: Sequence[int]
     ):
-        """`size` examples a device and pass, of `devices`; `rows` of the mesh are this host's."""
+        """Prepare passes of `size` examples per device, for this host's `rows` of the mesh."""
         self._records, self._view = records, view
         self.shape = _shape(view)
         host = np.concatenate([row * size + np.arange(size) for row in rows])
@@ -153,7 +153,7 @@ class EvaluationChunks:
 
     @property
     def each(self) -> int:
-        """Chunks of one evaluation."""
+        """Number of chunks in one evaluation."""
         return len(self._places)
 
     def decode(self, number: int, images: np.ndarray) -> Chunk:
@@ -171,12 +171,12 @@ class EvaluationChunks:
                 damaged.append(file.name)
                 exists[place] = False
             labels[place] = file.label
-        images[: len(places)][~exists] = 0  # the same always, whatever was there before
+        images[: len(places)][~exists] = 0  # deterministic, whatever the ring held before
         return Chunk(labels, exists, tuple(damaged))
 
 
 def host_places(layout: Layout, rows: Sequence[int]) -> np.ndarray:
-    """Places of a pass that the devices at `rows` of the mesh hold, device by device."""
+    """List the places of a pass that the devices at `rows` of the mesh hold, by device."""
     return np.concatenate([layout.places(row) for row in rows])
 
 
@@ -191,9 +191,9 @@ def _shape(view: Photographs) -> tuple[int, int, int, int]:
 def _stop_if_asked(view: Photographs, file: File, error: DamagedImage) -> None:
     if view.damaged == "stop":
         raise Mistake(
-            f"{file.name} does not decode ({error}): restore it, or train without it by "
+            f"{file.name} does not decode ({error}): restore it, or train without it with "
             "--data.damaged replace"
         ) from error
 
 
-_order = lru_cache(1)(epoch_order)  # a worker is in one epoch at a time
+_order = lru_cache(1)(epoch_order)  # a worker reads one epoch at a time

@@ -1,4 +1,4 @@
-"""Sets of any size, streamed to the devices as uint8, augmented and normalized there."""
+"""Streaming datasets of any size to the devices, which augment and normalize the uint8 images."""
 
 import hashlib
 import itertools
@@ -28,15 +28,15 @@ from jbatch.plan.layout import AXIS, Layout
 from jbatch.plan.passes import Passes
 from jbatch.plan.plan import Plan
 
-OPEN_FILES, OPEN_FILES_OF_WORKER = 40, 20  # of a trainer, measured, and some room
-PASSES_AHEAD = 2  # that are on the devices before they are asked for
+OPEN_FILES, OPEN_FILES_OF_WORKER = 40, 20  # measured in a trainer, plus a margin
+PASSES_AHEAD = 2  # passes that are on the devices before training needs them
 ALIGNMENT = 64  # bytes
-MOST_IN_FLIGHT = 2  # a step on photographs takes long beside what the host does for it
+MOST_IN_FLIGHT = 2  # more hides nothing: a step on large images takes longer than the host's work
 
 
 @dataclass(frozen=True)
 class StreamedInputs:
-    """The part of a compiled step that takes its examples from arrays of each device; hashable."""
+    """The part of a compiled step that gets examples from each device's arrays; hashable."""
 
     num_examples: int
     num_test: int
@@ -52,7 +52,7 @@ class StreamedInputs:
     most_evaluated = 64
 
     def shapes(self, layout: Layout) -> tuple:
-        """Of images, labels, seed, and (epoch, first place)."""
+        """Return shapes of images, labels, seed, and (epoch, first place)."""
         return (
             *self._examples(layout.devices, layout.per_device),
             jax.ShapeDtypeStruct((), np.uint32),
@@ -60,25 +60,25 @@ class StreamedInputs:
         )
 
     def held(self, layout: Layout) -> int:
-        """Passes that are there before they are asked for, or wait to be let go."""
-        beside = PASSES_AHEAD + MOST_IN_FLIGHT  # the one taken is counted as the step's argument
+        """Count the bytes of passes that are prepared ahead, or still in flight."""
+        beside = PASSES_AHEAD + MOST_IN_FLIGHT  # the current pass is counted as the step's argument
         return beside * layout.per_device * (math.prod(self.input_shape) + 4)
 
     def batch(self, layout: Layout, images, labels, seed, where) -> Batch:
-        """This device's examples of a pass, in the order of `layout.places`."""
+        """Get this device's examples of a pass, in the order of `layout.places`."""
         epoch, first = where
         places = first + layout.places(jax.lax.axis_index(AXIS)).astype(jnp.uint32)
         keys = example_keys(seed, epoch, places)
         return Batch(self._normalized(augment(self.augment, images, keys)), labels, keys)
 
     def evaluation_shapes(self, size: int, devices: int) -> tuple:
-        """Of images, labels, and which exist."""
+        """Return shapes of images, labels, and which examples exist."""
         exists = jax.ShapeDtypeStruct((devices, size), np.bool_)
         return (*self._examples(devices, size), exists)
 
     def evaluation_batch(self, size: int, images, labels, exists) -> tuple[Batch, jax.Array]:
-        """This device's examples of a pass, and which of them exist."""
-        del size  # the arguments have it
+        """Get this device's `size` examples of a pass, and which of them exist: (size,) bool."""
+        del size  # the arguments' shapes have it
         return Batch(self._normalized(images), labels, None), exists
 
     def _examples(self, devices: int, size: int) -> tuple:
@@ -94,7 +94,7 @@ class StreamedInputs:
 
 
 class StreamedData:
-    """Photographs on disk, found and whole; nothing is read before a feed is made."""
+    """A dataset on disk, found and complete; a feed reads its examples later."""
 
     def __init__(self, view: Photographs, augment: Augment, normalize: Normalize):
         self._view, self._splits = view, open_records(view.source)
@@ -110,14 +110,14 @@ class StreamedData:
         )
 
     def digest(self) -> str:
-        """SHA-256 of which photographs both splits hold; none is read for it."""
+        """Hash which examples both splits hold (SHA-256); reads no example."""
         both = self._splits.train.digest() + self._splits.test.digest()
         return hashlib.sha256(both.encode()).hexdigest()
 
     def feed(
         self, mesh: Mesh, seed: int, plan: Plan, passes: Mapping[int, Passes], update: int
     ) -> "StreamedFeed":
-        """The training set from an update on; its workers begin at once."""
+        """Stream the training set from `update` on; its workers start immediately."""
         needed = OPEN_FILES + OPEN_FILES_OF_WORKER * self._workers
         allow_open_files(needed, f"{self._workers} data workers, for training and for evaluation,")
         rows = meshes.local_rows(mesh)
@@ -131,7 +131,7 @@ class StreamedData:
         return StreamedFeed(_Passes(chunks, wanted, mesh, rows), seed, plan.num_examples)
 
     def test(self, mesh: Mesh, size: int) -> "StreamedTest":
-        """The test set, `size` examples a device and pass; its workers begin when asked first."""
+        """Stream the test set, `size` examples per device and pass; workers start at first use."""
         rows = meshes.local_rows(mesh)
         chunks = EvaluationChunks(self._splits.test, self._view, size, mesh.size, rows)
         starts = range(0, self._splits.test.count, size * mesh.size)
@@ -148,7 +148,7 @@ class StreamedData:
 
 
 def _passes_of(plan: Plan, passes: Mapping[int, Passes], update: int) -> Iterator[tuple[int, int]]:
-    """(position, examples a device) of each pass of a run, from an update on."""
+    """Yield (position, micro-batch) of each pass of a run, from `update` on."""
     for row in map(plan.at, range(update, plan.num_updates)):
         position = row.position
         for layout in passes[row.batch_size].layouts:
@@ -157,9 +157,9 @@ def _passes_of(plan: Plan, passes: Mapping[int, Passes], update: int) -> Iterato
 
 
 class _Pass(NamedTuple):
-    """Examples of all devices, each with a leading device axis."""
+    """Examples of all devices; each array has a leading device axis."""
 
-    start: int  # where it is
+    start: int  # position of its first example
     images: jax.Array  # (D, n, H, W, C) uint8
     labels: jax.Array  # (D, n) int32
     exists: jax.Array  # (D, n) bool
@@ -167,12 +167,12 @@ class _Pass(NamedTuple):
 
 
 class _Passes:
-    """Chunks put together to passes and sent to the devices, a few ahead, in the background."""
+    """Joins chunks to passes and sends them to the devices, a few ahead, in the background."""
 
     def __init__(
         self,
         chunks: Iterator[tuple[np.ndarray, Chunk]],
-        wanted: Iterator[tuple[int, int]],  # start and examples a device, of each pass
+        wanted: Iterator[tuple[int, int]],  # (start, micro-batch) of each pass
         mesh: Mesh,
         rows: Sequence[int],
     ):
@@ -186,16 +186,18 @@ class _Passes:
             self._prepare()
 
     def ready(self, seconds: float) -> bool:
-        """Whether the next pass is ready; waits for it for so long."""
+        """Wait up to `seconds` for the next pass; tell if it is ready."""
         return not self._ready or bool(wait([self._ready[0]], seconds).done)
 
     def next(self, start: int) -> _Pass:
-        """The next pass, which is to be the one at `start`; waits for it if it must."""
+        """Return the next pass, which must start at `start`; wait until it is ready."""
         begun = time.perf_counter()
         result = self._ready.popleft().result()
         self.waited += time.perf_counter() - begun
         if result.start != start:
-            raise RuntimeError(f"the pass at {start} is asked for, and at {result.start} is next")
+            raise RuntimeError(
+                f"the pass at {start} is requested, but the one at {result.start} is next"
+            )
         self._prepare()
         self.damaged += result.damaged
         return result
@@ -222,7 +224,7 @@ class _Passes:
             pixels[filled : filled + len(images)] = images
             filled += len(images)
             chunks.append(chunk)
-            del images  # a view of memory that goes with the workers
+            del images  # a view of the ring, which ends with the workers
         labels, exists, damaged = zip(*chunks, strict=True)
         return _Pass(
             start,
@@ -233,7 +235,7 @@ class _Passes:
         )
 
     def _on_devices(self, joined: np.ndarray, size: int) -> jax.Array:
-        """This host's rows of an array (D, size, …)."""
+        """Put this host's rows of an array (D, size, …) on its devices."""
         local = joined.reshape(len(self._rows), 1, size, *joined.shape[1:])
         shape = (self._sharding.num_devices, *local.shape[2:])
         return jax.make_array_from_callback(
@@ -242,7 +244,7 @@ class _Passes:
 
 
 def _aligned(shape: tuple[int, ...]) -> np.ndarray:
-    """Uninitialized uint8 that starts where JAX on a CPU uses it as it is, without a copy."""
+    """Allocate uint8, uninitialized, aligned so that JAX on a CPU uses it without a copy."""
     size = math.prod(shape)
     memory = np.empty(size + ALIGNMENT, np.uint8)
     start = -memory.ctypes.data % ALIGNMENT
@@ -250,7 +252,7 @@ def _aligned(shape: tuple[int, ...]) -> np.ndarray:
 
 
 class StreamedFeed:
-    """Gives the compiled step its arguments: examples, seed and where they are."""
+    """Supplies the compiled step's arguments: examples, seed and position."""
 
     most_in_flight = MOST_IN_FLIGHT
 
@@ -259,21 +261,21 @@ class StreamedFeed:
 
     @property
     def waited(self) -> float:
-        """Seconds so far that training waited for examples."""
+        """Seconds that training has waited for examples."""
         return self._passes.waited
 
     @property
     def damaged(self) -> list[str]:
-        """Files that were replaced so far."""
+        """Files replaced so far."""
         return self._passes.damaged
 
     def ready(self, seconds: float) -> bool:
-        """Whether the next pass is ready; waits for it for so long, which does not count."""
+        """Wait up to `seconds` for the next pass; tell if it is ready. Not part of `waited`."""
         return self._passes.ready(seconds)
 
     def arguments(self, position: int, layout: Layout) -> tuple:
-        """Of the pass from `position` on, which must be the next one of the plan."""
-        del layout  # the plan's
+        """Return the arguments of the pass at `position`, which must be the plan's next."""
+        del layout  # the feed has the plan's
         taken = self._passes.next(position)
         where = np.array(divmod(position, self._count), np.uint32)  # one transfer
         return taken.images, taken.labels, self._seed, where
@@ -284,7 +286,7 @@ class StreamedFeed:
 
 
 class StreamedTest:
-    """Gives an evaluation its arguments. Its workers live on, and have the next one begun."""
+    """Supplies an evaluation's arguments. Its workers stay alive and prepare the next one."""
 
     most_in_flight = MOST_IN_FLIGHT
 
@@ -294,11 +296,11 @@ class StreamedTest:
 
     @property
     def damaged(self) -> list[str]:
-        """Files that were left out so far."""
+        """Files skipped so far."""
         return self._passes.damaged if self._passes else []
 
     def passes(self) -> Iterator[tuple]:
-        """The arguments of each pass of one evaluation."""
+        """Yield the arguments of each pass of one evaluation."""
         self._passes = self._passes or self._begin()
         for start in self._starts:
             taken = self._passes.next(start)

@@ -1,9 +1,9 @@
 """Memory that the trainer shares with its workers.
 
-Workers decode right into it, and it is used again and again: handing images over in memory that is
-made for each chunk, as a queue would, costs half as much as decoding them does. What workers are
-told when they begin lies in it too, since Python waits for ever for a process that dies before it
-has read more than a pipe holds.
+Workers decode directly into it, and it is reused for all chunks. A queue would allocate memory for
+each chunk, which costs half as much as decoding. The ring also holds the workers' first message.
+Through a pipe, Python would wait forever if a worker dies before it has read a message larger than
+the pipe's buffer.
 """
 
 import math
@@ -17,37 +17,37 @@ import numpy as np
 from jbatch.errors import Mistake
 
 FREE, TAKEN = 0, 1
-LEAST_WAIT, MOST_WAIT = 0.001, 0.05  # seconds, of a worker between looks at whether it may go on
+LEAST_WAIT, MOST_WAIT = 0.001, 0.05  # seconds between a worker's looks at a place's flag
 
 
 class RingClosed(Exception):
-    """The trainer takes no more chunks."""
+    """The trainer takes no more chunks; a worker ends on it."""
 
 
 class Ring:
-    """A number of places for images; chunk n uses place n mod places.
+    """A fixed number of places for images; chunk n uses place n mod places.
 
-    Chunks are taken in the order of their numbers, and one worker fills all that share a place: so
-    a place's flag has at any time one side that may write it.
+    The trainer takes chunks in the order of their numbers, and one worker fills all chunks of a
+    place. So only one process may write a place's flag at any time.
     """
 
     def __init__(self, places: int, shape: tuple[int, ...], message: bytes):
-        """Make it.
+        """Allocate the shared memory.
 
         Args:
-            places: chunks that may be decoded and not yet taken.
+            places: most chunks that are decoded and not yet taken.
             shape: of one chunk's images, (most examples, H, W, C).
-            message: for the workers to read.
+            message: first message to the workers.
 
         Raises:
-            Mistake: if there is not so much shared memory.
+            Mistake: if too little shared memory is free.
         """
         self._shape, self._length = (places, *shape), len(message)
         size = places + 1 + math.prod(self._shape) + len(message)
         _check_free(size)
         self._memory = SharedMemory(create=True, size=size)
         self._open()
-        self._images.fill(0)  # takes the memory now, and not when a worker writes
+        self._images.fill(0)  # reserves the memory now, not when a worker writes
         self._memory.buf[size - len(message) : size] = message
 
     def __getstate__(self):
@@ -66,12 +66,16 @@ class Ring:
 
     @property
     def message(self) -> bytes:
-        """What the trainer has to say to its workers."""
+        """The trainer's first message to its workers."""
         start = self._flags.size + self._closed.size + self._images.size
         return bytes(self._memory.buf[start : start + self._length])
 
     def room(self, number: int) -> np.ndarray:
-        """Where a worker writes the images of a chunk; waits until its place is free."""
+        """Wait until a chunk's place is free; return the memory for its images.
+
+        Raises:
+            RingClosed: if the trainer takes no more chunks.
+        """
         place, wait = number % len(self._flags), LEAST_WAIT
         while self._flags[place] != FREE and not self._closed[0]:
             time.sleep(wait)
@@ -82,31 +86,37 @@ class Ring:
         return self._images[place]
 
     def images(self, number: int) -> np.ndarray:
-        """What a worker has written."""
+        """Return the images that a worker wrote."""
         return self._images[number % len(self._flags)]
 
     def release(self, number: int) -> None:
-        """The trainer has taken what it needs of a chunk."""
+        """Free the place of a chunk that the trainer has copied."""
         self._flags[number % len(self._flags)] = FREE
 
     def close(self) -> None:
-        """Wake the workers that wait, to end."""
-        self._closed[0] = True  # a flag of a place would be lost where a worker takes it
+        """Wake the waiting workers, so that they end."""
+        self._closed[0] = True  # not a place's flag: a worker could overwrite it
 
     def unlink(self) -> None:
-        """Give the memory back, when the workers are gone and no view of it is in use."""
+        """Free the memory, once the workers have ended and no view of it is in use."""
         del self._flags, self._closed, self._images
         self._memory.close()
         self._memory.unlink()
 
 
 def _check_free(size: int) -> None:
-    """On Linux, shared memory that is not there would end a process at its first write."""
+    """Check that enough shared memory is free.
+
+    Linux kills a process that writes to shared memory which is not there.
+
+    Raises:
+        Mistake: if too little is free.
+    """
     folder = Path("/dev/shm")
     free = shutil.disk_usage(folder).free if folder.is_dir() else math.inf
     if size > free:
         raise Mistake(
-            f"the data workers need {size / 2**20:,.0f} MiB of shared memory, and {folder} has "
-            f"{free / 2**20:,.0f} free: make it larger (docker run --shm-size), or give fewer "
+            f"the data workers need {size / 2**20:,.0f} MiB of shared memory, but {folder} has "
+            f"only {free / 2**20:,.0f} MiB free: enlarge it (docker run --shm-size), or lower "
             "--data.workers"
         )

@@ -1,4 +1,4 @@
-"""Chunks decoded by worker processes, through Grain, in order."""
+"""Decoding chunks in worker processes, through Grain, in order."""
 
 import atexit
 import gc
@@ -21,35 +21,35 @@ from jbatch.distributed.preemption import SIGNALS
 from jbatch.distributed.watchdog import end_with_parent
 from jbatch.errors import Mistake
 
-CHUNKS_AHEAD = 3  # that each worker may have decoded before they are taken
+CHUNKS_AHEAD = 3  # decoded chunks per worker that the trainer has not taken yet
 
 
 def thread_without_signals(name: str) -> ThreadPoolExecutor:
-    """One thread that neither it nor any process it starts is sent SIGINT, SIGTERM or SIGHUP.
+    """Make a thread that blocks SIGINT, SIGTERM and SIGHUP, also in processes that it starts.
 
-    All are meant for the trainer, which needs its workers until it has saved; and they would reach
-    a worker before it could choose to ignore them.
+    These signals are for the trainer, which needs its workers until it has saved a checkpoint. A
+    worker cannot ignore them itself: they could reach it before it has started to ignore them.
     """
 
     def block() -> None:
-        _begin_tracker()  # or else, starting it later, Python unblocks them again
+        _begin_tracker()  # if Python starts it later, it unblocks the signals again
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
 
     return ThreadPoolExecutor(1, name, initializer=block)
 
 
 def _begin_tracker() -> None:
-    """Begin Python's tracker of shared memory and semaphores, in a session of its own.
+    """Start Python's tracker of shared memory and semaphores in a separate process session.
 
-    It gives back what is left when trainer and workers are gone; a signal to all processes of a
-    group, as a batch system's, must not end it before them.
+    It frees whatever is left when the trainer and workers have ended. So a signal to the whole
+    process group, as batch systems send, must not end it before them.
     """
 
     def spawn(path: bytes, arguments: list, descriptors: list[int]) -> int:
         process = subprocess.Popen(
             arguments, executable=path, pass_fds=descriptors, start_new_session=True
         )
-        process.returncode = 0  # it is waited for by its number, if at all
+        process.returncode = 0  # whoever waits for it does so by its process id
         return process.pid
 
     ours = multiprocessing.util.spawnv_passfds
@@ -61,18 +61,18 @@ def _begin_tracker() -> None:
 
 
 def give_back() -> None:
-    """Give back the semaphores of workers that are gone, as Python does at the end of a process."""
+    """Free the semaphores of ended workers, as Python does at the end of a process."""
     multiprocessing.util._run_finalizers(0)
 
 
 def decoded(chunks: Chunks, first: int, workers: int) -> Iterator[tuple[np.ndarray, Chunk]]:
-    """(images, the rest) of the chunks from number `first` on, whatever the number of workers.
+    """Yield (images, labels and the rest) of the chunks from number `first` on.
 
-    Without any they are decoded in here. Images are (n, H, W, C) uint8, and are gone when the next
-    chunk is asked for.
+    The number of workers does not change the result; with 0 workers this process decodes. Images
+    are (n, H, W, C) uint8, and valid until the next chunk is requested.
 
     Raises:
-        Mistake: of a damaged file, or when a worker dies.
+        Mistake: if a file is damaged, or a worker dies.
     """
     if not workers:
         images = np.empty(chunks.shape, np.uint8)
@@ -81,8 +81,8 @@ def decoded(chunks: Chunks, first: int, workers: int) -> Iterator[tuple[np.ndarr
             yield images[: len(chunk.labels)], chunk
         return
     ring = Ring(workers * CHUNKS_AHEAD, chunks.shape, pickle.dumps(chunks))
-    # Should nobody close this iterator, Grain would wait for its workers before they are woken:
-    # Python calls in the reverse order, and multiprocessing was imported before.
+    # For an iterator that nobody closes: at exit Grain waits for its workers, so they must be woken
+    # before. Python calls exit functions in reverse order, and multiprocessing registered earlier.
     atexit.register(ring.close)
     try:
         with closing(_started(_IntoRing(ring, len(chunks)), first, workers)) as iterator:
@@ -99,7 +99,7 @@ def decoded(chunks: Chunks, first: int, workers: int) -> Iterator[tuple[np.ndarr
 
 
 class _IntoRing:
-    """Chunks as a source of Grain's, whose elements are all but the images."""
+    """A source for Grain: its elements are chunks, and their images go into the ring."""
 
     def __init__(self, ring: Ring, length: int):
         self._ring, self._length = ring, length
@@ -116,18 +116,19 @@ class _IntoRing:
 
 
 def _started(source: _IntoRing, first: int, workers: int):
-    """Grain's iterator over a source, from number `first` on."""
+    """Start Grain's iterator over a source, from number `first` on."""
     from absl import flags
 
-    flags.FLAGS.mark_as_parsed()  # without absl's own main, Grain's workers would crash
+    flags.FLAGS.mark_as_parsed()  # Grain's workers crash without it, as absl's main is not used
     import grain
 
-    # Semaphores of streams that are closed, should they be collected while Python's resource
-    # tracker registers new ones, would call it from within itself, which 3.13.0 refuses.
+    # Collect the semaphores of closed streams now. If Python collected them while its resource
+    # tracker registers new ones, the tracker would call itself, which 3.13.0 refuses.
     gc.collect()
-    # A chunk is read and decoded as a whole: Grain's own threads would only be in the way.
+    # No threads of Grain's own: a worker reads and decodes a chunk as a whole.
     dataset = grain.MapDataset.source(source)[first:].to_iter_dataset(grain.ReadOptions(0, 0))
-    small = grain.experimental.DatasetOptions(min_shm_size=1 << 20)  # by pipe, all that is left
+    # Labels and the like are small and go through pipes. Only images need shared memory: the ring.
+    small = grain.experimental.DatasetOptions(min_shm_size=1 << 20)
     dataset = grain.experimental.WithOptionsIterDataset(dataset, small)
     options = grain.MultiprocessingOptions(workers, per_worker_buffer_size=CHUNKS_AHEAD)
     return iter(dataset.mp_prefetch(options, partial(_begin, os.getpid())))
@@ -140,14 +141,14 @@ def _next(iterator) -> Chunk:
         if "terminated unexpectedly" not in str(error):
             raise
         raise Mistake(
-            f"a data worker died ({error}): if memory ran out, give fewer --data.workers; the same "
-            "command goes on from the last checkpoint"
+            f"a data worker died ({error}). If memory ran out, lower --data.workers. Run the same "
+            "command again to resume from the last checkpoint"
         ) from error
 
 
 def _begin(trainer: int, _index: int, _count: int) -> None:
-    """In a new worker."""
+    """Set up a new worker."""
     end_with_parent(trainer)
     import cv2
 
-    cv2.setNumThreads(0)  # the workers are the parallelism
+    cv2.setNumThreads(0)  # the workers already use all cores
