@@ -19,6 +19,7 @@ import numpy as np
 from jbatch.distributed import agree
 from jbatch.errors import Mistake
 from jbatch.files import appears, not_files
+from jbatch.library_words import TOO_LATE, UNFINISHED
 from jbatch.step.pure import State
 
 CONTENT = "default"  # Orbax's name for the folder of a checkpoint's only item
@@ -64,7 +65,7 @@ class Checkpoints:
                 directory.mkdir(exist_ok=True)
             self._handle = _handle(directory)
         if not read_only:
-            for path in self._directory.glob("*.orbax-checkpoint-tmp*"):
+            for path in self._directory.glob(UNFINISHED):
                 examples = path.name.partition(".")[0]
                 if examples.isdecimal():
                     name = f"the checkpoint of {int(examples):,} examples"
@@ -269,7 +270,7 @@ class Checkpoints:
         except (ValueError, OSError) as error:
             problem = _in_short(error)
         except jax.errors.JaxRuntimeError as error:  # Orbax waited too long for another process
-            if "DEADLINE_EXCEEDED" not in str(error):
+            if TOO_LATE not in str(error):
                 raise
             failure = error.__context__
             problem = _in_short(failure) if isinstance(failure, ValueError | OSError) else late

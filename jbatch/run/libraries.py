@@ -10,6 +10,7 @@ from pathlib import Path
 import jax
 
 from jbatch.files import cache_folder
+from jbatch.library_words import LOOP_CLOSED
 from jbatch.messages import tell
 
 MOST_CACHED = 10 << 30  # bytes of compiled functions; the least recently used are removed first
@@ -82,7 +83,7 @@ def _quieten() -> None:
     def others(unraisable) -> None:
         code = getattr(unraisable.object, "cr_code", None)
         of_orbax = code is not None and "orbax" in code.co_filename
-        if not of_orbax and str(unraisable.exc_value) != "Event loop is closed":
+        if not of_orbax and str(unraisable.exc_value) != LOOP_CLOSED:
             hook(unraisable)
 
     sys.unraisablehook = others

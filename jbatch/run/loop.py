@@ -18,6 +18,7 @@ from jbatch.errors import Mistake
 from jbatch.experiment.experiment import Experiment
 from jbatch.experiment.origin import Origin
 from jbatch.files import expanded
+from jbatch.library_words import PEER_LOST
 from jbatch.run.checkpoint import SaveFailed
 from jbatch.run.evaluate import evaluate
 from jbatch.run.goodput import goodput
@@ -27,8 +28,6 @@ from jbatch.run.run import Run
 from jbatch.run.start import open_run
 from jbatch.step.pure import State, no_totals
 
-# Errors of collectives begin so when a process is lost. Errors of the program itself do not.
-LOST = ("UNAVAILABLE", "UNKNOWN", "ABORTED", "CANCELLED", "DEADLINE_EXCEEDED", "INTERNAL")
 SECONDS_BETWEEN_LOOKS = 0.1  # between checks for a stop request while the run waits
 AGAIN = "Run the same command to resume"
 
@@ -349,7 +348,7 @@ def _outer_failures_said(directory: Path) -> Iterator[None]:
         then = "resume from the last checkpoint" if saved else "start over"
         raise Mistake(f"{what}, then run the same command to {then}") from error
     except jax.errors.JaxRuntimeError as error:
-        if jax.process_count() == 1 or not str(error).startswith(LOST):
+        if jax.process_count() == 1 or not str(error).startswith(PEER_LOST):
             raise
         raise Interrupted(
             f"lost contact with another process ({str(error).splitlines()[0]}). Restart all "

@@ -22,6 +22,7 @@ from jbatch.devices.memory import readable
 from jbatch.errors import Mistake
 from jbatch.files import cache_folder, write_whole
 from jbatch.json_lines import read_json
+from jbatch.library_words import OUT_OF_MEMORY
 from jbatch.machine import processor
 from jbatch.plan.layout import Layout, group_size
 from jbatch.plan.passes import Accumulate, Pass, Passes, cut
@@ -216,7 +217,7 @@ def unlimited_if_refused() -> Iterator[float]:
     try:
         yield math.inf
     except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):
+        if OUT_OF_MEMORY not in str(error):
             raise
 
 

@@ -20,6 +20,7 @@ from jbatch.data.stream.ring import Ring
 from jbatch.distributed.preemption import SIGNALS
 from jbatch.distributed.watchdog import end_with_parent
 from jbatch.errors import Mistake
+from jbatch.library_words import WORKER_DIED
 
 CHUNKS_AHEAD = 3  # decoded chunks per worker that the trainer has not taken yet
 
@@ -138,7 +139,7 @@ def _next(iterator) -> Chunk:
     try:
         return next(iterator)
     except RuntimeError as error:
-        if "terminated unexpectedly" not in str(error):
+        if WORKER_DIED not in str(error):
             raise
         raise Mistake(
             f"a data worker died ({error}). If memory ran out, lower --data.workers. Run the same "

@@ -1,0 +1,24 @@
+"""What libraries write in their errors and file names, where jbatch acts on it.
+
+No library documents these. Each has a test against the real one, so an upgrade that changes a word
+shows there.
+"""
+
+# XLA: a program needs more memory than a device has.
+OUT_OF_MEMORY = "RESOURCE_EXHAUSTED"
+
+# JAX: how an error of a collective begins after another process is gone. Errors of a program itself
+# begin with other words.
+PEER_LOST = ("UNAVAILABLE", "UNKNOWN", "ABORTED", "CANCELLED", "DEADLINE_EXCEEDED", "INTERNAL")
+
+# JAX: Orbax waited too long for another process.
+TOO_LATE = "DEADLINE_EXCEEDED"
+
+# Orbax: folders of checkpoints that are not finished.
+UNFINISHED = "*.orbax-checkpoint-tmp*"
+
+# Grain: a worker process died.
+WORKER_DIED = "terminated unexpectedly"
+
+# asyncio: threads of tensorstore call its loop after a save has failed.
+LOOP_CLOSED = "Event loop is closed"

@@ -1,0 +1,32 @@
+"""The words of libraries that jbatch acts on, against the real libraries.
+
+PEER_LOST and TOO_LATE need several processes (test_cluster.py), WORKER_DIED a worker that is killed
+(data/test_streamed.py).
+"""
+
+import asyncio
+from pathlib import PurePath
+
+import jax
+import jax.numpy as jnp
+import pytest
+from orbax.checkpoint.utils import TMP_DIR_SUFFIX
+
+from jbatch.library_words import LOOP_CLOSED, OUT_OF_MEMORY, UNFINISHED
+
+
+def test_out_of_memory():
+    with pytest.raises(jax.errors.JaxRuntimeError, match=OUT_OF_MEMORY):
+        jnp.zeros(1 << 45, jnp.float32).block_until_ready()
+
+
+def test_a_closed_event_loop():
+    loop = asyncio.new_event_loop()
+    loop.close()
+    with pytest.raises(RuntimeError, match=f"^{LOOP_CLOSED}$"):
+        loop.call_soon(print)
+
+
+def test_an_unfinished_checkpoint(tmp_path):
+    name = f"37{TMP_DIR_SUFFIX}1"
+    assert PurePath(name).match(UNFINISHED)
