@@ -271,12 +271,14 @@ DIFFERENT = {
 def test_processes_that_would_train_different_things_do_not_begin(tmp_path, option, value, message):
     value = tmp_path / value if option == "--run-dir" else value
     (tmp_path / "trace").mkdir()
-    command = (TRACED, "growing", "--run-dir", tmp_path / "run")
     environment = {"TRACE": str(tmp_path / "trace")}
-    each = ((), (option, value))
+    same = ("--run-dir", tmp_path / "run")
+    each = (same, (*same, option, value))
     if option == "OTHER":
-        environment[option], each = value, ((), ())
-    processes = start_all(2, *command, each=each, **environment)
+        environment[option], each = value, (same, same)
+    elif option == "--run-dir":
+        each = (same, (option, value))
+    processes = start_all(2, TRACED, "growing", each=each, **environment)
     for code, _, err in end_all(processes):
         assert code == 2, err
         assert message in err
