@@ -7,8 +7,8 @@ shows there.
 # XLA: a program needs more memory than a device has.
 OUT_OF_MEMORY = "RESOURCE_EXHAUSTED"
 
-# JAX: how an error of a collective begins after another process is gone. Errors of a program itself
-# begin with other words.
+# JAX: how an error of a collective begins after another process is gone. Some faults of a program
+# begin so too: then all processes resume once from the last checkpoint, and meet it again.
 PEER_LOST = ("UNAVAILABLE", "UNKNOWN", "ABORTED", "CANCELLED", "DEADLINE_EXCEEDED", "INTERNAL")
 
 # JAX: Orbax waited too long for another process.

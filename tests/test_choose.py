@@ -98,6 +98,33 @@ def test_what_a_compiler_refuses_does_not_fit():
         largest({8192}, 1, 128, 10**6, needs)
 
 
+@given(
+    st.integers(1, 400),
+    st.floats(1.1, 2),
+    st.integers(1, 14),
+    st.sampled_from([None, 32]),
+    st.integers(100, 10**6),
+)
+def test_what_was_tested_is_what_the_limit_cuts(first, growth, count, ghost, available):
+    """Also where there are more sizes than shapes, and passes are composed."""
+    sizes = sorted({round(first * growth**power) * (ghost or 1) for power in range(count)})
+    tested = []
+
+    def needs(call):
+        tested.append(call)
+        return 100.0 * call.layout.per_device
+
+    try:
+        limit = largest(sizes, 1, ghost, available, needs)
+    except Mistake:
+        return
+    passes = cut(sizes, 1, ghost, limit)
+    assert max(layout.per_device for made in passes.values() for layout in made.layouts) == max(
+        call.layout.per_device for call in tested[-1:]
+    )
+    assert 100 * tested[-1].layout.per_device <= available
+
+
 def test_a_flat_top_is_not_the_end(monkeypatch):
     """Nor is what was not timed taken."""
     setup, _ = make_setup(GROWING, GROWING.plan.plan(), ONE)

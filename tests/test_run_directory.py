@@ -2,6 +2,8 @@
 
 import dataclasses
 import fcntl
+import json
+import math
 import os
 import re
 import shutil
@@ -16,6 +18,7 @@ import pytest
 from commands import TINY, end, newest, run, start
 from jbatch.distributed.preemption import Interrupted, PhaseEnd
 from jbatch.errors import Mistake
+from jbatch.experiment.identity import describe
 from jbatch.run import lock as lock_module
 from jbatch.run.checkpoint import parameters_digest
 from jbatch.run.directory import read_run
@@ -89,6 +92,44 @@ def held_elsewhere(directory):
         yield lock
 
 
+def test_what_fails_before_the_run_is_open_leaves_nothing(tmp_path, monkeypatch):
+    """Also after the claim and the checkpoints' folder are made; a run that was open stays."""
+
+    def feed(*_):
+        raise Mistake("no file may be opened any more")
+
+    monkeypatch.setattr("jbatch.data.resident.ResidentData.feed", feed)
+    with (
+        pytest.raises(Mistake, match="no file may be"),
+        open_run(GROWING, tmp_path / "new" / "run", devices=ONE),
+    ):
+        pass
+    assert not (tmp_path / "new").exists()
+    monkeypatch.undo()
+    with pytest.raises(Mistake, match="later"), open_run(GROWING, tmp_path / "run", devices=ONE):
+        raise Mistake("later")
+    assert (tmp_path / "run" / "run.json").exists()
+
+
+def test_other_code_is_refused_on_another_number_of_devices(tmp_path):
+    with open_run(GROWING, tmp_path / "run", devices=ONE):
+        pass
+    path = tmp_path / "run" / "run.json"
+    run = json.loads(path.read_text())
+    run["digests"]["program"] = "0" * 64
+    run["environment"]["devices"] = "64 × " + run["environment"]["devices"].rpartition(" × ")[2]
+    path.write_text(json.dumps(run))
+    with (
+        pytest.raises(Mistake, match="was trained with other code"),
+        open_run(GROWING, tmp_path / "run", devices=ONE),
+    ):
+        pass
+
+
+def test_numbers_that_json_has_not_are_described_as_text():
+    assert describe({"a": [math.nan, math.inf, 0.5]}) == {"a": ["nan", "inf", 0.5]}
+
+
 def test_the_lock_of_another_machine_is_waited_for(tmp_path, monkeypatch, capsys):
     """It may have vanished, and a network file system still keep its lock."""
     fit(GROWING, tmp_path, devices=ONE)
@@ -146,7 +187,10 @@ def test_another_plan_is_refused_with_what_differs_and_taken_if_accepted(tmp_pat
         *(1500, 3000, 4500, 6000, 7500)
     ]
     assert read_run(directory)["plan_digest"] == run.plan.digest
-    with pytest.raises(Mistake, match=r"seen 7,500 examples, .* ends after 4,500: give a longer"):
+    with pytest.raises(
+        Mistake,
+        match=r"seen 7,500 examples, .* ends after 4,500, has no update left: give a longer",
+    ):
         fit(longer(other, num_epochs=3), directory, devices=ONE, accept_plan_change=True)
     # The same command goes on, as a launcher gives it again, and without the option too.
     fit(other, directory, devices=ONE, accept_plan_change=True)

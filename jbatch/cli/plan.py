@@ -59,7 +59,7 @@ def run(arguments: Sequence[str]) -> None:
     file, variant, options, overrides, experiment = file_and_variant(Options, arguments, USAGE)
     plan = experiment.plan.plan()
     plan = replace(plan, warnings=(*plan.warnings, *warnings(experiment, plan)))
-    decaying = experiment.plan.decaying.plan()
+    decaying = experiment.plan.decaying_plan()
     values, text = plan_json(plan, decaying), plan_text(plan, decaying)
     if options.devices is not None:
         memory = _memory(experiment, plan, options.devices)

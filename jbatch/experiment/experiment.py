@@ -70,6 +70,13 @@ class Coupling:
     def _plan(self) -> Plan:
         return couple(**{field.name: getattr(self, field.name) for field in fields(self)})
 
+    def decaying_plan(self) -> Plan | None:
+        """Return the plan of `decaying`; None if it cannot be made, as with too many updates."""
+        try:
+            return self.decaying.plan()
+        except Mistake:
+            return None
+
     @cached_property
     def decaying(self) -> "Coupling":
         """The same schedule at a constant batch size, so that only the rate decays.

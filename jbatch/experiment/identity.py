@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,8 @@ def describe(value: Any) -> Any:
     Functions are left out, because the plan's digest covers them.
     """
     match value:
+        case float() if not math.isfinite(value):  # JSON has no such numbers
+            return str(value)
         case None | bool() | int() | float() | str():
             return value
         case Path():

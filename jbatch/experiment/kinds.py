@@ -8,6 +8,8 @@ import typeguard
 
 from jbatch.errors import Mistake, shown
 
+ALL_ITEMS = typeguard.CollectionCheckStrategy.ALL_ITEMS
+
 
 def check_kinds(value: Any, within: str = "") -> None:
     """Check the fields of a dataclass, and of dataclasses in it, against their annotations.
@@ -23,7 +25,7 @@ def check_kinds(value: Any, within: str = "") -> None:
     for field in dataclasses.fields(value):
         part, kind = getattr(value, field.name), kinds[field.name]
         try:
-            typeguard.check_type(part, kind)
+            typeguard.check_type(part, kind, collection_check_strategy=ALL_ITEMS)
         except typeguard.TypeCheckError:
             raise Mistake(f"{within}{field.name} is {shown(part)}: give {_named(kind)}") from None
         if dataclasses.is_dataclass(part):

@@ -81,13 +81,13 @@ def _held(scaling: float) -> str:
     return f"Held is {held}, not the noise scale ε/(1−m) · (N/B − 1)."
 
 
-def plan_json(plan: "Plan", decaying: "Plan") -> dict:
+def plan_json(plan: "Plan", decaying: "Plan | None") -> dict:
     """Describe a plan as JSON; `learning_rate` is [first update's, last update's]."""
     return {
         "num_examples": plan.num_examples,
         "num_epochs": plan.num_epochs,
         "num_updates": plan.num_updates,
-        "decaying_updates": decaying.num_updates,
+        "decaying_updates": decaying and decaying.num_updates,
         "scaling": plan.scaling,
         "digest": plan.digest,
         "phases": [

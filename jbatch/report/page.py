@@ -82,7 +82,7 @@ def write_report(
         diverged=" ".join(diverged(records)),
         groups=groups,
         plans=[
-            (variant, plan_text(record.plan, record.experiment.plan.decaying.plan()))
+            (variant, plan_text(record.plan, record.experiment.plan.decaying_plan()))
             for variant, record in plans.items()
         ],
         accounts=[

@@ -25,12 +25,6 @@ from jbatch.task.classify import Task
 def make_setup(experiment: Experiment, plan: Plan, devices: Sequence[jax.Device]):
     """Return the `Setup` of the compiled functions, and the data; raise Mistake on a mismatch."""
     check_sound()
-    missing = [name for name in ("model", "data") if getattr(experiment, name) is None]
-    if missing:
-        raise Mistake(
-            f"this experiment has no {' and no '.join(missing)} yet, so it can be planned (jbatch "
-            "plan) but not trained: give Experiment(model=…, data=…) in its file"
-        )
     if experiment.mapping == "pmap" and jax.process_count() > 1:
         raise Mistake(  # JAX cannot compile pmap ahead for several processes
             f"mapping is pmap, which works with one process, but there are {jax.process_count()}: "

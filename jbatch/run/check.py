@@ -10,19 +10,24 @@ from jbatch.plan.plan import Plan
 
 
 def check(experiment: Experiment, plan: Plan, devices: int) -> None:
-    """Check that the devices can share every batch, and that the optimizer can be built.
+    """Check an experiment: its network and data, its batches on the devices, its optimizer.
 
     Raises:
         Mistake: if not.
     """
-    if experiment.model is not None:
-        group, largest = ghost_batch(experiment.model), int(plan.batch_sizes.max())
-        if group is not None and group > largest:
-            raise Mistake(
-                f"the ghost batch of {group:,} is larger than the plan's largest batch, "
-                f"{largest:,}: give --model.norm.ghost-batch {largest} or less"
-            )
-        plan.check(devices, group)
+    missing = [name for name in ("model", "data") if getattr(experiment, name) is None]
+    if missing:
+        raise Mistake(
+            f"this experiment has no {' and no '.join(missing)} yet, so it can be planned (jbatch "
+            "plan) but not trained: give Experiment(model=…, data=…) in its file"
+        )
+    group, largest = ghost_batch(experiment.model), int(plan.batch_sizes.max())
+    if group is not None and group > largest:
+        raise Mistake(
+            f"the ghost batch of {group:,} is larger than the plan's largest batch, "
+            f"{largest:,}: give --model.norm.ghost-batch {largest} or less"
+        )
+    plan.check(devices, group)
     experiment.optimizer.transformation(0.0, plan.momentum)
 
 

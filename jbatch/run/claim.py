@@ -9,8 +9,8 @@ import jax
 
 from jbatch.distributed import agree
 from jbatch.distributed.preemption import StopRequest
-from jbatch.run.directory import claimed, wait_for_run, write_run
-from jbatch.run.job import Job
+from jbatch.run.directory import claimed, read_run, wait_for_run, write_run
+from jbatch.run.job import SHOWN, Job
 
 
 class Claim(NamedTuple):
@@ -18,6 +18,7 @@ class Claim(NamedTuple):
 
     check: Callable[[], None]  # raises Mistake if the claim is lost
     accept: Callable[[], None]  # saves a changed plan, once there is a state to resume
+    begin: Callable[[], None]  # the run is open: the directory stays, whatever happens
 
 
 @contextmanager
@@ -42,6 +43,8 @@ def claimed_by_all(
             "the run directory", lambda: stack.enter_context(claim) if agree.first() else None
         )
         agree.together("the run directory's files", lambda: wait_for_run(directory))
+        run = agree.together("run.json", lambda: read_run(directory)["id"])
+        agree.check_same({"the run in --run-dir": run[:SHOWN]})
 
         def accept() -> None:
             agree.together(
@@ -49,4 +52,8 @@ def claimed_by_all(
                 lambda: here is not None and here.changed and write_run(directory, job.identity),
             )
 
-        yield Claim((lambda: None) if here is None else here.check, accept)
+        def begin() -> None:
+            if here is not None:
+                here.begun = True
+
+        yield Claim((lambda: None) if here is None else here.check, accept, begin)

@@ -16,12 +16,14 @@ report.html     the report of `jbatch report`, with its figures as PNG
 
 import difflib
 import json
+import shutil
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
@@ -71,7 +73,6 @@ def claimed(
         str(directory.absolute()).encode()
     except UnicodeEncodeError:
         raise Mistake(f"the name of {directory} is not UTF-8: give another run directory") from None
-    fresh = not (directory / "run.json").exists()
     missing = list(takewhile(lambda path: not path.exists(), (directory, *directory.parents)))
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -79,17 +80,17 @@ def claimed(
         raise Mistake(f"cannot make the run directory {directory}: {error.strerror}") from error
     refuse_links(directory)
     with locked(directory, asked) as check:
-        if (directory / "run.json").exists():
+        if not (fresh := not (directory / "run.json").exists()):
             changed = _changed(directory, identity, plan, accept_plan_change)
             _check_digests(directory, identity)
         else:
             write_run(directory, identity)
             changed = False
+        claim = Claimed(changed, check)
         try:
-            yield Claimed(changed, check)
+            yield claim
         except Mistake:
-            # The experiment cannot be trained, and there is no state yet: remove the claim.
-            if fresh and not (directory / "checkpoints").exists():
+            if fresh and not claim.begun:  # the experiment cannot be trained
                 _give_up(directory, missing)
             raise
 
@@ -97,11 +98,13 @@ def claimed(
 FORMAT = 2  # of run.json; files of format 1 do not name it, and use old module names
 
 
-class Claimed(NamedTuple):
+@dataclass
+class Claimed:
     """A run directory that this process has locked."""
 
     changed: bool  # whether the run resumes with another plan than run.json has
     check: Callable[[], None]  # raises Mistake if the directory is no longer this process's
+    begun: bool = False  # whether the run is open: a fresh claim that fails before is removed
 
 
 def write_run(directory: Path, identity: Identity) -> None:
@@ -151,8 +154,11 @@ def _unclaimed(directory: Path) -> bool:
 
 def _give_up(directory: Path, made: Sequence[Path]) -> None:
     """Remove the files of a claim, and the folders in `made`, deepest first."""
-    for name in CLAIM:
+    for name in (*CLAIM, "metrics.jsonl", "goodput.jsonl"):
         (directory / name).unlink(missing_ok=True)
+        (directory / f"{name}.tmp").unlink(missing_ok=True)
+    for name in ("checkpoints", "tensorboard"):
+        shutil.rmtree(directory / name, ignore_errors=True)
     with suppress(OSError):  # a folder with other files stays
         for folder in made:
             folder.rmdir()
@@ -275,14 +281,19 @@ def _changed(directory: Path, identity: Identity, plan: Plan, accept: bool) -> b
             "Give another run directory, the plan of the run, or --accept-plan-change to resume "
             "with this plan from the examples seen"
         )
-    names = [path.name for path in (directory / "checkpoints").glob("*")]
-    seen = max((int(name) for name in names if name.isdecimal()), default=0)
-    if seen > plan.end:
+    seen = max(saved_examples(directory), default=0)
+    if seen != plan.end and plan.update_at(seen) == plan.num_updates:
         raise Mistake(
-            f"the run in {directory} has seen {seen:,} examples, but this plan ends after "
-            f"{plan.end:,}: give a longer plan, or another run directory"
+            f"the run in {directory} has seen {seen:,} examples, and this plan, which ends after "
+            f"{plan.end:,}, has no update left: give a longer plan, or another run directory"
         )
     return True
+
+
+def saved_examples(directory: Path) -> list[int]:
+    """Return the examples seen at each checkpoint of a run directory."""
+    names = [path.name for path in (directory / "checkpoints").glob("*")]
+    return [int(name) for name in names if name.isdecimal()]
 
 
 def check_data(directory: Path, digest: str) -> None:
@@ -302,11 +313,11 @@ def _check_digests(directory: Path, identity: Identity) -> None:
     """
     check_data(directory, identity.data)
     run, here = read_run(directory), environment()
-    same = all(
-        run["environment"].get(name) == here[name]
-        for name in ("devices", "machine", *LIBRARIES, *SETTINGS)
-    )
-    if same and run["digests"]["program"] != identity.program:
+    there = run["environment"]
+    same = all(there.get(name) == here[name] for name in ("machine", *LIBRARIES, *SETTINGS))
+    # The program is of one device, so their number may differ.
+    kinds = {str(each.get("devices")).rpartition(" × ")[2] for each in (there, here)}
+    if same and len(kinds) == 1 and run["digests"]["program"] != identity.program:
         raise Mistake(
             f"{directory} was trained with other code: its network, loss, augmentation or "
             "optimizer now computes something else (by the SHA-256 of the update's program). "

@@ -76,7 +76,7 @@ def resolve(
     """
     job = agree.together("what is trained", lambda: _resolved(experiment, devices, origin))
     if jax.process_count() > 1:
-        agree.check_same(_to_share(job.identity))
+        agree.check_same(_to_share(job))
     return job
 
 
@@ -90,7 +90,7 @@ def _resolved(experiment: Experiment, devices: Sequence[jax.Device], origin: Ori
         plan=plan.digest,
         data=data.digest(),
         program=programs.identity(setup),
-        table=plan_text(plan, experiment.plan.decaying.plan()),
+        table=plan_text(plan, experiment.plan.decaying_plan()),
     )
     return Job(
         plan=plan,
@@ -116,8 +116,9 @@ def _moments(experiment: Experiment, plan: Plan) -> Moments:
     return Moments(evaluations, saves, logs, tuple(sorted(calls)))
 
 
-def _to_share(identity: Identity) -> dict[str, str]:
+def _to_share(job: Job) -> dict[str, str]:
     """Return the values that all processes must share, in short forms that a user can compare."""
+    identity = job.identity
     described = json.dumps(identity.described, sort_keys=True)
     libraries = ("jbatch", "jax", "jaxlib", "flax", "optax")
     return {f"the version of {name}": version(name) for name in libraries} | {
@@ -125,4 +126,5 @@ def _to_share(identity: Identity) -> dict[str, str]:
         "the experiment": hashlib.sha256(described.encode()).hexdigest()[:SHOWN],
         "the data": identity.data[:SHOWN],
         "the program of an update": identity.program[:SHOWN],
+        "measure_distance": str(job.measure_distance),
     }

@@ -73,6 +73,7 @@ def fit(
     """
     directory = expanded(Path(directory))
     last = agree.together("the plan", lambda: _last_update(experiment, until_phase))
+    agree.check_same({"--until-phase": str(until_phase)})
     with (
         _outer_failures_said(directory),
         open_run(

@@ -57,7 +57,9 @@ def open_run(
 
         # 3. Restore, before anything is compiled ahead: finished phases need no program.
         warnings = [*job.warnings, *other_environment(directory)]
-        checkpoints = open_checkpoints(directory, warnings.append)
+        checkpoints = agree.together(
+            "the checkpoints", lambda: open_checkpoints(directory, warnings.append)
+        )
         stack.callback(checkpoints.close)
         start = restore(checkpoints, job, directory, warnings.append)
         claim.accept()
@@ -76,10 +78,15 @@ def open_run(
         for text in [why] * bool(why) + [f"warning: {warning}" for warning in warnings]:
             progress.say(text)
         checkpoints.say = lambda text: progress.say(f"warning: {text}")
-        feed = job.data.feed(setup.mesh, job.seed, plan, passes, update)
+        feed = agree.together(
+            "the training set", lambda: job.data.feed(setup.mesh, job.seed, plan, passes, update)
+        )
         stack.callback(feed.close)
-        test = job.data.test(setup.mesh, setup.evaluation_size)
+        test = agree.together(
+            "the test set", lambda: job.data.test(setup.mesh, setup.evaluation_size)
+        )
         stack.callback(test.close)
+        claim.begin()
         stop.listening = True
         yield Run(
             job=job,
@@ -98,7 +105,7 @@ def open_run(
             update=update,
             before=start.before,
             evaluated=update if None is not start.examples == evaluated else None,
-            saved=update or None,
+            saved=update if start.examples == plan.position(update) else None,
             logged=update,
             moved=start.moved,
         )

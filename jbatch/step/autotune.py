@@ -268,7 +268,11 @@ def largest(
         passes = cut(batch_sizes, devices, ghost_batch, limit)
         examples, needed = _most_needed(passes, needs)
         if needed <= available:
-            return None if examples == share else examples
+            if limit == share:
+                return None
+            # Where passes are composed, the largest pass as a limit could give other, smaller ones.
+            same = cut(batch_sizes, devices, ghost_batch, examples) == passes
+            return examples if same else limit
         smaller = range(unit, examples, unit)
         if not smaller:
             raise Mistake(

@@ -34,6 +34,10 @@ EXPERIMENT_FILES = {
         with_value("model", "MLP(hidden={8})"),
         r"does not load: model\.hidden is \{8\}: give a tuple of int\n",
     ),
+    "one width of text": (
+        with_value("model", "MLP(hidden=(8, '8'))"),
+        r"hidden is '8': give a whole number|model\.hidden is \(8, '8'\): give a tuple of int",
+    ),
     "a norm by name": (
         with_value("model", "SmallCNN(norm='batch')"),
         r"does not load: model\.norm is 'batch': give NoNorm or GhostBatchNorm or ",

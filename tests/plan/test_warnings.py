@@ -7,7 +7,8 @@ import optax
 import pytest
 
 import jbatch
-from couplings import GOOD
+from couplings import GOOD, STEP
+from jbatch.plan.table import plan_text
 
 
 def test_a_restart_keeps_the_batch_and_warns_of_the_rate():
@@ -62,6 +63,19 @@ def test_updates_that_learn_nothing_are_said():
     assert warning.startswith("300 of 500 updates, between epochs 20 and 50, are at rate 0")
     warm_up = optax.warmup_cosine_decay_schedule(0.0, 0.1, 5, 50)
     assert not jbatch.couple(warm_up, num_examples=1000, num_epochs=50, batch_size=100).warnings
+
+
+def test_a_decaying_twin_of_too_many_updates_is_left_out():
+    coupling = jbatch.Coupling(
+        schedule=STEP,
+        num_examples=1_281_167,
+        num_epochs=90,
+        batch_size=1024,
+        base_batch_size=8,
+    )
+    assert 100_000 < coupling.plan().num_updates < 120_000
+    assert coupling.decaying_plan() is None
+    assert "saved" not in plan_text(coupling.plan(), coupling.decaying_plan())
 
 
 def test_without_sizes_the_batch_stays():
