@@ -236,7 +236,7 @@ def test_a_process_that_is_late_is_named(tmp_path):
     environment = {"TRACE": str(tmp_path / "trace"), "LATE": "1", "SECONDS": "4"}
     first, second = end_all(start_all(2, *command, **environment, PATIENCE="60"))
     assert (first[0], second[0]) == (0, 0), first[2]
-    assert re.search(r"jbatch: waiting for process 1 .*'data' \(1 s\)", first[2])
+    assert re.search(r"jbatch: waiting for process 1 .*'what is trained' \(1 s\)", first[2])
     assert "waiting for process" not in second[2]
 
 

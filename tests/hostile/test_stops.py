@@ -66,7 +66,7 @@ def test_in_the_first_seconds(verb, tmp_path):
         names = ("mnist", "--from", tmp_path)
     for moment, number in zip((0, 0.2, 0.6), SIGNALS, strict=True):
         process = start(verb, *names)
-        until(partial(catches, process.pid, number), process)
+        until(partial(catches, process.pid, SIGNALS[-1]), process)  # which is watched for last
         time.sleep(moment)
         if process.poll() is not None:
             process.communicate()
