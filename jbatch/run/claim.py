@@ -9,7 +9,7 @@ import jax
 
 from jbatch.distributed import agree
 from jbatch.distributed.preemption import StopRequest
-from jbatch.run.directory import claimed, read_run, wait_for_run, write_run
+from jbatch.run.directory import held, read_run, wait_for_run, write_run
 from jbatch.run.job import SHOWN, Job
 
 
@@ -22,7 +22,7 @@ class Claim(NamedTuple):
 
 
 @contextmanager
-def claimed_by_all(
+def claim(
     directory: Path, job: Job, stop: StopRequest, *, accept_plan_change: bool
 ) -> Iterator[Claim]:
     """Claim a directory in the first process; the others wait.
@@ -31,7 +31,7 @@ def claimed_by_all(
         Mistake: if it holds something else, or another process trains in it.
     """
     with ExitStack() as stack:
-        claim = claimed(
+        holding = held(
             directory,
             job.identity,
             job.plan,
@@ -40,7 +40,7 @@ def claimed_by_all(
             asked=stop.asked if jax.process_count() == 1 else lambda: None,
         )
         here = agree.together(
-            "the run directory", lambda: stack.enter_context(claim) if agree.first() else None
+            "the run directory", lambda: stack.enter_context(holding) if agree.first() else None
         )
         agree.together("the run directory's files", lambda: wait_for_run(directory))
         run = agree.together("run.json", lambda: read_run(directory)["id"])

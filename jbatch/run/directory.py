@@ -40,14 +40,14 @@ from jbatch.run.lock import locked, refuse_links
 
 
 @contextmanager
-def claimed(
+def held(
     directory: Path,
     identity: Identity,
     plan: Plan,
     *,
     accept_plan_change: bool = False,
     asked: Callable[[], str | None],
-) -> Iterator["Claimed"]:
+) -> Iterator["Held"]:
     """Make `directory` the run's, or check that it is, and lock it against other processes.
 
     Args:
@@ -59,7 +59,7 @@ def claimed(
             the wait for the lock.
 
     Yields:
-        A `Claimed`. If its `changed` is True, the caller calls `write_run` to save the new plan.
+        A `Held`. If its `changed` is True, the caller calls `write_run` to save the new plan.
 
     Raises:
         Mistake: if it holds something else, or another process trains in it. The directory is not
@@ -86,11 +86,11 @@ def claimed(
         else:
             write_run(directory, identity)
             changed = False
-        claim = Claimed(changed, check)
+        here = Held(changed, check)
         try:
-            yield claim
+            yield here
         except Mistake:
-            if fresh and not claim.begun:  # the experiment cannot be trained
+            if fresh and not here.begun:  # the experiment cannot be trained
                 _give_up(directory, missing)
             raise
 
@@ -99,7 +99,7 @@ FORMAT = 2  # of run.json; files of format 1 do not name it, and use old module 
 
 
 @dataclass
-class Claimed:
+class Held:
     """A run directory that this process has locked."""
 
     changed: bool  # whether the run resumes with another plan than run.json has

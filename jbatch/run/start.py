@@ -14,7 +14,7 @@ from jbatch.distributed import agree
 from jbatch.distributed.preemption import saved_below, stop_requests
 from jbatch.experiment.experiment import Experiment
 from jbatch.experiment.origin import Origin
-from jbatch.run.claim import claimed_by_all
+from jbatch.run.claim import claim
 from jbatch.run.clock import Clock
 from jbatch.run.directory import other_environment
 from jbatch.run.goodput import Ledger
@@ -50,8 +50,8 @@ def open_run(
         job = resolve(experiment, devices, origin)
 
         # 2. Claim, before anything is timed or compiled.
-        claim = stack.enter_context(
-            claimed_by_all(directory, job, stop, accept_plan_change=accept_plan_change)
+        claimed = stack.enter_context(
+            claim(directory, job, stop, accept_plan_change=accept_plan_change)
         )
         passes, why = cut_into_passes(directory, job)
 
@@ -62,7 +62,7 @@ def open_run(
         )
         stack.callback(checkpoints.close)
         start = restore(checkpoints, job, directory, warnings.append)
-        claim.accept()
+        claimed.accept()
 
         # 4. Wire.
         plan, setup, update = job.plan, job.setup, start.update
@@ -86,7 +86,7 @@ def open_run(
             "the test set", lambda: job.data.test(setup.mesh, setup.evaluation_size)
         )
         stack.callback(test.close)
-        claim.begin()
+        claimed.begin()
         stop.listening = True
         yield Run(
             job=job,
@@ -99,7 +99,7 @@ def open_run(
             checkpoints=checkpoints,
             progress=progress,
             stop=stop,
-            check_held=claim.check,
+            check_held=claimed.check,
             begun=begun - seconds,
             state=start.state,
             update=update,
