@@ -70,9 +70,9 @@ def assert_same(state, other):
     ("task", "devices", "passes", "mapping"),
     [
         *((PLAIN, *split) for split in SPLITS + PMAP),
-        *((GHOST, *split) for split in SPLITS[1:3]),
+        (GHOST, *SPLITS[2]),
         (ADAM, *SPLITS[2]),
-        *(slow(GHOST, *split) for split in [SPLITS[0], SPLITS[3], *PMAP]),
+        *(slow(GHOST, *split) for split in [*SPLITS[:2], SPLITS[3], *PMAP]),
         *(slow(ADAM, *split) for split in [*SPLITS[:2], SPLITS[3], *PMAP]),
     ],
     ids=lambda value: NAMES.get(value, str(value)),
