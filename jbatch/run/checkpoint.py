@@ -19,8 +19,8 @@ import numpy as np
 from jbatch.distributed import agree
 from jbatch.errors import Mistake
 from jbatch.files import appears, not_files
-from jbatch.library_words import TOO_LATE, UNFINISHED
 from jbatch.step.pure import State
+from jbatch.upstream_words import TOO_LATE, UNFINISHED
 
 CONTENT = "default"  # Orbax's name for the folder of a checkpoint's only item
 TAG = 4  # uint32 words after the checksums, that identify run and examples

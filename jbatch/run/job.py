@@ -64,7 +64,7 @@ class Job:
 def resolve(
     experiment: Experiment, devices: Sequence[jax.Device], origin: Origin | None = None
 ) -> Job:
-    """Resolve an experiment into a `Job`. Code below `fit` sees only the job.
+    """Resolve an experiment into a `Job`. The later steps of opening a run see only the job.
 
     Args:
         experiment: what to train.

@@ -10,8 +10,8 @@ from pathlib import Path
 import jax
 
 from jbatch.files import cache_folder
-from jbatch.library_words import LOOP_CLOSED
 from jbatch.messages import tell
+from jbatch.upstream_words import LOOP_CLOSED
 
 MOST_CACHED = 10 << 30  # bytes of compiled functions; the least recently used are removed first
 

@@ -18,7 +18,6 @@ from jbatch.errors import Mistake
 from jbatch.experiment.experiment import Experiment
 from jbatch.experiment.origin import Origin
 from jbatch.files import expanded
-from jbatch.library_words import PEER_LOST
 from jbatch.run.checkpoint import SaveFailed
 from jbatch.run.evaluate import evaluate
 from jbatch.run.goodput import goodput
@@ -27,6 +26,7 @@ from jbatch.run.progress import Bar, Lines
 from jbatch.run.run import Run
 from jbatch.run.start import open_run
 from jbatch.step.pure import State, no_totals
+from jbatch.upstream_words import PEER_LOST
 
 SECONDS_BETWEEN_LOOKS = 0.1  # between checks for a stop request while the run waits
 AGAIN = "Run the same command to resume"

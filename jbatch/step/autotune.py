@@ -22,12 +22,12 @@ from jbatch.devices.memory import readable
 from jbatch.errors import Mistake
 from jbatch.files import cache_folder, write_whole
 from jbatch.json_lines import read_json
-from jbatch.library_words import OUT_OF_MEMORY
 from jbatch.machine import processor
 from jbatch.plan.layout import Layout, group_size
 from jbatch.plan.passes import Accumulate, Pass, Passes, cut
 from jbatch.step import programs
 from jbatch.step.programs import Setup
+from jbatch.upstream_words import OUT_OF_MEMORY
 
 LEAST_PROBED = 16  # examples per device; with fewer, memory is less affine
 LEAST_TIMED = 32  # examples per device; up to four times as many are not split

@@ -226,9 +226,8 @@ def digest(setup: Setup, passes: Mapping[int, Passes]) -> str:
     """
     kinds = {type(call): call for each in passes.values() for call in reversed(each.program)}
     hashed = hashlib.sha256(repr(sorted(passes.items(), key=lambda item: item[0])).encode())
-    for kind in (Evaluate, Update, Accumulate, Apply):
-        if call := kinds.get(kind, Evaluate() if kind is Evaluate else None):
-            hashed.update(lowered(setup, call).as_text().encode())
+    for call in (Evaluate(), *kinds.values()):
+        hashed.update(lowered(setup, call).as_text().encode())
     return hashed.hexdigest()
 
 

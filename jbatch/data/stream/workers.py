@@ -20,7 +20,7 @@ from jbatch.data.stream.ring import Ring
 from jbatch.distributed.preemption import SIGNALS
 from jbatch.distributed.watchdog import end_with_parent
 from jbatch.errors import Mistake
-from jbatch.library_words import WORKER_DIED
+from jbatch.upstream_words import WORKER_DIED
 
 CHUNKS_AHEAD = 3  # decoded chunks per worker that the trainer has not taken yet
 

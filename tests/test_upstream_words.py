@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import pytest
 from orbax.checkpoint.utils import TMP_DIR_SUFFIX
 
-from jbatch.library_words import LOOP_CLOSED, OUT_OF_MEMORY, UNFINISHED
+from jbatch.upstream_words import LOOP_CLOSED, OUT_OF_MEMORY, UNFINISHED
 
 
 def test_out_of_memory():
