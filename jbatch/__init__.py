@@ -19,7 +19,7 @@ _HOMES = {  # name → module, read from the stub
 __all__ = tuple(_HOMES)
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> object:
     """Import a name on first use, so that `jbatch --help` does not wait for JAX."""
     if name not in _HOMES:
         raise AttributeError(f"module 'jbatch' has no attribute {name!r}")

@@ -2,7 +2,7 @@ from .data.image.augment import Augment as Augment
 from .data.image.normalize import Normalize as Normalize
 from .data.image.photographs import ImageFolder as ImageFolder
 from .data.image.photographs import Photographs as Photographs
-from .data.sources import TFDS as TFDS
+from .data.image.tfds import TFDS as TFDS
 from .data.sources import Arrays as Arrays
 from .data.sources import Digits as Digits
 from .data.sources import Generated as Generated

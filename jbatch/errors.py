@@ -6,6 +6,10 @@ import math
 import numbers
 import operator
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 LONGEST_SHOWN = 100  # characters of a value in a message
 
@@ -24,7 +28,7 @@ def meant(text: str, known: Iterable[str]) -> str:
     return f"; did you mean {close[0]}?" if close else ""
 
 
-def shown(value) -> str:
+def shown(value: object) -> str:
     """Format a value for a message: its repr, cut if it is long, or its type if repr fails."""
     try:
         text = repr(value)
@@ -41,7 +45,7 @@ def said(error: BaseException) -> str:
         return ""
 
 
-def plain(value):
+def plain(value: Any) -> Any:
     """Convert numbers, arrays, sequences and mappings to Python's own types."""
     axes = getattr(value, "ndim", None) if hasattr(value, "dtype") else None
     if axes == 0:
@@ -57,7 +61,7 @@ def plain(value):
     return value
 
 
-def make_plain(instance) -> None:
+def make_plain(instance: "DataclassInstance") -> None:
     """Apply `plain` to all fields of a frozen dataclass; call it from `__post_init__`."""
     for field in dataclasses.fields(instance):
         value = getattr(instance, field.name)
@@ -65,7 +69,7 @@ def make_plain(instance) -> None:
             object.__setattr__(instance, field.name, made)
 
 
-def whole(name: str, value, least: int = 1, most: int | None = None) -> int:
+def whole(name: str, value: Any, least: int = 1, most: int | None = None) -> int:
     """Return `value` as a Python int from `least` to `most`, or raise a Mistake that names it."""
     try:
         number = operator.index(value)
@@ -78,7 +82,7 @@ def whole(name: str, value, least: int = 1, most: int | None = None) -> int:
     return number
 
 
-def wholes(name: str, values, least: int = 1, most: int | None = None) -> list[int]:
+def wholes(name: str, values: object, least: int = 1, most: int | None = None) -> list[int]:
     """Return values as Python ints from `least` to `most`, or raise a Mistake that names one."""
     if isinstance(values, str) or not isinstance(values, Iterable):
         given = shown(values)
@@ -86,7 +90,7 @@ def wholes(name: str, values, least: int = 1, most: int | None = None) -> list[i
     return [whole(name, value, least, most) for value in values]
 
 
-def real(name: str, value) -> float:
+def real(name: str, value: Any) -> float:
     """Return `value` as a Python float, or raise a Mistake that names it.
 
     Text, None and booleans are refused.

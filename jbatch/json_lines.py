@@ -18,7 +18,7 @@ def read_json(path: Path, kind: Any, advice: str = "restore or remove that file"
     return _decoded(_read(path, advice), kind, str(path), advice)
 
 
-def read_json_lines(path: Path, kind: Any) -> list[dict]:
+def read_json_lines(path: Path, kind: Any) -> list[dict[str, Any]]:
     """Read a file of JSON lines, each checked against the type `kind`; [] if there is no file.
 
     A last line without a line break is dropped: the run died while it wrote this line.

@@ -15,7 +15,9 @@ CGROUPS, OWN_GROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 def schedulable_cores() -> int:
     """Count the cores that this process may run on, as XLA does."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def usable_cores() -> int:
@@ -63,9 +65,9 @@ def _quotas() -> list[float]:
             quota, period = (folder / QUOTA_V2).read_text().split()
             found.append(int(quota) / int(period))
         with suppress(OSError, ValueError):
-            quota = int((folder / QUOTA_V1).read_text())
-            if quota > 0:
-                found.append(quota / int((folder / PERIOD_V1).read_text()))
+            microseconds = int((folder / QUOTA_V1).read_text())
+            if microseconds > 0:
+                found.append(microseconds / int((folder / PERIOD_V1).read_text()))
     return found
 
 

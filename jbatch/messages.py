@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
+from typing import TextIO
 
 from jbatch.printable import printable
 
@@ -26,7 +27,7 @@ def show(text: object) -> None:
 
 
 @contextmanager
-def while_read(stream) -> Iterator[None]:
+def while_read(stream: TextIO) -> Iterator[None]:
     """Write to a stream; if nobody reads it any more, discard the text and continue."""
     try:
         yield
@@ -51,7 +52,7 @@ def cleaned_stderr() -> Iterator[None]:
             tell(text)
 
 
-def unread(stream) -> None:
+def unread(stream: TextIO) -> None:
     """Discard the rest of a stream's buffer, and everything that is written to it later."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())

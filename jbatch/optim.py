@@ -7,11 +7,14 @@ scales by it before the momentum, SGD after it. The optimizer's state does not d
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import optax
 
 from jbatch.errors import Mistake, make_plain, not_negative, positive, share
+
+Rate = float | jax.Array  # a number, or one that a traced update is given
 
 
 @dataclass(frozen=True)
@@ -23,11 +26,11 @@ class SGD:
     weight_decay: float = 0.0
     """L2 penalty, added to the gradient of all parameters except norms and biases."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         make_plain(self)
         not_negative("weight_decay", self.weight_decay)
 
-    def transformation(self, learning_rate, momentum: float) -> optax.GradientTransformation:
+    def transformation(self, learning_rate: Rate, momentum: float) -> optax.GradientTransformation:
         """Return the optax transformation; raise Mistake for Nesterov without momentum."""
         _check_nesterov(self.nesterov, momentum)
         sgd = optax.sgd(learning_rate, momentum or None, nesterov=self.nesterov)
@@ -45,11 +48,11 @@ class Adam:
     weight_decay: float = 0.0
     """L2 penalty, added to the gradient of all parameters except norms and biases."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         make_plain(self)
         _check_adam(self)
 
-    def transformation(self, learning_rate, momentum: float) -> optax.GradientTransformation:
+    def transformation(self, learning_rate: Rate, momentum: float) -> optax.GradientTransformation:
         """Return the optax transformation."""
         return _with_l2(
             self.weight_decay, optax.adam(learning_rate, b1=momentum, b2=self.b2, eps=self.eps)
@@ -67,11 +70,11 @@ class AdamW:
     weight_decay: float = 1e-4
     """Decoupled weight decay, times the rate, on all parameters except norms and biases."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         make_plain(self)
         _check_adam(self)
 
-    def transformation(self, learning_rate, momentum: float) -> optax.GradientTransformation:
+    def transformation(self, learning_rate: Rate, momentum: float) -> optax.GradientTransformation:
         """Return the optax transformation."""
         return optax.adamw(
             learning_rate,
@@ -94,12 +97,12 @@ class LARS:
     nesterov: bool = False
     """Use Nesterov momentum."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         make_plain(self)
         positive("trust_coefficient", self.trust_coefficient)
         not_negative("weight_decay", self.weight_decay)
 
-    def transformation(self, learning_rate, momentum: float) -> optax.GradientTransformation:
+    def transformation(self, learning_rate: Rate, momentum: float) -> optax.GradientTransformation:
         """Return the optax transformation; raise Mistake for Nesterov without momentum."""
         _check_nesterov(self.nesterov, momentum)
         return optax.lars(
@@ -124,11 +127,11 @@ class LAMB:
     weight_decay: float = 1e-4
     """Decoupled weight decay on all parameters except norms and biases."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         make_plain(self)
         _check_adam(self)
 
-    def transformation(self, learning_rate, momentum: float) -> optax.GradientTransformation:
+    def transformation(self, learning_rate: Rate, momentum: float) -> optax.GradientTransformation:
         """Return the optax transformation."""
         return optax.lamb(
             learning_rate,
@@ -160,7 +163,7 @@ class Rprop:
     largest_step: float = 50.0
     """Upper limit of a step."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         make_plain(self)
         if not 0 < self.shrink < 1 < self.grow < math.inf:
             raise Mistake(
@@ -174,7 +177,7 @@ class Rprop:
                 "order"
             )
 
-    def transformation(self, learning_rate, momentum: float) -> optax.GradientTransformation:
+    def transformation(self, learning_rate: Rate, momentum: float) -> optax.GradientTransformation:
         """Return the optax transformation; raise Mistake with momentum, which Rprop lacks."""
         if momentum:
             raise Mistake(f"plan.momentum is {momentum:g}, but Rprop has no momentum: set it to 0")
@@ -187,7 +190,7 @@ class Rprop:
 Optimizer = SGD | Adam | AdamW | LARS | LAMB | Rprop
 
 
-def decayed(params):
+def decayed(params: Any) -> Any:
     """Mark the parameters that weight decay applies to: those of more than one axis.
 
     Norms and biases have one axis, and are left alone.
@@ -195,7 +198,9 @@ def decayed(params):
     return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
 
 
-def _with_l2(weight_decay: float, transformation) -> optax.GradientTransformation:
+def _with_l2(
+    weight_decay: float, transformation: optax.GradientTransformation
+) -> optax.GradientTransformation:
     if not weight_decay:
         return transformation
     return optax.chain(optax.add_decayed_weights(weight_decay, mask=decayed), transformation)

@@ -4,32 +4,34 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpy.typing as npt
 from jax.flatten_util import ravel_pytree
-from jax.sharding import NamedSharding, PartitionSpec
 
 from jbatch.data.dataset import Split
 from jbatch.data.resident import MOST_IN_FLIGHT, Resident, ResidentData, evaluation_batch
+from jbatch.devices import meshes
 from jbatch.errors import Mistake
 from jbatch.experiment.experiment import Experiment
 from jbatch.experiment.identity import describe
-from jbatch.plan.layout import AXIS
 from jbatch.run.newest import newest_of
 from jbatch.step.driver import InFlight
 from jbatch.task import classify
 
 AT_ONCE = 500  # micro-batch, at most: examples per device and pass
 
+Sums = TypeVar("Sums")  # over examples: an array or a tuple of arrays
+
 
 class Point(NamedTuple):
     """Hold a network's parameters and running statistics."""
 
-    params: dict
-    stats: dict  # running statistics of norm layers; only `line` changes them
+    params: dict[str, Any]  # nested
+    stats: dict[str, Any]  # running statistics of norm layers; only `line` changes them
 
 
 class Landscape:
@@ -54,8 +56,9 @@ class Landscape:
         # Always float32: the boxes are smaller than the spacing of bfloat16 numbers.
         self._task = dataclasses.replace(newest.setup.task, dtype="float32")
         self._setup, self.experiment = newest.setup, experiment
+        self.model, self._normalize = newest.setup.task.model, newest.data.inputs.normalize
         self._size = min(AT_ONCE, experiment.micro_batch or AT_ONCE) * newest.setup.devices
-        seen = Split(*(part[: self.count] for part in train))
+        seen = Split(train.images[: self.count], train.labels[: self.count])
         self._resident = newest.data.placed(seen, newest.setup.mesh)
         self._values = self._summed(self._pass)
         self._gradient = self._summed(jax.value_and_grad(self._pass_loss))
@@ -66,35 +69,41 @@ class Landscape:
         loss, right = self._values(point.params, point.stats, self._resident)
         return float(loss) / self.count, float(right) / self.count
 
-    def value_and_gradient(self, x: np.ndarray) -> tuple[float, np.ndarray]:
+    def value_and_gradient(
+        self, x: npt.NDArray[np.float64]
+    ) -> tuple[float, npt.NDArray[np.float64]]:
         """Return (loss, gradient) at x; x and gradient are (n,) float64, computed in float32."""
         loss, gradient = self._gradient(jnp.float32(x), self.point.stats, self._resident)
         return float(loss) / self.count, np.asarray(gradient, np.float64) / self.count
 
-    def hessian_times(self, vector: np.ndarray) -> np.ndarray:
+    def hessian_times(self, vector: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Multiply the Hessian at the run's own parameters by a vector, (n,) float64."""
         arguments = jnp.float32(self.x), self.point.stats, self._resident, jnp.float32(vector)
         return np.asarray(self._product(*arguments), np.float64) / self.count
 
-    def _pass_product(self, flat, stats, resident, vector, start) -> jax.Array:
+    def _pass_product(
+        self, flat: jax.Array, stats: Any, resident: Resident, vector: jax.Array, start: jax.Array
+    ) -> jax.Array:
         gradient = jax.grad(lambda at: self._pass_loss(at, stats, resident, start))
-        return jax.jvp(gradient, (flat,), (vector,))[1]
+        product: jax.Array = jax.jvp(gradient, (flat,), (vector,))[1]
+        return product
 
-    def _pass_loss(self, flat, *rest) -> jax.Array:
+    def _pass_loss(self, flat: jax.Array, *rest: Any) -> jax.Array:
         return self._pass(self._unravel(flat), *rest)[0]
 
-    def _pass(self, params, stats, resident: Resident, start) -> tuple[jax.Array, jax.Array]:
+    def _pass(
+        self, params: Any, stats: Any, resident: Resident, start: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
         """Return (sum of losses, number right) over the examples of one pass."""
-        normalize = self._setup.inputs.normalize
-        batch, exists = evaluation_batch(resident, start, self._size, normalize)
-        split = NamedSharding(self._setup.mesh, PartitionSpec(AXIS))
+        batch, exists = evaluation_batch(resident, start, self._size, self._normalize)
+        split = meshes.split(self._setup.mesh)
         images = jax.lax.with_sharding_constraint(batch.images, split)
         (logits,), _ = classify.forward(self._task, params, stats, images, None)
         weight = exists.astype(jnp.float32)
         losses = classify.cross_entropy(logits, batch.labels, 0.0)
         return (losses * weight).sum(), (classify.correct(logits, batch.labels) * weight).sum()
 
-    def _summed(self, function: Callable) -> Callable:
+    def _summed(self, function: Callable[..., Sums]) -> Callable[..., Sums]:
         """Sum the results of `function` over all passes; its last argument is a pass's start.
 
         The loop is on the host, because XLA's convolutions inside a compiled loop are far slower on
@@ -102,18 +111,18 @@ class Landscape:
         """
 
         @jax.jit
-        def one(before, start, *arguments):
+        def one(before: Any, start: np.int32, *arguments: Any) -> Any:
             return jax.tree.map(jnp.add, before, function(*arguments, start))
 
-        @jax.enable_x64(False)
-        def summed(*arguments):
-            shapes = jax.eval_shape(function, *arguments, jnp.int32(0))
-            total = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-            in_flight = InFlight(MOST_IN_FLIGHT)
-            for start in range(0, self.count, self._size):
-                total = one(total, np.int32(start), *arguments)
-                in_flight.add(jax.tree.leaves(total)[0])
-            return total
+        def summed(*arguments: Any) -> Sums:
+            with jax.enable_x64(False):
+                shapes = jax.eval_shape(function, *arguments, jnp.int32(0))
+                total: Sums = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+                in_flight = InFlight(MOST_IN_FLIGHT)
+                for start in range(0, self.count, self._size):
+                    total = one(total, np.int32(start), *arguments)
+                    in_flight.add(jax.tree.leaves(total)[0])
+                return total
 
         return summed
 
@@ -128,9 +137,7 @@ def line(small: Landscape, large: Landscape, alphas: Sequence[float]) -> list[tu
         Mistake: if the two runs differ in network or data.
     """
     shapes = [jax.tree.map(jnp.shape, each.point) for each in (small, large)]
-    kinds = [
-        (type(each.experiment.model), type(each.experiment.model.norm)) for each in (small, large)
-    ]
+    kinds = [(type(each.model), type(each.model.norm)) for each in (small, large)]
     if shapes[0] != shapes[1] or kinds[0] != kinds[1]:
         raise Mistake("the two runs are of two networks: give two runs of the same network")
     for name in ("data", "normalize"):
@@ -139,13 +146,16 @@ def line(small: Landscape, large: Landscape, alphas: Sequence[float]) -> list[tu
             raise Mistake(f"the two runs differ in {name}: give two runs on the same examples")
 
     def between(alpha: float) -> Point:
-        return jax.tree_util.tree_map_with_path(partial(_mixed, alpha), small.point, large.point)
+        mixed: Point = jax.tree_util.tree_map_with_path(
+            partial(_mixed, alpha), small.point, large.point
+        )
+        return mixed
 
     return [small.value(between(alpha)) for alpha in alphas]
 
 
-def _mixed(alpha: float, path, here: jax.Array, there: jax.Array) -> jax.Array:
-    shares = jnp.float32(1 - alpha), jnp.float32(alpha)
+def _mixed(alpha: float, path: tuple[Any, ...], here: jax.Array, there: jax.Array) -> jax.Array:
+    shares: tuple[jax.Array, jax.Array] = jnp.float32(1 - alpha), jnp.float32(alpha)
     if jax.tree_util.keystr(path[-1:], simple=True) == "var":
         return here ** shares[0] * there ** shares[1]
     return shares[0] * here + shares[1] * there

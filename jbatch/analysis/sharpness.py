@@ -3,21 +3,23 @@
 from collections.abc import Callable
 
 import numpy as np
+import numpy.typing as npt
 from scipy.optimize import Bounds, minimize
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 
 from jbatch.errors import Mistake
 
 MOST_RESTARTS = 300  # of 20 products each
-ValueAndGradient = Callable[[np.ndarray], tuple[float, np.ndarray]]
+Vector = npt.NDArray[np.float64]  # (n,)
+ValueAndGradient = Callable[[Vector], tuple[float, Vector]]
 
 
 def sharpness(
     loss: ValueAndGradient,
-    x: np.ndarray,
+    x: Vector,
     epsilon: float,
     *,
-    directions: np.ndarray | None = None,
+    directions: npt.NDArray[np.float32] | None = None,
     iterations: int = 10,
     seed: int = 0,
 ) -> float:
@@ -43,13 +45,13 @@ def sharpness(
     at_x = loss(x)[0]
     highest = at_x
 
-    def fallen(y: np.ndarray) -> tuple[float, np.ndarray]:
+    def fallen(y: Vector) -> tuple[float, Vector]:
         nonlocal highest
         step = y if directions is None else directions @ y.astype(directions.dtype)
         value, gradient = loss(x + step)
         highest = max(highest, value if np.isfinite(value) else np.inf)
         if directions is not None:
-            gradient = np.float64(gradient.astype(directions.dtype) @ directions)
+            gradient = (gradient.astype(directions.dtype) @ directions).astype(np.float64)
         return -value, -gradient
 
     minimize(
@@ -63,13 +65,13 @@ def sharpness(
     return 100 * (highest - at_x) / (1 + at_x)
 
 
-def _coordinates(directions: np.ndarray, x: np.ndarray) -> np.ndarray:
+def _coordinates(directions: npt.NDArray[np.float32], x: Vector) -> npt.NDArray[np.floating]:
     """Compute A⁺x by the normal equations: random directions are nearly orthogonal."""
-    gram = np.float64(directions.T @ directions)
-    return np.linalg.solve(gram, np.float64(directions.T @ x.astype(directions.dtype)))
+    gram = (directions.T @ directions).astype(np.float64)
+    return np.linalg.solve(gram, (directions.T @ x.astype(directions.dtype)).astype(np.float64))
 
 
-def random_directions(size: int, count: int, seed: int = 0) -> np.ndarray:
+def random_directions(size: int, count: int, seed: int = 0) -> npt.NDArray[np.float32]:
     """Draw A, the directions of a random subspace: (size, count) float32, standard normal.
 
     Raises:
@@ -83,7 +85,7 @@ def random_directions(size: int, count: int, seed: int = 0) -> np.ndarray:
 
 
 def largest_eigenvalue(
-    hessian: Callable[[np.ndarray], np.ndarray],
+    hessian: Callable[[Vector], Vector],
     size: int,
     *,
     tolerance: float = 1e-3,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from inspect import getdoc
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import tyro
 
@@ -18,8 +18,11 @@ from jbatch.files import expanded
 from jbatch.messages import cleaned_stderr
 from jbatch.run.reopen import load_experiment_file
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 CONFIG = (*FIELDS, tyro.conf.FlagCreatePairsOff)
-Options = TypeVar("Options")
+Options = TypeVar("Options", bound="DataclassInstance")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,7 +160,9 @@ def file_and_variant(
     return file, names[1], known, overrides, override(variant, overrides, usage)
 
 
-def run_directory(arguments: Sequence[str], usage: str, options: type[Options]):
+def run_directory(
+    arguments: Sequence[str], usage: str, options: type[Options]
+) -> tuple[Path, Options]:
     """Read `DIR [options]`: directory and options."""
     names, rest = leading(arguments)
     if wants_help(rest):

@@ -4,6 +4,8 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -41,7 +43,7 @@ class Options(RunsCode):
     json: bool = False
     """Print JSON."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.devices is not None:
             whole("devices", self.devices, most=MOST_DEVICES)
             if self.on is not None:
@@ -66,7 +68,9 @@ def run(arguments: Sequence[str]) -> None:
         values["memory"] = memory
         text += _memory_text(memory, options.devices)
     if options.on is not None:
-        values["estimate"], more = _estimate(options, file.path, variant, overrides, plan)
+        values["estimate"], more = _estimate(
+            options, options.on, file.path, variant, overrides, plan
+        )
         text += f"\n{more}\n"
     sys.stdout.write(json.dumps(values, indent=2) + "\n" if options.json else printable(text))
 
@@ -77,7 +81,7 @@ def _memory(experiment: Experiment, plan: Plan, devices: int) -> dict[str, int] 
     Raises:
         Mistake: if the devices cannot share every batch.
     """
-    group = experiment.model and ghost_batch(experiment.model)
+    group = None if experiment.model is None else ghost_batch(experiment.model)
     plan.check(devices, group)
     passes = cut(
         {phase.batch_size for phase in plan.phases}, devices, group, experiment.micro_batch
@@ -109,7 +113,9 @@ def _memory_text(memory: dict[str, int] | None, devices: int) -> str:
     )
 
 
-def _estimate(options: Options, file, variant: str, overrides: Sequence[str], plan: Plan):
+def _estimate(
+    options: Options, on: str, file: Path, variant: str, overrides: Sequence[str], plan: Plan
+) -> tuple[dict[str, Any], str]:
     """Return the estimate (as JSON, as text)."""
     from jbatch.estimate.chips import CHIPS, USABLE
     from jbatch.estimate.client import ask
@@ -117,18 +123,18 @@ def _estimate(options: Options, file, variant: str, overrides: Sequence[str], pl
     from jbatch.estimate.table import estimate_json, estimate_text
     from jbatch.estimate.worker import Question
 
-    prefix = options.on.partition(":")[0]
+    prefix, _, shape = on.partition(":")
     chip = next((chip for chip in CHIPS if prefix in (chip.prefix, chip.name)), None)
     if chip is None:
         known = ", ".join(chip.name for chip in CHIPS)
-        raise Mistake(f"--on {options.on}: give one of {known} and a shape, for example v5e:4x4")
+        raise Mistake(f"--on {on}: give one of {known} and a shape, for example v5e:4x4")
     available = int(chip.memory * USABLE)
     question = Question(
         file=str(file),
         variant=variant,
         overrides=list(overrides),
         trusted=options.trust,
-        topology=f"{chip.prefix}:{options.on.partition(':')[2]}",
+        topology=f"{chip.prefix}:{shape}",
         available=available,
         cache=str(cache_folder("pod")),
     )

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from jbatch.cli.arguments import RunsCode, flag, leading, print_help, split_options, wants_help
 from jbatch.errors import Mistake, whole
@@ -24,12 +25,15 @@ class Options(RunsCode):
     """Directory of the report and the runs. None: a folder in runs/, named after FILE."""
 
 
+Known = TypeVar("Known", bound=Options)
+
+
 def read(
-    options: type[Options],
+    options: type[Known],
     arguments: Sequence[str],
     usage: str,
-    grid_of: Callable[[Options], Sequence[str]] = lambda _: (),
-) -> tuple[Study, Options]:
+    grid_of: Callable[[Known], Sequence[str]] = lambda _: (),
+) -> tuple[Study, Known]:
     """Read `FILE [VARIANT …] [options] [fields]`.
 
     Args:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import zip_longest
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -18,8 +18,11 @@ from jbatch.messages import show, tell
 from jbatch.run.libraries import prepare_libraries
 from jbatch.run.reopen import remake
 
+if TYPE_CHECKING:
+    from jbatch.analysis.measured import Measured
+
 USAGE = "jbatch sharpness DIR [DIR]"
-ALPHAS = np.linspace(-1, 2, 25)  # as in Keskar et al.
+ALPHAS: list[float] = np.linspace(-1, 2, 25).tolist()  # as in Keskar et al.
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ class Options(RunsCode):
     """Print JSON: runs (run, training_loss, training_accuracy, sharpness of every box,
     largest_eigenvalue) and line (alpha, loss, accuracy)."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not self.epsilon:
             raise Mistake("--epsilon has no values: give the sizes of the boxes, for example 1e-3")
         for epsilon in self.epsilon:
@@ -84,7 +87,7 @@ def run(arguments: Sequence[str]) -> None:
         Landscape(experiment, directory, options.examples)
         for experiment, directory in zip(experiments, directories, strict=True)
     ]
-    points = line(*landscapes, ALPHAS) if len(landscapes) == 2 else []
+    points = line(landscapes[0], landscapes[1], ALPHAS) if len(landscapes) == 2 else []
     called = _apart(names)
     found = [
         measure(
@@ -133,11 +136,11 @@ def _say(called: str, what: str) -> None:
     tell(f"jbatch: {called}: measuring {what}")
 
 
-def _json(values: NamedTuple) -> dict:
+def _json(values: NamedTuple) -> dict[str, Any]:
     return {name: _or_null(value) for name, value in values._asdict().items()}
 
 
-def _or_null(value):
+def _or_null(value: object) -> object:
     """Replace a number that is not finite by None: JSON has no such numbers."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
@@ -165,7 +168,7 @@ def _apart(names: Sequence[str]) -> list[str]:
     return ["/".join(each[begin : max(len(each) - end, begin + 1)]) for each in parts]
 
 
-def _column(found) -> dict[str, float]:
+def _column(found: "Measured") -> dict[str, float]:
     """Return a run's numbers by their names in the table."""
     boxes = {f"sharpness %, ε {box.epsilon:g}, {box.space}": box.value for box in found.sharpness}
     return {

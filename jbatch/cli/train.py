@@ -42,7 +42,7 @@ class Options(RunsCode):
     process_id: int | None = None
     """Index of this process, from 0. None: JAX detects it."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         agree = {
             "--coordinator": self.coordinator,
             "--num-processes": self.num_processes,

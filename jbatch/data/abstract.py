@@ -6,6 +6,7 @@ from jbatch.data.image.augment import Augment
 from jbatch.data.image.normalize import Normalize
 from jbatch.data.image.photographs import Photographs
 from jbatch.data.image.tfds import TFDS, check_features, refuse_code
+from jbatch.data.inputs import Inputs
 from jbatch.data.open import load
 from jbatch.data.resident import ResidentInputs
 from jbatch.data.sources import Data
@@ -15,7 +16,7 @@ from jbatch.errors import Mistake
 
 def on_paper(
     data: Data, augment: Augment, normalize: Normalize, num_examples: int
-) -> tuple[StreamedInputs | ResidentInputs, int]:
+) -> tuple[Inputs, int]:
     """Describe a dataset as (inputs, number of classes), without its examples where possible.
 
     For TensorFlow Datasets the name is enough. Image folders and other datasets are opened.
@@ -23,16 +24,16 @@ def on_paper(
     Raises:
         Mistake: if the dataset is unknown, or needs to be streamed.
     """
-    changes = {"augment": augment, "normalize": normalize}
     if isinstance(data, Photographs) and isinstance(data.source, TFDS):
         _, classes = _known(data.source)
         inputs = StreamedInputs(
             num_examples=num_examples,
             num_test=1,
             input_shape=(data.image_size, data.image_size, 3),
+            augment=augment,
+            normalize=normalize,
             mean=data.mean,
             deviation=data.deviation,
-            **changes,
         )
         return inputs, classes
     if isinstance(data, TFDS):
@@ -42,7 +43,7 @@ def on_paper(
                 f"the images of {data.name} have different sizes: stream it with "
                 "Photographs(TFDS(…))"
             )
-        return ResidentInputs(num_examples, 1, shape, **changes), classes
+        return ResidentInputs(num_examples, 1, shape, augment, normalize), classes
     loaded = load(data, augment, normalize)
     return loaded.inputs, loaded.num_classes
 

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from jbatch.errors import Mistake
 
@@ -10,8 +11,8 @@ from jbatch.errors import Mistake
 class Split(NamedTuple):
     """Images and labels of a training or a test set."""
 
-    images: np.ndarray  # (N, H, W, C) uint8
-    labels: np.ndarray  # (N,) int32, 0 ≤ label < num_classes
+    images: npt.NDArray[np.uint8]  # (N, H, W, C)
+    labels: npt.NDArray[np.int32]  # (N,), 0 ≤ label < num_classes
 
 
 class Dataset(NamedTuple):
@@ -22,7 +23,7 @@ class Dataset(NamedTuple):
     num_classes: int
 
 
-def check_labels(what: str, labels: np.ndarray, num_classes: int) -> None:
+def check_labels(what: str, labels: npt.NDArray[np.integer], num_classes: int) -> None:
     """Check that 0 ≤ label < num_classes for all labels.
 
     JAX raises no error for a label outside this range: the example would silently train as another

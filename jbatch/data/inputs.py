@@ -1,7 +1,7 @@
 """Protocols of a dataset: its part of the compiled step, and its part of the training loop."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 from jax.sharding import Mesh
@@ -9,6 +9,8 @@ from jax.sharding import Mesh
 from jbatch.plan.layout import Layout
 from jbatch.plan.passes import Passes
 from jbatch.plan.plan import Plan
+
+Arguments = tuple[Any, ...]  # of a compiled function: pytrees of arrays, or of their shapes
 
 
 class Batch(NamedTuple):
@@ -22,43 +24,74 @@ class Batch(NamedTuple):
 class Inputs(Protocol):
     """The part of a compiled step that gets examples from the step's arguments; hashable."""
 
-    num_test: int
-    input_shape: tuple[int, ...]  # (H, W, C)
-    per_device: tuple[bool, ...]  # for each argument, whether it differs between devices
-    evaluation_per_device: tuple[bool, ...]
-    several: bool  # whether one call may do several updates, through `later`
-    most_evaluated: int  # largest micro-batch in evaluation
+    @property
+    def num_examples(self) -> int:
+        """Size of the training set."""
 
-    def shapes(self, layout: Layout) -> tuple:
+    @property
+    def num_test(self) -> int:
+        """Size of the test set."""
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """(H, W, C) of an image."""
+
+    @property
+    def per_device(self) -> tuple[bool, ...]:
+        """For each argument, whether it differs between devices."""
+
+    @property
+    def evaluation_per_device(self) -> tuple[bool, ...]:
+        """The same of an evaluation's arguments."""
+
+    @property
+    def several(self) -> bool:
+        """Whether one call may do several updates, through `later`."""
+
+    @property
+    def most_evaluated(self) -> int:
+        """Largest micro-batch in evaluation."""
+
+    # `*arguments: Any, **_: Any` lets each dataset name arguments of its own.
+
+    def shapes(self, layout: Layout) -> Arguments:
         """Return shapes and dtypes of the arguments of a training pass."""
 
     def held(self, layout: Layout) -> int:
         """Count the bytes that a device holds beside the arguments of a pass of this layout."""
 
-    def batch(self, layout: Layout, *arguments) -> Batch:
+    def batch(self, layout: Layout, *arguments: Any, **_: Any) -> Batch:
         """Get this device's examples of a pass, in the order of `layout.places`."""
 
-    def later(self, number, layout: Layout, *arguments) -> tuple:
+    def later(self, number: jax.Array, layout: Layout, *arguments: Any, **_: Any) -> Arguments:
         """Return the arguments of the pass `number` passes later in the epoch, if `several`."""
 
-    def evaluation_shapes(self, size: int, devices: int) -> tuple:
+    def evaluation_shapes(self, size: int, devices: int) -> Arguments:
         """Return shapes and dtypes of the arguments of an evaluation's pass."""
 
-    def evaluation_batch(self, size: int, *arguments) -> tuple[Batch, jax.Array]:
+    def evaluation_batch(self, size: int, *arguments: Any, **_: Any) -> tuple[Batch, jax.Array]:
         """Get this device's `size` examples of a pass, and which of them exist: (size,) bool."""
 
 
 class Feed(Protocol):
     """Supplies the arguments of a run's training passes."""
 
-    most_in_flight: int  # calls that may be queued and hold their arguments
-    waited: float  # seconds that training has waited for examples
-    damaged: Sequence[str]  # files replaced so far
+    @property
+    def most_in_flight(self) -> int:
+        """Calls that may be queued and hold their arguments."""
+
+    @property
+    def waited(self) -> float:
+        """Seconds that training has waited for examples."""
+
+    @property
+    def damaged(self) -> Sequence[str]:
+        """Files replaced so far."""
 
     def ready(self, seconds: float) -> bool:
         """Wait up to `seconds` for the next pass; tell if it is ready. Not part of `waited`."""
 
-    def arguments(self, position: int, layout: Layout) -> tuple:
+    def arguments(self, position: int, layout: Layout) -> Arguments:
         """Return the arguments of the pass that starts at `position`, as `Inputs.shapes` says."""
 
     def close(self) -> None:
@@ -68,14 +101,19 @@ class Feed(Protocol):
 class Loaded(Protocol):
     """An opened dataset: in memory, or on disk to be streamed."""
 
-    inputs: Inputs
-    num_classes: int
+    @property
+    def inputs(self) -> Inputs:
+        """The dataset's part of a compiled step."""
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
 
     def digest(self) -> str:
         """Hash which examples the dataset holds (SHA-256)."""
 
     def feed(
-        self, mesh: Mesh, seed: int, plan: Plan, passes: Mapping[int, Passes], update: int
+        self, mesh: Mesh, seed: int, plan: Plan, passes: Mapping[int, Passes], update: int, /
     ) -> Feed:
         """Start to supply the training passes of a plan, from `update` on."""
 
@@ -86,10 +124,15 @@ class Loaded(Protocol):
 class Evaluated(Protocol):
     """Supplies the arguments of evaluations."""
 
-    most_in_flight: int
-    damaged: Sequence[str]  # files skipped so far
+    @property
+    def most_in_flight(self) -> int:
+        """Calls that may be queued and hold their arguments."""
 
-    def passes(self) -> Iterator[tuple]:
+    @property
+    def damaged(self) -> Sequence[str]:
+        """Files skipped so far."""
+
+    def passes(self) -> Iterator[Arguments]:
         """Yield the arguments of each pass of one evaluation."""
 
     def close(self) -> None:

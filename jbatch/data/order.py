@@ -1,9 +1,10 @@
 """The order of examples; only this module decides it."""
 
 import numpy as np
+import numpy.typing as npt
 
 
-def epoch_order(seed: int, epoch: int, num_examples: int) -> np.ndarray:
+def epoch_order(seed: int, epoch: int, num_examples: int) -> npt.NDArray[np.int32]:
     """Return the permutation of one epoch: place → example index.
 
     The order depends only on seed, epoch and the number of examples. Schedule, devices, hosts and

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 from jbatch.data.dataset import Dataset, Split
 from jbatch.data.image.augment import Augment, augment, example_keys
 from jbatch.data.image.normalize import Normalize, affine, normalized
-from jbatch.data.inputs import Batch
+from jbatch.data.inputs import Arguments, Batch
 from jbatch.data.order import epoch_order
 from jbatch.devices import meshes
 from jbatch.plan.layout import AXIS, Layout
@@ -89,7 +89,7 @@ class ResidentInputs:
     several = True
     most_evaluated = 256
 
-    def shapes(self, layout: Layout) -> tuple:
+    def shapes(self, layout: Layout) -> Arguments:
         """Return shapes of the training set, the epoch's order, seed, and (epoch, first place)."""
         del layout
         return (
@@ -104,24 +104,41 @@ class ResidentInputs:
         del layout
         return math.prod((self.num_test, *self.input_shape)) + 4 * self.num_test
 
-    def batch(self, layout: Layout, resident: Resident, order, seed, where) -> Batch:
+    def batch(
+        self,
+        layout: Layout,
+        resident: Resident,
+        order: jax.Array,
+        seed: jax.Array,
+        where: jax.Array,
+    ) -> Batch:
         """Get this device's examples of a pass, in the order of `layout.places`."""
         epoch, first = where
         places = first + layout.places(jax.lax.axis_index(AXIS)).astype(jnp.uint32)
         return training_batch(resident, order, seed, epoch, places, self.augment, self.normalize)
 
-    def later(self, number, layout: Layout, resident: Resident, order, seed, where) -> tuple:
+    def later(
+        self,
+        number: jax.Array,
+        layout: Layout,
+        resident: Resident,
+        order: jax.Array,
+        seed: jax.Array,
+        where: jax.Array,
+    ) -> Arguments:
         """Return the arguments of the pass `number` (int32 scalar) passes later in the epoch."""
         passed = jnp.stack((jnp.int32(0), number * layout.size)).astype(jnp.uint32)
         return resident, order, seed, where + passed
 
-    def evaluation_shapes(self, size: int, devices: int) -> tuple:
+    def evaluation_shapes(self, size: int, devices: int) -> Arguments:
         """Return shapes of the test set, and of the pass's first place."""
         del size, devices
         test = resident_shapes(self.num_test, self.input_shape)
         return test, jax.ShapeDtypeStruct((), np.int32)
 
-    def evaluation_batch(self, size: int, resident: Resident, start) -> tuple[Batch, jax.Array]:
+    def evaluation_batch(
+        self, size: int, resident: Resident, start: jax.Array
+    ) -> tuple[Batch, jax.Array]:
         """Get this device's `size` examples of a pass, and which of them exist: (size,) bool."""
         mine = start + jax.lax.axis_index(AXIS) * size
         return evaluation_batch(resident, mine, size, self.normalize)
@@ -144,10 +161,10 @@ class ResidentData:
         """Hash all examples (SHA-256)."""
         hashed = hashlib.sha256()
         for array in (*self.dataset.train, *self.dataset.test):
-            hashed.update(np.ascontiguousarray(array))
+            hashed.update(np.ascontiguousarray(array).data)
         return hashed.hexdigest()
 
-    def feed(self, mesh: Mesh, seed: int, *_) -> "ResidentFeed":
+    def feed(self, mesh: Mesh, seed: int, *_: object) -> "ResidentFeed":
         """Put the training set on the devices; its feed can start at any update."""
         return ResidentFeed(self.placed(self.dataset.train, mesh), seed, meshes.replicated(mesh))
 
@@ -159,7 +176,7 @@ class ResidentData:
     def placed(self, split: Split, mesh: Mesh) -> Resident:
         """Put a split on the devices, with the normalization from the training set."""
         by = affine(self.inputs.normalize, self.dataset.train.images)
-        return jax.device_put(Resident(*split, *by), meshes.replicated(mesh))
+        return Resident(*jax.device_put((*split, *by), meshes.replicated(mesh)))
 
 
 class ResidentFeed:
@@ -184,7 +201,8 @@ class ResidentFeed:
             found = sorting(epoch).result()
             sorting(epoch + 1)
             # In this thread: with several processes, JAX compares the arrays by a collective.
-            return jax.device_put(found, sharding)
+            placed: jax.Array = jax.device_put(found, sharding)
+            return placed
 
         self._order = order
 
@@ -193,7 +211,7 @@ class ResidentFeed:
         del seconds
         return True
 
-    def arguments(self, position: int, layout: Layout) -> tuple:
+    def arguments(self, position: int, layout: Layout) -> Arguments:
         """Return the arguments of the pass that starts at `position`; it stays in one epoch."""
         del layout  # the devices compute their own places
         epoch, place = divmod(position, self._count)
@@ -214,7 +232,7 @@ class ResidentTest:
     def __init__(self, resident: Resident, starts: range):
         self._resident, self._starts = resident, starts
 
-    def passes(self) -> Iterator[tuple]:
+    def passes(self) -> Iterator[Arguments]:
         """Yield the arguments of each pass of one evaluation."""
         return ((self._resident, np.int32(start)) for start in self._starts)
 
@@ -224,9 +242,10 @@ class ResidentTest:
 
 def resident_shapes(num_examples: int, input_shape: tuple[int, ...]) -> Resident:
     """Return shapes and dtypes of a split on the devices."""
+    shaped: Any = jax.ShapeDtypeStruct  # each stands for an array
     return Resident(
-        images=jax.ShapeDtypeStruct((num_examples, *input_shape), np.uint8),
-        labels=jax.ShapeDtypeStruct((num_examples,), np.int32),
-        shift=jax.ShapeDtypeStruct(input_shape[-1:], np.float32),
-        factor=jax.ShapeDtypeStruct(input_shape[-1:], np.float32),
+        images=shaped((num_examples, *input_shape), np.uint8),
+        labels=shaped((num_examples,), np.int32),
+        shift=shaped(input_shape[-1:], np.float32),
+        factor=shaped(input_shape[-1:], np.float32),
     )

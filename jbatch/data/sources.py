@@ -2,8 +2,10 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from jbatch.data.dataset import Dataset, Split, check_labels
 from jbatch.data.image.photographs import Photographs
@@ -45,7 +47,7 @@ class Arrays:
     test_labels: np.ndarray
     num_classes: int
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("train_images", "train_labels", "test_images", "test_labels"):
             value = getattr(self, name)
             if not isinstance(value, np.ndarray):
@@ -67,7 +69,7 @@ class Arrays:
             )
         return Dataset(train, test, self.num_classes)
 
-    def _split(self, name: str, images: np.ndarray, labels: np.ndarray) -> Split:
+    def _split(self, name: str, images: npt.NDArray[Any], labels: npt.NDArray[Any]) -> Split:
         if images.dtype != np.uint8 or images.ndim != 4:
             raise Mistake(
                 f"{name}_images are {images.dtype} of shape {images.shape}: give uint8 of shape "
@@ -97,7 +99,7 @@ class Generated:
     num_classes: int
     """Number of classes, all equally frequent."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         make_plain(self)
         for name in ("num_train", "num_test", "num_classes"):
             whole(name, getattr(self, name))
@@ -124,7 +126,7 @@ class Generated:
         return Dataset(split(1, self.num_train), split(2, self.num_test), self.num_classes)
 
 
-def _random_bytes(key: int, count: int) -> np.ndarray:
+def _random_bytes(key: int, count: int) -> npt.NDArray[np.uint8]:
     """Take (count,) uint8 from Philox's raw stream, which NumPy keeps stable."""
     words = np.random.Philox(key=key).random_raw(-(-count // 8))
     return words.view(np.uint8)[:count]

@@ -3,6 +3,7 @@
 import os
 import platform
 from importlib.metadata import version
+from typing import Any
 
 import jax
 
@@ -18,7 +19,7 @@ SETTINGS = (  # JAX settings that change its results
 )
 
 
-def environment() -> dict:
+def environment() -> dict[str, Any]:
     """Return the hardware, versions and settings of this process."""
     device = jax.devices()[0]
     return {

@@ -23,6 +23,7 @@ class Memory(NamedTuple):
 def needed(compiled: jax.stages.Compiled) -> Memory:
     """Return the memory that a compiled program needs."""
     found = compiled.memory_analysis()
+    assert found is not None  # CPUs, GPUs and TPUs have it
     return Memory(
         arguments=found.argument_size_in_bytes,
         outputs=found.output_size_in_bytes - found.alias_size_in_bytes,

@@ -11,7 +11,7 @@ from jbatch.plan.layout import AXIS
 
 def all_devices() -> list[jax.Device]:
     """Return the devices of all processes; raise Mistake if JAX_PLATFORMS names a missing one."""
-    asked = jax.config.jax_platforms or ""
+    asked = jax.config.jax_platforms or ""  # type: ignore[attr-defined]  # set at run time
     advice = "give another platform, or install JAX for it, for example pip install -e '.[cuda]'"
     try:
         devices = jax.devices()
@@ -46,5 +46,8 @@ def local_rows(mesh: Mesh) -> list[int]:
 
     They are read from the sharding, because on real meshes they do not follow from the process id.
     """
-    indices = split(mesh).addressable_devices_indices_map((mesh.size,)).values()
-    return sorted(index.indices(mesh.size)[0] for (index,) in indices)
+    rows = []
+    for index in split(mesh).addressable_devices_indices_map((mesh.size,)).values():
+        assert index is not None  # a mesh's sharding gives every device a part
+        rows.append(index[0].indices(mesh.size)[0])
+    return sorted(rows)

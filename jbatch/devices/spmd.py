@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -19,10 +19,10 @@ Mapping = Literal["shard_map", "pmap"]
 class Mapped:
     """A function for one device, to be mapped over the mesh's axis `layout.AXIS`."""
 
-    function: Callable  # takes and returns (as a tuple) pytrees without a device axis
+    function: Callable[..., tuple[Any, ...]]  # of pytrees without a device axis, to such pytrees
     mesh: Mesh
     mapping: Mapping  # "shard_map" under jit, or "pmap"; they compute the same
-    arguments: Sequence  # shapes and dtypes of the compiled function's arguments
+    arguments: Sequence[Any]  # shapes and dtypes of the compiled function's arguments
     # For each argument, whether it differs by device. If so, its leaves have a leading axis outside
     # the function, with one entry per device. The others are replicated.
     per_device: Sequence[bool]
@@ -34,13 +34,13 @@ class Mapped:
         lowered, bound = self.lower()
         return Executable(lowered.compile(), bound)
 
-    @jax.enable_x64(False)  # so that the user's x64 setting does not change indices and counts
-    def lower(self) -> tuple[jax.stages.Lowered, tuple]:
+    def lower(self) -> tuple[jax.stages.Lowered, tuple[Any, ...]]:
         """Return the lowered function, and the first arguments to bind to the compiled one."""
-        return self._lower_pmap() if self.mapping == "pmap" else self._lower_shard_map()
+        with jax.enable_x64(False):  # the user's x64 setting must not change indices and counts
+            return self._lower_pmap() if self.mapping == "pmap" else self._lower_shard_map()
 
-    def _lower_shard_map(self) -> tuple[jax.stages.Lowered, tuple]:
-        def on_block(*arguments):
+    def _lower_shard_map(self) -> tuple[jax.stages.Lowered, tuple[Any, ...]]:
+        def on_block(*arguments: Any) -> tuple[Any, ...]:
             local = [
                 jax.tree.map(lambda leaf: leaf[0], argument) if differs else argument
                 for argument, differs in zip(arguments, self.per_device, strict=True)
@@ -51,7 +51,7 @@ class Mapped:
                 for result, differs in zip(results, self.per_device_out, strict=True)
             )
 
-        def specs(flags):
+        def specs(flags: Sequence[bool]) -> tuple[PartitionSpec, ...]:
             return tuple(PartitionSpec(AXIS) if differs else PartitionSpec() for differs in flags)
 
         # With check_vma, the gradient of a replicated parameter would be summed leaf by leaf.
@@ -64,7 +64,7 @@ class Mapped:
         )
         return jax.jit(mapped, donate_argnums=tuple(self.donate)).lower(*self.arguments), ()
 
-    def _lower_pmap(self) -> tuple[jax.stages.Lowered, tuple]:
+    def _lower_pmap(self) -> tuple[jax.stages.Lowered, tuple[Any, ...]]:
         # pmap needs at least one argument that differs by device.
         index = jax.device_put(np.arange(self.mesh.size, dtype=np.int32), split(self.mesh))
         mapped = jax.pmap(
@@ -83,11 +83,12 @@ class Executable:
     """A compiled function, called with the mapped arguments."""
 
     compiled: jax.stages.Compiled
-    bound: tuple  # its first arguments
+    bound: tuple[Any, ...]  # its first arguments
 
-    def __call__(self, *arguments):
+    def __call__(self, *arguments: Any) -> tuple[Any, ...]:
         """Return the results as a tuple."""
-        return self.compiled(*self.bound, *arguments)
+        results: tuple[Any, ...] = self.compiled(*self.bound, *arguments)
+        return results
 
     @property
     def memory(self) -> Memory:

@@ -82,12 +82,13 @@ def exchange(what: str, text: str) -> list[str]:
         return [text]
     from jax._src.distributed import global_state
 
-    count = jax.process_count()
+    client, count = global_state.client, jax.process_count()
+    assert client is not None  # as is_initialized says
     key = f"jbatch/{next(_numbers)} {what}"
-    global_state.client.key_value_set(f"{key}/{jax.process_index()}", text)
+    client.key_value_set(f"{key}/{jax.process_index()}", text)
     begun = said = time.monotonic()
     while True:
-        pairs = global_state.client.key_value_dir_get(key)
+        pairs = client.key_value_dir_get(key)
         texts = {int(name.rpartition("/")[2]): text for name, text in pairs}
         if len(texts) == count:
             return [texts[process] for process in range(count)]
@@ -111,10 +112,11 @@ def together(what: str, function: Callable[[], Result]) -> Result:
         Exception: the function's own exception, if it raised in this process.
         Mistake: if it raised in another process; the message names that process.
     """
+    failure: Exception | None = None
     try:
-        result, failure = function(), None
+        result = function()
     except Exception as error:  # of any kind: the other processes must not wait for this one
-        result, failure = None, error
+        failure = error
     said = exchange(what, "" if failure is None else str(failure) or type(failure).__name__)
     if failure is not None:
         raise failure
@@ -142,6 +144,7 @@ def all_ended() -> bool:
         return True
     from jax._src.distributed import global_state
 
+    assert global_state.client is not None  # as is_initialized says
     try:
         global_state.client.wait_at_barrier("jbatch/end", EXIT_SECONDS * 1000)
     except jax.errors.JaxRuntimeError:

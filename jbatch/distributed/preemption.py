@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 from typing import NoReturn, Protocol
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -57,7 +58,7 @@ class StopRequest(Protocol):
 class _Signals:
     """The stop request of a process that trains alone."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._name: str | None = None
         self.listening = False
         self.savings: list[Callable[[], bool]] = []  # each returns whether something is saved
@@ -68,7 +69,7 @@ class _Signals:
 
     waiting = asked
 
-    def remember(self, number: int, _=None) -> None:
+    def remember(self, number: int, _: FrameType | None = None) -> None:
         """Record the signal for the loop, which saves; a handler can interrupt it anywhere."""
         if self._name is not None and number == signal.SIGINT:  # a second Ctrl-C
             raise KeyboardInterrupt
@@ -80,8 +81,9 @@ class _Signals:
         """Record the signal if a loop listens; otherwise end the process."""
         if self.listening:
             with suppress(KeyboardInterrupt):
-                return self.remember(number)
-        return self.end(number)
+                self.remember(number)
+                return
+        self.end(number)
 
     def something_saved(self) -> bool:
         """Return whether the command saved anything to resume from."""
@@ -113,7 +115,7 @@ class _Preemption:
 
     listening = True
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._turns = itertools.count()
 
     def asked(self) -> str | None:
@@ -171,7 +173,7 @@ def _places(arguments: Sequence[str]) -> Iterator[Path]:
         yield from (Path("runs", stem), Path("runs", f"{stem}-sweep"))
 
 
-def _nothing(*_) -> None:
+def _nothing(*_: object) -> None:
     """Do nothing: the thread handles the signal."""
 
 

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
 from importlib.util import find_spec
+from typing import Any
 
 from jbatch.devices.memory import Memory
 from jbatch.errors import Mistake
@@ -50,6 +51,8 @@ def ask(
             env=environment,
         ) as process,
     ):
+        assert process.stdin is not None  # a pipe
+        assert process.stdout is not None
         process.stdin.write(json.dumps(asdict(question)))
         process.stdin.close()
         for text in process.stdout:
@@ -66,13 +69,13 @@ def ask(
     raise RuntimeError(f"the compiler's process ended without an answer: {said[-1:]}")
 
 
-def _work(found: dict) -> dict[int, Work]:
+def _work(found: dict[str, Any]) -> dict[int, Work]:
     return {
         int(size): Work(share, micro_batch, memory, [_call(*call) for call in calls])
         for size, (share, micro_batch, memory, calls) in found.items()
     }
 
 
-def _call(times: int, facts: list) -> Call:
-    *costs, memory = facts
-    return Call(times, Facts(*costs, Memory(*memory)))
+def _call(times: int, facts: list[Any]) -> Call:
+    flops, accessed, reduced, reductions, memory = facts
+    return Call(times, Facts(flops, accessed, reduced, reductions, Memory(*memory)))

@@ -23,8 +23,10 @@ class Facts(NamedTuple):
 
 def facts_of(compiled: jax.stages.Compiled) -> Facts:
     """Read the compiler's cost and memory analyses, and the all-reduces in the program's text."""
-    costs = compiled.cost_analysis()
-    reduced = all_reduces(compiled.as_text())
+    costs, text = compiled.cost_analysis(), compiled.as_text()
+    assert costs is not None  # XLA gives both
+    assert text is not None
+    reduced = all_reduces(text)
     return Facts(
         flops=costs["flops"],
         accessed=costs["bytes accessed"],

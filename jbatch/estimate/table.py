@@ -1,6 +1,7 @@
 """Print estimates as a table for people, and as JSON for programs."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from jbatch.devices.memory import readable
 from jbatch.estimate.chips import Chip
@@ -39,7 +40,7 @@ def estimate_text(
         memory: bytes of a chip that programs may use.
         price: of an hour of one chip; None to leave out the cost.
     """
-    shown = list(stretches)
+    shown: list[Stretch | None] = list(stretches)
     if len(shown) > MOST_STRETCHES:
         half = MOST_STRETCHES // 2
         shown = [*shown[:half], None, *shown[-half:]]
@@ -68,7 +69,7 @@ def estimate_text(
 
 def estimate_json(
     stretches: Sequence[Stretch], chip: Chip, chips: int, price: float | None
-) -> dict:
+) -> dict[str, Any]:
     """Return the same as plain values; bytes and seconds are per chip and update."""
     hours = sum(stretch.hours for stretch in stretches)
     return {

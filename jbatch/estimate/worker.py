@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jbatch.devices.memory import Memory, readable
 from jbatch.errors import Mistake
@@ -34,6 +34,9 @@ from jbatch.run.reopen import load_experiment_file
 from jbatch.step import programs
 from jbatch.step.autotune import check_fits, largest, unlimited_if_refused
 from jbatch.step.programs import Setup
+
+if TYPE_CHECKING:
+    import jax
 
 
 @dataclass(frozen=True)
@@ -82,8 +85,9 @@ class Compiler:
         lowered = programs.lowered(self.setup, call)
         what = (self._topology, version("jax"), version("libtpu"), lowered.as_text())
         path = self._cache / f"{hashlib.sha256(json.dumps(what).encode()).hexdigest()}.json"
-        at_end = isinstance(call, passes.Apply)
-        name = "the end of an update" if at_end else f"{call.layout.per_device:,} per device"
+        name = "the end of an update"
+        if not isinstance(call, passes.Apply):
+            name = f"{call.layout.per_device:,} per device"
         if not path.exists():
             self._tell(say=f"compiling {name} for {self._topology}")
             begun = time.monotonic()
@@ -93,8 +97,8 @@ class Compiler:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 write_whole(path, json.dumps(found))
             return found
-        *costs, memory = json.loads(path.read_text())
-        return Facts(*costs, Memory(*memory))
+        flops, accessed, reduced, reductions, memory = json.loads(path.read_text())
+        return Facts(flops, accessed, reduced, reductions, Memory(*memory))
 
     def needs(self, call: passes.Pass) -> float:
         """Return the bytes that one device needs during a pass, including the state it holds."""
@@ -117,7 +121,7 @@ class Compiler:
         return found
 
 
-def answer(question: Question, tell: Callable[..., None]) -> dict:
+def answer(question: Question, tell: Callable[..., None]) -> dict[str, Any]:
     """Compute the work of an update at each batch size, on the topology and on one chip of it."""
     file = load_experiment_file(Path(question.file), question.trusted)
     experiment = override(file.variant(question.variant), question.overrides, "jbatch plan")
@@ -155,7 +159,7 @@ def answer(question: Question, tell: Callable[..., None]) -> dict:
     }
 
 
-def topology_devices(name: str) -> list:
+def topology_devices(name: str) -> "list[jax.Device]":
     """Return the devices of a topology that libtpu knows, one for each chip."""
     from jax.experimental import topologies
 
@@ -181,7 +185,7 @@ def main() -> int:
     with os.fdopen(os.dup(1), "w") as answers:
         os.dup2(2, 1)
 
-        def tell(**line) -> None:
+        def tell(**line: object) -> None:
             print(json.dumps(line), file=answers, flush=True)
 
         try:

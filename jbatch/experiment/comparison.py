@@ -1,6 +1,8 @@
 """The claims that a comparison of experiments tests, stated before it is run."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from jbatch.errors import Mistake, make_plain, positive, shown, wholes
 
@@ -18,7 +20,7 @@ class Claim:
     title: str = ""
     """Name of the claim in reports; empty for the baseline's name."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         make_plain(self)
         texts = {"baseline": (self.baseline,), "same": self.same, "different": self.different}
         for name, values in texts.items():
@@ -54,7 +56,7 @@ class Comparison:
     reach_loss: float | None = None
     """Training loss up to which reports count epochs, updates and seconds."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         make_plain(self)
         if not isinstance(self.claims, tuple) or not all(
             isinstance(claim, Claim) for claim in self.claims
@@ -81,11 +83,11 @@ class Comparison:
             return f"test accuracy {self.reach_accuracy:g}%"
         return "" if self.reach_loss is None else f"training loss {self.reach_loss:g}"
 
-    def reached(self, line: dict) -> bool:
+    def reached(self, line: Mapping[str, Any]) -> bool:
         """Tell whether a line of a run's metrics reaches the target."""
         if self.reach_accuracy is not None:
-            return line["kind"] == "eval" and 100 * line["accuracy"] >= self.reach_accuracy
-        return (
+            return bool(line["kind"] == "eval" and 100 * line["accuracy"] >= self.reach_accuracy)
+        return bool(
             self.reach_loss is not None
             and line["kind"] == "train"
             and line["loss"] <= self.reach_loss

@@ -27,7 +27,7 @@ Dtype = Literal["float32", "bfloat16"]
 class Coupling:
     """The arguments of `jbatch.couple`; its docstring explains each one."""
 
-    schedule: Annotated[Callable, Suppress]
+    schedule: Annotated[Callable, Suppress]  # type: ignore[type-arg]  # kinds.py shows it
     """An optax schedule: learning rate over epochs. The command line cannot change it."""
     num_examples: int
     """N, examples in the training set."""
@@ -59,7 +59,7 @@ class Coupling:
     multiplies num_epochs and the epochs of the schedule and ramp by B0 / base_batch_size;
     log_every, eval_every and save_every stay as they are."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         make_plain(self)
 
     def plan(self) -> Plan:
@@ -146,7 +146,7 @@ class Experiment:
     point: Annotated[dict[str, float] | None, Suppress] = field(default=None, compare=False)
     """Where this run is on that line: a quantity and its value, such as {"batch size": 32}."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         make_plain(self)
         check_kinds(self)
         if self.point is not None and len(self.point) != 1:

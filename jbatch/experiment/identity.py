@@ -21,7 +21,7 @@ class Identity:
     """The values that tell a run from others; kept in its run directory."""
 
     origin: Origin | None
-    described: dict  # the experiment's values, as JSON
+    described: dict[str, Any]  # the experiment's values, as JSON
     plan: str  # SHA-256 of the plan
     data: str  # SHA-256 of the dataset's examples
     program: str  # SHA-256 of one update's computation

@@ -5,6 +5,7 @@ import io
 from collections.abc import Iterator, Sequence
 from contextlib import redirect_stderr
 from pathlib import Path
+from typing import Any
 
 import tyro
 
@@ -42,7 +43,7 @@ def override_again(experiment: Experiment, overrides: Sequence[str], directory: 
         ) from error
 
 
-def field_names(value: object, within: str = "") -> Iterator[str]:
+def field_names(value: Any, within: str = "") -> Iterator[str]:
     """List an experiment's fields as the command line names them, without leading dashes."""
     for field in dataclasses.fields(value):
         name, part = within + field.name.replace("_", "-"), getattr(value, field.name)

@@ -1,5 +1,8 @@
 """Build flax.nnx modules from networks as values."""
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 from flax import nnx
 
 from jbatch.models.cifar_resnet import CifarResNetNetwork
@@ -21,7 +24,8 @@ from jbatch.models.specs import (
 )
 from jbatch.models.wide_resnet import WideResNetNetwork
 
-NETWORKS = {
+# Each is called with (network as a value, input_shape, num_classes, rngs).
+NETWORKS: Mapping[type[Model], Callable[[Any, tuple[int, ...], int, nnx.Rngs], nnx.Module]] = {
     MLP: MLPNetwork,
     SmallCNN: SmallCNNNetwork,
     CifarResNet: CifarResNetNetwork,

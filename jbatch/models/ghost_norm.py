@@ -12,9 +12,14 @@ import jax.numpy as jnp
 
 from jbatch.plan.layout import AXIS, Layout
 
+Three = tuple[jax.Array, jax.Array, jax.Array]  # results, their gradients, or arguments'
+Kept = tuple[jax.Array, jax.Array, jax.Array, jax.Array]  # x, scale, mean, 1/√(var + ε)
+
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def ghost_norm(layout: Layout, eps: float, x: jax.Array, scale: jax.Array, bias: jax.Array):
+def ghost_norm(
+    layout: Layout, eps: float, x: jax.Array, scale: jax.Array, bias: jax.Array
+) -> Three:
     """Compute (x − mean)/√(var + ε) · scale + bias with the statistics of each example's group.
 
     Args:
@@ -31,7 +36,9 @@ def ghost_norm(layout: Layout, eps: float, x: jax.Array, scale: jax.Array, bias:
     return _forward(layout, eps, x, scale, bias)[0]
 
 
-def _forward(layout: Layout, eps: float, x, scale, bias):
+def _forward(
+    layout: Layout, eps: float, x: jax.Array, scale: jax.Array, bias: jax.Array
+) -> tuple[Three, Kept]:
     groups = _groups(x, layout)
     mean = _over_group(_sums(groups), groups, layout)
     var = _over_group(_sums(jnp.square(groups - mean)), groups, layout)
@@ -40,7 +47,7 @@ def _forward(layout: Layout, eps: float, x, scale, bias):
     return (_like(x, y), _flat(mean), _flat(var)), (x, scale, mean, inverse)
 
 
-def _backward(layout: Layout, eps: float, kept, cotangents):
+def _backward(layout: Layout, eps: float, kept: Kept, cotangents: Three) -> Three:
     """With h = (x − mean)/√(var + ε): ∂x = (∂y − mean(∂y) − h · mean(∂y·h)) · scale/√(var + ε)."""
     del eps
     x, scale, mean, inverse = kept

@@ -6,7 +6,7 @@ from flax import nnx
 
 from jbatch.errors import Mistake
 from jbatch.models.layers import Conv, ConvNorm, Dropout, flat, head, max_pool
-from jbatch.models.norm import Pass
+from jbatch.models.norm import Layer, Pass
 from jbatch.models.specs import InceptionResNetV2, NoNorm, Norm
 
 SMALLEST = 75  # pixels; in smaller images no pixel reaches the last blocks
@@ -62,7 +62,9 @@ class InceptionResNetV2Network(nnx.Module):
             else None
         )
 
-    def __call__(self, images: jax.Array, training: Pass | None):
+    def __call__(
+        self, images: jax.Array, training: Pass | None
+    ) -> jax.Array | tuple[jax.Array, jax.Array]:
         """Return logits (B, classes) of images (B, H, W, C), in training of both heads."""
         x = self.stem(images, training)
         for block in self.blocks_35:
@@ -105,13 +107,14 @@ class SameMean(nnx.Module):
 
     def __call__(self, x: jax.Array, training: Pass | None) -> jax.Array:
         """(B, H, W, C) → the same shape."""
-        return nnx.avg_pool(x, (3, 3), padding="SAME", count_include_pad=False)
+        mean: jax.Array = nnx.avg_pool(x, (3, 3), padding="SAME", count_include_pad=False)
+        return mean
 
 
 class Chain(nnx.Module):
     """Layers one after the other."""
 
-    def __init__(self, *layers: nnx.Module):
+    def __init__(self, *layers: Layer):
         self.layers = nnx.List(layers)
 
     def __call__(self, x: jax.Array, training: Pass | None) -> jax.Array:
@@ -124,7 +127,7 @@ class Chain(nnx.Module):
 class Branches(nnx.Module):
     """Layers side by side, with their channels concatenated."""
 
-    def __init__(self, *layers: nnx.Module):
+    def __init__(self, *layers: Layer):
         self.layers = nnx.List(layers)
 
     def __call__(self, x: jax.Array, training: Pass | None) -> jax.Array:
@@ -161,9 +164,10 @@ class AuxiliaryHead(nnx.Module):
     def __init__(self, norm: Norm, height: int, width: int, num_classes: int, rngs: nnx.Rngs):
         # A 5×5 mean with stride 3 turns 17×17 into 5×5. Images under 5×5 are not pooled.
         self.pool = min(height, width) >= 5
-        size = tuple((n - 5) // 3 + 1 if self.pool else n for n in (height, width))
+        if self.pool:
+            height, width = (height - 5) // 3 + 1, (width - 5) // 3 + 1
         self.reduce = Unit(norm, 1088, 128, 1, rngs=rngs)
-        self.conv = Unit(norm, 128, 768, size, pad=False, rngs=rngs)
+        self.conv = Unit(norm, 128, 768, (height, width), pad=False, rngs=rngs)
         self.head = head(768, num_classes, rngs)
 
     def __call__(self, x: jax.Array, training: Pass | None) -> jax.Array:

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.nn.initializers import Initializer
+from jax.typing import DTypeLike
 
 from jbatch.models.norm import Pass, norm_layer
 from jbatch.models.specs import LocalResponseNorm, NoNorm, Norm, WeightNorm
@@ -22,7 +24,7 @@ LECUN = nnx.initializers.lecun_normal()
 class Weighted(nnx.Module):
     """The parameters of a linear map: a kernel, and a gain and bias if the next norm needs them."""
 
-    def __init__(self, norm: Norm, shape: Sequence[int], init, rngs: nnx.Rngs):
+    def __init__(self, norm: Norm, shape: Sequence[int], init: Initializer, rngs: nnx.Rngs):
         kernel = init(rngs.params(), tuple(shape), jnp.float32)
         self.kernel = nnx.Param(kernel)  # (..., fan_out)
         # Length of each unit's weights (Salimans and Kingma, eq. 2), initially that of the kernel.
@@ -31,7 +33,7 @@ class Weighted(nnx.Module):
         biased = isinstance(norm, NoNorm | WeightNorm | LocalResponseNorm)
         self.bias = nnx.Param(jnp.zeros(shape[-1:], jnp.float32)) if biased else None
 
-    def weights(self, dtype) -> jax.Array:
+    def weights(self, dtype: DTypeLike) -> jax.Array:
         """Return the kernel to compute with, in `dtype`."""
         kernel = self.kernel[...]
         if self.gain is not None:
@@ -46,7 +48,15 @@ class Weighted(nnx.Module):
 class Linear(Weighted):
     """A fully connected layer. With NoNorm it has a bias, as in a head."""
 
-    def __init__(self, norm: Norm, fan_in: int, fan_out: int, *, init=HE_FAN_IN, rngs: nnx.Rngs):
+    def __init__(
+        self,
+        norm: Norm,
+        fan_in: int,
+        fan_out: int,
+        *,
+        init: Initializer = HE_FAN_IN,
+        rngs: nnx.Rngs,
+    ):
         super().__init__(norm, (fan_in, fan_out), init, rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -100,7 +110,18 @@ class Conv(Weighted):
 class ConvNorm(nnx.Module):
     """A convolution and the norm after it; `scale` is the norm's initial scale."""
 
-    def __init__(self, norm: Norm, fan_in, fan_out, size, stride=1, *, pad=True, scale=1.0, rngs):
+    def __init__(
+        self,
+        norm: Norm,
+        fan_in: int,
+        fan_out: int,
+        size: int | tuple[int, int],
+        stride: int = 1,
+        *,
+        pad: bool = True,
+        scale: float = 1.0,
+        rngs: nnx.Rngs,
+    ):
         self.conv = Conv(norm, fan_in, fan_out, size, stride, pad=pad, rngs=rngs)
         self.norm = norm_layer(norm, fan_out, scale)
 
@@ -133,14 +154,14 @@ class Dropout(nnx.Module):
         if training is None or not self.rate:
             return x
 
-        def kept(key):
+        def kept(key: jax.Array) -> jax.Array:
             key = jax.random.fold_in(key, AUGMENTATIONS + self.number)
             return jax.random.bernoulli(key, 1 - self.rate, x.shape[1:])
 
         return jnp.where(jax.vmap(kept)(training.keys), x / (1 - self.rate), jnp.zeros_like(x))
 
 
-def head(features: int, num_classes: int, rngs: nnx.Rngs, *, init=LECUN) -> Linear:
+def head(features: int, num_classes: int, rngs: nnx.Rngs, *, init: Initializer = LECUN) -> Linear:
     """Build the last layer, features → logits, with a bias and no norm."""
     return Linear(NoNorm(), features, num_classes, init=init, rngs=rngs)
 
@@ -148,7 +169,8 @@ def head(features: int, num_classes: int, rngs: nnx.Rngs, *, init=LECUN) -> Line
 def max_pool(x: jax.Array, size: int, stride: int, *, pad: bool = False) -> jax.Array:
     """Take the maximum of each size×size window; `pad` extends the image equally on all sides."""
     edge = ((size - 1) // 2, size // 2) if pad else (0, 0)
-    return nnx.max_pool(x, (size, size), (stride, stride), (edge, edge))
+    pooled: jax.Array = nnx.max_pool(x, (size, size), (stride, stride), (edge, edge))
+    return pooled
 
 
 def flat(x: jax.Array) -> jax.Array:

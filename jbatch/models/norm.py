@@ -3,7 +3,7 @@
 Statistics and parameters are float32 in networks of any dtype.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -30,7 +30,14 @@ class Pass(NamedTuple):
     keys: jax.Array  # (per_device,) random keys, one per example, derived from its position
 
 
-def norm_layer(norm: Norm, channels: int, scale: float = 1.0) -> nnx.Module:
+class Layer(Protocol):
+    """A layer that knows training from evaluation."""
+
+    def __call__(self, x: jax.Array, training: Pass | None) -> jax.Array:
+        """Return the output; `training` is None in evaluation."""
+
+
+def norm_layer(norm: Norm, channels: int, scale: float = 1.0) -> Layer:
     """Build the layer of a norm.
 
     Args:
@@ -136,7 +143,7 @@ class LocalResponseNormLayer(nnx.Module):
         norm = self.norm
         before = norm.size // 2
         squares = jnp.square(x.astype(jnp.float32))
-        sums = jax.lax.reduce_window(
+        sums: jax.Array = jax.lax.reduce_window(
             squares,
             0.0,
             jax.lax.add,

@@ -38,7 +38,7 @@ class GhostBatchNorm:
         """
         return cls(ghost_batch, decay=cls.decay ** (100 * ghost_batch / examples))
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         make_plain(self)
         whole("ghost_batch", self.ghost_batch, most=2**31 - 1)
         share("decay", self.decay)
@@ -54,7 +54,7 @@ class GroupNorm:
     eps: float = 1e-5
     """Added to the variance."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         make_plain(self)
         whole("groups", self.groups, most=MOST_WIDE)
         positive("eps", self.eps)
@@ -67,7 +67,7 @@ class LayerNorm:
     eps: float = 1e-5
     """Added to the variance."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         make_plain(self)
         positive("eps", self.eps)
 
@@ -90,7 +90,7 @@ class LocalResponseNorm:
     beta: float = 0.75
     """β: the exponent."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         make_plain(self)
         whole("size", self.size, most=MOST_WIDE)
         positive("k", self.k)
@@ -115,7 +115,7 @@ class MLP:
     norm: Norm = NoNorm()
     """The norm before each ReLU."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         make_plain(self)
         _check_layers("hidden", self.hidden)
 
@@ -129,7 +129,7 @@ class SmallCNN:
     norm: Norm = GhostBatchNorm()
     """The norm before each ReLU."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         make_plain(self)
         _check_widths(self.widths)
 
@@ -148,7 +148,7 @@ class CifarResNet:
     norm: Norm = GhostBatchNorm()
     """The norm after each convolution."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         make_plain(self)
         whole("blocks", self.blocks, most=MOST_LAYERS)
         _check_widths(self.widths)
@@ -170,7 +170,7 @@ class WideResNet:
     norm: Norm = GhostBatchNorm()
     """The norm before each convolution."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         make_plain(self)
         whole("depth", self.depth, least=10, most=6 * MOST_LAYERS + 4)
         if self.depth % 6 != 4:
@@ -204,7 +204,7 @@ class InceptionResNetV2:
     auxiliary_head: bool = False
     """Train a second head after the 17×17 blocks, with loss weight 0.4."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         make_plain(self)
         share("dropout", self.dropout)
 
@@ -221,7 +221,7 @@ class KeskarC1:
     dropout: float = 0.5
     """Share of the dense layers' features dropped in training."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         make_plain(self)
         share("dropout", self.dropout)
 
@@ -239,7 +239,7 @@ class KeskarC2:
     dropout: float = 0.5
     """Share of the dense layer's features dropped in training."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         make_plain(self)
         share("dropout", self.dropout)
 

@@ -1,8 +1,10 @@
 """The batch sizes that a plan may use."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from jbatch.errors import Mistake, real, shown, whole, wholes
 
@@ -17,9 +19,9 @@ def allowed_sizes(
     batch_size: int,
     max_batch_size: int | None,
     growth_factor: float | None,
-    batch_sizes: tuple[int, ...] | None,
+    batch_sizes: Sequence[int] | None,
     batch_multiple: int | None,
-) -> np.ndarray:
+) -> npt.NDArray[np.int64]:
     """List the batch sizes that a plan may use, ascending from `batch_size`.
 
     Give exactly one of `growth_factor` (B0 times its powers), `batch_sizes` (the sizes themselves)
@@ -48,6 +50,7 @@ def allowed_sizes(
     elif batch_sizes is not None:
         grid = _listed(batch_sizes, batch_size, num_examples)
     else:
+        assert batch_multiple is not None  # one of the three is given
         grid = _multiples(batch_size, batch_multiple, limit)
     grid = grid[grid <= limit]
     if max_batch_size is not None and grid[-1] != max_batch_size:
@@ -55,7 +58,7 @@ def allowed_sizes(
     return grid
 
 
-def _powers(batch_size: int, factor: float, limit: int) -> np.ndarray:
+def _powers(batch_size: int, factor: float, limit: int) -> npt.NDArray[np.int64]:
     factor = real("growth_factor", factor)
     if not 1 < factor < math.inf:
         raise Mistake(f"growth_factor {factor} does not grow the batch: give a factor over 1")
@@ -70,7 +73,9 @@ def _powers(batch_size: int, factor: float, limit: int) -> np.ndarray:
     return np.array(sizes, np.int64)
 
 
-def _listed(batch_sizes: tuple[int, ...], batch_size: int, num_examples: int) -> np.ndarray:
+def _listed(
+    batch_sizes: Sequence[int], batch_size: int, num_examples: int
+) -> npt.NDArray[np.int64]:
     listed = wholes("batch_sizes", batch_sizes)
     if max(listed, default=0) > num_examples:
         raise Mistake(
@@ -90,7 +95,7 @@ def _listed(batch_sizes: tuple[int, ...], batch_size: int, num_examples: int) ->
     return sizes
 
 
-def _multiples(batch_size: int, multiple: int, limit: int) -> np.ndarray:
+def _multiples(batch_size: int, multiple: int, limit: int) -> npt.NDArray[np.int64]:
     multiple = whole("batch_multiple", multiple)
     if batch_size % multiple:
         below = batch_size // multiple * multiple

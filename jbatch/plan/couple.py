@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 
 import numpy as np
+import numpy.typing as npt
 
 from jbatch.errors import Mistake, not_negative, positive, real, share, shown, whole
 from jbatch.plan import schedule as schedules
@@ -18,9 +19,12 @@ from jbatch.plan.warnings import plan_warnings
 MOST_UPDATES = 10_000_000  # a plan holds every update in memory
 MOST_POSITION = 2**53  # float64 represents every whole number up to here
 
+# (epochs, decay s) → batch sizes
+SizeAt = Callable[[npt.NDArray[np.float64], npt.NDArray[np.float64]], npt.NDArray[np.int64]]
+
 
 def couple(
-    schedule: Callable,
+    schedule: schedules.Schedule,
     *,
     num_examples: int,
     num_epochs: float,
@@ -218,12 +222,14 @@ def _check_length(num_epochs: float, num_examples: int, batch_size: int, stretch
         )
 
 
-def _by_decay(sizes: np.ndarray, growth: float) -> Callable:
+def _by_decay(sizes: npt.NDArray[np.int64], growth: float) -> SizeAt:
     """Make the function (epochs, decay s) → largest allowed size ≤ B0 · s^(−q)."""
 
-    def size_at(_, decay: np.ndarray) -> np.ndarray:
+    def size_at(
+        _: npt.NDArray[np.float64], decay: npt.NDArray[np.float64]
+    ) -> npt.NDArray[np.int64]:
         with np.errstate(divide="ignore", over="ignore"):  # s = 0 takes the largest size
-            wanted = sizes[0] * decay**-growth * (1 + ROUNDING_OF_DECAY)
+            wanted: npt.NDArray[np.float64] = sizes[0] * decay**-growth * (1 + ROUNDING_OF_DECAY)
         return sizes[np.searchsorted(sizes, wanted, side="right") - 1]
 
     return size_at
@@ -235,7 +241,7 @@ def _by_hand(
     batch_size: int,
     max_batch_size: int | None,
     growth: float,
-) -> Callable:
+) -> SizeAt:
     """Make the function (epochs, decay s) → the ramp's size."""
     if not isinstance(ramp, Mapping):
         raise Mistake(
@@ -265,20 +271,22 @@ def _by_hand(
             "ramp sets every batch size: with it, leave max_batch_size at None and growth at 1"
         )
 
-    def size_at(epochs: np.ndarray, _) -> np.ndarray:
+    def size_at(
+        epochs: npt.NDArray[np.float64], _: npt.NDArray[np.float64]
+    ) -> npt.NDArray[np.int64]:
         return sizes[np.searchsorted(starts, epochs, side="right") - 1]
 
     return size_at
 
 
 def _walk(
-    schedule: Callable,
-    size_at: Callable,
+    schedule: schedules.Schedule,
+    size_at: SizeAt,
     num_examples: int,
     end: int,
     batch_size: int,
     stretch: Fraction,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float64]]:
     """Compute position, batch size and schedule value of every update from 0 to `end`.
 
     The recurrence, one look-up at a time: v = schedule(x/N), peak = max(peak, v), s = v/peak (1
@@ -289,7 +297,8 @@ def _walk(
     read = schedules.reader(schedule)
     position, size, peak = 0, batch_size, 0.0
     block = schedules.SHORT
-    updates = []  # (positions, sizes, values) of each block
+    # (positions, sizes, values) of each block
+    updates: list[tuple[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike]] = []
     while position < end:
         lookups = _lookups(position, size, num_examples, block)
         lookups = lookups[lookups < end]
@@ -327,7 +336,7 @@ def _walk(
     return positions.astype(np.int64), sizes.astype(np.int64), values.astype(np.float64)
 
 
-def _lookups(position: int, size: int, num_examples: int, count: int) -> np.ndarray:
+def _lookups(position: int, size: int, num_examples: int, count: int) -> npt.NDArray[np.int64]:
     """Return the next `count` positions to look up if the batch stays the same.
 
     They include the remainder at the end of each epoch.

@@ -8,8 +8,13 @@ batch norm a group is one example, and every device holds neighbouring places.
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import jax
 
 AXIS = "devices"  # the mesh axis over which every update is split
 
@@ -48,7 +53,11 @@ class Layout:
         starts = range(0, self.devices, self.span)
         return tuple(tuple(range(start, start + self.span)) for start in starts)
 
-    def places(self, device):
+    @overload
+    def places(self, device: int) -> npt.NDArray[np.int32]: ...
+    @overload
+    def places(self, device: "jax.Array") -> "jax.Array": ...
+    def places(self, device: Any) -> Any:
         """Return the places within the pass that `device` holds, ordered by ghost batch.
 
         Args:

@@ -1,7 +1,23 @@
 """The noise scale of stochastic gradient descent."""
 
+from typing import TYPE_CHECKING, Any, overload
 
-def noise_scale(learning_rate, batch_size, momentum, num_examples):
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+
+@overload
+def noise_scale(
+    learning_rate: float, batch_size: int, momentum: float, num_examples: int
+) -> float: ...
+@overload
+def noise_scale(
+    learning_rate: "npt.NDArray[Any]",
+    batch_size: "int | npt.NDArray[Any]",
+    momentum: float,
+    num_examples: int,
+) -> "npt.NDArray[Any]": ...
+def noise_scale(learning_rate: Any, batch_size: Any, momentum: float, num_examples: int) -> Any:
     """Compute the size of SGD's random fluctuations, g = ε/(1−m) · (N/B − 1).
 
     Smith et al. (arXiv 1711.00489), equations 2 and 3 (with Smith and Le, arXiv 1710.06451). For

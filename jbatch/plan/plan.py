@@ -7,13 +7,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from jbatch.errors import Mistake
 from jbatch.plan.layout import nearest_batch_sizes, why_not
 from jbatch.plan.noise import noise_scale
+
+if TYPE_CHECKING:
+    import jax
+    from jax.typing import ArrayLike
 
 
 def exactly(epochs: float) -> Fraction:
@@ -42,7 +47,7 @@ class Row(NamedTuple):
 class Phase(NamedTuple):
     """The longest run of updates with one batch size."""
 
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index
     first_update: int
     updates: int
     first_epoch: float
@@ -62,12 +67,12 @@ class Plan:
     num_epochs: float
     momentum: float
     scaling: float  # p: the rate follows the batch as B^p
-    positions: np.ndarray  # (num_updates,) int64
-    batch_sizes: np.ndarray  # (num_updates,) int64
-    learning_rates: np.ndarray  # (num_updates,) float32
+    positions: npt.NDArray[np.int64]  # (num_updates,)
+    batch_sizes: npt.NDArray[np.int64]  # (num_updates,)
+    learning_rates: npt.NDArray[np.float32]  # (num_updates,)
     warnings: tuple[str, ...] = ()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for array in (self.positions, self.batch_sizes, self.learning_rates):
             array.setflags(write=False)
 
@@ -156,7 +161,7 @@ class Plan:
         )
 
     @cached_property
-    def learning_rate(self) -> Callable:
+    def learning_rate(self) -> "Callable[[ArrayLike], jax.Array]":
         """The rates as an optax schedule: update count (int, any shape) → float32 rate.
 
         After the last update the rate stays the same. It works inside jit and in any training loop.

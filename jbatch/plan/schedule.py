@@ -4,12 +4,14 @@ import re
 import sys
 import traceback
 from collections.abc import Callable
-from contextlib import redirect_stdout
+from contextlib import AbstractContextManager, redirect_stdout
 from functools import lru_cache
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpy.typing as npt
+from jax.typing import ArrayLike
 
 from jbatch.errors import Mistake, said, shown
 
@@ -17,8 +19,13 @@ from jbatch.errors import Mistake, said, shown
 # plans that grow at every other look-up. The long one makes a million look-ups cheap.
 SHORT, LONG = 512, 32_768
 
+Schedule = Callable[[jax.Array], ArrayLike]  # epoch → rate, as optax.Schedule
+Blocks = Callable[[npt.NDArray[np.float32]], jax.Array]  # many epochs → their rates
 
-def reader(schedule: Callable) -> Callable[[np.ndarray, float], np.ndarray]:
+
+def reader(
+    schedule: Schedule,
+) -> Callable[[npt.NDArray[np.float64], float], npt.NDArray[np.float64]]:
     """Make a function that reads the schedule at many epochs.
 
     The schedule runs in float32 on the CPU, so that the plan does not depend on the device that
@@ -42,7 +49,7 @@ def reader(schedule: Callable) -> Callable[[np.ndarray, float], np.ndarray]:
         )
     blocks = _blocks(schedule)
 
-    def read(epochs: np.ndarray, peak: float) -> np.ndarray:
+    def read(epochs: npt.NDArray[np.float64], peak: float) -> npt.NDArray[np.float64]:
         length = SHORT if len(epochs) <= SHORT else LONG
         padded = np.full(length, epochs[-1])
         padded[: len(epochs)] = epochs
@@ -69,7 +76,7 @@ def reader(schedule: Callable) -> Callable[[np.ndarray, float], np.ndarray]:
     return read
 
 
-def _blocks(schedule: Callable) -> Callable:
+def _blocks(schedule: Schedule) -> Blocks:
     """Return the schedule compiled for many epochs; cached if the schedule can be hashed."""
     try:
         return _kept(schedule)
@@ -78,11 +85,11 @@ def _blocks(schedule: Callable) -> Callable:
 
 
 @lru_cache(64)
-def _kept(schedule: Callable) -> Callable:
+def _kept(schedule: Schedule) -> Blocks:
     return jax.jit(jax.vmap(lambda epoch: jnp.asarray(schedule(epoch), jnp.float32)))
 
 
-def _evaluate(blocks, epochs: np.ndarray) -> np.ndarray:
+def _evaluate(blocks: Blocks, epochs: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
     try:
         return np.asarray(blocks(epochs), np.float64)
     except jax.errors.JAXTypeError as error:
@@ -112,12 +119,14 @@ def _line(error: BaseException) -> str:
     return f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
 
 
-def _float32_towards_zero(epochs: np.ndarray) -> np.ndarray:
+def _float32_towards_zero(epochs: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
     rounded = epochs.astype(np.float32)
     return np.where(rounded > epochs, np.nextafter(rounded, np.float32(0)), rounded)
 
 
-def _refuse(epochs: np.ndarray, rates: np.ndarray, bad: np.ndarray) -> None:
+def _refuse(
+    epochs: npt.NDArray[np.float64], rates: npt.NDArray[np.float64], bad: npt.NDArray[np.bool_]
+) -> None:
     if bad.any():
         first = int(np.argmax(bad))
         raise Mistake(
@@ -126,18 +135,20 @@ def _refuse(epochs: np.ndarray, rates: np.ndarray, bad: np.ndarray) -> None:
         )
 
 
-def _on_cpu():
+def _on_cpu() -> AbstractContextManager[None]:
     try:
-        return jax.default_device(jax.local_devices(backend="cpu")[0])
+        cpu: AbstractContextManager[None] = jax.default_device(jax.local_devices(backend="cpu")[0])
+        return cpu
     except (RuntimeError, AssertionError) as error:  # JAX raises either, depending on the platform
         said = (str(error) or "not here").splitlines()[0]
+        asked = jax.config.jax_platforms  # type: ignore[attr-defined]  # JAX sets it at run time
         raise Mistake(
-            f"JAX_PLATFORMS is {jax.config.jax_platforms}, and JAX cannot use the CPU ({said}). "
+            f"JAX_PLATFORMS is {asked}, and JAX cannot use the CPU ({said}). "
             "jbatch reads schedules on the CPU: give platforms of this machine, cpu among them, "
             "such as JAX_PLATFORMS=cuda,cpu"
         ) from error
 
 
-def _called(value) -> str:
+def _called(value: object) -> str:
     plain = isinstance(value, int | float | str | None)
     return shown(value) if plain else type(value).__name__

@@ -1,8 +1,9 @@
 """Write a plan as a table for people and as JSON for programs."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from jbatch.plan.noise import noise_scale
 from jbatch.tables import text_table
@@ -22,7 +23,7 @@ def plan_text(plan: "Plan", decaying: "Plan | None" = None) -> str:
         plan: the plan.
         decaying: the plan at a constant batch to compare with; None for no comparison.
     """
-    parts = []  # (name, first update, updates)
+    parts: list[tuple[str, int, int]] = []  # (name, first update, updates)
     for phase in plan.phases:
         parts.append((str(phase.index), phase.first_update, phase.updates))
         stretches = _stretches(plan, phase)
@@ -50,7 +51,7 @@ def plan_text(plan: "Plan", decaying: "Plan | None" = None) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _ends(parts: list) -> list:
+def _ends(parts: list[tuple[str, int, int]]) -> list[tuple[str, int, int]]:
     """Keep all rows of a short table, or the first and last rows of a long one."""
     if len(parts) <= MOST_ROWS:
         return parts
@@ -81,7 +82,7 @@ def _held(scaling: float) -> str:
     return f"Held is {held}, not the noise scale ε/(1−m) · (N/B − 1)."
 
 
-def plan_json(plan: "Plan", decaying: "Plan | None") -> dict:
+def plan_json(plan: "Plan", decaying: "Plan | None") -> dict[str, Any]:
     """Describe a plan as JSON; `learning_rate` is [first update's, last update's]."""
     return {
         "num_examples": plan.num_examples,
@@ -130,11 +131,11 @@ def _cells(plan: "Plan", name: str, first: int, updates: int) -> tuple[str, ...]
     )
 
 
-def _rates(plan: "Plan", first: int, updates: int) -> np.ndarray:
+def _rates(plan: "Plan", first: int, updates: int) -> npt.NDArray[np.float64]:
     return plan.learning_rates[first : first + updates].astype(np.float64)
 
 
-def _span(values: np.ndarray) -> str:
+def _span(values: npt.NDArray[np.float64]) -> str:
     """Format as first → peak → last, without repeated values."""
     first, peak, last = (f"{value:.4g}" for value in (values[0], values.max(), values[-1]))
     shown = [first, last] if peak in (first, last) else [first, peak, last]

@@ -3,15 +3,16 @@
 from collections.abc import Iterator
 
 import numpy as np
+import numpy.typing as npt
 
 from jbatch.plan.batch_sizes import ROUNDING_OF_DECAY as ROUNDING
 
 
 def plan_warnings(
     *,
-    positions: np.ndarray,
-    sizes: np.ndarray,
-    rates: np.ndarray,
+    positions: npt.NDArray[np.int64],
+    sizes: npt.NDArray[np.int64],
+    rates: npt.NDArray[np.float32],
     num_examples: int,
     num_epochs: float,
     schedule_epochs: float,
@@ -43,7 +44,9 @@ def plan_warnings(
     yield from _warn_of_zero(positions, rates, num_examples, num_epochs)
 
 
-def _warn_of_no_growth(sizes, largest, num_epochs):
+def _warn_of_no_growth(
+    sizes: npt.NDArray[np.int64], largest: int, num_epochs: float
+) -> Iterator[str]:
     if sizes[-1] == sizes[0] < largest:
         yield (
             f"the batch never grows, though {largest:,} is allowed. Schedules and ramps are read "
@@ -52,7 +55,9 @@ def _warn_of_no_growth(sizes, largest, num_epochs):
         )
 
 
-def _warn_of_size(positions, sizes, num_examples):
+def _warn_of_size(
+    positions: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64], num_examples: int
+) -> Iterator[str]:
     over = sizes > num_examples / 10
     if over.any():
         first = int(np.argmax(over))
@@ -65,7 +70,12 @@ def _warn_of_size(positions, sizes, num_examples):
         )
 
 
-def _warn_of_transient(positions, sizes, num_examples, momentum):
+def _warn_of_transient(
+    positions: npt.NDArray[np.int64],
+    sizes: npt.NDArray[np.int64],
+    num_examples: int,
+    momentum: float,
+) -> Iterator[str]:
     transient = sizes / (num_examples * (1 - momentum))
     long = transient > 1 + ROUNDING
     if momentum and long.any():
@@ -77,7 +87,14 @@ def _warn_of_transient(positions, sizes, num_examples, momentum):
         )
 
 
-def _warn_of_peak(positions, learning_rates, peak, of_first, num_examples, by_hand):
+def _warn_of_peak(
+    positions: npt.NDArray[np.int64],
+    learning_rates: npt.NDArray[np.float32],
+    peak: float,
+    of_first: float,
+    num_examples: int,
+    by_hand: bool,
+) -> Iterator[str]:
     """Warn if the rate exceeds the schedule's peak, at both the base and the first batch size."""
     highest = peak * max(1.0, of_first)
     if learning_rates.max() <= highest * (1 + ROUNDING):
@@ -97,7 +114,12 @@ def _warn_of_peak(positions, learning_rates, peak, of_first, num_examples, by_ha
     )
 
 
-def _warn_of_zero(positions, learning_rates, num_examples, num_epochs):
+def _warn_of_zero(
+    positions: npt.NDArray[np.int64],
+    learning_rates: npt.NDArray[np.float32],
+    num_examples: int,
+    num_epochs: float,
+) -> Iterator[str]:
     """Warn of updates at rate 0, except the first one, where a warm-up may start at 0."""
     still = np.flatnonzero(learning_rates[1:] == 0) + 1
     if len(still):

@@ -8,7 +8,7 @@ from jbatch.errors import Mistake
 from jbatch.files import expanded
 from jbatch.prepare import cifar, idx, image_folder, imagenet
 from jbatch.prepare.examples import Read
-from jbatch.prepare.shards import Written, write
+from jbatch.prepare.shards import Progress, Written, write
 
 READERS: dict[str, Callable[[Path], Read]] = {  # by official name; others are image folders
     "cifar10": cifar.read_cifar10,
@@ -20,7 +20,7 @@ READERS: dict[str, Callable[[Path], Read]] = {  # by official name; others are i
 }
 
 
-def prepare(name: str, source: Path, data_dir: Path | None, progress: Callable) -> Written:
+def prepare(name: str, source: Path, data_dir: Path | None, progress: Progress) -> Written:
     """Write the files at `source` as the dataset `name`, to be read by `tfds.data_source`.
 
     Args:

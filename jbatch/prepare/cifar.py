@@ -8,8 +8,10 @@ import tarfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from jbatch.errors import Mistake, said
 from jbatch.files import read_whole
@@ -24,6 +26,9 @@ COUNTS = {  # examples in each official file
     "train": 50_000,
     "test": 10_000,
 }
+
+Load = Callable[[str], dict[bytes, Any]]  # name of an official file → what it holds
+Batch = dict[bytes, npt.NDArray[Any]]  # images and labels by their names in the file
 
 
 def read_cifar10(source: Path) -> Read:
@@ -57,14 +62,14 @@ def read_cifar100(source: Path) -> Read:
     )
 
 
-def _loader(source: Path, first: str) -> Callable[[str], dict]:
+def _loader(source: Path, first: str) -> Load:
     """Make a function that reads an official file by name; `first` is one that must exist."""
     if source.is_dir():
         # The folder itself, or the one inside it that the archive unpacks to.
         folders = (source, *source.glob("cifar-*"))
         folder = next((path for path in folders if (path / first).exists()), source)
 
-        def load(name: str) -> dict:
+        def load(name: str) -> dict[bytes, Any]:
             if not (folder / name).exists():
                 raise Mistake(
                     f"{folder} has no {name}: give the folder that holds the official files"
@@ -74,12 +79,12 @@ def _loader(source: Path, first: str) -> Callable[[str], dict]:
         return load
     members = _members(source, {*COUNTS, first})
 
-    def load(name: str) -> dict:
+    def unpacked(name: str) -> dict[bytes, Any]:
         if name not in members:
             raise Mistake(f"{source} has no {name}: give the official archive (python version)")
         return _unpickled(f"{name} in {source}", members[name])
 
-    return load
+    return unpacked
 
 
 def _members(source: Path, wanted: set[str]) -> dict[str, bytes]:
@@ -101,7 +106,9 @@ def _members(source: Path, wanted: set[str]) -> dict[str, bytes]:
                 if member.isfile() and name in wanted:
                     if name in found:
                         raise Mistake(f"{source} has {name} twice: download it again")
-                    found[name] = archive.extractfile(member).read()
+                    content = archive.extractfile(member)
+                    assert content is not None  # as it is a file
+                    found[name] = content.read()
     except (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError, ValueError) as error:
         raise Mistake(
             f"{source} cannot be read to its end ({said(error)}): download it again"
@@ -123,13 +130,13 @@ class _Array:
     file's bytes, which crashes the interpreter.
     """
 
-    def __init__(self, *_):
-        self.state = None
+    def __init__(self, *_: object) -> None:
+        self.state: Any = None
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: Any) -> None:
         self.state = state
 
-    def made(self) -> np.ndarray:
+    def made(self) -> npt.NDArray[Any]:
         """Build the array.
 
         Raises:
@@ -149,12 +156,12 @@ class _Array:
 class _Dtype:
     """A pickle's description of a dtype."""
 
-    def __init__(self, code, *_):
+    def __init__(self, code: Any, *_: object) -> None:
         self.code = code.decode() if isinstance(code, bytes) else code
         if self.code not in PLAIN:
             raise ValueError(f"it holds an array of dtype {self.code!r}")
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: Any) -> None:
         """Ignore byte order and the like: PLAIN has them."""
 
 
@@ -165,7 +172,7 @@ class _ArraysOnly(pickle._Unpickler):
     for.
     """
 
-    def find_class(self, module: str, name: str):
+    def find_class(self, module: str, name: str) -> Any:
         """Find a stand-in for a class of NumPy; refuse any other."""
         known = {"_reconstruct": _Array, "ndarray": _Array, "dtype": _Dtype}
         if module.split(".")[0] == "numpy" and name in known:
@@ -181,7 +188,7 @@ def _encoded(text: str, encoding: str) -> bytes:
     return text.encode("latin1")
 
 
-def _unpickled(what: object, data: bytes) -> dict:
+def _unpickled(what: object, data: bytes) -> dict[bytes, Any]:
     try:
         found = _ArraysOnly(io.BytesIO(data), encoding="bytes").load()
         if not isinstance(found, dict):
@@ -196,7 +203,7 @@ def _unpickled(what: object, data: bytes) -> dict:
         ) from error
 
 
-def _batch(load: Callable, name: str, labels: dict[bytes, int]) -> dict:
+def _batch(load: Load, name: str, labels: dict[bytes, int]) -> Batch:
     """Read a file and check it: data (count, 3, 32, 32) uint8 and its labels (count,) int64."""
     batch, count = load(name), COUNTS[name]
     images = batch.get(b"data")
@@ -223,13 +230,13 @@ def _batch(load: Callable, name: str, labels: dict[bytes, int]) -> dict:
     return {b"data": images.reshape(-1, *SHAPE), **checked}
 
 
-def _names(load: Callable, file: str, key: bytes, classes: int) -> list[str]:
+def _names(load: Load, file: str, key: bytes, classes: int) -> list[str]:
     """Read the names of the classes.
 
     Raises:
         Mistake: if they are not `classes` different printable names.
     """
-    listed = load(file).get(key)
+    listed: Any = load(file).get(key)
     try:
         names = [name.decode() for name in listed]
         if len(set(names)) != classes or not all(map(str.isprintable, names)):
@@ -242,14 +249,14 @@ def _names(load: Callable, file: str, key: bytes, classes: int) -> list[str]:
     return names
 
 
-def _examples(split: str, batches: list[dict], labels: dict[str, bytes]) -> Examples:
+def _examples(split: str, batches: list[Batch], labels: dict[str, bytes]) -> Examples:
     images = np.concatenate([batch[b"data"] for batch in batches])
     columns = {
         feature: np.concatenate([batch[key] for batch in batches])
         for feature, key in labels.items()
     }
 
-    def example(index: int) -> dict:
+    def example(index: int) -> dict[str, Any]:
         return {
             "id": f"{split}_{index:05d}",
             "image": png(images[index].transpose(1, 2, 0)),

@@ -3,9 +3,10 @@
 import hashlib
 import io
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from jbatch.errors import Mistake
 
@@ -13,10 +14,10 @@ from jbatch.errors import Mistake
 class Examples(NamedTuple):
     """A split, with random access to its examples as features."""
 
-    count: int
+    count: int  # type: ignore[assignment]  # hides tuple.count
     num_bytes: int  # estimate of the written size; it decides the number of files
     digest: str  # SHA-256 that tells these source files from others
-    example: Callable[[int], Mapping]  # index → features
+    example: Callable[[int], Mapping[str, Any]]  # index → features
     problem: Callable[[int], str] | None = None  # index → problem or ""; None: all are checked
 
 
@@ -27,7 +28,7 @@ class Read(NamedTuple):
     class_names: Mapping[str, list[str]]  # for each label whose names are in the files
 
 
-def png(image: np.ndarray) -> io.BytesIO:
+def png(image: npt.NDArray[np.uint8]) -> io.BytesIO:
     """Encode a (H, W, 3) or (H, W, 1) uint8 image as a PNG file."""
     from PIL import Image
 
@@ -50,9 +51,9 @@ def check_count(what: object, found: int, expected: int) -> None:
         )
 
 
-def digest_of(*arrays: np.ndarray) -> str:
+def digest_of(*arrays: npt.NDArray[Any]) -> str:
     """Hash the contents of arrays (SHA-256)."""
     hashed = hashlib.sha256()
     for array in arrays:
-        hashed.update(np.ascontiguousarray(array))
+        hashed.update(np.ascontiguousarray(array).data)
     return hashed.hexdigest()

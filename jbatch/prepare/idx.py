@@ -7,8 +7,10 @@ import math
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from jbatch.errors import Mistake
 from jbatch.files import read_whole
@@ -36,13 +38,13 @@ def _split(folder: Path, prefix: str, count: int) -> Examples:
             "not (28, 28) and 9: give the official files"
         )
 
-    def example(index: int) -> dict:
+    def example(index: int) -> dict[str, Any]:
         return {"image": png(images[index, ..., None]), "label": int(labels[index])}
 
     return Examples(len(images), images.size // 2, digest_of(images, labels), example)
 
 
-def _array(folder: Path, name: str, dimensions: int, most: int) -> np.ndarray:
+def _array(folder: Path, name: str, dimensions: int, most: int) -> npt.NDArray[np.uint8]:
     """Read a uint8 array from an idx file: 0, 0, 8, dimensions, then sizes as big-endian uint32.
 
     A file of kilobytes may unpack to gigabytes, so jbatch reads at most `most` values and a header.

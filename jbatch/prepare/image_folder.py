@@ -6,11 +6,16 @@ import re
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
 
 from jbatch.data.image.folder import File, class_names, files
 from jbatch.data.image.picture import DamagedImage, decoded, open_picture
 from jbatch.errors import Mistake
 from jbatch.prepare.examples import Examples, Read
+
+if TYPE_CHECKING:
+    import tensorflow_datasets as tfds
+    from PIL import Image
 
 MOST_BYTES = 1 << 30  # of one image file
 TAIL = 1 << 16  # bytes at a file's end; the end marker is searched here first
@@ -26,7 +31,7 @@ def read(source: Path) -> Read:
 def examples(files: list[File], named: bool = False) -> Examples:
     """Present images as features: image, label and, if `named`, file_name."""
 
-    def example(index: int) -> Mapping:
+    def example(index: int) -> Mapping[str, Any]:
         file = files[index]
         features = {"image": io.BytesIO(checked(file.name, file.read())), "label": file.label}
         return features | ({"file_name": PurePosixPath(file.name).name} if named else {})
@@ -41,7 +46,9 @@ def examples(files: list[File], named: bool = False) -> Examples:
     )
 
 
-def builder(name: str, class_names: list[str], data_dir: Path | None):
+def builder(
+    name: str, class_names: list[str], data_dir: Path | None
+) -> "tfds.core.GeneratorBasedBuilder":
     """Make tfds's builder for a dataset with a name of your own.
 
     Raises:
@@ -54,7 +61,7 @@ def builder(name: str, class_names: list[str], data_dir: Path | None):
             f"{name!r} is no valid name of a dataset: use lower-case letters, digits and _"
         )
 
-    def info(self):
+    def info(self: "tfds.core.GeneratorBasedBuilder") -> "tfds.core.DatasetInfo":
         return tfds.core.DatasetInfo(
             builder=self,
             description="An image folder.",
@@ -105,7 +112,11 @@ def problem_of(file: File) -> str:
     return ""
 
 
-END = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND"}  # a truncated file lacks it
+END: Mapping[str | None, bytes] = {  # by Pillow's name of the format; a truncated file lacks it
+    "JPEG": b"\xff\xd9",
+    "MPO": b"\xff\xd9",
+    "PNG": b"IEND",
+}
 
 
 def checked(name: str, data: bytes) -> bytes:
@@ -133,7 +144,7 @@ def checked(name: str, data: bytes) -> bytes:
     return file.getvalue()
 
 
-def _kept(image, name: str) -> bool:
+def _kept(image: "Image.Image", name: str) -> bool:
     """Tell whether a file is kept as it is, without conversion."""
     misnamed = image.format == "PNG" and PurePosixPath(name).suffix.lower() != ".png"
     return image.mode != "CMYK" and not misnamed

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from jbatch.data.image import folder as image_folder
 from jbatch.data.image.folder import File, reader, tar_members
 from jbatch.errors import Mistake
 from jbatch.files import read_whole
-from jbatch.prepare import image_folder
 from jbatch.prepare.examples import Read, check_count
 from jbatch.prepare.image_folder import examples
 

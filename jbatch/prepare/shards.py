@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jbatch.distributed.preemption import saved_in
 from jbatch.errors import Mistake
@@ -15,10 +15,15 @@ from jbatch.files import sync_folder, write_whole
 from jbatch.json_lines import read_json
 from jbatch.prepare.examples import Examples, Read
 
+if TYPE_CHECKING:
+    import tensorflow_datasets as tfds
+
 EVERY = 1000  # examples between reports of progress
 NOTE = "source.json"  # names the source of the written files
 CHECKED = "checked"  # exists once all examples are checked
 MOST_NAMED = 20  # problems in one message
+
+Progress = Callable[[str, int, int], object]  # (split, examples done, examples in all)
 
 
 class Written(NamedTuple):
@@ -29,7 +34,9 @@ class Written(NamedTuple):
     before: bool  # whether it was complete before this call
 
 
-def write(builder, found: Read, source: Path, progress: Callable) -> Written:
+def write(
+    builder: "tfds.core.DatasetBuilder", found: Read, source: Path, progress: Progress
+) -> Written:
     """Write the examples that a reader found to the builder's directory.
 
     All examples are checked before the first is written. The files go to a directory beside it that
@@ -70,7 +77,7 @@ def write(builder, found: Read, source: Path, progress: Callable) -> Written:
     return Written(directory, counts, before=False)
 
 
-def _identity(source: Path, found: Read) -> dict:
+def _identity(source: Path, found: Read) -> dict[str, Any]:
     """Describe a source, so that another source, or a changed one, is recognized."""
     splits = {
         name: [part.count, part.num_bytes, part.digest] for name, part in found.splits.items()
@@ -79,12 +86,13 @@ def _identity(source: Path, found: Read) -> dict:
     return {"source": str(source.resolve()), "splits": splits, "classes": names}
 
 
-def _note(directory: Path) -> dict | None:
+def _note(directory: Path) -> dict[str, Any] | None:
     """Read which source the files in a directory come from; None if unknown."""
     try:
-        return read_json(directory / NOTE, dict)
+        note: dict[str, Any] = read_json(directory / NOTE, dict)
     except Mistake:
         return None
+    return note
 
 
 @contextmanager
@@ -114,7 +122,7 @@ def _alone(incomplete: Path) -> Iterator[None]:
         os.close(folder)
 
 
-def _begin(incomplete: Path, identity: dict) -> None:
+def _begin(incomplete: Path, identity: dict[str, Any]) -> None:
     """Keep the files of an earlier try from the same source; delete any others."""
     if _note(incomplete) != identity:
         for path in incomplete.iterdir():
@@ -127,7 +135,7 @@ def _begin(incomplete: Path, identity: dict) -> None:
     saved_in(incomplete / NOTE)
 
 
-def _check(found: Read, progress: Callable) -> None:
+def _check(found: Read, progress: Progress) -> None:
     """Check all examples that may be damaged.
 
     Raises:
@@ -135,19 +143,27 @@ def _check(found: Read, progress: Callable) -> None:
     """
     problems = []
     for name, examples in found.splits.items():
-        for index in range(examples.count if examples.problem else 0):
+        if not examples.problem:
+            continue
+        for index in range(examples.count):
             if index % EVERY == 0:
                 progress(f"{name} (checked)", index, examples.count)
             if problem := examples.problem(index):
                 problems.append(problem)
-        if examples.problem:
-            progress(f"{name} (checked)", examples.count, examples.count)
+        progress(f"{name} (checked)", examples.count, examples.count)
     if problems:
         more = f"; and {len(problems) - MOST_NAMED:,} more" if len(problems) > MOST_NAMED else ""
         raise Mistake("; ".join(problems[:MOST_NAMED]) + more)
 
 
-def _split(builder, name: str, examples: Examples, incomplete: Path, directory: Path, progress):
+def _split(
+    builder: "tfds.core.DatasetBuilder",
+    name: str,
+    examples: Examples,
+    incomplete: Path,
+    directory: Path,
+    progress: Progress,
+) -> "tfds.core.SplitInfo":
     """Write a split and return the builder's description of it."""
     import tensorflow_datasets as tfds
 
@@ -167,7 +183,11 @@ def _split(builder, name: str, examples: Examples, incomplete: Path, directory: 
 
 
 def _write_split(
-    builder, name: str, examples: Examples, template, progress: Callable
+    builder: "tfds.core.DatasetBuilder",
+    name: str,
+    examples: Examples,
+    template: "tfds.core.ShardedFileTemplate",
+    progress: Progress,
 ) -> tuple[list[int], int]:
     """Write a split; return (examples in each file, bytes of all files)."""
     from tensorflow_datasets.core import example_serializer, file_adapters
@@ -179,7 +199,7 @@ def _write_split(
     ends = shard_utils.get_shard_boundaries(examples.count, shards)
     starts = [0, *ends[:-1]]
 
-    def serialized(start: int, end: int):
+    def serialized(start: int, end: int) -> Iterator[tuple[int, bytes]]:
         for index in range(start, end):
             if index % EVERY == 0:
                 progress(name, index, examples.count)

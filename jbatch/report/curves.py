@@ -1,13 +1,15 @@
 """Test whether whole curves coincide, epoch by epoch, as for the final accuracy."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from scipy import stats
 
 from jbatch.experiment.comparison import Comparison
-from jbatch.report.runs import Record
+from jbatch.report.runs import Floats, Record
 
 LOSS_MARGIN = 5.0  # percent of the baseline's training loss within which two count as the same
 ERROR = 0.05  # of the intervals
@@ -39,9 +41,11 @@ def compare_curves(records: Sequence[Record], comparison: Comparison | None) -> 
 
     Pairs with fewer than two seeds finished in both are left out.
     """
+    if comparison is None:
+        return []
     runs = {(run.variant, run.seed): run for run in records if run.finished}
     curves = []
-    for claim in comparison.claims if comparison else ():
+    for claim in comparison.claims:
         for variant in claim.same:
             seeds = [s for name, s in runs if name == variant and (claim.baseline, s) in runs]
             both = (variant, claim.baseline)
@@ -68,7 +72,11 @@ def _accuracy(mine: Sequence[Record], base: Sequence[Record], margin: float) -> 
     return _curve(mine, base, "test accuracy", " points", margin, differences, epochs)
 
 
-def _lines(mine, base, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _lines(
+    mine: Sequence[Sequence[Mapping[str, Any]]],
+    base: Sequence[Sequence[Mapping[str, Any]]],
+    name: str,
+) -> tuple[Floats, Floats, npt.NDArray[np.int64]]:
     """Return both as (seeds, points), at epochs where every run has a line, and the epochs."""
     # Lines at the ends of epochs: a run logs a little before its end, since batches are whole.
     by_epoch = [{round(line["epoch"]): line[name] for line in run} for run in (*mine, *base)]
@@ -77,7 +85,15 @@ def _lines(mine, base, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return values[: len(mine)], values[len(mine) :], np.array(epochs)
 
 
-def _curve(mine, base, quantity, unit, margin, differences, epochs) -> Curve:
+def _curve(
+    mine: Sequence[Record],
+    base: Sequence[Record],
+    quantity: str,
+    unit: str,
+    margin: float,
+    differences: Floats,
+    epochs: npt.NDArray[np.int64],
+) -> Curve:
     """Summarize differences of shape (seeds, epochs), in the unit."""
     within, outside = against_margin(differences, margin)
     mean = differences.mean(0)
@@ -96,7 +112,9 @@ def _curve(mine, base, quantity, unit, margin, differences, epochs) -> Curve:
     )
 
 
-def against_margin(differences: np.ndarray, margin: float) -> tuple[np.ndarray, np.ndarray]:
+def against_margin(
+    differences: Floats, margin: float
+) -> tuple[npt.NDArray[np.bool], npt.NDArray[np.bool]]:
     """Find which points are within a margin of 0, and which outside.
 
     Args:

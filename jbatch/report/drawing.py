@@ -6,15 +6,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from itertools import cycle
+from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import numpy as np
+import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
+if TYPE_CHECKING:  # older versions lack it
+    from matplotlib.typing import RcKeyType
+
 # Okabe and Ito's colours, which colour-blind readers tell apart; the dashes serve print.
-STYLES = [
+STYLES: list[dict[str, Any]] = [
     {"color": "#0072B2", "linestyle": "-"},
     {"color": "#E69F00", "linestyle": "--"},
     {"color": "#009E73", "linestyle": "-."},
@@ -30,7 +35,7 @@ TICKS = (  # logarithmic axis: (up to this many times the least, ticks in each d
 )
 SHORT, LONG = 28, 62  # letters of a legend name: two in a row; in a line
 ROW = 0.22  # inches of the legend
-LOOK = {
+LOOK: "dict[RcKeyType, Any]" = {
     "font.size": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -54,7 +59,7 @@ def looking() -> Iterator[None]:
         yield
 
 
-def styles() -> Iterator[dict]:
+def styles() -> Iterator[dict[str, Any]]:
     """Cycle through the line styles."""
     return cycle(STYLES)
 
@@ -85,7 +90,13 @@ def in_legend(name: str) -> str:
     return f" {name}" if name.startswith("_") else name
 
 
-def banded(axes: Axes, x, mean: np.ndarray, spread: np.ndarray, **style) -> None:
+def banded(
+    axes: Axes,
+    x: npt.ArrayLike,
+    mean: npt.NDArray[np.float64],
+    spread: npt.NDArray[np.float64],
+    **style: Any,
+) -> None:
     """Draw a line with a band of ± its spread; a single point gets a mark."""
     axes.plot(x, mean, **{"marker": "o" if len(mean) == 1 else None, **style})
     if spread.any():
@@ -94,13 +105,13 @@ def banded(axes: Axes, x, mean: np.ndarray, spread: np.ndarray, **style) -> None
         axes.fill_between(x, low, mean + spread, color=style["color"], alpha=0.15, linewidth=0)
 
 
-def band_text(runs: Mapping[str, Sequence]) -> str:
+def band_text(runs: Mapping[str, Sequence[object]]) -> str:
     """Return the caption's text about bands, for variant → its runs."""
     several = any(len(found) > 1 for found in runs.values())
     return "; the band is the standard deviation over seeds" if several else ""
 
 
-def deviation(values: np.ndarray) -> np.ndarray:
+def deviation(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Return the standard deviation over seeds, of shape (seeds, …); 0 for a single seed."""
     return values.std(0, ddof=1) if len(values) > 1 else np.zeros(values.shape[1:])
 

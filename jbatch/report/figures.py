@@ -1,10 +1,11 @@
 """Draw the figures of a report, the same quantities as in the paper's figures."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -29,6 +30,7 @@ MOST_POINTS = 2000  # of a line; a reader cannot see more
 LONGER = 20  # the axis is logarithmic if a run is over this many times the shortest
 
 Runs = Mapping[str, Sequence[Record]]  # variant → its runs
+Quantity = Callable[[Plan], npt.NDArray[np.floating]]  # of every update: (num_updates,)
 
 
 class Group(NamedTuple):
@@ -126,7 +128,7 @@ def _held(plans: Mapping[str, Plan]) -> str:
     return "Coupled schedules coincide up to the factor 1 − B/N."
 
 
-def _planned(axes: Axes, plans: Mapping[str, Plan], quantity, name: str) -> None:
+def _planned(axes: Axes, plans: Mapping[str, Plan], quantity: Quantity, name: str) -> None:
     """Draw a quantity of the plan as steps, constant until the next update."""
     for (variant, plan), style in zip(plans.items(), styles(), strict=False):
         values = quantity(plan)
@@ -161,15 +163,15 @@ def _counted(axes: Axes, plans: Mapping[str, Plan]) -> None:
     axes.grid(axis="y", visible=False)
 
 
-def _batch_size(plan: Plan):
+def _batch_size(plan: Plan) -> npt.NDArray[np.floating]:
     return plan.batch_sizes.astype(float)
 
 
-def _learning_rate(plan: Plan):
+def _learning_rate(plan: Plan) -> npt.NDArray[np.floating]:
     return np.where(plan.learning_rates > 0, plan.learning_rates, np.nan)
 
 
-def _noise_scale(plan: Plan):
+def _noise_scale(plan: Plan) -> npt.NDArray[np.floating]:
     return noise_scale(_learning_rate(plan), plan.batch_sizes, plan.momentum, plan.num_examples)
 
 

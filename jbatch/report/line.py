@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from matplotlib.axes import Axes
+
 from jbatch.report.drawing import STYLES, drawn, looking, saved
 
 
@@ -17,7 +19,7 @@ def line_figure(
         form: "svg" or "png".
     """
 
-    def draw(axes) -> None:
+    def draw(axes: Axes) -> None:
         losses, accuracies = zip(*points, strict=True)
         axes.plot(alphas, losses, label="training loss", **STYLES[0])
         axes.set(xlabel="α", ylabel="training loss")

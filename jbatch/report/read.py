@@ -41,8 +41,8 @@ def readable_runs(found: Sequence[Path], trusted: bool) -> list[tuple[Experiment
             mistakes.append(mistake)
     if not read:
         raise mistakes[0]
-    for mistake in mistakes:
-        tell(f"jbatch: warning: the report leaves out a run: {mistake}")
+    for left_out in mistakes:
+        tell(f"jbatch: warning: the report leaves out a run: {left_out}")
     return read
 
 
@@ -71,13 +71,13 @@ def in_order(file: ExperimentFile, records: Sequence[Record]) -> list[Record]:
     """Sort records by the file's variants, then by a grid's values, then by seed."""
     names = list(file.variants)
 
-    def place(record: Record) -> tuple:
+    def place(record: Record) -> tuple[int, list[tuple[str, int, float, str]], int]:
         return names.index(record.of_file), [_natural(part) for part in record.cell], record.seed
 
     return sorted(records, key=place)
 
 
-def _natural(part: str) -> tuple:
+def _natural(part: str) -> tuple[str, int, float, str]:
     """Return a sort key for "FIELD VALUE": numbers sort as numbers."""
     field, _, value = part.partition(" ")
     try:

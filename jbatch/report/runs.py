@@ -4,8 +4,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from scipy import stats
 
 from jbatch.errors import Mistake
@@ -13,6 +15,8 @@ from jbatch.experiment.comparison import Comparison
 from jbatch.experiment.experiment import Experiment
 from jbatch.experiment.identity import differences_between
 from jbatch.plan.plan import Plan
+
+Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -23,8 +27,8 @@ class Record:
     variant: str
     experiment: Experiment
     plan: Plan
-    lines: Sequence[Mapping]  # of metrics.jsonl
-    environment: Mapping
+    lines: Sequence[Mapping[str, Any]]  # of metrics.jsonl
+    environment: Mapping[str, Any]
     account: Mapping[str, float]  # seconds by activity
     cell: tuple[str, ...] = ()  # of a sweep's grid: the last parts of the variant's name
     overrides: tuple[str, ...] = ()  # of the command line
@@ -40,12 +44,12 @@ class Record:
         return self.experiment.seed
 
     @property
-    def training(self) -> list[Mapping]:
+    def training(self) -> list[Mapping[str, Any]]:
         """Return the log lines of training."""
         return [line for line in self.lines if line["kind"] == "train"]
 
     @property
-    def evaluations(self) -> list[Mapping]:
+    def evaluations(self) -> list[Mapping[str, Any]]:
         """Return the log lines of evaluations."""
         return [line for line in self.lines if line["kind"] == "eval"]
 
@@ -90,8 +94,8 @@ class Record:
 
     def reached(self, comparison: Comparison | None) -> tuple[float, float, float]:
         """Return (epochs, updates, training seconds) to the comparison's target; nan if never."""
-        for line in self.lines if comparison else ():
-            if comparison.reached(line):
+        for line in self.lines:
+            if comparison is not None and comparison.reached(line):
                 return line["epoch"], line["update"], self.seconds_to(line["update"])
         return math.nan, math.nan, math.nan
 
@@ -115,14 +119,14 @@ class Summary:
     cell: tuple[str, ...]  # as "plan.batch-size 32"
     plan: Plan
     seeds: tuple[int, ...]
-    updates: np.ndarray  # (seeds,), taken
-    training_loss: np.ndarray  # (seeds,), mean over the last log interval
-    test_accuracy: np.ndarray  # (seeds,), percent
-    training_seconds: np.ndarray  # (seeds,), without compilation, evaluation and saving
-    updates_per_second: np.ndarray  # (seeds,), of these
-    examples_per_second: np.ndarray  # (seeds,)
-    input_wait: np.ndarray  # (seeds,), share of the time of training
-    reached: np.ndarray  # (seeds + diverged, 3), epochs, updates, seconds; nan if never
+    updates: npt.NDArray[np.int64]  # (seeds,), taken
+    training_loss: Floats  # (seeds,), mean over the last log interval
+    test_accuracy: Floats  # (seeds,), percent
+    training_seconds: Floats  # (seeds,), without compilation, evaluation and saving
+    updates_per_second: Floats  # (seeds,), of these
+    examples_per_second: Floats  # (seeds,)
+    input_wait: Floats  # (seeds,), share of the time of training
+    reached: Floats  # (seeds + diverged, 3), epochs, updates, seconds; nan if never
     diverged: int = 0  # number of runs; of the arrays only `reached` counts them
 
 
@@ -133,7 +137,7 @@ class Finding:
     variant: str
     baseline: str
     control: bool
-    differences: np.ndarray  # (seeds,), percentage points of test accuracy
+    differences: Floats  # (seeds,), percentage points of test accuracy
     mean: float
     interval: tuple[float, float] | None  # 95%, of the mean difference; None from one seed
     margin: float

@@ -47,14 +47,18 @@ def point_of(record: Record) -> Point | None:
 
 def points(runs: Mapping[str, Sequence[Record]]) -> dict[str, Point]:
     """Return the points at the most common quantity, if they have at least two values of it."""
-    found = {name: point_of(records[0]) for name, records in runs.items() if records}
-    quantities = Counter(here.quantity for here in found.values() if here is not None)
+    found = {
+        name: here
+        for name, records in runs.items()
+        if records and (here := point_of(records[0])) is not None
+    }
+    quantities = Counter(point.quantity for point in found.values())
     if not quantities:
         return {}
     [(most, _)] = quantities.most_common(1)
-    found = {name: here for name, here in found.items() if here and here.quantity == most}
-    different = len({(here.series, here.value) for here in found.values()})
-    if different < len(found) or len({here.value for here in found.values()}) < 2:
+    found = {name: point for name, point in found.items() if point.quantity == most}
+    different = len({(point.series, point.value) for point in found.values()})
+    if different < len(found) or len({point.value for point in found.values()}) < 2:
         return {}
     return found
 
@@ -90,7 +94,7 @@ def against(
         more = f" and {len(others) - MOST_NAMED} more" if len(others) > MOST_NAMED else ""
         band += f" (without {', '.join(others[:MOST_NAMED])}{more})"
 
-    def figure(what: str, unit: str, of: Callable[[Record], float]):
+    def figure(what: str, unit: str, of: Callable[[Record], float]) -> tuple[str, Figure]:
         def draw(axes: Axes) -> None:
             axes.set_yscale("log")
             _draw(axes, lines, of)
@@ -145,7 +149,11 @@ def _error(accuracy: float, examples: int) -> float:
     return 100 * max(1 - accuracy, 0.5 / examples)
 
 
-def _draw(axes: Axes, lines: Mapping[str, Mapping[float, Sequence[Record]]], of) -> None:
+def _draw(
+    axes: Axes,
+    lines: Mapping[str, Mapping[float, Sequence[Record]]],
+    of: Callable[[Record], float],
+) -> None:
     for (line, runs), style in zip(lines.items(), styles(), strict=False):
         x = np.array(list(runs))
         values = [np.array([of(run) for run in found], float) for found in runs.values()]

@@ -9,6 +9,7 @@ from jbatch.experiment.comparison import Comparison
 from jbatch.report.curves import Curve, compare_curves
 from jbatch.report.runs import (
     Finding,
+    Floats,
     Record,
     Summary,
     by_variant,
@@ -200,6 +201,6 @@ def _signed(value: float) -> str:
     return f"{round(value, 2) + 0.0:+.2f}".replace("-", "−")  # no −0.00
 
 
-def _mean(values: np.ndarray, form: str) -> str:
+def _mean(values: Floats, form: str) -> str:
     mean = form.format(values.mean())
     return mean if len(values) == 1 else f"{mean} ± {form.format(values.std(ddof=1))}"

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from jbatch.optim import SGD
 from jbatch.plan.plan import Phase
 from jbatch.report.drawing import deviation, drawn, in_legend, looking, styles
-from jbatch.report.runs import Record
+from jbatch.report.runs import Floats, Record
 
 BEFORE = 200  # updates before the change; their mean is the old level
 AFTER = 6  # the new level is reached after this many times 1/(1−m) updates
@@ -21,25 +21,26 @@ class Transient(NamedTuple):
 
     phase: Phase  # begins with the change
     momentum: float
-    squares: np.ndarray  # (seeds, updates) squared lengths, BEFORE of them before the change
+    squares: Floats  # (seeds, updates) squared lengths, BEFORE of them before the change
 
     @property
     def settled(self) -> int:
         """Return after how many updates the new level is reached."""
-        return (self.squares.shape[1] - BEFORE) // 2
+        settled: int = (self.squares.shape[1] - BEFORE) // 2
+        return settled
 
     @property
-    def left(self) -> np.ndarray:
+    def left(self) -> Floats:
         """Return the share left of the old level at each update after the change, (updates,)."""
-        mean = self.squares.mean(0)
+        mean: Floats = self.squares.mean(0)
         before, after = self.levels(mean)
         return (mean[BEFORE : BEFORE + self.settled] - after) / (before - after)
 
     @property
-    def error(self) -> np.ndarray:
+    def error(self) -> Floats:
         """Return the standard error of `left` over seeds, (updates,); seeds share the levels."""
         before, after = self.levels(self.squares.mean(0))
-        found = deviation(self.squares) / len(self.squares) ** 0.5 / (before - after)
+        found: Floats = deviation(self.squares) / len(self.squares) ** 0.5 / (before - after)
         return found[BEFORE : BEFORE + self.settled]
 
     @property
@@ -58,7 +59,7 @@ class Transient(NamedTuple):
         ]
         return float(((count - 1) * np.var(without)) ** 0.5)
 
-    def levels(self, mean: np.ndarray) -> tuple[float, float]:
+    def levels(self, mean: Floats) -> tuple[float, float]:
         """Return the levels (before, after) the change, from a mean over seeds."""
         return float(mean[:BEFORE].mean()), float(mean[BEFORE + self.settled :].mean())
 

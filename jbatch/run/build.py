@@ -6,13 +6,15 @@ import jax
 from jax.sharding import AbstractMesh
 
 from jbatch.data.abstract import on_paper
-from jbatch.data.inputs import Inputs
+from jbatch.data.inputs import Inputs, Loaded
 from jbatch.data.open import load
+from jbatch.data.sources import Data
 from jbatch.devices import meshes
 from jbatch.devices.memory import available, of_host, readable
 from jbatch.devices.sound import check_sound
 from jbatch.errors import Mistake
 from jbatch.experiment.experiment import Experiment
+from jbatch.models.specs import Model
 from jbatch.plan.layout import AXIS
 from jbatch.plan.plan import Plan
 from jbatch.step import pure
@@ -22,15 +24,18 @@ from jbatch.task import classify
 from jbatch.task.classify import Task
 
 
-def make_setup(experiment: Experiment, plan: Plan, devices: Sequence[jax.Device]):
+def make_setup(
+    experiment: Experiment, plan: Plan, devices: Sequence[jax.Device]
+) -> tuple[Setup, Loaded]:
     """Return the `Setup` of the compiled functions, and the data; raise Mistake on a mismatch."""
+    model, source = _model_and_data(experiment)
     check_sound()
     if experiment.mapping == "pmap" and jax.process_count() > 1:
         raise Mistake(  # JAX cannot compile pmap ahead for several processes
             f"mapping is pmap, which works with one process, but there are {jax.process_count()}: "
             "give --mapping shard_map"
         )
-    data = load(experiment.data, experiment.augment, experiment.normalize)
+    data = load(source, experiment.augment, experiment.normalize)
     channels = data.inputs.input_shape[-1]
     if experiment.augment.color and channels != 3:
         raise Mistake(
@@ -43,7 +48,7 @@ def make_setup(experiment: Experiment, plan: Plan, devices: Sequence[jax.Device]
             f"the training set has {count:,} examples, but the plan is for {plan.num_examples:,}: "
             f"set plan.num_examples to {count}"
         )
-    task = _task(experiment, plan, data.inputs, data.num_classes)
+    task = _task(experiment, plan, model, data.inputs, data.num_classes)
     classify.graph(task)  # refuses images too small for the network, and norms that do not fit it
     _check_room(task, devices)
     setup = Setup(
@@ -77,21 +82,27 @@ def _check_room(task: Task, devices: Sequence[jax.Device]) -> None:
 
 def paper_setup(experiment: Experiment, plan: Plan, devices: int | Sequence[jax.Device]) -> Setup:
     """Return a `Setup` without reading data, for a number of abstract devices or for real ones."""
-    if experiment.model is None or experiment.data is None:
-        raise Mistake("this experiment has no model or no data yet: give both in its file")
-    inputs, classes = on_paper(
-        experiment.data, experiment.augment, experiment.normalize, plan.num_examples
-    )
-    task = _task(experiment, plan, inputs, classes)
+    model, source = _model_and_data(experiment)
+    inputs, classes = on_paper(source, experiment.augment, experiment.normalize, plan.num_examples)
+    task = _task(experiment, plan, model, inputs, classes)
     if isinstance(devices, int):
-        return Setup(task, inputs, AbstractMesh((devices,), (AXIS,)), "shard_map")
+        mesh = AbstractMesh((devices,), (AXIS,))
+        return Setup(task, inputs, mesh, "shard_map")  # type: ignore[arg-type]  # for `in_memory`
     most = updates_per_call(experiment.updates_per_call, task, inputs, devices[0].platform)
     return Setup(task, inputs, meshes.make_mesh(devices), "shard_map", most)
 
 
-def _task(experiment: Experiment, plan: Plan, inputs: Inputs, num_classes: int) -> Task:
+def _model_and_data(experiment: Experiment) -> tuple[Model, Data]:
+    if experiment.model is None or experiment.data is None:
+        raise Mistake("this experiment has no model or no data yet: give both in its file")
+    return experiment.model, experiment.data
+
+
+def _task(
+    experiment: Experiment, plan: Plan, model: Model, inputs: Inputs, num_classes: int
+) -> Task:
     return Task(
-        model=experiment.model,
+        model=model,
         optimizer=experiment.optimizer,
         momentum=plan.momentum,
         label_smoothing=experiment.label_smoothing,

@@ -15,8 +15,8 @@ def check(experiment: Experiment, plan: Plan, devices: int) -> None:
     Raises:
         Mistake: if not.
     """
-    missing = [name for name in ("model", "data") if getattr(experiment, name) is None]
-    if missing:
+    if experiment.model is None or experiment.data is None:
+        missing = [name for name in ("model", "data") if getattr(experiment, name) is None]
         raise Mistake(
             f"this experiment has no {' and no '.join(missing)} yet, so it can be planned (jbatch "
             "plan) but not trained: give Experiment(model=…, data=…) in its file"

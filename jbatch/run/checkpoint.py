@@ -10,17 +10,22 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpy.typing as npt
 
 from jbatch.distributed import agree
 from jbatch.errors import Mistake
 from jbatch.files import appears, not_files
 from jbatch.step.pure import State
+from jbatch.task.classify import Tree
 from jbatch.upstream_words import TOO_LATE, UNFINISHED
+
+if TYPE_CHECKING:
+    import orbax.checkpoint as ocp
 
 CONTENT = "default"  # Orbax's name for the folder of a checkpoint's only item
 TAG = 4  # uint32 words after the checksums, that identify run and examples
@@ -59,7 +64,7 @@ class Checkpoints:
     ):
         self._run = run
         self._directory, self._read_only, self.say = directory.absolute(), read_only, say
-        self._handle = None
+        self._handle: int | None = None
         if GLOB & set(str(self._directory)):
             if not read_only:
                 directory.mkdir(exist_ok=True)
@@ -77,7 +82,8 @@ class Checkpoints:
     @property
     def newest(self) -> int | None:
         """Examples seen at the newest complete checkpoint; None without one."""
-        return self._manager.latest_step()
+        step: int | None = self._manager.latest_step()
+        return step
 
     def save(self, examples: int, state: State) -> None:
         """Copy the state off the devices, then write it in the background.
@@ -110,7 +116,7 @@ class Checkpoints:
         Raises:
             Mistake: if there are checkpoints, and all are damaged.
         """
-        damaged = {}
+        damaged: dict[int, str] = {}
         tried: set[int] = set()
         while steps := [step for step in self._steps() if step not in tried]:
             examples = steps[0]
@@ -118,6 +124,7 @@ class Checkpoints:
             state, problem = self._tried(examples, like)
             problem = next(filter(None, agree.exchange(f"restore {examples}", problem)), "")
             if not problem:
+                assert state is not None
                 self._move_aside(damaged)
                 self._proved = True
                 for other, why in damaged.items():
@@ -140,7 +147,8 @@ class Checkpoints:
     def _steps(self) -> list[int]:
         """Return the checkpoints that process 0 sees, newest first."""
         found = json.dumps(sorted(self._manager.all_steps(), reverse=True))
-        return json.loads(agree.exchange("checkpoints", found)[0])
+        steps: list[int] = json.loads(agree.exchange("checkpoints", found)[0])
+        return steps
 
     def close(self) -> None:
         """Wait for a save in progress, then close; report a failed save."""
@@ -155,10 +163,10 @@ class Checkpoints:
             os.close(self._handle)
             self._handle = None
 
-    def _open(self):
+    def _open(self) -> "ocp.CheckpointManager":
         import orbax.checkpoint as ocp
 
-        class Manager(ocp.CheckpointManager):
+        class Manager(ocp.CheckpointManager):  # type: ignore[misc]  # Orbax has no types
             def reached_preemption(self, step: int) -> bool:
                 """Return False: the loop asks JAX in every turn, and JAX expects one caller."""
                 return False
@@ -213,9 +221,10 @@ class Checkpoints:
             raise ValueError("it is of another run, or its name is not its number of examples")
         if (np.asarray(checksum(tree["state"])) != sums).any():
             raise ValueError("some of its bits have changed")
-        return tree["state"]
+        state: State = tree["state"]
+        return state
 
-    def _tag(self, examples: int) -> np.ndarray:
+    def _tag(self, examples: int) -> npt.NDArray[np.uint32]:
         """Return (TAG,) uint32 that identify this run and this number of examples."""
         hashed = hashlib.sha256(f"{self._run} {examples}".encode()).digest()
         return np.frombuffer(hashed, np.uint32, TAG)
@@ -328,17 +337,17 @@ def _handle(directory: Path) -> int:
     return os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
 
 
-def _in_short(error: Exception) -> str:
+def _in_short(error: BaseException) -> str:
     """Return the first line of an error, or of its innermost cause."""
     while error.__cause__ is not None:
         error = error.__cause__
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    first = (str(error).strip() or type(error).__name__).split(" [")[0].splitlines()[0]
+    first = (str(error).strip() or type(error).__name__).split(" [")[0].splitlines()[0].rstrip()
     return first.rpartition(": ")[2] if re.match("[A-Z_]+: ", first) else first[:300]
 
 
-def parameters_digest(params) -> str:
+def parameters_digest(params: Tree) -> str:
     """Return the SHA-256 of the exact bytes of all parameters and their names."""
     hashed = hashlib.sha256()
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):

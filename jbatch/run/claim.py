@@ -46,11 +46,12 @@ def claim(
         run = agree.together("run.json", lambda: read_run(directory)["id"])
         agree.check_same({"the run in --run-dir": run[:SHOWN]})
 
+        def save_if_changed() -> None:
+            if here is not None and here.changed:
+                write_run(directory, job.identity)
+
         def accept() -> None:
-            agree.together(
-                "the new plan",
-                lambda: here is not None and here.changed and write_run(directory, job.identity),
-            )
+            agree.together("the new plan", save_if_changed)
 
         def begin() -> None:
             if here is not None:

@@ -109,7 +109,8 @@ class Held:
 
 def write_run(directory: Path, identity: Identity) -> None:
     """Write run.json, plan.txt and, if the experiment came from a file, experiment.py."""
-    source, origin = None, identity.origin
+    source: dict[str, Any] | None = None
+    origin = identity.origin
     if origin is not None:
         source = {"variant": origin.variant, "overrides": list(origin.overrides)}
         source["cell"] = list(origin.cell)
@@ -180,7 +181,7 @@ def other_environment(directory: Path) -> list[str]:
     ]
 
 
-def read_run(directory: Path) -> dict:
+def read_run(directory: Path) -> dict[str, Any]:
     """Return the contents of run.json; raise Mistake if it is missing or damaged."""
     path = directory / "run.json"
     if not path.exists() and not path.is_symlink():
@@ -188,14 +189,15 @@ def read_run(directory: Path) -> dict:
             f"{directory} is not a run directory (it has no run.json): give one that train created"
         )
     advice = "restore it, or start in another run directory"
-    run = read_json(path, _Format, advice)
+    run: dict[str, Any] = read_json(path, _Format, advice)
     if run.get("format") != FORMAT:
         raise Mistake(
             f"another version of jbatch created {directory} (its run.json has format "
             f"{run.get('format', 1)}, this version reads {FORMAT}): use that version, or start in "
             "another run directory"
         )
-    return read_json(path, _Run, advice)
+    checked: dict[str, Any] = read_json(path, _Run, advice)
+    return checked
 
 
 class _Origin(Struct):
@@ -224,13 +226,13 @@ class _Run(Struct):
     id: str
 
 
-def read_run_if_there(directory: Path) -> dict | None:
+def read_run_if_there(directory: Path) -> dict[str, Any] | None:
     """Return the contents of run.json; None if the directory has no run.json."""
     path = directory / "run.json"
     return read_run(directory) if path.exists() or path.is_symlink() else None
 
 
-def what_is_sealed(code: str, source: Mapping) -> str:
+def what_is_sealed(code: str, source: Mapping[str, Any]) -> str:
     """Return, as one text, everything that decides which code a rebuilt experiment runs."""
     file = [source["file"]] if source.get("file") is not None else []
     return json.dumps([code, source["variant"], source["overrides"], *file])
@@ -247,12 +249,12 @@ def text_in(path: Path) -> str:
         ) from error
 
 
-def differences(directory: Path, described: dict) -> list[str]:
+def differences(directory: Path, described: dict[str, Any]) -> list[str]:
     """Return what differs between the run in `directory` and a described experiment."""
     return differences_in(read_run(directory)["experiment"], described)
 
 
-def holds(directory: Path, described: dict, plan: Plan) -> bool:
+def holds(directory: Path, described: dict[str, Any], plan: Plan) -> bool:
     """Return whether the directory is a run of exactly this experiment and plan."""
     return (
         (directory / "run.json").exists()

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from jbatch.data.inputs import Evaluated
+from jbatch.devices.spmd import Executable
 from jbatch.errors import Mistake
 from jbatch.step.driver import InFlight
 from jbatch.step.pure import State
@@ -21,7 +22,7 @@ class Evaluation(NamedTuple):
 
 
 def evaluate(
-    compiled: Callable,
+    compiled: Executable,
     state: State,
     test: Evaluated,
     asked_to_stop: Callable[[], object] = lambda: None,
@@ -46,7 +47,7 @@ def evaluate(
         (scored,) = compiled(state.params, state.stats, *inputs)
         in_flight.add(scored.loss)
         parts.append(scored)
-    loss, correct, examples = np.sum(jax.device_get(parts), axis=0, dtype=np.float64)
+    loss, correct, examples = np.array(jax.device_get(parts)).sum(axis=0, dtype=np.float64)
     if not examples:
         raise Mistake("could not decode any example of the test set: restore the dataset")
     return Evaluation(float(loss / examples), float(correct / examples), int(examples))

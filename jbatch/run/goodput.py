@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
@@ -90,7 +90,7 @@ def read_account(path: Path) -> dict[str, float]:
     return lines[-1]["seconds"] if lines else {}
 
 
-def _lines(path: Path) -> list[dict]:
+def _lines(path: Path) -> list[dict[str, Any]]:
     """Return the lines; empty if the file is damaged, because a run can do without its account."""
     try:
         return read_json_lines(path, Line)
@@ -98,7 +98,7 @@ def _lines(path: Path) -> list[dict]:
         return []
 
 
-def _resumed(lines: list[dict], examples: int, now: float) -> dict[str, float]:
+def _resumed(lines: list[dict[str, Any]], examples: int, now: float) -> dict[str, float]:
     """Return the account of a run that resumes after so many examples."""
     if not lines:
         return {}

@@ -20,7 +20,8 @@ def prepare_libraries() -> None:
     """Cache compiled functions between commands, and silence the logs of Orbax."""
     _quieten()
     folder = cache_folder("xla")
-    if jax.config.jax_compilation_cache_dir is None and _writable(folder):
+    given = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]  # set at run time
+    if given is None and _writable(folder):
         jax.config.update("jax_compilation_cache_dir", str(folder))
         bound(folder, MOST_CACHED)
     # Small steps compile in less than JAX's default threshold of a second, but there are many.
@@ -59,7 +60,7 @@ def _writable(folder: Path) -> bool:
             return True
         why = os.strerror(errno.EACCES)
     except OSError as error:
-        why = error.strerror
+        why = error.strerror or str(error)
     except RuntimeError:
         why = "there is no home directory"
     tell(
@@ -80,7 +81,7 @@ def _quieten() -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     hook = sys.unraisablehook
 
-    def others(unraisable) -> None:
+    def others(unraisable: "sys.UnraisableHookArgs") -> None:
         code = getattr(unraisable.object, "cr_code", None)
         of_orbax = code is not None and "orbax" in code.co_filename
         if not of_orbax and str(unraisable.exc_value) != LOOP_CLOSED:

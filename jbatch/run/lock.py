@@ -98,7 +98,8 @@ def _take(file: TextIO, asked: Callable[[], str | None]) -> str | None:
     until = None
     while True:
         try:
-            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return None
         except BlockingIOError:
             file.seek(0)
             holder, _, machine = file.read().strip().partition("\n")

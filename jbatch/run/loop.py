@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -165,7 +166,7 @@ def run_until(run: Run, last: int) -> None:
             phase = row.phase
         rows = run.next_rows(last)
         if run.profile is not None:
-            _profile(run, phase)
+            _profile(run, run.profile, phase)
         # 4. Update: one call, of one or more updates. The guard forbids hidden transfers.
         named = {"phase": phase, "batch_size": row.batch_size, "updates": len(rows)}
         with (
@@ -204,13 +205,13 @@ def _compiled(run: Run, batch_size: int) -> bool:
     return ready
 
 
-def _profile(run: Run, phase: int) -> None:
+def _profile(run: Run, profile: Profile, phase: int) -> None:
     """Begin or end a trace if one is due before the next call."""
     planned = run.plan.phases[phase]
     calls = -(-planned.updates // run.driver.most(planned.batch_size))
-    if run.profile.due(phase, calls):
+    if profile.due(phase, calls):
         with _paused(run, "profiling"):
-            run.profile.turn()
+            profile.turn()
 
 
 def _evaluate(run: Run) -> None:
@@ -275,7 +276,7 @@ def _log(run: Run) -> None:
         run.state = run.state._replace(totals=zero)
         clock = run.clock
         since = run.plan.batch_sizes[run.logged : run.update]  # the clock timed all of these
-        line = {
+        line: dict[str, Any] = {
             "kind": "train",
             **_standing(run),
             "loss": float(totals.loss / totals.examples),
@@ -305,7 +306,7 @@ def _name_damaged(run: Run, names: Sequence[str], what: str) -> None:
             run.named.add(name)
 
 
-def _standing(run: Run) -> dict:
+def _standing(run: Run) -> dict[str, float]:
     """Return the run's position, and the plan's row of its last update."""
     examples = run.plan.position(run.update)
     row = run.plan.at(max(run.update - 1, 0))
@@ -321,7 +322,7 @@ def _standing(run: Run) -> dict:
     }
 
 
-def _write(run: Run, line: dict) -> None:
+def _write(run: Run, line: dict[str, Any]) -> None:
     if run.metrics is not None:
         run.metrics.write(line)
 

@@ -4,7 +4,7 @@ import json
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
@@ -80,7 +80,7 @@ class MetricsLog:
         update = kept[-1]["update"] + 1 if kept else 0
         self._events = Events(directory / "tensorboard", update)
 
-    def write(self, line: dict) -> None:
+    def write(self, line: dict[str, Any]) -> None:
         """Append one line; its numbers become events at its update.
 
         Raises:
@@ -107,6 +107,6 @@ class MetricsLog:
                 file.close()
 
 
-def read_metrics(path: Path) -> list[dict]:
+def read_metrics(path: Path) -> list[dict[str, Any]]:
     """Return the lines of a metrics.jsonl, [] if it is missing; raise Mistake if it is damaged."""
     return read_json_lines(path, Line)

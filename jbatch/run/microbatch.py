@@ -5,7 +5,7 @@ The micro-batch changes the order of sums, so another one changes the last bits 
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import jax
 from msgspec import Meta, Struct
@@ -39,24 +39,28 @@ def cut_into_passes(directory: Path, job: Job) -> tuple[dict[int, Passes], str]:
         compiled = agree.together("programs", lambda: programs.digest(job.setup, passes))
         agree.check_same({"the compiled program": compiled[:SHOWN]})
     kept = {"limit": choice.limit, "where": _where(job)}
-    agree.together(
-        "what is kept",
-        lambda: agree.first() and write_whole(directory / FILE, json.dumps(kept) + "\n"),
-    )
+
+    def keep() -> None:
+        if agree.first():
+            write_whole(directory / FILE, json.dumps(kept) + "\n")
+
+    agree.together("what is kept", keep)
     return passes, choice.why
 
 
 def _choice(directory: Path, job: Job) -> Choice:
     """Return the micro-batch that the run used on these devices, or choose one for them."""
     given, setup, kept = job.limits.micro_batch, job.setup, _read(directory)
-    same = given is None and kept is not None and kept["where"] == _where(job)
-    if same:
+    if given is not None or kept is None or kept["where"] != _where(job):
+        kept = None
+    else:
         try:
             cut(job.batch_sizes, setup.devices, setup.task.group, kept["limit"])
         except Mistake:  # the file was edited: jbatch never chose this limit
-            same = False
+            kept = None
     # Process 0 decides whether to choose. The smallest memory of all processes is the limit.
-    said = json.loads(agree.exchange("kept", json.dumps([kept["limit"]] if same else []))[0])
+    limits = [] if kept is None else [kept["limit"]]
+    said = json.loads(agree.exchange("kept", json.dumps(limits))[0])
     if said:
         return Choice(said[0], "")
     memory = job.limits.device_memory
@@ -69,7 +73,7 @@ def _choice(directory: Path, job: Job) -> Choice:
     )
 
 
-def _where(job: Job) -> dict:
+def _where(job: Job) -> dict[str, Any]:
     """Return everything that the choice may depend on."""
     here = environment()
     return {
@@ -84,14 +88,15 @@ class Kept(Struct):
     """The contents of the file."""
 
     limit: Annotated[int, Meta(ge=1)] | None
-    where: dict
+    where: dict[str, Any]
 
 
-def _read(directory: Path) -> dict | None:
+def _read(directory: Path) -> dict[str, Any] | None:
     path = directory / FILE
     if not path.exists():
         return None
     try:
-        return read_json(path, Kept)
+        kept: dict[str, Any] = read_json(path, Kept)
     except Mistake:  # a damaged file: choose again
         return None
+    return kept

@@ -61,4 +61,5 @@ def evaluate_newest(experiment: Experiment, directory: Path) -> tuple[int, Evalu
     _, setup, data, _, state = newest_of(experiment, directory)
     with closing(data.test(setup.mesh, setup.evaluation_size)) as test:
         found = evaluate(programs.compiled(setup, Evaluate()), state, test)
+    assert found is not None  # nothing asks it to stop
     return int(state.taken), found, parameters_digest(state.params)

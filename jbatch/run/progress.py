@@ -2,6 +2,7 @@
 
 import sys
 import time
+from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -26,7 +27,6 @@ class Lines:
     def __init__(self, seconds_between: float = 5.0):
         self._seconds_between = seconds_between
         self._last = 0.0
-        self._plan: Plan | None = None
 
     def begin(self, label: str, plan: Plan, update: int) -> None:
         """Start to show a run that has taken `update` updates."""
@@ -48,7 +48,7 @@ class Lines:
     def advance(self, update: int) -> None:
         """Do nothing after an update."""
 
-    def logged(self, line: dict) -> None:
+    def logged(self, line: dict[str, Any]) -> None:
         """Print a line of training metrics, unless the last one was just now."""
         now = time.monotonic()
         if now - self._last < self._seconds_between:
@@ -68,7 +68,7 @@ class Lines:
 class Bar:
     """Draws a live bar on stderr, and a line below it with phase, batch size, rate and loss."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._next = 0.0  # time.monotonic() of the next redraw
         self._logged = ""
 
@@ -109,7 +109,7 @@ class Bar:
         )
         self._bar.update(self._bar.task_ids[0], completed=row.position)
 
-    def logged(self, line: dict) -> None:
+    def logged(self, line: dict[str, Any]) -> None:
         """Keep a line of training metrics for the next redraw."""
         self._logged = f"loss {line['loss']:.4g}  {_speed(line)}"
 
@@ -135,7 +135,7 @@ class Quiet:
     def advance(self, update: int) -> None:
         """Do nothing: the first process shows this."""
 
-    def logged(self, line: dict) -> None:
+    def logged(self, line: dict[str, Any]) -> None:
         """Do nothing: the first process shows this."""
 
     def end(self) -> None:
@@ -147,7 +147,7 @@ def progress(seconds_between: float = 5.0) -> Lines | Bar:
     return Bar() if sys.stderr.isatty() else Lines(seconds_between)
 
 
-def _position(plan: Plan, line: dict) -> str:
+def _position(plan: Plan, line: dict[str, Any]) -> str:
     return (
         f"epoch {line['epoch']:.1f}/{plan.num_epochs:g}  {_phase(plan, line['phase'])}"
         f"batch {line['batch_size']:,}  rate {line['learning_rate']:.3g}  loss {line['loss']:.4g}"
@@ -160,7 +160,7 @@ def _phase(plan: Plan, phase: int) -> str:
     return f"phase {phase}/{last}  " if last else ""
 
 
-def _speed(line: dict) -> str:
+def _speed(line: dict[str, Any]) -> str:
     updates, examples = line["updates_per_second"], line["examples_per_second"]
     waited = f"  input wait {line['input_wait']:.0%}" if line["input_wait"] else ""
     updates = f"{updates:,.0f}" if updates >= 10 else f"{updates:.2g}"

@@ -36,7 +36,9 @@ def _say_once(why: str) -> None:
 def sealed(code: str, by: str | None) -> bool:
     """Return whether `by` is the user's seal of exactly this code."""
     key = _key(make=False)
-    return None not in (key, by) and hmac.compare_digest(_seal(key, code).encode(), by.encode())
+    if key is None or by is None:
+        return False
+    return hmac.compare_digest(_seal(key, code).encode(), by.encode())
 
 
 def _seal(key: bytes, code: str) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from jbatch.errors import Mistake
 from jbatch.experiment.experiment import Experiment
@@ -13,7 +14,7 @@ from jbatch.run import provenance
 from jbatch.run.directory import read_run, read_run_if_there, text_in, what_is_sealed
 
 
-def check_own(file: Path, code: str, run: Mapping) -> None:
+def check_own(file: Path, code: str, run: Mapping[str, Any]) -> None:
     """Check that this user created the experiment file of a run directory.
 
     Args:
@@ -49,8 +50,8 @@ def read_origin(directory: Path, trusted: bool) -> Origin:
         check_own(file, code, run)
     if "\0" in (origin.get("file") or ""):
         raise Mistake(f"{directory}/run.json is damaged (its file name has a NUL): restore it")
-    texts = (tuple(origin.get(name, ())) for name in ("overrides", "cell"))
-    return Origin(code, origin["variant"], *texts, file=origin.get("file"))
+    overrides, cell = (tuple(origin.get(name, ())) for name in ("overrides", "cell"))
+    return Origin(code, origin["variant"], overrides, cell, origin.get("file"))
 
 
 def remake(

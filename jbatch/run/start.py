@@ -69,15 +69,17 @@ def open_run(
         phase = plan.at(update).phase if update < plan.num_updates else len(plan.phases)
         to_come = {size: passes[size] for size in job.batch_sizes[phase:]}
         ahead = stack.enter_context(closing(Ahead(setup, to_come)))
-        opened = agree.together("logs", lambda: _logs(directory, start.examples, started))
-        metrics, ledger = (log and stack.enter_context(closing(log)) for log in opened)
+        metrics, ledger = agree.together("logs", lambda: _logs(directory, start.examples, started))
+        if metrics is not None:
+            stack.enter_context(closing(metrics))
+        stack.enter_context(closing(ledger))
         seconds, evaluated = _before(metrics)
-        progress = _told(progress)
-        progress.begin(label, plan, update)
-        stack.callback(progress.end)
+        display = _told(progress)
+        display.begin(label, plan, update)
+        stack.callback(display.end)
         for text in [why] * bool(why) + [f"warning: {warning}" for warning in warnings]:
-            progress.say(text)
-        checkpoints.say = lambda text: progress.say(f"warning: {text}")
+            display.say(text)
+        checkpoints.say = lambda text: display.say(f"warning: {text}")
         feed = agree.together(
             "the training set", lambda: job.data.feed(setup.mesh, job.seed, plan, passes, update)
         )
@@ -97,7 +99,7 @@ def open_run(
             metrics=metrics,
             clock=Clock(ledger, begun, lambda: feed.waited),
             checkpoints=checkpoints,
-            progress=progress,
+            progress=display,
             stop=stop,
             check_held=claimed.check,
             begun=begun - seconds,

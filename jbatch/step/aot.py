@@ -4,13 +4,16 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
+from jbatch.devices.spmd import Executable
 from jbatch.plan.passes import Apply, Pass, Passes
 from jbatch.step import programs
 from jbatch.step.programs import Evaluate, Setup
 
 THREADS = "compile"  # prefix of the threads' names
+
+Result = TypeVar("Result")
 
 
 def compiling() -> bool:
@@ -22,8 +25,8 @@ class Program(NamedTuple):
     """The compiled functions of a batch size."""
 
     group: int  # examples that share batch norm statistics
-    passes: tuple[tuple[Pass, Callable], ...]
-    apply: Callable | None  # None where the only pass is the whole update
+    passes: tuple[tuple[Pass, Executable], ...]
+    apply: Executable | None  # None where the only pass is the whole update
 
 
 class Ahead:
@@ -44,14 +47,14 @@ class Ahead:
 
         Waits for them for up to `seconds`.
         """
-        future = self._evaluate if batch_size is None else self._programs[batch_size]
+        future: Future[Any] = self._evaluate if batch_size is None else self._programs[batch_size]
         return bool(wait([future], seconds).done)
 
     def program(self, batch_size: int) -> Program:
         """Return the functions of a batch size; wait until they are compiled."""
         return self._programs[batch_size].result()
 
-    def evaluate(self) -> Callable:
+    def evaluate(self) -> Executable:
         """Return the function of an evaluation; wait until it is compiled."""
         return self._evaluate.result()
 
@@ -64,7 +67,7 @@ class Ahead:
         """Cancel the compilations that have not started."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _timed(self, function: Callable, *arguments):
+    def _timed(self, function: Callable[..., Result], *arguments: Any) -> Result:
         start = time.perf_counter()
         try:
             return function(*arguments)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -196,10 +196,10 @@ def _timer(setup: Setup, layout: Layout) -> Callable[[], float]:
     return seconds
 
 
-def zeros(setup: Setup, layout: Layout) -> list:
+def zeros(setup: Setup, layout: Layout) -> list[Any]:
     """Return arguments of a pass, all zeros, on the devices."""
 
-    def placed(shapes, differs: bool):
+    def placed(shapes: Any, differs: bool) -> Any:
         sharding = (meshes.split if differs else meshes.replicated)(setup.mesh)
         make = jax.jit(
             lambda: jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes),

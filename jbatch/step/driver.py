@@ -8,9 +8,9 @@ import jax
 from jbatch.data.inputs import Feed
 from jbatch.plan.plan import Row
 from jbatch.step import programs
-from jbatch.step.aot import Ahead
+from jbatch.step.aot import Ahead, Program
 from jbatch.step.programs import Setup, how, told
-from jbatch.step.pure import State
+from jbatch.step.pure import State, Sums
 
 
 class InFlight:
@@ -44,8 +44,9 @@ class Driver:
     def __init__(self, setup: Setup, ahead: Ahead, feed: Feed):
         self._setup, self._ahead, self._feed = setup, ahead, feed
         self._in_flight = InFlight(feed.most_in_flight)
-        self._batch_size, self._program = None, None
-        self._sums = None
+        self._batch_size: int | None = None
+        self._program: Program | None = None
+        self._sums: Sums | None = None
 
     @property
     def begun(self) -> bool:
@@ -62,7 +63,7 @@ class Driver:
         The rows share one batch size and one epoch, and there are at most `most` of them.
         """
         row = rows[0]
-        if row.batch_size != self._batch_size:
+        if self._program is None or row.batch_size != self._batch_size:
             self._batch_size, self._program = row.batch_size, self._ahead.program(row.batch_size)
         group, passes, apply = self._program
         hows = [how(each.learning_rate, row.batch_size, row.batch_size // group) for each in rows]

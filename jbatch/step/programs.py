@@ -1,16 +1,17 @@
 """Compile the functions of a run, each once per process; cached by their setup."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpy.typing as npt
 from jax.extend.core import Literal
-from jax.sharding import AbstractMesh, Mesh
+from jax.sharding import Mesh
 
 from jbatch.data.inputs import Inputs
 from jbatch.devices import meshes, spmd
@@ -20,7 +21,7 @@ from jbatch.plan.passes import Accumulate, Apply, Call, Pass, Passes, Update
 from jbatch.step import pure
 from jbatch.step.pure import State, Sums
 from jbatch.task import classify
-from jbatch.task.classify import Task
+from jbatch.task.classify import Task, Tree
 
 MOST_KEPT = 64  # compiled functions per process; a sweep over widths would otherwise keep them all
 
@@ -34,7 +35,7 @@ class Setup:
 
     task: Task
     inputs: Inputs
-    mesh: Mesh | AbstractMesh
+    mesh: Mesh  # an AbstractMesh on paper, see `paper_setup`
     mapping: spmd.Mapping
     updates_per_call: int = 1  # maximum, for updates of one pass
 
@@ -62,12 +63,12 @@ class Scored(NamedTuple):
     examples: jax.Array
 
 
-def how(learning_rate: float, batch_size: int, ghost_batches: int) -> np.ndarray:
+def how(learning_rate: float, batch_size: int, ghost_batches: int) -> npt.NDArray[np.float32]:
     """Pack an update's (rate, B, number of ghost batches) into one transfer: (3,) float32."""
     return np.array((learning_rate, batch_size, ghost_batches), np.float32)
 
 
-def told(setup: Setup, hows: Sequence[np.ndarray]) -> np.ndarray:
+def told(setup: Setup, hows: Sequence[npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
     """Stack the `how` of each update of one call: (updates_per_call, 3) float32, padded with 0."""
     rows = np.zeros((setup.updates_per_call, 3), np.float32)
     rows[: len(hows)] = hows
@@ -77,13 +78,17 @@ def told(setup: Setup, hows: Sequence[np.ndarray]) -> np.ndarray:
 # ---- functions of one device ----------------------------------------------------------------
 
 
-def _update(setup: Setup, layout: Layout, state, how, *inputs):
+def _update(
+    setup: Setup, layout: Layout, state: State, how: jax.Array, *inputs: Any
+) -> tuple[State, jax.Array]:
     batch = setup.inputs.batch(layout, *inputs)
     sums = pure.gather(setup.task, layout, state, batch)
     return pure.apply(setup.task, state, sums, *how)
 
 
-def _updates(setup: Setup, layout: Layout, state, hows, *inputs):
+def _updates(
+    setup: Setup, layout: Layout, state: State, hows: jax.Array, *inputs: Any
+) -> tuple[State, jax.Array]:
     """Take one update per row of `hows`; rows with batch size 0 are padding.
 
     One program serves any number of updates, so the bits do not depend on how a run is cut into
@@ -92,25 +97,29 @@ def _updates(setup: Setup, layout: Layout, state, hows, *inputs):
     if setup.updates_per_call == 1:
         return _update(setup, layout, state, hows[0], *inputs)
 
-    def one(number, before):
+    def one(number: jax.Array, before: tuple[State, jax.Array]) -> tuple[State, jax.Array]:
         here = setup.inputs.later(number, layout, *inputs)
         return _update(setup, layout, before[0], hows[number], *here)
 
-    return jax.lax.fori_loop(0, (hows[:, 1] > 0).sum(), one, (state, jnp.float32(0)))
+    start = (state, jnp.float32(0))
+    end: tuple[State, jax.Array] = jax.lax.fori_loop(0, (hows[:, 1] > 0).sum(), one, start)
+    return end
 
 
-def _accumulate(setup: Setup, layout: Layout, state, sums, *inputs):
+def _accumulate(
+    setup: Setup, layout: Layout, state: State, sums: Sums, *inputs: Any
+) -> tuple[Sums, jax.Array]:
     batch = setup.inputs.batch(layout, *inputs)
     sums = pure.accumulate(setup.task, layout, state, sums, batch)
     return sums, sums.loss
 
 
-def _apply(setup: Setup, state, sums, how):
+def _apply(setup: Setup, state: State, sums: Sums, how: jax.Array) -> tuple[State, Sums, jax.Array]:
     state, loss = pure.apply(setup.task, state, sums, *how)
     return state, jax.tree.map(jnp.zeros_like, sums), loss
 
 
-def _evaluate(setup: Setup, params, stats, *inputs):
+def _evaluate(setup: Setup, params: Tree, stats: Tree, *inputs: Any) -> tuple[Scored]:
     batch, exists = setup.inputs.evaluation_batch(setup.evaluation_size, *inputs)
     (logits,), _ = classify.forward(setup.task, params, stats, batch.images, None)
     weight = exists.astype(jnp.float32)
@@ -126,24 +135,26 @@ def _evaluate(setup: Setup, params, stats, *inputs):
 
 
 @lru_cache(MOST_KEPT)
-def initializer(setup: Setup):
+def initializer(setup: Setup) -> Callable[[np.uint32], State]:
     """Return the jitted function: seed (uint32 scalar) → state on every device."""
     jitted = jax.jit(partial(pure.init, setup.task), out_shardings=meshes.replicated(setup.mesh))
-    return jax.enable_x64(False)(jitted)
+    made: Callable[[np.uint32], State] = jax.enable_x64(False)(jitted)
+    return made
 
 
 def state_on_devices(setup: Setup) -> State:
     """Return shapes, dtypes and shardings of the state, to restore a checkpoint."""
     placed = partial(jax.ShapeDtypeStruct, sharding=meshes.replicated(setup.mesh))
-    return jax.tree.map(lambda leaf: placed(leaf.shape, leaf.dtype), _state(setup))
+    shapes: State = jax.tree.map(lambda leaf: placed(leaf.shape, leaf.dtype), _state(setup))
+    return shapes
 
 
 @lru_cache(MOST_KEPT)
-@jax.enable_x64(False)
-def zero_sums(setup: Setup):
+def zero_sums(setup: Setup) -> Callable[[], Sums]:
     """Return the compiled function: () → sums over no example, one per device."""
-    jitted = jax.jit(partial(_zero_sums, setup), out_shardings=meshes.split(setup.mesh))
-    return jitted.lower().compile()
+    with jax.enable_x64(False):
+        jitted = jax.jit(partial(_zero_sums, setup), out_shardings=meshes.split(setup.mesh))
+        return jitted.lower().compile()
 
 
 @lru_cache(MOST_KEPT)
@@ -163,7 +174,6 @@ def lowered(setup: Setup, call: Call | Evaluate) -> jax.stages.Lowered:
     return _mapped(setup, call).lower()[0]
 
 
-@jax.enable_x64(False)
 def in_memory(setup: Setup, layout: Layout) -> dict[str, int]:
     """Return the bytes that a device holds during an update, without compiling.
 
@@ -188,10 +198,12 @@ def in_memory(setup: Setup, layout: Layout) -> dict[str, int]:
         for shape, differs in zip(inputs, setup.inputs.per_device, strict=True)
     ]
 
-    def activations(state, *inputs):
+    def activations(state: State, *inputs: Any) -> Any:
         return pure.kept(setup.task, layout, state, setup.inputs.batch(layout, *inputs))
 
-    traced = jax.make_jaxpr(activations, axis_env=[(AXIS, layout.devices)])(state, *local).jaxpr
+    axes = [(AXIS, layout.devices)]
+    with jax.enable_x64(False):
+        traced = jax.make_jaxpr(activations, axis_env=axes)(state, *local).jaxpr
     given = set(traced.invars)
     made = {var for var in traced.outvars if not isinstance(var, Literal) and var not in given}
     return {
@@ -204,7 +216,7 @@ def in_memory(setup: Setup, layout: Layout) -> dict[str, int]:
     }
 
 
-def _bytes(tree) -> int:
+def _bytes(tree: Any) -> int:
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
@@ -294,11 +306,13 @@ def _state(setup: Setup) -> State:
 def _sums(setup: Setup) -> Sums:
     placed = partial(jax.ShapeDtypeStruct, sharding=meshes.split(setup.mesh))
     shapes = jax.eval_shape(partial(_zero_sums, setup))
-    return jax.tree.map(lambda leaf: placed(leaf.shape, leaf.dtype), shapes)
+    sums: Sums = jax.tree.map(lambda leaf: placed(leaf.shape, leaf.dtype), shapes)
+    return sums
 
 
 def _zero_sums(setup: Setup) -> Sums:
-    return jax.tree.map(
+    sums: Sums = jax.tree.map(
         lambda leaf: jnp.zeros((setup.devices, *leaf.shape), leaf.dtype),
         jax.eval_shape(pure.no_sums, _state(setup)),
     )
+    return sums

@@ -6,12 +6,14 @@ step. All sums are over examples or ghost batches, never means of means, so the 
 depend on how the update is split.
 """
 
+from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpy.typing as npt
 import optax
 
 from jbatch.data.inputs import Batch
@@ -21,12 +23,15 @@ from jbatch.plan.layout import AXIS, Layout
 from jbatch.task.classify import (
     HEAD_WEIGHTS,
     Task,
+    Tree,
     correct,
     cross_entropy,
     forward,
     network_of,
     split,
 )
+
+Scalar = jax.Array | npt.NDArray[Any]  # of shape (); NumPy's on the host
 
 
 class Totals(NamedTuple):
@@ -36,27 +41,27 @@ class Totals(NamedTuple):
     loss (Kahan), because a large float32 sum would lose the small part of one update.
     """
 
-    loss: jax.Array  # float32
-    rest: jax.Array  # float32
-    correct: jax.Array  # int32
-    examples: jax.Array  # int32
+    loss: Scalar  # float32
+    rest: Scalar  # float32
+    correct: Scalar  # int32
+    examples: Scalar  # int32
 
 
 class State(NamedTuple):
     """The state that an update changes, replicated. Plain nested dicts dispatch fastest."""
 
-    params: Any
-    stats: Any  # running statistics of norms
+    params: Tree
+    stats: Tree  # running statistics of norms
     optimizer: Any  # optax's state
     totals: Totals
-    taken: jax.Array  # int32 scalar, updates so far under all plans
+    taken: Scalar  # int32, updates so far under all plans
 
 
 class Sums(NamedTuple):
     """A device's sums over the examples of an update so far."""
 
-    gradients: Any  # of the loss's sum, like State.params
-    stats: Any  # sums over ghost batches, like State.stats
+    gradients: Tree  # of the loss's sum, like State.params
+    stats: Tree  # sums over ghost batches, like State.stats
     loss: jax.Array  # float32 scalar, sum over examples
     correct: jax.Array  # float32 scalar, number of right predictions
 
@@ -69,10 +74,12 @@ def init(task: Task, seed: jax.Array) -> State:
     return State(params, stats, optimizer, no_totals(), np.zeros((), np.int32))
 
 
-@jax.enable_x64(False)
 def state_shapes(task: Task) -> State:
     """Return the shapes and dtypes of the state."""
-    return jax.eval_shape(partial(init, task), jax.ShapeDtypeStruct((), np.uint32))
+    with jax.enable_x64(False):
+        seed = jax.ShapeDtypeStruct((), np.uint32)
+        shapes: State = jax.eval_shape(partial(init, task), seed)
+    return shapes
 
 
 def no_totals() -> Totals:
@@ -88,7 +95,8 @@ def no_totals() -> Totals:
 def no_sums(state: State) -> Sums:
     """Return sums over no example."""
     zero = jnp.zeros((), jnp.float32)
-    return Sums(*jax.tree.map(jnp.zeros_like, (state.params, state.stats)), zero, zero)
+    gradients, stats = jax.tree.map(jnp.zeros_like, (state.params, state.stats))
+    return Sums(gradients, stats, zero, zero)
 
 
 def gather(task: Task, layout: Layout, state: State, batch: Batch) -> Sums:
@@ -106,22 +114,25 @@ def gather(task: Task, layout: Layout, state: State, batch: Batch) -> Sums:
     return Sums(gradients, stats, loss, right)
 
 
-def _loss_sum(task: Task, layout: Layout, stats, batch: Batch):
+def _loss_sum(
+    task: Task, layout: Layout, stats: Tree, batch: Batch
+) -> Callable[[Tree], tuple[jax.Array, tuple[Tree, jax.Array]]]:
     """Return parameters → (sum of losses, (sums of statistics, number right)) of a micro-batch."""
 
-    def loss_sum(params):
-        training = Pass(layout, batch.keys)
+    def loss_sum(params: Tree) -> tuple[jax.Array, tuple[Tree, jax.Array]]:
+        training = Pass(layout, cast(jax.Array, batch.keys))  # None in evaluation only
         heads, sums = forward(task, params, stats, batch.images, training)
         losses = sum(
             weight * cross_entropy(logits, batch.labels, task.label_smoothing)
             for weight, logits in zip(HEAD_WEIGHTS, heads, strict=False)
         )
+        assert isinstance(losses, jax.Array)  # there is at least one head
         return losses.sum(), (sums, correct(heads[0], batch.labels).sum())
 
     return loss_sum
 
 
-def kept(task: Task, layout: Layout, state: State, batch: Batch):
+def kept(task: Task, layout: Layout, state: State, batch: Batch) -> Any:
     """Return the residuals that the backward pass of a micro-batch needs, as a pytree."""
     loss_sum = _loss_sum(task, layout, state.stats, batch)
     return jax.vjp(loss_sum, state.params, has_aux=True)[1]
@@ -129,7 +140,8 @@ def kept(task: Task, layout: Layout, state: State, batch: Batch):
 
 def accumulate(task: Task, layout: Layout, state: State, sums: Sums, batch: Batch) -> Sums:
     """Return `sums` plus those of one micro-batch."""
-    return jax.tree.map(jnp.add, sums, gather(task, layout, state, batch))
+    added: Sums = jax.tree.map(jnp.add, sums, gather(task, layout, state, batch))
+    return added
 
 
 def apply(
@@ -181,7 +193,7 @@ def _added(totals: Totals, sums: Sums, batch_size: jax.Array) -> Totals:
     )
 
 
-def _running(task: Task, stats, sums, ghost_batches):
+def _running(task: Task, stats: Tree, sums: Tree, ghost_batches: jax.Array) -> Tree:
     """Return running statistics after n more ghost batches: d^n · old + (1 − d^n) · their mean.
 
     They decay per ghost batch, not per update. So their memory in examples stays the same as the
@@ -190,6 +202,7 @@ def _running(task: Task, stats, sums, ghost_batches):
     if not isinstance(task.model.norm, GhostBatchNorm):
         return stats
     old = jnp.float32(task.model.norm.decay) ** ghost_batches
-    return jax.tree.map(
+    new: Tree = jax.tree.map(
         lambda running, total: old * running + (1 - old) * total / ghost_batches, stats, sums
     )
+    return new

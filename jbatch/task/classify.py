@@ -1,7 +1,9 @@
 """Image classification: a network with one or two heads, and its cross-entropy."""
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +13,8 @@ from jbatch.models.build import build
 from jbatch.models.norm import Pass
 from jbatch.models.specs import Model, ghost_batch
 from jbatch.optim import Optimizer
+
+Tree = dict[str, Any]  # arrays in nested dicts
 
 HEAD_WEIGHTS = (1.0, 0.4)  # of the main and the auxiliary head's loss (Szegedy et al.)
 
@@ -33,7 +37,9 @@ class Task:
         return ghost_batch(self.model)
 
 
-def forward(task: Task, params, stats, images: jax.Array, training: Pass | None):
+def forward(
+    task: Task, params: Tree, stats: Tree, images: jax.Array, training: Pass | None
+) -> tuple[tuple[jax.Array, ...], Tree]:
     """Compute the logits (B, classes) of each head, and the norms' statistics.
 
     In training the statistics are sums over this device's ghost batches, and an auxiliary head may
@@ -46,11 +52,12 @@ def forward(task: Task, params, stats, images: jax.Array, training: Pass | None)
     return heads if isinstance(heads, tuple) else (heads,), split(network)[2]
 
 
-def _precision(task: Task):
+def _precision(task: Task) -> AbstractContextManager[None]:
     """Keep float32 products in float32: by default TPUs and GPUs round the factors."""
-    told = jax.config.jax_default_matmul_precision
+    told = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]  # set at run time
     exact = "highest" if task.dtype == "float32" and told is None else told
-    return jax.default_matmul_precision(exact)
+    precision: AbstractContextManager[None] = jax.default_matmul_precision(exact)
+    return precision
 
 
 def cross_entropy(logits: jax.Array, labels: jax.Array, smoothing: float) -> jax.Array:
@@ -70,20 +77,21 @@ def correct(logits: jax.Array, labels: jax.Array) -> jax.Array:
     return (logits.argmax(1) == labels).astype(jnp.float32)
 
 
-def network_of(task: Task, seed) -> nnx.Module:
+def network_of(task: Task, seed: int | jax.Array) -> nnx.Module:
     """Build the network with initial parameters drawn from a uint32 seed."""
     rngs = nnx.Rngs(jax.random.key(seed, impl="threefry2x32"))
     return build(task.model, task.input_shape, task.num_classes, rngs)
 
 
-def split(network: nnx.Module):
+def split(network: nnx.Module) -> tuple[nnx.GraphDef[nnx.Module], Tree, Tree]:
     """Split a network: structure, parameters, running statistics (both plain nested dicts)."""
-    graph, params, stats = nnx.split(network, nnx.Param, nnx.BatchStat)
+    graph, *states = nnx.split(network, nnx.Param, nnx.BatchStat)
+    params, stats = states
     return graph, nnx.to_pure_dict(params), nnx.to_pure_dict(stats)
 
 
 @cache
-@jax.enable_x64(False)
-def graph(task: Task):
+def graph(task: Task) -> nnx.GraphDef[nnx.Module]:
     """Return the network's structure without arrays; raise Mistake if it cannot be built."""
-    return nnx.split(nnx.eval_shape(lambda: network_of(task, 0)), nnx.Param, nnx.BatchStat)[0]
+    with jax.enable_x64(False):
+        return nnx.split(nnx.eval_shape(lambda: network_of(task, 0)), nnx.Param, nnx.BatchStat)[0]

@@ -1,8 +1,12 @@
 """Augmenting training images on the device; each random key comes from a position."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from jbatch.errors import make_plain, share, whole
+
+if TYPE_CHECKING:
+    import jax
 
 
 @dataclass(frozen=True)
@@ -16,13 +20,13 @@ class Augment:
     color: float = 0.0
     """Multiply brightness, contrast and saturation each by a factor of 1 − color to 1 + color."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         make_plain(self)
         whole("pad", self.pad, least=0, most=1024)
         share("color", self.color)
 
 
-def example_keys(seed, epoch, places):
+def example_keys(seed: "jax.Array", epoch: "jax.Array", places: "jax.Array") -> "jax.Array":
     """Derive a random key for each example from its position alone.
 
     Args:
@@ -40,7 +44,7 @@ def example_keys(seed, epoch, places):
     return jax.vmap(lambda place: jax.random.fold_in(epoch_key, place))(places)
 
 
-def augment(augment: Augment, images, keys):
+def augment(augment: Augment, images: "jax.Array", keys: "jax.Array") -> "jax.Array":
     """Augment each image with its own key.
 
     Args:
@@ -61,7 +65,7 @@ def augment(augment: Augment, images, keys):
     pad = augment.pad
     padded = jnp.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
 
-    def change(image, key):
+    def change(image: jax.Array, key: jax.Array) -> jax.Array:
         down, right, mirror = jax.random.bits(key, (3,), "uint32")
         choices = jnp.uint32(2 * pad + 1)
         start = (down % choices, right % choices, jnp.uint32(0))
@@ -73,15 +77,15 @@ def augment(augment: Augment, images, keys):
     return jax.vmap(change)(padded, keys)
 
 
-def _recolored(strength: float, image, key):
+def _recolored(strength: float, image: "jax.Array", key: "jax.Array") -> "jax.Array":
     """Recolor one image, (H, W, 3) → float32, as torchvision's ColorJitter defines it."""
     import jax
     import jax.numpy as jnp
 
-    def mixed(image, other, factor):
+    def mixed(image: jax.Array, other: jax.Array, factor: jax.Array) -> jax.Array:
         return jnp.clip(factor * image + (1 - factor) * other, 0, 255)
 
-    def grey(image):
+    def grey(image: jax.Array) -> jax.Array:
         return (image * jnp.array([0.299, 0.587, 0.114], jnp.float32)).sum(-1, keepdims=True)
 
     key = jax.random.fold_in(key, 1)  # crop and flip use the key itself

@@ -2,17 +2,22 @@
 
 import threading
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import simplejpeg
 
 from jbatch.data.image.crops import Box
 from jbatch.data.image.picture import DamagedImage, check_size, decoded, open_picture
 from jbatch.data.image.records import File
 
+if TYPE_CHECKING:
+    from PIL import Image
 
-def decode(file: File, crop: Callable[[int, int], Box], out: np.ndarray) -> None:
+
+def decode(file: File, crop: Callable[[int, int], Box], out: npt.NDArray[np.uint8]) -> None:
     """Decode a part of an image, resized to a square, into `out`.
 
     The image is first reduced to 1/2, 1/4 or 1/8, as long as the part keeps at least `size` pixels
@@ -36,7 +41,9 @@ def decode(file: File, crop: Callable[[int, int], Box], out: np.ndarray) -> None
     cv2.resize(part, out.shape[:2], dst=out, interpolation=cv2.INTER_LINEAR)
 
 
-def _of_jpeg(data: bytes, crop: Callable[[int, int], Box], size: int) -> np.ndarray | None:
+def _of_jpeg(
+    data: bytes, crop: Callable[[int, int], Box], size: int
+) -> npt.NDArray[np.uint8] | None:
     """Decode a part of a JPEG, reduced; return None if simplejpeg cannot read the file."""
     try:
         height, width, *_ = simplejpeg.decode_jpeg_header(data)
@@ -51,7 +58,7 @@ def _of_jpeg(data: bytes, crop: Callable[[int, int], Box], size: int) -> np.ndar
     return cut_out(image, height, width, box)
 
 
-def _of_any(data: bytes, crop: Callable[[int, int], Box], size: int) -> np.ndarray:
+def _of_any(data: bytes, crop: Callable[[int, int], Box], size: int) -> npt.NDArray[np.uint8]:
     """Decode a part of any image, reduced."""
     whole = _by_pillow(data)
     width, height = whole.size
@@ -67,13 +74,13 @@ def _reduction(box: Box, size: int) -> int:
 _scratch = threading.local()  # with fresh memory each time, page faults would cost 10% of decoding
 
 
-def _jpeg(data: bytes, height: int, width: int, reduction: int) -> np.ndarray:
+def _jpeg(data: bytes, height: int, width: int, reduction: int) -> npt.NDArray[np.uint8]:
     """Decode a whole JPEG, reduced by 1, 2, 4 or 8, into memory that the next call reuses."""
     height, width = -(-height // reduction), -(-width // reduction)
     needed = height * width * 3
     if len(getattr(_scratch, "buffer", ())) < needed:
         _scratch.buffer = np.empty(needed, np.uint8)
-    return simplejpeg.decode_jpeg(
+    decoded: npt.NDArray[np.uint8] = simplejpeg.decode_jpeg(
         data,
         "RGB",
         min_height=height,
@@ -81,9 +88,10 @@ def _jpeg(data: bytes, height: int, width: int, reduction: int) -> np.ndarray:
         min_factor=reduction,
         buffer=_scratch.buffer,
     )
+    return decoded
 
 
-def _by_pillow(data: bytes):
+def _by_pillow(data: bytes) -> "Image.Image":
     """Decode a whole image with Pillow, in red, green and blue."""
     image = open_picture(data)
     if image.mode.startswith("I"):  # 16-bit grey, which Pillow would clip to 8 bits
@@ -93,7 +101,9 @@ def _by_pillow(data: bytes):
     return decoded(image, "RGB")
 
 
-def cut_out(image: np.ndarray, height: int, width: int, box: Box) -> np.ndarray:
+def cut_out(
+    image: npt.NDArray[np.uint8], height: int, width: int, box: Box
+) -> npt.NDArray[np.uint8]:
     """Cut out a part; `box` counts the pixels of (height, width), the size before scaling."""
     down, right = image.shape[0] / height, image.shape[1] / width
     top, left = int(box.top * down), int(box.left * right)

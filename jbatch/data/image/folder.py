@@ -67,15 +67,17 @@ def files(source: Path) -> dict[str, list[File]]:
     Raises:
         Mistake: if train has no images, or an image has another format or is in another place.
     """
-    by_split, problems, beside = defaultdict(list), [], []
+    by_split: dict[str, list[File]] = defaultdict(list)
+    problems: list[str] = []
+    beside: list[str] = []
     for found in _in_folder(source) if source.is_dir() else _in_tar(source):
         if found.problem:
             if found.problem not in problems[-1:]:  # names a bad folder once, not once per image
                 problems.append(found.problem)
-        elif found.beside:
-            beside.append(found.beside)
-        else:
+        elif found.file:
             by_split[found.file.split].append(found.file)
+        else:
+            beside.append(found.beside)
     if problems:
         raise Mistake(f"{source}: {_listed(problems)}")
     if beside:

@@ -1,8 +1,13 @@
 """Normalizing input images on the device."""
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import jax
+    from jax.typing import ArrayLike
 
 Normalize = Literal["standardize", "min-max", "per-image", "logarithm", "none"]
 """How pixel values are normalized before the network sees them.
@@ -15,7 +20,9 @@ none: the values as they are, 0 to 255.
 """
 
 
-def affine(normalize: Normalize, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def affine(
+    normalize: Normalize, images: npt.NDArray[np.uint8]
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """Compute what to subtract from each channel, and what to multiply it by afterwards.
 
     Args:
@@ -46,15 +53,17 @@ def affine(normalize: Normalize, images: np.ndarray) -> tuple[np.ndarray, np.nda
 
 def affine_of(
     normalize: Normalize, mean: tuple[float, ...], deviation: tuple[float, ...]
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """Do the same from a given mean and deviation; values are assumed to span 0 to 255."""
     if normalize == "standardize":
-        return np.array(mean, np.float32), 1 / np.array(deviation, np.float32)
+        return np.array(mean, np.float32), np.float32(1) / np.array(deviation, np.float32)
     factor = 1 if normalize in ("logarithm", "none") else 1 / 255
     return np.zeros(len(mean), np.float32), np.full(len(mean), factor, np.float32)
 
 
-def normalized(normalize: Normalize, images, shift, factor):
+def normalized(
+    normalize: Normalize, images: "jax.Array", shift: "ArrayLike", factor: "ArrayLike"
+) -> "jax.Array":
     """Normalize images for the network, (B, H, W, C) uint8 → float32.
 
     For per-image, the deviation is at least 1/√(values in an image), so that a blank image stays
@@ -73,7 +82,7 @@ def normalized(normalize: Normalize, images, shift, factor):
     return x / jnp.maximum(deviation, x[0].size ** -0.5)
 
 
-def _counts(images: np.ndarray) -> np.ndarray:
+def _counts(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.intp]:
     """Count how often each value occurs, (C, 256); exact, without a float copy of the dataset."""
     channels = np.moveaxis(images, -1, 0)
     return np.stack([np.bincount(channel.ravel(), minlength=256) for channel in channels])

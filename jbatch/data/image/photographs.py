@@ -46,7 +46,7 @@ class Photographs:
     workers: int | None = field(default=None, compare=False)  # changes nothing but speed
     """Decoding processes per host. None: one per core. 0: decode in the trainer process."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         make_plain(self)
         whole("image_size", self.image_size, most=8192)
         if not 0 < self.central <= 1:

@@ -2,9 +2,12 @@
 
 import io
 import warnings
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-FORMATS: Sequence[str] = ("JPEG", "PNG")  # JPEG includes MPO, several images in a phone's file
+if TYPE_CHECKING:
+    from PIL import Image
+
+FORMATS = ("JPEG", "PNG")  # JPEG includes MPO, several images in a phone's file
 MOST_PIXELS = 1 << 27  # of an image, 134 million: half a gigabyte decoded
 SUFFIXES = {".jpeg", ".jpg", ".jpe", ".jfif", ".png"}
 OTHER_IMAGES = {".avif", ".bmp", ".gif", ".heic", ".heif", ".jp2", ".jxl", ".tif", ".tiff", ".webp"}
@@ -24,7 +27,7 @@ def check_size(width: int, height: int) -> None:
         raise DamagedImage(f"{width:,} × {height:,} pixels are over the limit of {MOST_PIXELS:,}")
 
 
-def open_picture(data: bytes):
+def open_picture(data: bytes) -> "Image.Image":
     """Open a JPEG or PNG file as Pillow's image, reading only its head.
 
     Other formats are refused: Pillow knows about forty, and one of them (PostScript) starts another
@@ -49,7 +52,7 @@ def open_picture(data: bytes):
     return image
 
 
-def decoded(image, mode: str):
+def decoded(image: "Image.Image", mode: str) -> "Image.Image":
     """Decode an image and convert it to a mode such as "RGB" or "L".
 
     Raises:

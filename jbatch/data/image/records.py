@@ -6,15 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from jbatch.data.image import folder as image_folder
 from jbatch.data.image.photographs import ImageFolder
 from jbatch.data.image.tfds import TFDS, open_builder
 from jbatch.errors import Mistake
 from jbatch.files import expanded, read_whole
+
+if TYPE_CHECKING:
+    from tensorflow_datasets.core.data_sources import BaseDataSource
 
 
 class File(NamedTuple):
@@ -29,7 +33,9 @@ class File(NamedTuple):
 class Records(Protocol):
     """The examples of a split; picklable."""
 
-    count: int
+    @property
+    def count(self) -> int:
+        """Number of examples."""
 
     def digest(self) -> str:
         """Hash which examples the split holds (SHA-256), wherever they are; reads no example."""
@@ -105,7 +111,7 @@ class TFDSRecords:
             for index, example in zip(indices, examples, strict=True)
         ]
 
-    def _label(self, example: dict, index: int) -> int:
+    def _label(self, example: dict[str, Any], index: int) -> int:
         label = int(example["label"])
         if not 0 <= label < self.num_classes:
             raise Mistake(
@@ -115,14 +121,14 @@ class TFDSRecords:
         return label
 
 
-def _name(example: dict, records: TFDSRecords, index: int) -> str:
+def _name(example: dict[str, Any], records: TFDSRecords, index: int) -> str:
     name = f"example {index:,} of {records.data.name} {records.split}"
     file_name = example.get("file_name")
     return f"{file_name.decode()} ({name})" if file_name else name
 
 
 @lru_cache(2)  # both splits, opened once per process
-def _data_source(data: TFDS, data_dir: str | None, split: str):
+def _data_source(data: TFDS, data_dir: str | None, split: str) -> "BaseDataSource":
     import tensorflow_datasets as tfds
 
     builder = open_builder(data, data_dir)
@@ -134,9 +140,9 @@ class FolderRecords:
     """A split of an image folder."""
 
     path: Path
-    names: np.ndarray  # (count,) bytes, relative to path; a list of strings would be far larger
-    labels: np.ndarray  # (count,) int32
-    sizes: np.ndarray  # (count,) int64, bytes of each file
+    names: npt.NDArray[np.bytes_]  # (count,), relative to path; a list would be far larger
+    labels: npt.NDArray[np.int32]  # (count,)
+    sizes: npt.NDArray[np.int64]  # (count,), bytes of each file
 
     @property
     def count(self) -> int:
@@ -160,7 +166,7 @@ class FolderRecords:
         try:
             return File(name, read_whole(self.path / path), label)
         except OSError as error:
-            return File(name, None, label, error.strerror)
+            return File(name, None, label, error.strerror or str(error))
 
 
 def _open_folder(source: ImageFolder) -> Splits:

@@ -7,13 +7,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from jbatch.data.dataset import Dataset, Split, check_labels
 from jbatch.data.image.picture import DamagedImage, decoded, open_picture
 from jbatch.errors import Mistake
 from jbatch.files import read_whole
+
+if TYPE_CHECKING:
+    import tensorflow_datasets as tfds
+    from etils import epath
 
 MOST_BYTES = 8 << 30  # of a split in memory, on the host and on each device
 FEATURES = "tensorflow_datasets.core.features."
@@ -49,7 +55,7 @@ def _load(data: TFDS, data_dir: str | None) -> Dataset:
     return Dataset(train, test, builder.info.features["label"].num_classes)
 
 
-def open_builder(data: TFDS, data_dir: str | None):
+def open_builder(data: TFDS, data_dir: str | None) -> "tfds.core.DatasetBuilder":
     """Open a dataset on disk and return tfds's builder of it.
 
     Raises:
@@ -100,16 +106,16 @@ def open_builder(data: TFDS, data_dir: str | None):
             "data_dir to ANOTHER"
         )
     # One listing: checking files in a bucket one by one would cost a request each.
-    there = {path.name for path in epath.Path(builder.data_dir).iterdir()}
+    names = {path.name for path in epath.Path(builder.data_dir).iterdir()}
     for split in (data.train, data.test):
-        lost = [str(path) for path in splits[split].filepaths if path.name not in there]
+        lost = [str(path) for path in splits[split].filepaths if path.name not in names]
         if lost:
             raise Mistake(f"{lost[0]} is missing ({len(lost)} in all): restore it, or {advice}")
     check_features(data.name, builder.info.features)
     return builder
 
 
-def check_features(name: str, features) -> None:
+def check_features(name: str, features: "tfds.features.FeatureConnector") -> None:
     """Check that each example has a uint8 image and one class label.
 
     Raises:
@@ -140,7 +146,7 @@ def check_features(name: str, features) -> None:
         )
 
 
-def refuse_code(directory) -> None:
+def refuse_code(directory: "Path | epath.Path") -> None:
     """Check that all features are tfds's own, because tfds imports any module that a dataset names.
 
     Raises:
@@ -160,13 +166,13 @@ def refuse_code(directory) -> None:
             )
 
 
-def _content(path) -> bytes:
+def _content(path: "Path | epath.Path") -> bytes:
     """Read a local file, or one in a bucket."""
     local = os.fspath(path)
     return read_whole(Path(local)) if "://" not in local else path.read_bytes()
 
 
-def _class_names(value) -> Iterator[str]:
+def _class_names(value: dict[str, Any] | list[Any]) -> Iterator[str]:
     """Yield the class names in a proto's JSON, where a field can be spelled in two ways."""
     parts = value.items() if isinstance(value, dict) else enumerate(value)
     for key, part in parts:
@@ -177,7 +183,7 @@ def _class_names(value) -> Iterator[str]:
             yield from _class_names(part)
 
 
-def _split(builder, name: str) -> Split:
+def _split(builder: "tfds.core.DatasetBuilder", name: str) -> Split:
     import tensorflow_datasets as tfds
 
     source = builder.as_data_source(split=name, decoders={"image": tfds.decode.SkipDecoding()})
@@ -202,11 +208,14 @@ def _split(builder, name: str) -> Split:
                     "give a dataset with one image size, or stream it with Photographs(TFDS(…))"
                 )
             images[index], labels[index] = image, example["label"]
+    assert images is not None  # open_builder refuses an empty split
     check_labels(f"{name} of {builder.name}", labels, builder.info.features["label"].num_classes)
     return Split(images, labels)
 
 
-def _room(builder, name: str, count: int, image: np.ndarray) -> np.ndarray:
+def _room(
+    builder: "tfds.core.DatasetBuilder", name: str, count: int, image: npt.NDArray[np.uint8]
+) -> npt.NDArray[np.uint8]:
     """Allocate memory for all images, if they are as large as the first.
 
     Raises:
@@ -222,7 +231,7 @@ def _room(builder, name: str, count: int, image: np.ndarray) -> np.ndarray:
     return np.empty((count, *image.shape), np.uint8)
 
 
-def _decoded(data: bytes, channels: int) -> np.ndarray:
+def _decoded(data: bytes, channels: int) -> npt.NDArray[np.uint8]:
     """Decode a PNG or JPEG file to (H, W, channels) uint8.
 
     Raises:

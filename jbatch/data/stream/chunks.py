@@ -12,8 +12,9 @@ from itertools import accumulate
 from typing import NamedTuple, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
-from jbatch.data.image.crops import central_crop, random_crop
+from jbatch.data.image.crops import Box, central_crop, random_crop
 from jbatch.data.image.decode import decode
 from jbatch.data.image.photographs import Photographs
 from jbatch.data.image.picture import DamagedImage
@@ -31,12 +32,12 @@ MOST_DAMAGED = 100  # damaged files in a row: then the fault is not in single fi
 class Chunk(NamedTuple):
     """Decoded examples without their images, which are in the ring."""
 
-    labels: np.ndarray  # (n,) int32
-    exists: np.ndarray  # (n,) bool; False where an evaluation's last pass is padded
+    labels: npt.NDArray[np.int32]  # (n,)
+    exists: npt.NDArray[np.bool_]  # (n,); False where an evaluation's last pass is padded
     damaged: tuple[str, ...]  # the file of each example that was replaced or skipped
 
 
-def in_chunks(places: np.ndarray) -> list[np.ndarray]:
+def in_chunks(places: npt.NDArray[np.integer]) -> list[npt.NDArray[np.integer]]:
     """Cut a host's places of a pass into chunks."""
     return np.split(places, range(CHUNK, len(places), CHUNK))
 
@@ -70,13 +71,14 @@ class TrainingPositions:
         before = self._ends[index - 1] if index else 0
         return before + (update - phase.first_update) * len(self._offsets[phase.batch_size])
 
-    def __getitem__(self, number: int) -> np.ndarray:
+    def __getitem__(self, number: int) -> npt.NDArray[np.int64]:
         """Return the positions, (n,) int64, all in one epoch."""
         index = bisect_right(self._ends, number)
         phase = self._phases[index]
         offsets = self._offsets[phase.batch_size]
         nth, part = divmod(number - (self._ends[index - 1] if index else 0), len(offsets))
-        return self._starts[phase.first_update + nth] + offsets[part]
+        start: np.int64 = self._starts[phase.first_update + nth]
+        return start + offsets[part]
 
 
 class Chunks(Protocol):
@@ -86,7 +88,7 @@ class Chunks(Protocol):
 
     def __len__(self) -> int: ...
 
-    def decode(self, number: int, images: np.ndarray) -> Chunk:
+    def decode(self, number: int, images: npt.NDArray[np.uint8]) -> Chunk:
         """Decode a chunk's images into the first of `images`, uint8 of `shape`."""
 
 
@@ -102,7 +104,7 @@ class TrainingChunks:
     def __len__(self) -> int:
         return len(self._positions)
 
-    def decode(self, number: int, images: np.ndarray) -> Chunk:
+    def decode(self, number: int, images: npt.NDArray[np.uint8]) -> Chunk:
         """Decode a chunk's images into the first of `images`."""
         positions, count = self._positions[number], self._records.count
         epoch = int(positions[0]) // count
@@ -120,7 +122,13 @@ class TrainingChunks:
             labels[place] = file.label
         return Chunk(labels, np.ones(len(files), bool), tuple(damaged))
 
-    def _replacement(self, order: np.ndarray, place: int, crop: Callable, image) -> File:
+    def _replacement(
+        self,
+        order: npt.NDArray[np.int32],
+        place: int,
+        crop: Callable[[int, int], Box],
+        image: npt.NDArray[np.uint8],
+    ) -> File:
         """Decode the next example that is not damaged into `image`; the epoch wraps around."""
         for following in range(1, MOST_DAMAGED):
             [file] = self._records.read([int(order[(place + following) % len(order)])])
@@ -156,7 +164,7 @@ class EvaluationChunks:
         """Number of chunks in one evaluation."""
         return len(self._places)
 
-    def decode(self, number: int, images: np.ndarray) -> Chunk:
+    def decode(self, number: int, images: npt.NDArray[np.uint8]) -> Chunk:
         """Decode a chunk's images into the first of `images`."""
         places = self._places[number % self.each]
         labels, exists = np.zeros(len(places), np.int32), places < self._records.count
@@ -175,7 +183,7 @@ class EvaluationChunks:
         return Chunk(labels, exists, tuple(damaged))
 
 
-def host_places(layout: Layout, rows: Sequence[int]) -> np.ndarray:
+def host_places(layout: Layout, rows: Sequence[int]) -> npt.NDArray[np.integer]:
     """List the places of a pass that the devices at `rows` of the mesh hold, by device."""
     return np.concatenate([layout.places(row) for row in rows])
 
@@ -184,7 +192,7 @@ def _starts(layouts: Sequence[Layout]) -> list[int]:
     return list(accumulate((layout.size for layout in layouts[:-1]), initial=0))
 
 
-def _shape(view: Photographs) -> tuple[int, int, int, int]:
+def _shape(view: Photographs) -> tuple[int, ...]:
     return CHUNK, view.image_size, view.image_size, 3
 
 

@@ -8,20 +8,21 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpy.typing as npt
 from jax.sharding import Mesh
 
 from jbatch.data.image.augment import Augment, augment, example_keys
 from jbatch.data.image.normalize import Normalize, affine_of, normalized
 from jbatch.data.image.photographs import Photographs
 from jbatch.data.image.records import open_records
-from jbatch.data.inputs import Batch
-from jbatch.data.stream.chunks import Chunk, EvaluationChunks, TrainingChunks, TrainingPositions
-from jbatch.data.stream.workers import decoded, thread_without_signals
+from jbatch.data.inputs import Arguments, Batch
+from jbatch.data.stream.chunks import EvaluationChunks, TrainingChunks, TrainingPositions
+from jbatch.data.stream.workers import Decoded, decoded, thread_without_signals
 from jbatch.devices import meshes
 from jbatch.machine import allow_open_files, usable_cores
 from jbatch.plan.layout import AXIS, Layout
@@ -51,7 +52,7 @@ class StreamedInputs:
     several = False
     most_evaluated = 64
 
-    def shapes(self, layout: Layout) -> tuple:
+    def shapes(self, layout: Layout) -> Arguments:
         """Return shapes of images, labels, seed, and (epoch, first place)."""
         return (
             *self._examples(layout.devices, layout.per_device),
@@ -64,24 +65,37 @@ class StreamedInputs:
         beside = PASSES_AHEAD + MOST_IN_FLIGHT  # the current pass is counted as the step's argument
         return beside * layout.per_device * (math.prod(self.input_shape) + 4)
 
-    def batch(self, layout: Layout, images, labels, seed, where) -> Batch:
+    def batch(
+        self,
+        layout: Layout,
+        images: jax.Array,
+        labels: jax.Array,
+        seed: jax.Array,
+        where: jax.Array,
+    ) -> Batch:
         """Get this device's examples of a pass, in the order of `layout.places`."""
         epoch, first = where
         places = first + layout.places(jax.lax.axis_index(AXIS)).astype(jnp.uint32)
         keys = example_keys(seed, epoch, places)
         return Batch(self._normalized(augment(self.augment, images, keys)), labels, keys)
 
-    def evaluation_shapes(self, size: int, devices: int) -> tuple:
+    def later(self, number: jax.Array, layout: Layout, *arguments: object) -> NoReturn:
+        """Raise: the arguments of a pass hold no other pass, so `several` is false."""
+        raise NotImplementedError
+
+    def evaluation_shapes(self, size: int, devices: int) -> Arguments:
         """Return shapes of images, labels, and which examples exist."""
         exists = jax.ShapeDtypeStruct((devices, size), np.bool_)
         return (*self._examples(devices, size), exists)
 
-    def evaluation_batch(self, size: int, images, labels, exists) -> tuple[Batch, jax.Array]:
+    def evaluation_batch(
+        self, size: int, images: jax.Array, labels: jax.Array, exists: jax.Array
+    ) -> tuple[Batch, jax.Array]:
         """Get this device's `size` examples of a pass, and which of them exist: (size,) bool."""
         del size  # the arguments' shapes have it
         return Batch(self._normalized(images), labels, None), exists
 
-    def _examples(self, devices: int, size: int) -> tuple:
+    def _examples(self, devices: int, size: int) -> Arguments:
         return (
             jax.ShapeDtypeStruct((devices, size, *self.input_shape), np.uint8),
             jax.ShapeDtypeStruct((devices, size), np.int32),
@@ -171,7 +185,7 @@ class _Passes:
 
     def __init__(
         self,
-        chunks: Iterator[tuple[np.ndarray, Chunk]],
+        chunks: Decoded,
         wanted: Iterator[tuple[int, int]],  # (start, micro-batch) of each pass
         mesh: Mesh,
         rows: Sequence[int],
@@ -210,9 +224,9 @@ class _Passes:
             self._chunks.close()
 
     def _prepare(self) -> None:
-        start, size = next(self._wanted, (None, None))
-        if size is not None:
-            self._ready.append(self._thread.submit(self._assemble, start, size))
+        wanted = next(self._wanted, None)
+        if wanted is not None:
+            self._ready.append(self._thread.submit(self._assemble, *wanted))
 
     def _assemble(self, start: int, size: int) -> _Pass:
         count, filled, chunks = len(self._rows) * size, 0, []
@@ -225,6 +239,7 @@ class _Passes:
             filled += len(images)
             chunks.append(chunk)
             del images  # a view of the ring, which ends with the workers
+        assert pixels is not None  # a pass has examples
         labels, exists, damaged = zip(*chunks, strict=True)
         return _Pass(
             start,
@@ -234,16 +249,20 @@ class _Passes:
             tuple(itertools.chain.from_iterable(damaged)),
         )
 
-    def _on_devices(self, joined: np.ndarray, size: int) -> jax.Array:
+    def _on_devices(self, joined: npt.NDArray[Any], size: int) -> jax.Array:
         """Put this host's rows of an array (D, size, …) on its devices."""
         local = joined.reshape(len(self._rows), 1, size, *joined.shape[1:])
         shape = (self._sharding.num_devices, *local.shape[2:])
-        return jax.make_array_from_callback(
-            shape, self._sharding, lambda index: local[self._rows.index(index[0].start or 0)]
-        )
+
+        def row(index: tuple[slice, ...] | None) -> npt.NDArray[Any]:
+            assert index is not None  # JAX asks only for this host's rows
+            found: npt.NDArray[Any] = local[self._rows.index(index[0].start or 0)]
+            return found
+
+        return jax.make_array_from_callback(shape, self._sharding, row)
 
 
-def _aligned(shape: tuple[int, ...]) -> np.ndarray:
+def _aligned(shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
     """Allocate uint8, uninitialized, aligned so that JAX on a CPU uses it without a copy."""
     size = math.prod(shape)
     memory = np.empty(size + ALIGNMENT, np.uint8)
@@ -273,7 +292,7 @@ class StreamedFeed:
         """Wait up to `seconds` for the next pass; tell if it is ready. Not part of `waited`."""
         return self._passes.ready(seconds)
 
-    def arguments(self, position: int, layout: Layout) -> tuple:
+    def arguments(self, position: int, layout: Layout) -> Arguments:
         """Return the arguments of the pass at `position`, which must be the plan's next."""
         del layout  # the feed has the plan's
         taken = self._passes.next(position)
@@ -299,7 +318,7 @@ class StreamedTest:
         """Files skipped so far."""
         return self._passes.damaged if self._passes else []
 
-    def passes(self) -> Iterator[tuple]:
+    def passes(self) -> Iterator[Arguments]:
         """Yield the arguments of each pass of one evaluation."""
         self._passes = self._passes or self._begin()
         for start in self._starts:

@@ -13,6 +13,7 @@ from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from jbatch.errors import Mistake
 
@@ -48,12 +49,13 @@ class Ring:
         self._memory = SharedMemory(create=True, size=size)
         self._open()
         self._images.fill(0)  # reserves the memory now, not when a worker writes
+        assert self._memory.buf is not None  # it is open
         self._memory.buf[size - len(message) : size] = message
 
-    def __getstate__(self):
+    def __getstate__(self) -> tuple[str, tuple[int, ...], int]:
         return self._memory.name, self._shape, self._length
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: tuple[str, tuple[int, ...], int]) -> None:
         name, self._shape, self._length = state
         self._memory = SharedMemory(name)
         self._open()
@@ -62,15 +64,18 @@ class Ring:
         places = self._shape[0]
         self._flags = np.ndarray(places, np.uint8, self._memory.buf)
         self._closed = np.ndarray(1, np.bool_, self._memory.buf, places)
-        self._images = np.ndarray(self._shape, np.uint8, self._memory.buf, places + 1)
+        self._images: npt.NDArray[np.uint8] = np.ndarray(
+            self._shape, np.uint8, self._memory.buf, places + 1
+        )
 
     @property
     def message(self) -> bytes:
         """The trainer's first message to its workers."""
         start = self._flags.size + self._closed.size + self._images.size
+        assert self._memory.buf is not None  # it is open
         return bytes(self._memory.buf[start : start + self._length])
 
-    def room(self, number: int) -> np.ndarray:
+    def room(self, number: int) -> npt.NDArray[np.uint8]:
         """Wait until a chunk's place is free; return the memory for its images.
 
         Raises:
@@ -83,11 +88,13 @@ class Ring:
         if self._closed[0]:
             raise RingClosed
         self._flags[place] = TAKEN
-        return self._images[place]
+        room: npt.NDArray[np.uint8] = self._images[place]
+        return room
 
-    def images(self, number: int) -> np.ndarray:
+    def images(self, number: int) -> npt.NDArray[np.uint8]:
         """Return the images that a worker wrote."""
-        return self._images[number % len(self._flags)]
+        images: npt.NDArray[np.uint8] = self._images[number % len(self._flags)]
+        return images
 
     def release(self, number: int) -> None:
         """Free the place of a chunk that the trainer has copied."""

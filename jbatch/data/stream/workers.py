@@ -7,13 +7,15 @@ import os
 import pickle
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import cached_property, partial
 from multiprocessing import resource_tracker
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from jbatch.data.stream.chunks import Chunk, Chunks
 from jbatch.data.stream.ring import Ring
@@ -22,7 +24,12 @@ from jbatch.distributed.watchdog import end_with_parent
 from jbatch.errors import Mistake
 from jbatch.upstream_words import WORKER_DIED
 
+if TYPE_CHECKING:
+    import grain
+
 CHUNKS_AHEAD = 3  # decoded chunks per worker that the trainer has not taken yet
+
+Decoded = Generator[tuple[npt.NDArray[np.uint8], Chunk], None, None]  # images and the rest
 
 
 def thread_without_signals(name: str) -> ThreadPoolExecutor:
@@ -46,10 +53,8 @@ def _begin_tracker() -> None:
     process group, as batch systems send, must not end it before them.
     """
 
-    def spawn(path: bytes, arguments: list, descriptors: list[int]) -> int:
-        process = subprocess.Popen(
-            arguments, executable=path, pass_fds=descriptors, start_new_session=True
-        )
+    def spawn(path: bytes, args: Sequence[Any], passfds: Sequence[int]) -> int:
+        process = subprocess.Popen(args, executable=path, pass_fds=passfds, start_new_session=True)
         process.returncode = 0  # whoever waits for it does so by its process id
         return process.pid
 
@@ -63,10 +68,10 @@ def _begin_tracker() -> None:
 
 def give_back() -> None:
     """Free the semaphores of ended workers, as Python does at the end of a process."""
-    multiprocessing.util._run_finalizers(0)
+    multiprocessing.util._run_finalizers(0)  # type: ignore[attr-defined]  # private
 
 
-def decoded(chunks: Chunks, first: int, workers: int) -> Iterator[tuple[np.ndarray, Chunk]]:
+def decoded(chunks: Chunks, first: int, workers: int) -> Decoded:
     """Yield (images, labels and the rest) of the chunks from number `first` on.
 
     The number of workers does not change the result; with 0 workers this process decodes. Images
@@ -113,10 +118,11 @@ class _IntoRing:
 
     @cached_property
     def _chunks(self) -> Chunks:
-        return pickle.loads(self._ring.message)
+        chunks: Chunks = pickle.loads(self._ring.message)
+        return chunks
 
 
-def _started(source: _IntoRing, first: int, workers: int):
+def _started(source: _IntoRing, first: int, workers: int) -> "grain.DatasetIterator[Chunk]":
     """Start Grain's iterator over a source, from number `first` on."""
     from absl import flags
 
@@ -135,7 +141,7 @@ def _started(source: _IntoRing, first: int, workers: int):
     return iter(dataset.mp_prefetch(options, partial(_begin, os.getpid())))
 
 
-def _next(iterator) -> Chunk:
+def _next(iterator: Iterator[Chunk]) -> Chunk:
     try:
         return next(iterator)
     except RuntimeError as error:
