@@ -33,9 +33,9 @@ class Loops:
         self._program = run.ahead.program(self._size)
         # The same with one update per call.
         self._setup = dataclasses.replace(run.job.setup, updates_per_call=1)
-        self._passes = [call for call, _ in self._program.passes]
-        self.layouts = [call.layout for call in self._passes]
-        self._how = how(1e-3, self._size, self._size // self._program.group)
+        self._passes = self._program.passes.calls
+        self.layouts = self._program.passes.layouts
+        self._how = how(1e-3, self._size, self._size // self.layouts[0].group)
 
     def trainer(self, count: int) -> None:
         """Run jbatch's loop: look-up, order of each epoch, logging, checkpoints, signals."""

@@ -91,7 +91,7 @@ def _change(run: Run, phase: int) -> dict:
     after = statistics.median(seconds[update] for update in range(first + 1, first + AROUND))
     begun = time.perf_counter()
     program = run.ahead.program(run.plan.at(first).batch_size)
-    programs.lowered(run.job.setup, program.passes[0][0]).compile()
+    programs.lowered(run.job.setup, program.passes.calls[0]).compile()
     return {
         "batch": [run.plan.at(first - 1).batch_size, run.plan.at(first).batch_size],
         "before": before,

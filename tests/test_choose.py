@@ -151,7 +151,7 @@ def test_a_stated_memory_is_kept_to_by_the_compiled_program(tmp_path, capsys):
     stated = dataclasses.replace(GROWING, device_memory=(needs[120] - 1) / 2**30)
     with open_run(stated, tmp_path / "run", devices=ONE, progress=Lines()) as run:
         run_until(run, 80)
-        assert [call.layout.per_device for call, _ in run.ahead.program(120).passes] == [40] * 3
+        assert [layout.per_device for layout in run.ahead.program(120).passes.layouts] == [40] * 3
     assert re.search(r"micro-batch 40, the largest that fits \d+ KiB", capsys.readouterr().err)
     explicit = dataclasses.replace(stated, micro_batch=120)
     with pytest.raises(Mistake, match=r"micro_batch is 120: 120 examples .* \d+ KiB"):
@@ -253,7 +253,7 @@ def test_passes_are_timed_as_they_are(monkeypatch, tmp_path):
     assert min(timed.values()) > 0
     monkeypatch.setattr(autotune, "_timer", pytest.fail)  # what was chosen is kept
     with open_run(larger, tmp_path / "run", devices=ONE) as run:
-        passes = [call.layout.per_device for call, _ in run.ahead.program(480).passes]
+        passes = [layout.per_device for layout in run.ahead.program(480).passes.layouts]
     assert sum(passes) == 480
     assert max(passes) <= (limit or 480)
 

@@ -1,11 +1,12 @@
 """Cut the updates of each phase into passes."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from jbatch.errors import Mistake
 from jbatch.plan.layout import Layout, group_size
+from jbatch.plan.plan import Plan
 
 # Each shape costs a compilation, so a plan of hundreds of batch sizes shares a few shapes.
 MOST_SHAPES = 8
@@ -45,6 +46,12 @@ class Passes:
         """The layout of each pass."""
         return tuple(call.layout for call in self.calls)
 
+    def placed(self, position: int) -> Iterator[tuple[int, Layout]]:
+        """Yield (position, layout) of each pass of an update that starts at `position`."""
+        for layout in self.layouts:
+            yield position, layout
+            position += layout.size
+
     @property
     def whole(self) -> bool:
         """Whether an update is one call."""
@@ -54,6 +61,20 @@ class Passes:
     def program(self) -> tuple[Call, ...]:
         """All calls of an update, in order."""
         return self.calls if self.whole else (*self.calls, Apply())
+
+
+def passes_of(
+    plan: Plan, passes: Mapping[int, Passes], update: int
+) -> Iterator[tuple[int, Layout]]:
+    """Yield (position, layout) of each pass of a run, from `update` on.
+
+    Args:
+        plan: the run's plan.
+        passes: the passes of each batch size.
+        update: the first update, 0 ≤ update ≤ num_updates.
+    """
+    for row in map(plan.at, range(update, plan.num_updates)):
+        yield from passes[row.batch_size].placed(row.position)
 
 
 def cut(

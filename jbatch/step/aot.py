@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, NamedTuple, TypeVar
 
 from jbatch.devices.spmd import Executable
-from jbatch.plan.passes import Apply, Pass, Passes
+from jbatch.plan.passes import Apply, Passes
 from jbatch.step import programs
 from jbatch.step.programs import Evaluate, Setup
 
@@ -24,8 +24,8 @@ def compiling() -> bool:
 class Program(NamedTuple):
     """The compiled functions of a batch size."""
 
-    group: int  # examples that share batch norm statistics
-    passes: tuple[tuple[Pass, Executable], ...]
+    passes: Passes
+    calls: tuple[Executable, ...]  # of each pass
     apply: Executable | None  # None where the only pass is the whole update
 
 
@@ -76,9 +76,8 @@ class Ahead:
 
 
 def _program(setup: Setup, passes: Passes) -> Program:
-    group = passes.layouts[0].group
-    calls = tuple((call, programs.compiled(setup, call)) for call in passes.calls)
+    calls = tuple(programs.compiled(setup, call) for call in passes.calls)
     if passes.whole:
-        return Program(group, calls, None)
+        return Program(passes, calls, None)
     programs.zero_sums(setup)  # compiled here too: the first accumulated update needs it
-    return Program(group, calls, programs.compiled(setup, Apply()))
+    return Program(passes, calls, programs.compiled(setup, Apply()))

@@ -65,21 +65,21 @@ class Driver:
         row = rows[0]
         if self._program is None or row.batch_size != self._batch_size:
             self._batch_size, self._program = row.batch_size, self._ahead.program(row.batch_size)
-        group, passes, apply = self._program
-        hows = [how(each.learning_rate, row.batch_size, row.batch_size // group) for each in rows]
+        passes, calls, apply = self._program
+        groups = row.batch_size // passes.layouts[0].group
+        hows = [how(each.learning_rate, row.batch_size, groups) for each in rows]
+        placed = zip(passes.placed(row.position), calls, strict=True)
         if apply is None:
-            [(call, update)] = passes
-            arguments = self._feed.arguments(row.position, call.layout)
+            [((position, layout), update)] = placed
+            arguments = self._feed.arguments(position, layout)
             state, loss = update(state, told(self._setup, hows), *arguments)
         else:
             if self._sums is None:
                 self._sums = programs.zero_sums(self._setup)()
-            position = row.position
-            for call, accumulate in passes:
-                source = self._feed.arguments(position, call.layout)
+            for (position, layout), accumulate in placed:
+                source = self._feed.arguments(position, layout)
                 self._sums, gathered = accumulate(state, self._sums, *source)
                 self._in_flight.add(gathered)
-                position += call.layout.size
             state, self._sums, loss = apply(state, self._sums, hows[0])
         self._in_flight.add(loss, len(rows))
         return state

@@ -51,7 +51,7 @@ class TrainingPositions:
         self._offsets = {
             size: [
                 start + places
-                for start, layout in zip(_starts(made.layouts), made.layouts, strict=True)
+                for start, layout in made.placed(0)
                 for places in in_chunks(host_places(layout, rows))
             ]
             for size, made in passes.items()
@@ -186,10 +186,6 @@ class EvaluationChunks:
 def host_places(layout: Layout, rows: Sequence[int]) -> npt.NDArray[np.integer]:
     """List the places of a pass that the devices at `rows` of the mesh hold, by device."""
     return np.concatenate([layout.places(row) for row in rows])
-
-
-def _starts(layouts: Sequence[Layout]) -> list[int]:
-    return list(accumulate((layout.size for layout in layouts[:-1]), initial=0))
 
 
 def _shape(view: Photographs) -> tuple[int, ...]:

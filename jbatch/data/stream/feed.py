@@ -26,7 +26,7 @@ from jbatch.data.stream.workers import Decoded, decoded, thread_without_signals
 from jbatch.devices import meshes
 from jbatch.machine import allow_open_files, usable_cores
 from jbatch.plan.layout import AXIS, Layout
-from jbatch.plan.passes import Passes
+from jbatch.plan.passes import Passes, passes_of
 from jbatch.plan.plan import Plan
 
 OPEN_FILES, OPEN_FILES_OF_WORKER = 40, 20  # measured in a trainer, plus a margin
@@ -141,7 +141,7 @@ class StreamedData:
             positions.first(update),
             self._workers,
         )
-        wanted = _passes_of(plan, passes, update)
+        wanted = ((start, layout.per_device) for start, layout in passes_of(plan, passes, update))
         return StreamedFeed(_Passes(chunks, wanted, mesh, rows), seed, plan.num_examples)
 
     def test(self, mesh: Mesh, size: int) -> "StreamedTest":
@@ -159,15 +159,6 @@ class StreamedData:
     @property
     def _workers(self) -> int:
         return usable_cores() if self._view.workers is None else self._view.workers
-
-
-def _passes_of(plan: Plan, passes: Mapping[int, Passes], update: int) -> Iterator[tuple[int, int]]:
-    """Yield (position, micro-batch) of each pass of a run, from `update` on."""
-    for row in map(plan.at, range(update, plan.num_updates)):
-        position = row.position
-        for layout in passes[row.batch_size].layouts:
-            yield position, layout.per_device
-            position += layout.size
 
 
 class _Pass(NamedTuple):
