@@ -11,9 +11,9 @@ import jax
 import numpy as np
 
 from benchmarks.turns import Loop
-from jbatch.data.inputs import Batch
 from jbatch.devices import meshes, spmd
 from jbatch.estimate.hlo_costs import facts_of
+from jbatch.models.batch import Batch
 from jbatch.plan.layout import Layout
 from jbatch.plan.passes import Apply
 from jbatch.run.loop import run_until
@@ -135,16 +135,16 @@ class Loops:
 
     def _on_ready(self, layout: Layout, batch: Batch) -> Callable:
         """Map (state, batch of each device, how) → (state, loss)."""
-        task = self._setup.task
+        learner = self._setup.learner
 
         def update(state, batch, how):
-            return pure.apply(task, state, pure.gather(task, layout, state, batch), *how)
+            return pure.apply(learner, state, pure.gather(learner, layout, state, batch), *how)
 
         return spmd.Mapped(
             update,
             self._setup.mesh,
             self._setup.mapping,
-            (pure.state_shapes(task), batch, self._how),
+            (pure.state_shapes(learner), batch, self._how),
             per_device=(False, True, False),
             per_device_out=(False, False),
             donate=(0,),
@@ -157,7 +157,7 @@ class Loops:
         batches = [
             Batch(
                 jax.random.normal(key, (*shape, *inputs.input_shape)),
-                jax.random.randint(key, shape, 0, self._setup.task.num_classes),
+                jax.random.randint(key, shape, 0, self._run.job.data.num_classes),
                 jax.random.split(key, shape),
             )
             for key in jax.random.split(jax.random.key(0), 4)

@@ -19,8 +19,8 @@ from matplotlib.figure import Figure
 from benchmarks.outcome import Common, Outcome, Table, run, short
 from benchmarks.turns import ratio, take_turns
 from benchmarks.workloads import WORKLOADS, Workload, data_of, experiment_of
-from jbatch.data.inputs import Batch
-from jbatch.models import MLP, GhostBatchNorm, SmallCNN, ghost_batch
+from jbatch.models import MLP, GhostBatchNorm, SmallCNN
+from jbatch.models.batch import Batch
 from jbatch.plan.passes import cut
 from jbatch.report.drawing import STYLES
 from jbatch.run.build import make_setup
@@ -87,18 +87,18 @@ def _loops(
     """Make loops that take n calls for every seed and wait; also return the updates per call."""
     experiment = experiment_of(workload, data_of(workload), size)
     setup, _ = make_setup(experiment, experiment.plan.plan(), jax.devices()[:1])
-    task, group = setup.task, ghost_batch(experiment.model)
+    learner, group = setup.learner, setup.task.group
     [layout] = cut([size], 1, group, size)[size].layouts
     rng = np.random.default_rng(0)
-    images = rng.normal(size=(size, *task.input_shape)).astype(np.float32)
+    images = rng.normal(size=(size, *setup.inputs.input_shape)).astype(np.float32)
     labels = rng.integers(0, workload.classes, size).astype(np.int32)
     batch = Batch(jnp.asarray(images), jnp.asarray(labels), None)
     in_a_loop = IN_A_LOOP if isinstance(experiment.model, MLP) else 1
     told = (jnp.float32(1e-3), jnp.float32(size), jnp.float32(size // layout.group))
 
     def update(state):
-        sums = pure.gather(task, layout, state, batch)
-        return pure.apply(task, state, sums, *told)[0]
+        sums = pure.gather(learner, layout, state, batch)
+        return pure.apply(learner, state, sums, *told)[0]
 
     def several(state):
         if in_a_loop == 1:

@@ -30,7 +30,7 @@ class SGD:
         make_plain(self)
         not_negative("weight_decay", self.weight_decay)
 
-    def transformation(self, learning_rate: Rate, momentum: float) -> optax.GradientTransformation:
+    def __call__(self, learning_rate: Rate, momentum: float) -> optax.GradientTransformation:
         """Return the optax transformation; raise Mistake for Nesterov without momentum."""
         _check_nesterov(self.nesterov, momentum)
         sgd = optax.sgd(learning_rate, momentum or None, nesterov=self.nesterov)
@@ -52,7 +52,7 @@ class Adam:
         make_plain(self)
         _check_adam(self)
 
-    def transformation(self, learning_rate: Rate, momentum: float) -> optax.GradientTransformation:
+    def __call__(self, learning_rate: Rate, momentum: float) -> optax.GradientTransformation:
         """Return the optax transformation."""
         return _with_l2(
             self.weight_decay, optax.adam(learning_rate, b1=momentum, b2=self.b2, eps=self.eps)
@@ -74,7 +74,7 @@ class AdamW:
         make_plain(self)
         _check_adam(self)
 
-    def transformation(self, learning_rate: Rate, momentum: float) -> optax.GradientTransformation:
+    def __call__(self, learning_rate: Rate, momentum: float) -> optax.GradientTransformation:
         """Return the optax transformation."""
         return optax.adamw(
             learning_rate,
@@ -102,7 +102,7 @@ class LARS:
         positive("trust_coefficient", self.trust_coefficient)
         not_negative("weight_decay", self.weight_decay)
 
-    def transformation(self, learning_rate: Rate, momentum: float) -> optax.GradientTransformation:
+    def __call__(self, learning_rate: Rate, momentum: float) -> optax.GradientTransformation:
         """Return the optax transformation; raise Mistake for Nesterov without momentum."""
         _check_nesterov(self.nesterov, momentum)
         return optax.lars(
@@ -131,7 +131,7 @@ class LAMB:
         make_plain(self)
         _check_adam(self)
 
-    def transformation(self, learning_rate: Rate, momentum: float) -> optax.GradientTransformation:
+    def __call__(self, learning_rate: Rate, momentum: float) -> optax.GradientTransformation:
         """Return the optax transformation."""
         return optax.lamb(
             learning_rate,
@@ -177,7 +177,7 @@ class Rprop:
                 "order"
             )
 
-    def transformation(self, learning_rate: Rate, momentum: float) -> optax.GradientTransformation:
+    def __call__(self, learning_rate: Rate, momentum: float) -> optax.GradientTransformation:
         """Return the optax transformation; raise Mistake with momentum, which Rprop lacks."""
         if momentum:
             raise Mistake(f"plan.momentum is {momentum:g}, but Rprop has no momentum: set it to 0")

@@ -7,23 +7,24 @@ from jbatch.data.image.augment import Augment
 from jbatch.data.resident import ResidentData
 from jbatch.data.sources import Digits
 from jbatch.devices import meshes
-from jbatch.models import ghost_batch
 from jbatch.plan.layout import Layout, group_size
 from jbatch.plan.passes import Accumulate, Apply, Update
 from jbatch.step import programs
 from jbatch.step.programs import Setup, how, told
-from jbatch.task.classify import Task
+from jbatch.task.base import Learner
+from jbatch.task.classify import Classify
 
 DATASET = Digits().load()
 
 
-def task_of(model, optimizer, momentum=0.9, label_smoothing=0.0, dtype="float32") -> Task:
-    return Task(model, optimizer, momentum, label_smoothing, dtype, (8, 8, 1), 10)
+def learner_of(model, optimizer, momentum=0.9, label_smoothing=0.0, dtype="float32") -> Learner:
+    task = Classify(model, label_smoothing, dtype, (8, 8, 1), 10)
+    return Learner(task, optimizer, momentum)
 
 
-def setup_of(task, devices=1, mapping="shard_map", augment=Augment(pad=1)) -> Setup:  # noqa: B008
+def setup_of(learner, devices=1, mapping="shard_map", augment=Augment(pad=1)) -> Setup:  # noqa: B008
     mesh = meshes.make_mesh(jax.devices()[:devices])
-    return Setup(task, ResidentData(DATASET, augment, "standardize").inputs, mesh, mapping)
+    return Setup(learner, ResidentData(DATASET, augment, "standardize").inputs, mesh, mapping)
 
 
 def data_of(setup) -> ResidentData:
@@ -32,7 +33,7 @@ def data_of(setup) -> ResidentData:
 
 def run_updates(setup, *, batch_size, passes=1, updates=20, seed=3, learning_rate=0.05):
     """(state, losses) after `updates` updates of `batch_size`, each in `passes` passes."""
-    group = group_size(batch_size, ghost_batch(setup.task.model))
+    group = group_size(batch_size, setup.task.group)
     layout = Layout(batch_size // passes, setup.devices, group)
     once = how(learning_rate, batch_size, batch_size // group)
     state = programs.initializer(setup)(np.uint32(seed))

@@ -19,9 +19,9 @@ from jbatch.run.start import open_run
 from jbatch.step import programs
 from jbatch.step.calls import MOST, updates_per_call
 from jbatch.step.programs import how, told
-from small_runs import data_of, setup_of, task_of
+from small_runs import data_of, learner_of, setup_of
 
-TASK = task_of(MLP((16,), GhostBatchNorm(20)), SGD(weight_decay=1e-3))
+TASK = learner_of(MLP((16,), GhostBatchNorm(20)), SGD(weight_decay=1e-3))
 RESIDENT = setup_of(TASK).inputs
 STREAMED = StreamedInputs(100, 1, (32, 32, 3), Augment(), "standardize", (0.0,) * 3, (1.0,) * 3)
 
@@ -53,7 +53,7 @@ def test_a_call_of_several_is_so_many_calls(devices, mapping):
 
 
 def test_what_suits_devices_and_network():
-    convolutional = task_of(SmallCNN((4, 8)), SGD())
+    convolutional = learner_of(SmallCNN((4, 8)), SGD())
     assert updates_per_call(None, TASK, RESIDENT, "cpu") == MOST
     assert updates_per_call(None, convolutional, RESIDENT, "cpu") == 1
     assert updates_per_call(None, convolutional, RESIDENT, "tpu") == MOST

@@ -17,9 +17,9 @@ from jbatch.plan.layout import Layout
 from jbatch.plan.passes import Accumulate, Apply, Update
 from jbatch.step import programs, pure
 from jbatch.task import classify
-from small_runs import DATASET, run_updates, setup_of, task_of
+from small_runs import DATASET, learner_of, run_updates, setup_of
 
-PLAIN = task_of(MLP((32,)), SGD(weight_decay=5e-4), label_smoothing=0.1)
+PLAIN = learner_of(MLP((32,)), SGD(weight_decay=5e-4), label_smoothing=0.1)
 
 
 def test_an_update_is_optax_on_the_mean_gradient():
@@ -62,33 +62,36 @@ def test_one_all_reduce_per_update(passes):
 
 
 def test_running_statistics_decay_per_ghost_batch():
-    task = task_of(MLP((4,), GhostBatchNorm(8, decay=0.9)), SGD())
+    learner = learner_of(MLP((4,), GhostBatchNorm(8, decay=0.9)), SGD())
     stats, sums = {"mean": jnp.float32(2)}, {"mean": jnp.float32(3 * 5)}
-    running = pure._running(task, stats, sums, jnp.float32(3))
+    running = learner.task.running(stats, sums, jnp.float32(3))
     # Three ghost batches of mean 5: 0.9³ of the old 2 is left.
     assert float(running["mean"]) == pytest.approx(0.9**3 * 2 + (1 - 0.9**3) * 5, rel=1e-6)
 
 
 def test_totals_go_on_counting_where_float32_would_stop():
-    task = task_of(MLP((4,)), SGD())
-    state = programs.initializer(setup_of(task))(np.uint32(0))
-    so_far = pure.Totals(jnp.float32(2**24), jnp.float32(0), jnp.int32(2**24), jnp.int32(2**24))
-    sums = pure.no_sums(state)._replace(loss=jnp.float32(0.25), correct=jnp.float32(1))
+    learner = learner_of(MLP((4,)), SGD())
+    state = programs.initializer(setup_of(learner))(np.uint32(0))
+    much, none = jnp.float32(2**24), jnp.float32(0)
+    sums = {"loss": (much, much), "accuracy": (much, much)}
+    rest = jax.tree.map(lambda _: none, sums)
+    scores = {"loss": (jnp.float32(0.25), jnp.float32(1)), "accuracy": (jnp.float32(1),) * 2}
 
     def one(_, totals):
-        return pure._added(totals, sums, jnp.float32(1))
+        return pure._added(totals, scores, jnp.float32(1))
 
+    so_far = state.totals._replace(sums=sums, rest=rest, examples=jnp.int32(2**24))
     totals = jax.jit(lambda: jax.lax.fori_loop(0, 1000, one, so_far))()
-    assert int(totals.correct) == int(totals.examples) == 2**24 + 1000
-    assert float(totals.loss) - float(totals.rest) == 2**24 + 250
+    assert int(totals.examples) == 2**24 + 1000
+    assert pure.means(totals) == {"loss": (2**24 + 250) / (2**24 + 1000), "accuracy": 1.0}
 
 
 def test_evaluation_uses_the_running_statistics():
-    task = task_of(MLP((8,), GhostBatchNorm(16)), SGD())
-    state = programs.initializer(setup_of(task))(np.uint32(0))
+    learner = learner_of(MLP((8,), GhostBatchNorm(16)), SGD())
+    state = programs.initializer(setup_of(learner))(np.uint32(0))
     images = np.ones((2, 8, 8, 1), np.float32)
-    (both,), stats = classify.forward(task, state.params, state.stats, images, None)
-    (one,), _ = classify.forward(task, state.params, state.stats, images[:1], None)
+    (both,), stats = classify.forward(learner.task, state.params, state.stats, images, None)
+    (one,), _ = classify.forward(learner.task, state.params, state.stats, images[:1], None)
     # Products of 64 terms near 1, in another order: √64 · 2⁻²⁴, a few times over.
     np.testing.assert_allclose(both[:1], one, rtol=0, atol=2e-6)
     assert jax.tree.all(jax.tree.map(lambda a, b: (a == b).all(), stats, state.stats))
@@ -116,9 +119,9 @@ def test_optimizers_are_optaxs_with_norms_and_biases_left_out_of_decay(optimizer
     schedule = optax.piecewise_constant_schedule(0.1, {1: 0.5, 3: 3.0})
     with jax.numpy_dtype_promotion("standard"):
         theirs = theirs(schedule)
-        state, expected_state = optimizer.transformation(0.0, 0.9).init(params), theirs.init(params)
+        state, expected_state = optimizer(0.0, 0.9).init(params), theirs.init(params)
         for update in range(5):
-            mine = optimizer.transformation(schedule(update), 0.9)
+            mine = optimizer(schedule(update), 0.9)
             steps, state = mine.update(gradients, state, params)
             expected, expected_state = theirs.update(gradients, expected_state, params)
             for a, b in zip(jax.tree.leaves(steps), jax.tree.leaves(expected), strict=True):
@@ -129,11 +132,11 @@ def test_weight_decay_is_l2_for_sgd_and_adam():
     params = {"w": jnp.ones((2, 2)), "b": jnp.ones((2,))}
     zero = jax.tree.map(jnp.zeros_like, params)
     with jax.numpy_dtype_promotion("standard"):
-        sgd = SGD(weight_decay=0.5).transformation(0.1, 0.0)
+        sgd = SGD(weight_decay=0.5)(0.1, 0.0)
         steps, _ = sgd.update(zero, sgd.init(params), params)
         assert float(steps["w"][0, 0]) == pytest.approx(-0.05)
         assert float(steps["b"][0]) == 0
-        adam = Adam(weight_decay=0.5).transformation(0.1, 0.9)
+        adam = Adam(weight_decay=0.5)(0.1, 0.9)
         steps, _ = adam.update(zero, adam.init(params), params)
         assert float(steps["w"][0, 0]) == pytest.approx(-0.1, rel=1e-4)  # a whole step: L2
         assert float(steps["b"][0]) == 0
@@ -141,7 +144,7 @@ def test_weight_decay_is_l2_for_sgd_and_adam():
 
 def test_rprop_is_optaxs_times_the_rate():
     params = jnp.array([1.0, -2.0, 3.0])
-    mine, theirs = Rprop(0.2).transformation(0.5, 0.0), optax.rprop(0.2)
+    mine, theirs = Rprop(0.2)(0.5, 0.0), optax.rprop(0.2)
     state, expected_state = mine.init(params), theirs.init(params)
     for update in range(12):
         gradient = jnp.cos(jnp.float32(update) * params)  # its signs change
@@ -150,7 +153,7 @@ def test_rprop_is_optaxs_times_the_rate():
         np.testing.assert_array_equal(steps, 0.5 * expected)
     assert np.unique(state[0].step_sizes).size > 1
     with pytest.raises(Mistake, match=r"plan\.momentum is 0\.9, .*: set it to 0"):
-        Rprop().transformation(1.0, 0.9)
+        Rprop()(1.0, 0.9)
 
 
 @pytest.mark.parametrize("steps", [{"shrink": 1.0}, {"grow": 1.0}, {"initial_step": 60.0}])
@@ -162,7 +165,7 @@ def test_rprop_refuses_steps_that_would_not_adapt(steps):
 def test_nesterov_without_momentum_is_refused():
     for optimizer in (SGD(nesterov=True), LARS(nesterov=True)):
         with pytest.raises(Mistake, match=r"plan\.momentum is 0"):
-            optimizer.transformation(0.1, 0.0)
+            optimizer(0.1, 0.0)
 
 
 def test_label_smoothing_is_optaxs():

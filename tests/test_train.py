@@ -193,9 +193,9 @@ def test_evaluate_newest_is_the_runs_own_last_evaluation(undisturbed):
     update, found, digest = evaluate_newest(GROWING, directory)
     last = metrics(directory)[-1]
     assert (update, found.num_examples) == (98, 297)
-    assert found.accuracy == last["accuracy"]
+    assert found.scores["accuracy"] == last["accuracy"]
     # On eight devices here, on one there.
-    assert found.loss == pytest.approx(last["loss"], rel=1e-6)
+    assert found.scores["loss"] == pytest.approx(last["loss"], rel=1e-6)
     assert digest == parameters_digest(run.state.params)
 
 
@@ -221,7 +221,7 @@ def test_evaluation_counts_each_example_once(devices):
     (logits,), _ = classify.forward(setup.task, state.params, state.stats, images, None)
     expected = float((np.asarray(logits).argmax(1) == data.test_labels).mean())
     assert found.num_examples == count
-    assert found.accuracy == pytest.approx(expected, abs=1e-9)
+    assert found.scores["accuracy"] == pytest.approx(expected, abs=1e-9)
 
 
 def diverging(save_every):

@@ -21,6 +21,7 @@ from jbatch.experiment.identity import describe
 from jbatch.run.newest import newest_of
 from jbatch.step.driver import InFlight
 from jbatch.task import classify
+from jbatch.task.classify import Classify
 
 AT_ONCE = 500  # micro-batch, at most: examples per device and pass
 
@@ -46,6 +47,9 @@ class Landscape:
         newest = newest_of(experiment, directory)
         if not isinstance(newest.data, ResidentData):
             raise Mistake("this run streams its dataset: give a run whose dataset is in memory")
+        task = newest.setup.task
+        if not isinstance(task, Classify):
+            raise Mistake("this run does not classify: give a run of a network that classifies")
         train = newest.data.dataset.train
         if examples is not None and not 0 < examples <= len(train.labels):
             raise Mistake(f"--examples is {examples}: give 1 to {len(train.labels):,}")
@@ -54,9 +58,9 @@ class Landscape:
         flat, self._unravel = ravel_pytree(self.point.params)
         self.x = np.asarray(flat, np.float64)
         # Always float32: the boxes are smaller than the spacing of bfloat16 numbers.
-        self._task = dataclasses.replace(newest.setup.task, dtype="float32")
+        self._task = dataclasses.replace(task, dtype="float32")
         self._setup, self.experiment = newest.setup, experiment
-        self.model, self._normalize = newest.setup.task.model, newest.data.inputs.normalize
+        self.model, self._normalize = task.model, newest.data.inputs.normalize
         self._size = min(AT_ONCE, experiment.micro_batch or AT_ONCE) * newest.setup.devices
         seen = Split(train.images[: self.count], train.labels[: self.count])
         self._resident = newest.data.placed(seen, newest.setup.mesh)

@@ -49,11 +49,12 @@ def run(arguments: Sequence[str]) -> None:
 
     prepare_libraries()
     update, found, digest = evaluate_newest(experiment, directory)
-    values = {"update": update, **found._asdict(), "parameters_digest": digest}
+    values = {"update": update, **found.line, "parameters_digest": digest}
     if options.json:
         print(json.dumps(values))
     else:
         show(
-            f"after {update:,} updates: loss {found.loss:.4f}, accuracy {found.accuracy:.2%} on "
+            f"after {update:,} updates: loss {found.scores['loss']:.4f}, "
+            f"accuracy {found.scores['accuracy']:.2%} on "
             f"{found.num_examples:,} examples; parameters {digest[:12]}"
         )

@@ -1,24 +1,17 @@
 """Protocols of a dataset: its part of the compiled step, and its part of the training loop."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import jax
 from jax.sharding import Mesh
 
+from jbatch.models.batch import Batch
 from jbatch.plan.layout import Layout
 from jbatch.plan.passes import Passes
 from jbatch.plan.plan import Plan
 
 Arguments = tuple[Any, ...]  # of a compiled function: pytrees of arrays, or of their shapes
-
-
-class Batch(NamedTuple):
-    """Input of the network."""
-
-    images: jax.Array  # (B, H, W, C) float32, normalized
-    labels: jax.Array  # (B,) int32
-    keys: jax.Array | None  # (B,) a random key per example; None in evaluation
 
 
 class Inputs(Protocol):

@@ -16,9 +16,10 @@ from jax.sharding import Mesh
 from jbatch.data.dataset import Dataset, Split
 from jbatch.data.image.augment import Augment, augment, example_keys
 from jbatch.data.image.normalize import Normalize, affine, normalized
-from jbatch.data.inputs import Arguments, Batch
+from jbatch.data.inputs import Arguments
 from jbatch.data.order import epoch_order
 from jbatch.devices import meshes
+from jbatch.models.batch import Batch
 from jbatch.plan.layout import AXIS, Layout
 
 # Dispatch is asynchronous, and this many calls may be queued: enough to hide the host's work, few

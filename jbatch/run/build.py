@@ -21,7 +21,8 @@ from jbatch.step import pure
 from jbatch.step.calls import updates_per_call
 from jbatch.step.programs import Setup
 from jbatch.task import classify
-from jbatch.task.classify import Task
+from jbatch.task.base import Learner
+from jbatch.task.classify import Classify
 
 
 def make_setup(
@@ -48,24 +49,25 @@ def make_setup(
             f"the training set has {count:,} examples, but the plan is for {plan.num_examples:,}: "
             f"set plan.num_examples to {count}"
         )
-    task = _task(experiment, plan, model, data.inputs, data.num_classes)
+    task = _task(experiment, model, data.inputs, data.num_classes)
+    learner = Learner(task, experiment.optimizer, plan.momentum)
     classify.graph(task)  # refuses images too small for the network, and norms that do not fit it
-    _check_room(task, devices)
+    _check_room(learner, devices)
     setup = Setup(
-        task=task,
+        learner=learner,
         inputs=data.inputs,
         mesh=meshes.make_mesh(devices),
         mapping=experiment.mapping,
         updates_per_call=updates_per_call(
-            experiment.updates_per_call, task, data.inputs, devices[0].platform
+            experiment.updates_per_call, learner, data.inputs, devices[0].platform
         ),
     )
     return setup, data
 
 
-def _check_room(task: Task, devices: Sequence[jax.Device]) -> None:
+def _check_room(learner: Learner, devices: Sequence[jax.Device]) -> None:
     """Raise Mistake if parameters, optimizer state and gradient do not fit in memory."""
-    shapes = pure.state_shapes(task)
+    shapes = pure.state_shapes(learner)
     numbers = sum(leaf.size for leaf in jax.tree.leaves(shapes.params))
     # The gradient is as large as the parameters.
     sizes = [leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves((shapes, shapes.params))]
@@ -84,12 +86,13 @@ def paper_setup(experiment: Experiment, plan: Plan, devices: int | Sequence[jax.
     """Return a `Setup` without reading data, for a number of abstract devices or for real ones."""
     model, source = _model_and_data(experiment)
     inputs, classes = on_paper(source, experiment.augment, experiment.normalize, plan.num_examples)
-    task = _task(experiment, plan, model, inputs, classes)
+    task = _task(experiment, model, inputs, classes)
+    learner = Learner(task, experiment.optimizer, plan.momentum)
     if isinstance(devices, int):
         mesh = AbstractMesh((devices,), (AXIS,))
-        return Setup(task, inputs, mesh, "shard_map")  # type: ignore[arg-type]  # for `in_memory`
-    most = updates_per_call(experiment.updates_per_call, task, inputs, devices[0].platform)
-    return Setup(task, inputs, meshes.make_mesh(devices), "shard_map", most)
+        return Setup(learner, inputs, mesh, "shard_map")  # type: ignore[arg-type]  # for `in_memory`
+    most = updates_per_call(experiment.updates_per_call, learner, inputs, devices[0].platform)
+    return Setup(learner, inputs, meshes.make_mesh(devices), "shard_map", most)
 
 
 def _model_and_data(experiment: Experiment) -> tuple[Model, Data]:
@@ -98,13 +101,9 @@ def _model_and_data(experiment: Experiment) -> tuple[Model, Data]:
     return experiment.model, experiment.data
 
 
-def _task(
-    experiment: Experiment, plan: Plan, model: Model, inputs: Inputs, num_classes: int
-) -> Task:
-    return Task(
+def _task(experiment: Experiment, model: Model, inputs: Inputs, num_classes: int) -> Classify:
+    return Classify(
         model=model,
-        optimizer=experiment.optimizer,
-        momentum=plan.momentum,
         label_smoothing=experiment.label_smoothing,
         dtype=experiment.dtype,
         input_shape=inputs.input_shape,

@@ -28,7 +28,7 @@ def check(experiment: Experiment, plan: Plan, devices: int) -> None:
             f"{largest:,}: give --model.norm.ghost-batch {largest} or less"
         )
     plan.check(devices, group)
-    experiment.optimizer.transformation(0.0, plan.momentum)
+    experiment.optimizer(0.0, plan.momentum)
 
 
 def warnings(experiment: Experiment, plan: Plan) -> Iterator[str]:

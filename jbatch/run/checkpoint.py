@@ -21,7 +21,7 @@ from jbatch.distributed import agree
 from jbatch.errors import Mistake
 from jbatch.files import appears, not_files
 from jbatch.step.pure import State
-from jbatch.task.classify import Tree
+from jbatch.task.base import Tree
 from jbatch.upstream_words import TOO_LATE, UNFINISHED
 
 if TYPE_CHECKING:

@@ -95,7 +95,7 @@ def held(
             raise
 
 
-FORMAT = 2  # of run.json; files of format 1 do not name it, and use old module names
+FORMAT = 3  # of run.json and of checkpoints; run.json of format 1 does not name it
 
 
 @dataclass

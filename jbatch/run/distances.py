@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import numpy.typing as npt
 
-from jbatch.task.classify import Tree
+from jbatch.task.base import Tree
 
 Leaves = list[npt.NDArray[np.float32]]
 

@@ -16,9 +16,13 @@ from jbatch.step.pure import State
 class Evaluation(NamedTuple):
     """Means over a dataset."""
 
-    loss: float
-    accuracy: float
+    scores: dict[str, float]  # "loss", and the task's metrics
     num_examples: int
+
+    @property
+    def line(self) -> dict[str, float]:
+        """The values as fields of a line of metrics."""
+        return {**self.scores, "num_examples": self.num_examples}
 
 
 def evaluate(
@@ -27,7 +31,7 @@ def evaluate(
     test: Evaluated,
     asked_to_stop: Callable[[], object] = lambda: None,
 ) -> Evaluation | None:
-    """Return loss (without label smoothing) and accuracy on a test set, with running statistics.
+    """Return the mean scores on a test set, with running statistics.
 
     The last pass is padded. Padding has weight 0, so each example counts once.
 
@@ -44,10 +48,12 @@ def evaluate(
     for inputs in test.passes():
         if asked_to_stop():
             return None
-        (scored,) = compiled(state.params, state.stats, *inputs)
-        in_flight.add(scored.loss)
+        scored = compiled(state.params, state.stats, *inputs)
+        in_flight.add(scored[1])
         parts.append(scored)
-    loss, correct, examples = np.array(jax.device_get(parts)).sum(axis=0, dtype=np.float64)
+    summed = jax.tree.map(lambda *each: np.sum(each, dtype=np.float64), *jax.device_get(parts))
+    scores, examples = summed
     if not examples:
         raise Mistake("could not decode any example of the test set: restore the dataset")
-    return Evaluation(float(loss / examples), float(correct / examples), int(examples))
+    means = {name: float(total / weight) for name, (total, weight) in scores.items()}
+    return Evaluation(means, int(examples))

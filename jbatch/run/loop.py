@@ -26,7 +26,7 @@ from jbatch.run.profiler import Profile
 from jbatch.run.progress import Bar, Lines
 from jbatch.run.run import Run
 from jbatch.run.start import open_run
-from jbatch.step.pure import State, no_totals
+from jbatch.step.pure import State, means, no_totals
 from jbatch.upstream_words import PEER_LOST
 
 SECONDS_BETWEEN_LOOKS = 0.1  # between checks for a stop request while the run waits
@@ -225,8 +225,8 @@ def _evaluate(run: Run) -> None:
     if found is None:
         return
     _name_damaged(run, run.test.damaged[known:], "left out")
-    _refuse_diverged(run, found.loss)
-    _write(run, {"kind": "eval", **_standing(run), **found._asdict()})
+    _refuse_diverged(run, found.scores["loss"])
+    _write(run, {"kind": "eval", **_standing(run), **found.line})
     run.evaluated = run.update
 
 
@@ -271,16 +271,18 @@ def _stop(run: Run, name: str) -> None:
 def _log(run: Run) -> None:
     with _paused(run, "logging"):
         totals = jax.device_get(run.state.totals)
-        _refuse_diverged(run, totals.loss)
-        zero = jax.device_put(no_totals(), meshes.replicated(run.job.setup.mesh))
+        scores = means(totals)
+        _refuse_diverged(run, scores["loss"])
+        zero = jax.device_put(
+            no_totals(run.job.setup.learner), meshes.replicated(run.job.setup.mesh)
+        )
         run.state = run.state._replace(totals=zero)
         clock = run.clock
         since = run.plan.batch_sizes[run.logged : run.update]  # the clock timed all of these
         line: dict[str, Any] = {
             "kind": "train",
             **_standing(run),
-            "loss": float(totals.loss / totals.examples),
-            "accuracy": float(totals.correct / totals.examples),
+            **scores,
             "updates_per_second": len(since) / clock.training,
             "examples_per_second": float(since.sum()) / clock.training,
             "input_wait": clock.waiting / clock.training,

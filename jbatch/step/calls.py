@@ -9,12 +9,12 @@ import jax
 from jbatch.data.inputs import Inputs
 from jbatch.errors import Mistake
 from jbatch.step import pure
-from jbatch.task.classify import Task
+from jbatch.task.base import Learner
 
 MOST = 16  # more gain little, and delay the answer to a stop request
 
 
-def updates_per_call(given: int | None, task: Task, inputs: Inputs, platform: str) -> int:
+def updates_per_call(given: int | None, learner: Learner, inputs: Inputs, platform: str) -> int:
     """Return `given`, or choose for devices and network; raise Mistake if `given` is impossible."""
     if given is not None:
         if given > 1 and not inputs.several:
@@ -25,10 +25,10 @@ def updates_per_call(given: int | None, task: Task, inputs: Inputs, platform: st
         return given
     if not inputs.several:
         return 1
-    suits = platform == "tpu" or (platform == "cpu" and not _convolutional(task))
+    suits = platform == "tpu" or (platform == "cpu" and not _convolutional(learner))
     return MOST if suits else 1
 
 
-def _convolutional(task: Task) -> bool:
+def _convolutional(learner: Learner) -> bool:
     """Return whether a network has convolutions, whose kernels have four axes."""
-    return any(leaf.ndim == 4 for leaf in jax.tree.leaves(pure.state_shapes(task).params))
+    return any(leaf.ndim == 4 for leaf in jax.tree.leaves(pure.state_shapes(learner).params))

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,8 +20,7 @@ from jbatch.plan.layout import AXIS, Layout
 from jbatch.plan.passes import Accumulate, Apply, Call, Pass, Passes, Update
 from jbatch.step import pure
 from jbatch.step.pure import State, Sums
-from jbatch.task import classify
-from jbatch.task.classify import Task, Tree
+from jbatch.task.base import Learner, Scores, Task, Tree
 
 MOST_KEPT = 64  # compiled functions per process; a sweep over widths would otherwise keep them all
 
@@ -33,11 +32,16 @@ class Setup:
     Runs that differ only in seed or schedule share the compiled functions.
     """
 
-    task: Task
+    learner: Learner
     inputs: Inputs
     mesh: Mesh  # an AbstractMesh on paper, see `paper_setup`
     mapping: spmd.Mapping
     updates_per_call: int = 1  # maximum, for updates of one pass
+
+    @property
+    def task(self) -> Task:
+        """What is trained."""
+        return self.learner.task
 
     @property
     def devices(self) -> int:
@@ -55,17 +59,9 @@ class Evaluate:
     """A call that scores one pass of an evaluation."""
 
 
-class Scored(NamedTuple):
-    """Sums over one pass of an evaluation, float32 scalars; the host adds them up in float64."""
-
-    loss: jax.Array
-    correct: jax.Array
-    examples: jax.Array
-
-
-def how(learning_rate: float, batch_size: int, ghost_batches: int) -> npt.NDArray[np.float32]:
-    """Pack an update's (rate, B, number of ghost batches) into one transfer: (3,) float32."""
-    return np.array((learning_rate, batch_size, ghost_batches), np.float32)
+def how(learning_rate: float, batch_size: int, groups: int) -> npt.NDArray[np.float32]:
+    """Pack an update's (rate, B, number of groups) into one transfer: (3,) float32."""
+    return np.array((learning_rate, batch_size, groups), np.float32)
 
 
 def told(setup: Setup, hows: Sequence[npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
@@ -82,8 +78,8 @@ def _update(
     setup: Setup, layout: Layout, state: State, how: jax.Array, *inputs: Any
 ) -> tuple[State, jax.Array]:
     batch = setup.inputs.batch(layout, *inputs)
-    sums = pure.gather(setup.task, layout, state, batch)
-    return pure.apply(setup.task, state, sums, *how)
+    sums = pure.gather(setup.learner, layout, state, batch)
+    return pure.apply(setup.learner, state, sums, *how)
 
 
 def _updates(
@@ -110,25 +106,22 @@ def _accumulate(
     setup: Setup, layout: Layout, state: State, sums: Sums, *inputs: Any
 ) -> tuple[Sums, jax.Array]:
     batch = setup.inputs.batch(layout, *inputs)
-    sums = pure.accumulate(setup.task, layout, state, sums, batch)
-    return sums, sums.loss
+    sums = pure.accumulate(setup.learner, layout, state, sums, batch)
+    return sums, sums.scores["loss"][0]
 
 
 def _apply(setup: Setup, state: State, sums: Sums, how: jax.Array) -> tuple[State, Sums, jax.Array]:
-    state, loss = pure.apply(setup.task, state, sums, *how)
+    state, loss = pure.apply(setup.learner, state, sums, *how)
     return state, jax.tree.map(jnp.zeros_like, sums), loss
 
 
-def _evaluate(setup: Setup, params: Tree, stats: Tree, *inputs: Any) -> tuple[Scored]:
+def _evaluate(setup: Setup, params: Tree, stats: Tree, *inputs: Any) -> tuple[Scores, jax.Array]:
+    """Return the scores of one pass, and its number of examples; the host adds them up."""
     batch, exists = setup.inputs.evaluation_batch(setup.evaluation_size, *inputs)
-    (logits,), _ = classify.forward(setup.task, params, stats, batch.images, None)
-    weight = exists.astype(jnp.float32)
-    scored = Scored(
-        loss=(classify.cross_entropy(logits, batch.labels, 0.0) * weight).sum(),
-        correct=(classify.correct(logits, batch.labels) * weight).sum(),
-        examples=weight.sum(),
-    )
-    return (jax.lax.psum(scored, AXIS),)
+    scores = setup.task.evaluate(params, stats, batch, exists)
+    mine = scores, exists.astype(jnp.float32).sum()
+    summed: tuple[Scores, jax.Array] = jax.lax.psum(mine, AXIS)
+    return summed
 
 
 # ---- compiled -------------------------------------------------------------------------------
@@ -137,7 +130,7 @@ def _evaluate(setup: Setup, params: Tree, stats: Tree, *inputs: Any) -> tuple[Sc
 @lru_cache(MOST_KEPT)
 def initializer(setup: Setup) -> Callable[[np.uint32], State]:
     """Return the jitted function: seed (uint32 scalar) → state on every device."""
-    jitted = jax.jit(partial(pure.init, setup.task), out_shardings=meshes.replicated(setup.mesh))
+    jitted = jax.jit(partial(pure.init, setup.learner), out_shardings=meshes.replicated(setup.mesh))
     made: Callable[[np.uint32], State] = jax.enable_x64(False)(jitted)
     return made
 
@@ -199,7 +192,7 @@ def in_memory(setup: Setup, layout: Layout) -> dict[str, int]:
     ]
 
     def activations(state: State, *inputs: Any) -> Any:
-        return pure.kept(setup.task, layout, state, setup.inputs.batch(layout, *inputs))
+        return pure.kept(setup.learner, layout, state, setup.inputs.batch(layout, *inputs))
 
     axes = [(AXIS, layout.devices)]
     with jax.enable_x64(False):
@@ -292,7 +285,7 @@ def _mapped(setup: Setup, call: Call | Evaluate) -> Mapped:
                 partial(_evaluate, setup),
                 arguments=(state.params, state.stats, *shapes),
                 per_device=(False, False, *inputs.evaluation_per_device),
-                per_device_out=(False,),
+                per_device_out=(False, False),
             )
 
 
@@ -300,7 +293,7 @@ _HOW = jax.ShapeDtypeStruct((3,), np.float32)
 
 
 def _state(setup: Setup) -> State:
-    return pure.state_shapes(setup.task)
+    return pure.state_shapes(setup.learner)
 
 
 def _sums(setup: Setup) -> Sums:
@@ -313,6 +306,6 @@ def _sums(setup: Setup) -> Sums:
 def _zero_sums(setup: Setup) -> Sums:
     sums: Sums = jax.tree.map(
         lambda leaf: jnp.zeros((setup.devices, *leaf.shape), leaf.dtype),
-        jax.eval_shape(pure.no_sums, _state(setup)),
+        jax.eval_shape(partial(pure.no_sums, setup.learner), _state(setup)),
     )
     return sums

@@ -229,7 +229,7 @@ DAMAGES = {
         "another version of jbatch .* .its run.json has format 1, this version reads 2",
     ),
     "no environment": (
-        lambda run: (run / "run.json").write_text('{"format": 2, "origin": 0, "plan_digest": 0}'),
+        lambda run: (run / "run.json").write_text('{"format": 3, "origin": 0, "plan_digest": 0}'),
         ["train", TINY, "growing", "--run-dir"],
         "run.json is damaged",
     ),

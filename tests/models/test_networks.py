@@ -11,7 +11,6 @@ import optax
 import pytest
 from flax import nnx
 
-from jbatch.data.resident import Batch
 from jbatch.devices import meshes, spmd
 from jbatch.errors import Mistake
 from jbatch.models import (
@@ -30,6 +29,7 @@ from jbatch.models import (
     WeightNorm,
     WideResNet,
 )
+from jbatch.models.batch import Batch
 from jbatch.models.build import build
 from jbatch.models.norm import Pass
 from jbatch.models.resnet50 import BottleneckBlock
@@ -37,7 +37,8 @@ from jbatch.optim import SGD
 from jbatch.plan.layout import Layout
 from jbatch.step import pure
 from jbatch.task import classify
-from jbatch.task.classify import Task
+from jbatch.task.base import Learner
+from jbatch.task.classify import Classify
 from marks import slow
 
 CIFAR, IMAGENET = ((32, 32, 3), 10), ((224, 224, 3), 1000)
@@ -91,7 +92,11 @@ def test_resnet50_blocks_begin_as_their_shortcuts():
 
 
 def task_of(model, input_shape, dtype="float32", label_smoothing=0.0):
-    return Task(model, SGD(), 0.9, label_smoothing, dtype, input_shape, 10)
+    return Classify(model, label_smoothing, dtype, input_shape, 10)
+
+
+def learner_of(*network, **options):
+    return Learner(task_of(*network, **options), SGD(), 0.9)
 
 
 def batch_of(task, size=8):
@@ -137,10 +142,10 @@ CHECKED = [
 @pytest.mark.parametrize(("model", "shape"), CHECKED, ids=lambda value: str(value)[:60])
 def test_gradients_by_finite_differences(model, shape):
     """Along the gradient itself, where the slope is its length and rounding matters least."""
-    task = task_of(model, shape, label_smoothing=0.1)
-    state = jax.jit(partial(pure.init, task))(np.uint32(0))
-    gather = jax.jit(partial(pure.gather, task, Layout(8, 1, 4)))
-    batch = batch_of(task)
+    learner = learner_of(model, shape, label_smoothing=0.1)
+    state = jax.jit(partial(pure.init, learner))(np.uint32(0))
+    gather = jax.jit(partial(pure.gather, learner, Layout(8, 1, 4)))
+    batch = batch_of(learner.task)
     gradients = gather(state, batch).gradients
     length = float(optax.tree.norm(gradients))
 
@@ -148,7 +153,7 @@ def test_gradients_by_finite_differences(model, shape):
         params = jax.tree.map(
             lambda p, g: p + jnp.float32(distance / length) * g, state.params, gradients
         )
-        return float(gather(state._replace(params=params), batch).loss)
+        return float(gather(state._replace(params=params), batch).scores["loss"][0])
 
     # Central differences: the error falls as h² but for the kinks of ReLU. A loss near 20 is
     # rounded by 2e-6, which is 1e-4 of the 0.02 that it changes by.
@@ -159,15 +164,16 @@ def test_gradients_by_finite_differences(model, shape):
 @pytest.mark.parametrize("norm", [*map(slow, NORMS), GhostBatchNorm(4)], ids=repr)
 def test_bfloat16_is_float32_to_its_precision(norm):
     model, shape = CifarResNet(1, (4, 8), norm), (8, 8, 2)
-    wide, narrow = task_of(model, shape), task_of(model, shape, "bfloat16")
+    wide, narrow = learner_of(model, shape), learner_of(model, shape, "bfloat16")
     state = jax.jit(partial(pure.init, wide))(np.uint32(0))
-    layout, batch = Layout(8, 1, 4), batch_of(wide)
+    layout, batch = Layout(8, 1, 4), batch_of(wide.task)
     expected = jax.jit(partial(pure.gather, wide, layout))(state, batch)
     found = jax.jit(partial(pure.gather, narrow, layout))(state, batch)
     assert {leaf.dtype for leaf in jax.tree.leaves(found)} == {jnp.dtype("float32")}
     # bfloat16 has 8 bits: each of some ten operations rounds by up to 2⁻⁹, 2% of a value in all.
-    assert float(found.loss) == pytest.approx(float(expected.loss), rel=2e-2)
-    assert float(found.loss) != float(expected.loss)
+    losses = [float(sums.scores["loss"][0]) for sums in (found, expected)]
+    assert losses[0] == pytest.approx(losses[1], rel=2e-2)
+    assert losses[0] != losses[1]
     difference = optax.tree.norm(optax.tree.sub(found.gradients, expected.gradients))
     # A value within 2% of the spread around 0 may round to the other side of its ReLU. That is a
     # share f = 2%/√(2π)·2 = 1.6% of the units, whose gradients are then wrong altogether: √f = 13%
@@ -179,20 +185,20 @@ def test_bfloat16_is_float32_to_its_precision(norm):
 def test_an_auxiliary_head_counts_in_training_only():
     model = InceptionResNetV2(auxiliary_head=True)
     task = task_of(model, (75, 75, 3))
-    state = jax.eval_shape(partial(pure.init, task), np.uint32(0))
+    params, stats = jax.eval_shape(task.init, np.uint32(0))
     images = jax.ShapeDtypeStruct((2, 75, 75, 3), np.float32)
     keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 2))
 
     def heads(training):
         forward = partial(classify.forward, task, training=training)
-        return jax.eval_shape(forward, state.params, state.stats, images)[0]
+        return jax.eval_shape(forward, params, stats, images)[0]
 
     assert [head.shape for head in heads(None)] == [(2, 10)]
 
     def trained(params, stats, images, keys):
         return classify.forward(task, params, stats, images, Pass(Layout(2, 1, 2), keys))
 
-    (main, auxiliary), _ = jax.eval_shape(trained, state.params, state.stats, images, keys)
+    (main, auxiliary), _ = jax.eval_shape(trained, params, stats, images, keys)
     assert main.shape == auxiliary.shape == (2, 10)
 
 
@@ -222,14 +228,14 @@ def test_the_smallest_images_fit():
 )
 def test_the_large_networks_train(model, shape):
     """A few updates on one batch bring its loss down."""
-    task = task_of(model, shape)
-    state = jax.jit(partial(pure.init, task))(np.uint32(0))
-    batch = batch_of(task)
+    learner = learner_of(model, shape)
+    state = jax.jit(partial(pure.init, learner))(np.uint32(0))
+    batch = batch_of(learner.task)
     mapped = spmd.Mapped(
         lambda state, batch: pure.apply(
-            task,
+            learner,
             state,
-            pure.gather(task, Layout(8, 1, 8), state, batch),
+            pure.gather(learner, Layout(8, 1, 8), state, batch),
             *(jnp.float32(value) for value in (0.02, 8, 1)),  # rate, batch, ghost batches
         ),
         meshes.make_mesh(jax.devices()[:1]),

@@ -73,8 +73,8 @@ def test_all_reduces_are_read_off_the_compiled_program():
     found = facts_of(compiled)
     state = jax.eval_shape(programs.initializer(setup), 0)
     leaves = jax.tree.leaves((state.params, state.stats))
-    # Loss and number right go with them.
-    assert found.reduced == sum(leaf.size * 4 for leaf in leaves) + 2 * 4
+    # Loss and number right, each with its weight, go with them.
+    assert found.reduced == sum(leaf.size * 4 for leaf in leaves) + 4 * 4
     assert found.reductions == 1
     assert min(found.flops, found.accessed, found.memory.total) > 0
 

@@ -20,11 +20,12 @@ from jbatch.data.image.augment import Augment, augment, example_keys
 from jbatch.data.image.normalize import Normalize, affine_of, normalized
 from jbatch.data.image.photographs import Photographs
 from jbatch.data.image.records import open_records
-from jbatch.data.inputs import Arguments, Batch
+from jbatch.data.inputs import Arguments
 from jbatch.data.stream.chunks import EvaluationChunks, TrainingChunks, TrainingPositions
 from jbatch.data.stream.workers import Decoded, decoded, thread_without_signals
 from jbatch.devices import meshes
 from jbatch.machine import allow_open_files, usable_cores
+from jbatch.models.batch import Batch
 from jbatch.plan.layout import AXIS, Layout
 from jbatch.plan.passes import Passes, passes_of
 from jbatch.plan.plan import Plan
