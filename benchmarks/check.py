@@ -24,7 +24,7 @@ import tyro
 from benchmarks.outcome import Ratio, mistakes_said, program
 from jbatch.errors import Mistake
 from jbatch.files import write_whole
-from jbatch.tables import text_table
+from jbatch.text import text_table
 
 BASELINES = Path(__file__).with_name("baselines.json")
 MEASURED = {  # the benchmarks that give ratios in a few minutes

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 from benchmarks import peaks
 from benchmarks.outcome import Common, Outcome, Table, run
-from jbatch.devices.memory import available, readable
+from jbatch.devices.memory import available
 from jbatch.estimate.hlo_costs import facts_of
 from jbatch.experiment.experiment import Dtype
 from jbatch.models import ghost_batch
@@ -29,6 +29,7 @@ from jbatch.run.reopen import load_experiment_file
 from jbatch.step import programs
 from jbatch.step.autotune import zeros
 from jbatch.step.programs import how, told
+from jbatch.text import byte_size
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 UPDATES = {  # file, variant, and batch sizes
@@ -133,7 +134,7 @@ def _cells(row: dict) -> tuple[str, ...]:
         f"{row['batch']:,}",
         f"{row['flops'] / 1e9:,.4g}",
         f"{row['accessed'] / 1e9:,.3g}",
-        readable(row["memory"]),
+        byte_size(row["memory"]),
         f"{1e3 * row['estimated']:,.3g}",
         f"{1e3 * row['measured']:,.3g}",
         f"{row['measured'] / row['estimated']:.2f}",

@@ -21,7 +21,7 @@ from jbatch.distributed.preemption import Stopped
 from jbatch.errors import Mistake
 from jbatch.files import write_whole
 from jbatch.report.drawing import LOOK, saved
-from jbatch.tables import text_table
+from jbatch.text import text_table
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,10 @@ class Ratio(NamedTuple):
     low: float  # quartiles
     high: float
 
+    def cells(self, digits: int) -> tuple[str, str]:
+        """Format the median and the quartiles for a table."""
+        return f"{self.median:.{digits}f}", f"{self.low:.{digits}f}–{self.high:.{digits}f}"
+
 
 def run(main: Callable[..., Outcome], kind: type[Common], about: str) -> None:
     """Run a benchmark with the options of the command line."""
@@ -72,11 +76,6 @@ def run(main: Callable[..., Outcome], kind: type[Common], about: str) -> None:
         print(note)
     if options.json is not None:
         write(options.json, outcome, about, quick=options.quick)
-
-
-def short(number: float) -> str:
-    """Format a number with three digits, or with all its digits before the point."""
-    return f"{number:,.0f}" if abs(number) >= 100 else f"{number:.3g}"
 
 
 def program() -> str:

@@ -180,13 +180,7 @@ ACCUMULATED = ("16 micro-batches of 128, CNN", "examples/s", "jbatch over it", "
 
 
 def _of_accumulated(row: dict) -> tuple[str, ...]:
-    found = row["ratio"]
-    return (
-        row["loop"],
-        f"{row['examples_per_second']:,.0f}",
-        f"{found.median:.2f}",
-        f"{found.low:.2f}–{found.high:.2f}",
-    )
+    return row["loop"], f"{row['examples_per_second']:,.0f}", *row["ratio"].cells(2)
 
 
 def _cells(row: dict) -> tuple[str, ...]:

@@ -27,10 +27,10 @@ from benchmarks.loops import Loops
 from benchmarks.outcome import Common, Outcome, Table, run
 from benchmarks.turns import take_turns
 from benchmarks.workloads import WORKLOADS, data_of, experiment_of
-from jbatch.devices.memory import readable
 from jbatch.errors import Mistake
 from jbatch.report.drawing import STYLES
 from jbatch.run.start import open_run
+from jbatch.text import byte_size
 
 SIMULATED = 8
 POD_EXPERIMENT = Path(__file__).parent.parent / "experiments" / "imagenet_resnet50.py"
@@ -132,7 +132,7 @@ def _cells(row: dict) -> tuple[str, ...]:
         f"{row['batch']:,}",
         f"{row['batch'] // row['devices']:,}",
         f"{row['flops'] / 1e9:,.3g}",
-        readable(row["memory"]),
+        byte_size(row["memory"]),
         str(row["reductions"]),
         f"{row['reduced'] / 2**20:.2f}",
         f"{row['reduced'] * (row['devices'] > 1) / row['batch']:,.0f}",

@@ -16,7 +16,7 @@ import numpy as np
 from jax.sharding import PartitionSpec
 from matplotlib.figure import Figure
 
-from benchmarks.outcome import Common, Outcome, Table, run, short
+from benchmarks.outcome import Common, Outcome, Table, run
 from benchmarks.turns import ratio, take_turns
 from benchmarks.workloads import WORKLOADS, Workload, data_of, experiment_of
 from jbatch.models import MLP, GhostBatchNorm, SmallCNN
@@ -25,6 +25,7 @@ from jbatch.plan.passes import cut
 from jbatch.report.drawing import STYLES
 from jbatch.run.build import make_setup
 from jbatch.step import programs, pure
+from jbatch.text import significant
 
 NETWORKS = {  # small enough for several to fit in a device's memory
     "mlp of 128": (WORKLOADS["mlp"]._replace(model=MLP((128,)), held=8192), (1, 16, 128, 1024)),
@@ -71,7 +72,7 @@ def main(options: Options) -> Outcome:
             row["network"],
             f"{row['batch_size']:,}",
             str(row["seeds"]),
-            short(1e3 * row["seconds_alone"]),
+            significant(1e3 * row["seconds_alone"], 3),
             f"{row['gain']:.2f}",
         )
         for row in rows

@@ -23,7 +23,7 @@ import tyro
 
 from jbatch.run.goodput import account_text, read_account
 from jbatch.run.metrics import TIMED, read_metrics
-from jbatch.tables import text_table
+from jbatch.text import text_table
 
 EXPERIMENT = ("experiments/digits.py", "increasing")
 

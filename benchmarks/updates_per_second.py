@@ -27,14 +27,14 @@ from matplotlib.figure import Figure
 
 from benchmarks import peaks
 from benchmarks.loops import Loops
-from benchmarks.outcome import Common, Outcome, Table, run, short
+from benchmarks.outcome import Common, Outcome, Table, run
 from benchmarks.turns import ratio, take_turns
 from benchmarks.workloads import FOR_CPUS, WORKLOADS, data_of, experiment_of
-from jbatch.devices.memory import readable
 from jbatch.errors import whole
 from jbatch.experiment.experiment import Dtype
 from jbatch.report.drawing import STYLES
 from jbatch.run.start import open_run
+from jbatch.text import byte_size, significant
 
 Network = Literal[tuple(WORKLOADS)]
 
@@ -133,10 +133,9 @@ def _speeds(row: dict) -> tuple[str, ...]:
         *_name(row),
         f"{1 / seconds:,.1f}",
         f"{row['examples_per_second']:,.0f}",
-        short(1e3 * seconds),
-        short(row["epoch_seconds"]),
-        f"{row['ratio'].median:.3f}",
-        f"{row['ratio'].low:.3f}–{row['ratio'].high:.3f}",
+        significant(1e3 * seconds, 3),
+        significant(row["epoch_seconds"], 3),
+        *row["ratio"].cells(3),
         f"{prebuilt.median:.2f}" if prebuilt else "",
     )
 
@@ -146,9 +145,9 @@ def _costs(row: dict) -> tuple[str, ...]:
     return (
         *_name(row),
         f"{row['micro_batch']:,}",
-        short(row["flops"] / 1e9) if known else "",
+        significant(row["flops"] / 1e9, 3) if known else "",
         f"{row['utilization']:.0%}" if known else "",
-        readable(row["memory"]),
+        byte_size(row["memory"]),
         f"{row['compile_seconds']:.1f}",
     )
 

@@ -8,7 +8,6 @@ from jax.sharding import AbstractMesh
 
 from commands import TINY
 from jbatch.cli import main
-from jbatch.devices.memory import readable
 from jbatch.plan.layout import AXIS, Layout
 from jbatch.plan.passes import Accumulate, Apply, Update
 from jbatch.run.build import make_setup, paper_setup
@@ -81,8 +80,3 @@ def test_plan_prints_it(capsys):
     assert "Memory of each of 8 devices, with a micro-batch of 15: parameters 9.54 KiB" in said
     assert main(["plan", str(TINY), "growing", "--devices", "8", "--micro-batch", "5"]) == 0
     assert "with a micro-batch of 5:" in capsys.readouterr().out
-
-
-def test_sizes_are_readable():
-    shown = [readable(size) for size in (0, 999, 1000, 2**20, 5 * 2**30, 2**41)]
-    assert shown == ["0 B", "999 B", "0.977 KiB", "1 MiB", "5.00 GiB", "2,048.00 GiB"]

@@ -28,7 +28,6 @@ REFUSED = {
     "plan.batch-size": "give FIELD=VALUE",
     "=3": "give FIELD=VALUE",
     "a=1,,2": "give FIELD=VALUE",
-    "a=1,1.0": "give each value once",
     "a-b=1 a_b=2": "give each field once",
 }
 
@@ -47,6 +46,13 @@ GIVEN = {
     ("--grid", "optimizer=sgd,adam"): "no field optimizer.* edit the file",
     ("--grid", "plan.schedule=1,2"): "no field plan.schedule",
     (): "give --grid FIELD=VALUE,VALUE…, or use jbatch compare",
+    ("--grid", "plan.momentum=0.5,5e-1"): "--grid plan.momentum=0.5,5e-1: give each value once",
+    ("--grid", "plan.batch-sizes=40 80,40 080"): "40 80,40 080: give each value once",
+    ("--grid", "optimizer.nesterov=True,True"): "True,True: give each value once",
+    ("--grid", "plan.batch-size=8,x"): "Error parsing --plan.batch-size",
+    ("--grid", "optimizer.no-nesterov=True"): "no field optimizer.no-nesterov",
+    ("--grid", "help=1"): "no field help",
+    ("--grid", "a\nb=1"): r"no field a\\nb",
     ("--grid", "model.norm.ghost-batch=40,30"): "ghost-batch 30: batch 40 .* ghost batches of 30",
     ("--grid", "optimizer.nesterov=True", "--plan.momentum", "0"): "nesterov needs momentum",
 }

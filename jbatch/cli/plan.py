@@ -20,6 +20,7 @@ from jbatch.plan.plan import Plan
 from jbatch.plan.table import plan_json, plan_text
 from jbatch.printable import printable
 from jbatch.run.check import warnings
+from jbatch.text import byte_size
 
 USAGE = "jbatch plan FILE VARIANT"
 MOST_DEVICES = 100_000  # ten times the largest machine
@@ -102,10 +103,8 @@ def _memory(experiment: Experiment, plan: Plan, devices: int) -> dict[str, int] 
 def _memory_text(memory: dict[str, int] | None, devices: int) -> str:
     if memory is None:
         return ""
-    from jbatch.devices.memory import readable
-
     micro_batch, *parts = memory.items()
-    held = ", ".join(f"{name} {readable(size)}" for name, size in parts)
+    held = ", ".join(f"{name} {byte_size(size)}" for name, size in parts)
     return (
         f"\nMemory of each of {devices:,} devices, with a micro-batch of {micro_batch[1]:,}: "
         f"{held}.\nActivations: an upper bound, every value of the forward pass that the backward "

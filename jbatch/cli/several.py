@@ -8,10 +8,11 @@ from typing import TypeVar
 from jbatch.cli.arguments import RunsCode, flag, leading, print_help, split_options, wants_help
 from jbatch.errors import Mistake, whole
 from jbatch.experiment.comparison import Comparison
+from jbatch.experiment.experiment import Experiment
 from jbatch.experiment.origin import Origin
 from jbatch.experiment.overrides import override
 from jbatch.run.reopen import load_experiment_file
-from jbatch.study.grid import cells, check_field
+from jbatch.study.grid import cells, check_field, quoted
 from jbatch.study.many import Study
 
 
@@ -57,16 +58,22 @@ def read(
     known, overrides = split_options(options, rest)
     grid = grid_of(known)
     _check_flags(grid, overrides)
-    origins, points = {}, list(cells(grid))
+    origins: dict[Origin, Experiment] = {}
+    points = list(cells(grid))
     for name in variants:
         for text in grid:
             check_field(text, file.variant(name))
+        made = {}
         for cell, changes in points:
             origin = Origin(
                 file.code, name, (*overrides, *changes), cell, str(file.path.absolute())
             )
             called = f"{verb} {file.path} {name}"
-            origins[origin] = override(file.variant(name), origin.overrides, called)
+            made[origin] = override(file.variant(name), origin.overrides, called)
+        # As text, because a ramp has no hash.
+        if len({repr(experiment) for experiment in made.values()}) < len(points):
+            raise Mistake(f"--grid {quoted(' '.join(grid))}: give each value once")
+        origins |= made
     stated = file.comparison or Comparison(claims=())
     seeds = stated.seeds if known.seeds is None else known.seeds
     for seed in seeds:

@@ -17,6 +17,7 @@ from jbatch.files import write_whole
 from jbatch.messages import show, tell
 from jbatch.run.libraries import prepare_libraries
 from jbatch.run.reopen import remake
+from jbatch.text import text_table
 
 if TYPE_CHECKING:
     from jbatch.analysis.measured import Measured
@@ -80,7 +81,6 @@ def run(arguments: Sequence[str]) -> None:
 
     from jbatch.analysis.loss_landscape import Landscape, line
     from jbatch.analysis.measured import measure
-    from jbatch.tables import text_table
 
     prepare_libraries()
     landscapes = [

@@ -40,14 +40,3 @@ def available(device: jax.Device) -> int | None:
 def of_host() -> int:
     """Return the memory of this machine."""
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-
-
-def readable(size: float) -> str:
-    """Format a number of bytes; infinity means that the compiler refused the program."""
-    if size == float("inf"):
-        return "more than there is"
-    for unit in ("B", "KiB", "MiB"):
-        if size < 1000:
-            return f"{size:.3g} {unit}"
-        size /= 1024
-    return f"{size:,.2f} GiB"

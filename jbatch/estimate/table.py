@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from jbatch.devices.memory import readable
 from jbatch.estimate.chips import Chip
 from jbatch.estimate.roofline import CALIBRATION, Stretch
-from jbatch.tables import text_table
+from jbatch.text import byte_size, counted, duration, text_table
 
 HEADER = (
     "phase",
@@ -50,14 +49,14 @@ def estimate_text(
     cost = "" if price is None else f", {hours * chips * price:,.0f} at {price:g} per chip-hour"
     return "\n".join(
         (
-            f"Estimated for {chips:,} {chip.name} chip{'s' * (chips > 1)} "
+            f"Estimated for {counted(chips, f'{chip.name} chip')} "
             f"({chip.flops / 1e12:g} TFLOP/s, {chip.bandwidth / 1e9:,g} GB/s, "
             f"links {chip.links / 1e9:g} GB/s each way; {chip.source}). Programs may use "
-            f"{readable(memory)} of a chip's memory:",
+            f"{byte_size(memory)} of a chip's memory:",
             "",
             text_table(HEADER, rows),
             "",
-            f"{_duration(hours)} in total, {hours * chips:,.1f} chip-hours{cost}. Not counted: "
+            f"{duration(hours)} in total, {hours * chips:,.1f} chip-hours{cost}. Not counted: "
             "evaluation, saving, compilation, waiting for input.",
             "TFLOP and GB accessed are the compiler's counts of arithmetic and of memory traffic, "
             "per update and chip. The slower of the two gives ms computing. All-reduces are taken "
@@ -109,7 +108,7 @@ def _cells(stretch: Stretch) -> tuple[str, ...]:
         f"{phase.batch_size:,}",
         f"{update.work.share:,}",
         f"{update.work.micro_batch:,}",
-        readable(update.memory),
+        byte_size(update.memory),
         f"{update.flops / 1e12:,.3g}",
         f"{update.accessed / 1e9:,.3g}",
         f"{update.reduced / 1e6:,.3g}",
@@ -120,8 +119,3 @@ def _cells(stretch: Stretch) -> tuple[str, ...]:
         f"{stretch.hours:,.2f}",
         f"{stretch.efficiency:.0%}",
     )
-
-
-def _duration(hours: float) -> str:
-    minutes = round(60 * hours)
-    return f"{minutes:,} minutes" if minutes < 120 else f"{hours:,.1f} hours"

@@ -20,7 +20,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from jbatch.devices.memory import Memory, readable
+from jbatch.devices.memory import Memory
 from jbatch.errors import Mistake
 from jbatch.estimate.hlo_costs import Facts, facts_of
 from jbatch.experiment.overrides import override
@@ -34,6 +34,7 @@ from jbatch.run.reopen import load_experiment_file
 from jbatch.step import programs
 from jbatch.step.autotune import check_fits, largest, unlimited_if_refused
 from jbatch.step.programs import Setup
+from jbatch.text import byte_size
 
 if TYPE_CHECKING:
     import jax
@@ -92,7 +93,7 @@ class Compiler:
             self._tell(say=f"compiling {name} for {self._topology}")
             begun = time.monotonic()
             found = facts_of(lowered.compile())
-            self._tell(say=f"{readable(found.memory.total)}, {time.monotonic() - begun:.0f} s")
+            self._tell(say=f"{byte_size(found.memory.total)}, {time.monotonic() - begun:.0f} s")
             with suppress(OSError):  # another process may write it; the folder may be read-only
                 path.parent.mkdir(parents=True, exist_ok=True)
                 write_whole(path, json.dumps(found))

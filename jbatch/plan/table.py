@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jbatch.plan.noise import noise_scale
-from jbatch.tables import text_table
+from jbatch.text import counted, rounded, span, text_table
 
 if TYPE_CHECKING:  # a plan's text is made here
     from jbatch.plan.plan import Phase, Plan
@@ -38,13 +38,12 @@ def plan_text(plan: "Plan", decaying: "Plan | None" = None) -> str:
     )
     rule = {1.0: "linear", 0.5: "square root", 0.0: "none"}.get(plan.scaling, "power")
     lines = [
-        f"N = {plan.num_examples:,} {'example' if plan.num_examples == 1 else 'examples'}, "
-        f"{plan.num_epochs:g} {'epoch' if plan.num_epochs == 1 else 'epochs'}, momentum "
-        f"{plan.momentum:g}, scaling p = {plan.scaling:g} ({rule})",
+        f"N = {counted(plan.num_examples, 'example')}, {counted(plan.num_epochs, 'epoch', 'g')}, "
+        f"momentum {plan.momentum:g}, scaling p = {plan.scaling:g} ({rule})",
         "",
         table,
         "",
-        _count(plan.num_updates) + _against(plan, decaying),
+        counted(plan.num_updates, "update") + _against(plan, decaying),
         _held(plan.scaling),
     ]
     lines += [f"Warning: {warning}." for warning in plan.warnings]
@@ -56,10 +55,6 @@ def _ends(parts: list[tuple[str, int, int]]) -> list[tuple[str, int, int]]:
     if len(parts) <= MOST_ROWS:
         return parts
     return [*parts[: MOST_ROWS // 2], *parts[len(parts) - (MOST_ROWS - 1) // 2 :]]
-
-
-def _count(updates: int) -> str:
-    return f"{updates:,} {'update' if updates == 1 else 'updates'}"
 
 
 def _against(plan: "Plan", decaying: "Plan | None") -> str:
@@ -98,8 +93,11 @@ def plan_json(plan: "Plan", decaying: "Plan | None") -> dict[str, Any]:
                 "first_update": phase.first_update,
                 "updates": phase.updates,
                 "first_epoch": phase.first_epoch,
-                "learning_rate": [short(rate) for rate in phase.learning_rate],
-                "peak_learning_rate": short(_rates(plan, phase.first_update, phase.updates).max()),
+                # A float32 holds no more digits.
+                "learning_rate": [rounded(rate, 7) for rate in phase.learning_rate],
+                "peak_learning_rate": rounded(
+                    _rates(plan, phase.first_update, phase.updates).max(), 7
+                ),
                 "momentum": plan.momentum,
                 "noise_scale": [
                     plan.noise_scale(update)
@@ -110,11 +108,6 @@ def plan_json(plan: "Plan", decaying: "Plan | None") -> dict[str, Any]:
         ],
         "warnings": list(plan.warnings),
     }
-
-
-def short(rate: float) -> float:
-    """Round a float32 rate to the digits that float32 holds: 0.1, not 0.10000000149."""
-    return float(f"{rate:.7g}")
 
 
 def _cells(plan: "Plan", name: str, first: int, updates: int) -> tuple[str, ...]:
@@ -136,10 +129,7 @@ def _rates(plan: "Plan", first: int, updates: int) -> npt.NDArray[np.float64]:
 
 
 def _span(values: npt.NDArray[np.float64]) -> str:
-    """Format as first → peak → last, without repeated values."""
-    first, peak, last = (f"{value:.4g}" for value in (values[0], values.max(), values[-1]))
-    shown = [first, last] if peak in (first, last) else [first, peak, last]
-    return " → ".join(dict.fromkeys(shown))
+    return span(values[0], values.max(), values[-1])
 
 
 def _stretches(plan: "Plan", phase: "Phase") -> list[tuple[int, int]]:

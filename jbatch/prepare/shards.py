@@ -14,6 +14,7 @@ from jbatch.errors import Mistake
 from jbatch.files import sync_folder, write_whole
 from jbatch.json_lines import read_json
 from jbatch.prepare.examples import Examples, Read
+from jbatch.text import listed
 
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds
@@ -152,8 +153,7 @@ def _check(found: Read, progress: Progress) -> None:
                 problems.append(problem)
         progress(f"{name} (checked)", examples.count, examples.count)
     if problems:
-        more = f"; and {len(problems) - MOST_NAMED:,} more" if len(problems) > MOST_NAMED else ""
-        raise Mistake("; ".join(problems[:MOST_NAMED]) + more)
+        raise Mistake(listed(problems, MOST_NAMED))
 
 
 def _split(

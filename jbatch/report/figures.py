@@ -25,6 +25,7 @@ from jbatch.report.drawing import (
 from jbatch.report.runs import Record, by_variant
 from jbatch.report.scaling import against, points
 from jbatch.report.transient import transient_figure, transients
+from jbatch.text import rounded
 
 MOST_POINTS = 2000  # of a line; a reader cannot see more
 LONGER = 20  # the axis is logarithmic if a run is over this many times the shortest
@@ -138,7 +139,7 @@ def _planned(axes: Axes, plans: Mapping[str, Plan], quantity: Quantity, name: st
             at = at[np.linspace(0, len(at) - 1, MOST_POINTS).astype(int)]
         epochs = np.append(plan.positions[at], plan.end) / plan.num_examples
         # Drop float32's last digits: they alone would fill the axis of a constant.
-        shown = [float(f"{value:.6g}") for value in np.append(values[at], values[-1])]
+        shown = [rounded(value, 6) for value in np.append(values[at], values[-1])]
         axes.plot(epochs, shown, drawstyle="steps-post", label=in_legend(variant), **style)
     axes.set(xlabel="epoch", ylabel=name, yscale="log")
 

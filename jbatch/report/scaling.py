@@ -13,6 +13,7 @@ from matplotlib.ticker import NullLocator
 from jbatch.experiment.comparison import Comparison
 from jbatch.report.drawing import band_text, banded, deviation, drawn, in_legend, styles
 from jbatch.report.runs import Record
+from jbatch.text import listed
 
 WIDE = 4  # an axis is logarithmic if it reaches this many times its least value
 MOST_TICKS = 10
@@ -91,8 +92,7 @@ def against(
     lines = {line: lines[line] for line in dict.fromkeys(here.series for here in found.values())}
     band = band_text(done)
     if others := [name for name in runs if name not in found]:
-        more = f" and {len(others) - MOST_NAMED} more" if len(others) > MOST_NAMED else ""
-        band += f" (without {', '.join(others[:MOST_NAMED])}{more})"
+        band += f" (without {listed(others, MOST_NAMED, ', ', ' and ')})"
 
     def figure(what: str, unit: str, of: Callable[[Record], float]) -> tuple[str, Figure]:
         def draw(axes: Axes) -> None:

@@ -19,7 +19,7 @@ from jbatch.report.runs import (
     summarize,
 )
 from jbatch.report.transient import transient_text, transients
-from jbatch.tables import text_table
+from jbatch.text import signed, text_table, with_error
 
 HEADER = (
     "schedule",
@@ -54,11 +54,9 @@ def comparison_table(
             *(cell.get(field, "") for field in fields),
             batches(summary),
             f"{round(summary.updates.mean()):,}",
-            f"{round(saved[summary.variant], 2) + 0.0:.0%}" if summary.variant in saved else "",
-            _mean(
-                summary.training_loss, "{:.4f}" if summary.training_loss.mean() < 100 else "{:.2g}"
-            ),
-            _mean(summary.test_accuracy, "{:.2f}") + _of_how_many(summary),
+            f"{round(saved[summary.variant], 2):z.0%}" if summary.variant in saved else "",
+            _mean(summary.training_loss, ".4f" if summary.training_loss.mean() < 100 else ".2g"),
+            _mean(summary.test_accuracy, ".2f") + _of_how_many(summary),
             f"{summary.training_seconds.mean():.1f}",
             f"{summary.updates_per_second.mean():,.0f}",
             f"{summary.examples_per_second.mean():,.0f}",
@@ -160,13 +158,13 @@ def finding_text(finding: Finding) -> str:
     """Describe one finding in a line."""
     interval = "no interval from one seed"
     if finding.interval is not None:
-        interval = "95% interval {} to {}".format(*map(_signed, finding.interval))
+        interval = "95% interval {} to {}".format(*map(signed, finding.interval))
     claim = "outside" if finding.control else "within"
     outcome = {True: "as claimed", False: "NOT as claimed", None: "undecided"}[finding.as_claimed]
     if finding.diverged:
         outcome += f", because {finding.diverged} runs diverged"
     return (
-        f"{finding.variant} − {finding.baseline}: {_signed(finding.mean)} points of test accuracy "
+        f"{finding.variant} − {finding.baseline}: {signed(finding.mean)} points of test accuracy "
         f"({interval}), claimed {claim} ±{finding.margin:g}: {outcome}"
     )
 
@@ -179,7 +177,7 @@ def curve_text(curve: Curve) -> str:
     return (
         f"{curve.variant} − {curve.baseline}, {curve.quantity}: within ±{curve.margin:g}"
         f"{curve.unit} at {curve.within} of {curve.epochs} epochs{f', {rest}' if rest else ''} "
-        f"(95% intervals, paired by seed); at most {_signed(curve.largest)}{curve.unit} "
+        f"(95% intervals, paired by seed); at most {signed(curve.largest)}{curve.unit} "
         f"(epoch {curve.at:g})"
     )
 
@@ -197,10 +195,5 @@ def conclusion(findings: Sequence[Finding], lost: Sequence[str] = ()) -> str:
     return " ".join(said) or "The claim holds here."
 
 
-def _signed(value: float) -> str:
-    return f"{round(value, 2) + 0.0:+.2f}".replace("-", "−")  # no −0.00
-
-
 def _mean(values: Floats, form: str) -> str:
-    mean = form.format(values.mean())
-    return mean if len(values) == 1 else f"{mean} ± {form.format(values.std(ddof=1))}"
+    return with_error(values.mean(), values.std(ddof=1) if len(values) > 1 else None, form)

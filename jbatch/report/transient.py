@@ -11,6 +11,7 @@ from jbatch.optim import SGD
 from jbatch.plan.plan import Phase
 from jbatch.report.drawing import deviation, drawn, in_legend, looking, styles
 from jbatch.report.runs import Floats, Record
+from jbatch.text import with_error
 
 BEFORE = 200  # updates before the change; their mean is the old level
 AFTER = 6  # the new level is reached after this many times 1/(1−m) updates
@@ -140,8 +141,8 @@ def transient_figure(found: Mapping[str, Transient]) -> tuple[str, Figure]:
 
 def transient_text(variant: str, found: Transient) -> str:
     """Describe one variant's memory in a line."""
-    error = "" if found.memory_error is None else f" ± {found.memory_error:.1f}"
+    settles = with_error(found.memory, found.memory_error, ".1f")
     return (
         f"{variant}: after the change to batch {found.phase.batch_size:,}, |Δω|² settles over "
-        f"{found.memory:.1f}{error} updates; theory 1/(1−m²) = {1 / (1 - found.momentum**2):.1f}"
+        f"{settles} updates; theory 1/(1−m²) = {1 / (1 - found.momentum**2):.1f}"
     )

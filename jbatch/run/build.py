@@ -10,7 +10,7 @@ from jbatch.data.inputs import Inputs, Loaded
 from jbatch.data.open import load
 from jbatch.data.sources import Data
 from jbatch.devices import meshes
-from jbatch.devices.memory import available, of_host, readable
+from jbatch.devices.memory import available, of_host
 from jbatch.devices.sound import check_sound
 from jbatch.errors import Mistake
 from jbatch.experiment.experiment import Experiment
@@ -23,6 +23,7 @@ from jbatch.step.programs import Setup
 from jbatch.task import classify
 from jbatch.task.base import Learner
 from jbatch.task.classify import Classify
+from jbatch.text import byte_size, counted
 
 
 def make_setup(
@@ -41,7 +42,7 @@ def make_setup(
     if experiment.augment.color and channels != 3:
         raise Mistake(
             f"augment.color is {experiment.augment.color:g}, but it needs red, green and blue, and "
-            f"the images have {channels} {'channel' if channels == 1 else 'channels'}: set it to 0"
+            f"the images have {counted(channels, 'channel')}: set it to 0"
         )
     count = data.inputs.num_examples
     if count != plan.num_examples:
@@ -78,7 +79,7 @@ def _check_room(learner: Learner, devices: Sequence[jax.Device]) -> None:
     if held > there:
         raise Mistake(
             f"the network has {numbers:,} parameters. With optimizer and gradient they need "
-            f"{readable(held)}, but there are {readable(there)} of memory: give a smaller network"
+            f"{byte_size(held)}, but there are {byte_size(there)} of memory: give a smaller network"
         )
 
 

@@ -19,6 +19,7 @@ from rich.text import Text
 from jbatch.messages import tell, while_read
 from jbatch.plan.plan import Plan
 from jbatch.printable import printable
+from jbatch.text import clock, significant
 
 
 class Lines:
@@ -56,7 +57,7 @@ class Lines:
         self._last = now
         done = line["examples"] - self._from
         left = (self._plan.end - line["examples"]) * (now - self._begun) / max(done, 1)
-        self._print(f"{_position(self._plan, line)}  {_speed(line)}  {_duration(left)} left")
+        self._print(f"{_position(self._plan, line)}  {_speed(line)}  {clock(left)} left")
 
     def end(self) -> None:
         """Do nothing: every line is printed already."""
@@ -161,13 +162,6 @@ def _phase(plan: Plan, phase: int) -> str:
 
 
 def _speed(line: dict[str, Any]) -> str:
-    updates, examples = line["updates_per_second"], line["examples_per_second"]
+    updates, examples = significant(line["updates_per_second"], 2), line["examples_per_second"]
     waited = f"  input wait {line['input_wait']:.0%}" if line["input_wait"] else ""
-    updates = f"{updates:,.0f}" if updates >= 10 else f"{updates:.2g}"
     return f"{updates} updates/s  {examples:,.0f} examples/s{waited}"
-
-
-def _duration(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}"

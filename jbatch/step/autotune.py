@@ -18,7 +18,6 @@ from msgspec import Meta
 
 from jbatch.devices import meshes
 from jbatch.devices.environment import environment
-from jbatch.devices.memory import readable
 from jbatch.errors import Mistake
 from jbatch.files import cache_folder, write_whole
 from jbatch.json_lines import read_json
@@ -27,6 +26,7 @@ from jbatch.plan.layout import Layout, group_size
 from jbatch.plan.passes import Accumulate, Pass, Passes, cut
 from jbatch.step import programs
 from jbatch.step.programs import Setup
+from jbatch.text import byte_size
 from jbatch.upstream_words import OUT_OF_MEMORY
 
 LEAST_PROBED = 16  # examples per device; with fewer, memory is less affine
@@ -83,7 +83,7 @@ def choose(
     if available is not None:
         limit = largest(batch_sizes, setup.devices, ghost_batch, available, needs)
         if limit is not None:
-            why = f"the largest that fits {readable(available)}"
+            why = f"the largest that fits {byte_size(available)}"
     # Several processes would have to agree on a measurement.
     if setup.mesh.devices.flat[0].platform == "cpu" and jax.process_count() == 1:
         fast, speeds = _fastest_kept(setup, tuple(sorted(batch_sizes)), ghost_batch, limit)
@@ -277,7 +277,7 @@ def largest(
         if not smaller:
             raise Mistake(
                 f"the smallest micro-batch, {examples:,} examples per device, needs "
-                f"{readable(needed)}, but a device has {readable(available)}: give a smaller "
+                f"{byte_size(needed)}, but a device has {byte_size(available)}: give a smaller "
                 "model, image or ghost_batch, or more memory"
             )
         limit = smaller[-1]
@@ -291,7 +291,7 @@ def check_fits(
     if needed > available:
         raise Mistake(
             f"micro_batch is {micro_batch:,}: {examples:,} examples per device need "
-            f"{readable(needed)}, but a device has {readable(available)}. Give a smaller one, or "
+            f"{byte_size(needed)}, but a device has {byte_size(available)}. Give a smaller one, or "
             "none to let jbatch choose the largest that fits"
         )
 

@@ -2,7 +2,6 @@
 
 import itertools
 import math
-import re
 from collections.abc import Iterator, Sequence
 
 from jbatch.errors import Mistake, meant
@@ -21,14 +20,12 @@ def cells(grid: Sequence[str]) -> Iterator[tuple[tuple[str, ...], tuple[str, ...
     """
     axes = []
     for text in grid:
-        field, equals, joined = text.partition("=")
+        field, _, joined = text.partition("=")
         values = [" ".join(value.split()) for value in joined.split(",")]
-        if not (re.fullmatch(r"\w[\w.-]*", field) and equals and all(values)):
+        if not (field and all(values)):
             raise Mistake(
                 f"--grid {quoted(text)}: give FIELD=VALUE,VALUE…, like plan.batch-size=32,128"
             )
-        if len({_number(value) for value in values}) < len(values):
-            raise Mistake(f"--grid {quoted(text)}: give each value once")
         axes.append([(field.replace("_", "-"), value) for value in values])
     if math.prod(map(len, axes)) > MOST_CELLS:
         raise Mistake(
@@ -42,8 +39,11 @@ def cells(grid: Sequence[str]) -> Iterator[tuple[tuple[str, ...], tuple[str, ...
 
 
 def check_field(text: str, experiment: Experiment) -> None:
-    """Raise a Mistake that names the nearest field if the experiment has none of this name."""
-    field = text.partition("=")[0].replace("_", "-")
+    """Raise a Mistake that names the nearest field if the experiment has none of this name.
+
+    Some options of the command line are no fields: --help, and --no-… of a boolean.
+    """
+    field = quoted(text.partition("=")[0].replace("_", "-"))
     known = list(field_names(experiment))
     if field not in known:
         raise Mistake(
@@ -58,14 +58,8 @@ def quoted(text: str) -> str:
     return printable(text, "")[:200]
 
 
-def _number(value: str) -> float | str:
-    try:
-        return float(value)
-    except ValueError:
-        return value
-
-
 def _tokens(field: str, value: str) -> tuple[str, ...]:
+    """Write a field and its value as `jbatch train` takes them: a boolean is a flag."""
     if value == "True":
         return (f"--{field}",)
     if value == "False":

@@ -226,7 +226,7 @@ DAMAGES = {
     "made by another version": (
         lambda run: (run / "run.json").write_text('{"origin": null}'),
         ["report"],
-        "another version of jbatch .* .its run.json has format 1, this version reads 2",
+        "another version of jbatch .* .its run.json has format 1, this version reads 3",
     ),
     "no environment": (
         lambda run: (run / "run.json").write_text('{"format": 3, "origin": 0, "plan_digest": 0}'),

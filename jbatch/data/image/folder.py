@@ -10,6 +10,7 @@ from jbatch.data.image.picture import OTHER_IMAGES, SUFFIXES
 from jbatch.errors import Mistake, said
 from jbatch.files import open_ordinary
 from jbatch.messages import tell
+from jbatch.text import listed
 
 SPLITS = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
 
@@ -79,20 +80,16 @@ def files(source: Path) -> dict[str, list[File]]:
         else:
             beside.append(found.beside)
     if problems:
-        raise Mistake(f"{source}: {_listed(problems)}")
+        raise Mistake(f"{source}: {listed(problems, MOST_NAMED)}")
     if beside:
-        tell(f"jbatch: {source}: skipped files that have no image's name: {_listed(beside)}")
+        names = listed(beside, MOST_NAMED)
+        tell(f"jbatch: {source}: skipped files that have no image's name: {names}")
     if "train" not in by_split:
         raise Mistake(
             f"{source} has no images at train/CLASS/NAME.jpg: give the folder that holds train, or "
             "an uncompressed tar of it"
         )
     return by_split
-
-
-def _listed(problems: list[str]) -> str:
-    more = f"; and {len(problems) - MOST_NAMED:,} more" if len(problems) > MOST_NAMED else ""
-    return "; ".join(problems[:MOST_NAMED]) + more
 
 
 def _in_folder(folder: Path) -> Iterator[Found]:
