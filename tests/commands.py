@@ -15,6 +15,7 @@ from jbatch.run.reopen import remake
 from jbatch.step import programs
 
 TINY = Path(__file__).parent / "tiny.py"
+FAULTS = TINY.with_name("faults.py")
 
 
 def environment_of(devices: int) -> dict[str, str]:

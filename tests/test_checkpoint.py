@@ -20,7 +20,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from commands import TINY, end, environment_of, newest, run, start
+from commands import FAULTS, TINY, end, environment_of, newest, run, start
 from jbatch.devices import meshes
 from jbatch.errors import Mistake
 from jbatch.run.build import make_setup
@@ -200,14 +200,12 @@ def test_a_save_that_cannot_be_begun_is_no_save(tmp_path, monkeypatch, capsys):
 
 # ---- a full disk ------------------------------------------------------------------------------
 
-FULL = TINY.with_name("full_disk.py")
-
 
 def on_a_small_disk(folder: Path, *options, **environment) -> tuple[int, str]:
     """(exit code, stderr) of training on 2 MiB that this command alone sees; its run is kept."""
     small = folder / "small"
     small.mkdir(exist_ok=True)
-    command = [sys.executable, "-m", "jbatch", "train", FULL, "growing", "--run-dir", "run"]
+    command = [sys.executable, "-m", "jbatch", "train", FAULTS, "growing", "--run-dir", "run"]
     script = (
         f"mount -t tmpfs -o size=2m none {small} && cd {small} && cp -r {folder}/run . 2>/dev/null;"
         f"{' '.join(map(str, (*command, *options)))}; code=$?;"
@@ -237,14 +235,14 @@ class TestFullDisk:
     """A checkpoint does not fit; a few bytes of metrics do, or not even those."""
 
     def test_a_run_goes_on_until_there_is_room_again(self, undisturbed, tmp_path):
-        code, err = on_a_small_disk(tmp_path, FULL="2-4", FREE="65536")
+        code, err = on_a_small_disk(tmp_path, FAULT="full disk", SAVES="2-4", FREE="65536")
         assert code == 0, err
         assert re.search(r"warning: .*\(No space left on device\)\. .* update 37\b", err)
         assert "Traceback" not in err
         assert newest(tmp_path / "run") == newest(undisturbed)
 
     def test_a_run_that_ends_without_room_says_so_and_loses_nothing(self, undisturbed, tmp_path):
-        code, err = on_a_small_disk(tmp_path, FULL="2-9", FREE="65536")
+        code, err = on_a_small_disk(tmp_path, FAULT="full disk", SAVES="2-9", FREE="65536")
         assert code == 2, err
         assert "the checkpoint at update 98 (No space left on device)" in err
         assert "Traceback" not in err
@@ -255,12 +253,13 @@ class TestFullDisk:
         assert without_times(tmp_path / "run") == without_times(undisturbed)
 
     def test_a_run_without_room_for_a_line_stops_and_loses_nothing(self, undisturbed, tmp_path):
-        code, err = on_a_small_disk(tmp_path, "--log-every", "0.02", FULL="2-9", FREE="0")
+        often, fault = ("--log-every", "0.02"), {"FAULT": "full disk", "SAVES": "2-9", "FREE": "0"}
+        code, err = on_a_small_disk(tmp_path, *often, **fault)
         assert code == 2, err
         assert re.search("jbatch: no space .* to run. .* the same command to resume", err)
         assert "Traceback" not in err
         assert newest(tmp_path / "run")[0] == 37
-        code, err = on_a_small_disk(tmp_path, "--log-every", "0.02")
+        code, err = on_a_small_disk(tmp_path, *often)
         assert code == 0, err
         assert newest(tmp_path / "run") == newest(undisturbed)
 

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from commands import TINY, end, newest, start
+from commands import FAULTS, TINY, end, newest, start
 from jbatch.run.metrics import read_metrics
 from marks import slow
 from photographs import write_folder
@@ -63,6 +63,16 @@ def examples(folder) -> dict[int, list[int]]:
     return {position: sorted(ids) for position, ids in passes.items()}
 
 
+def rows(folder) -> dict[int, set[int]]:
+    """Number of a process → the places of its devices along the mesh."""
+    found = {}
+    for path in (folder / "trace").iterdir():
+        for line in path.read_text().splitlines():
+            _, ids = json.loads(line)
+            found.setdefault(int(path.name.partition("-")[0]), set()).update(map(int, ids))
+    return found
+
+
 def assert_same_run(one, other):
     """The same examples at the same positions; the same metrics."""
     assert examples(one) == examples(other)
@@ -101,6 +111,7 @@ def test_two_processes_take_several_updates_a_call(alone, tmp_path):
 @pytest.mark.slow
 def test_four_processes_are_too_and_devices_in_any_order(tmp_path):
     four = trained(tmp_path, 4, "--micro-batch", 5, PERMUTED="1")
+    assert rows(four) == {process: {process, process + 4} for process in range(4)}
     assert_same_run(four, trained(tmp_path / "alone", 1, "--micro-batch", 5))
 
 
@@ -180,9 +191,9 @@ def test_all_stop_after_the_same_update_when_one_is_asked(tmp_path, number):
 @pytest.mark.slow
 def test_all_stop_too_when_they_are_asked_during_a_save(tmp_path):
     directory = tmp_path / "run"
-    command = (TINY.with_name("doomed.py"), "growing", "--run-dir", directory, *LONG)
+    command = (FAULTS, "growing", "--run-dir", directory, *LONG)
     stops = []
-    for code, _, err in end_all(start_all(2, *command, DIE="notice")):
+    for code, _, err in end_all(start_all(2, *command, FAULT="notice")):
         assert code == 75, err
         stops += re.findall(r"jbatch: SIGTERM at update (\d+) of 14,800: saved", err)
     assert len(stops) == 2
@@ -231,10 +242,9 @@ def test_killed_and_restarted_processes_end_with_the_same_parameters(tmp_path):
 
 @pytest.mark.slow
 def test_a_process_that_is_late_is_named(tmp_path):
-    (tmp_path / "trace").mkdir()
-    command = (TRACED, "growing", "--run-dir", tmp_path / "run")
-    environment = {"TRACE": str(tmp_path / "trace"), "LATE": "1", "SECONDS": "4"}
-    first, second = end_all(start_all(2, *command, **environment, PATIENCE="60"))
+    command = (FAULTS, "growing", "--run-dir", tmp_path / "run")
+    environment = {"FAULT": "late", "SECONDS": "4", "PATIENCE": "60"}
+    first, second = end_all(start_all(2, *command, **environment))
     assert (first[0], second[0]) == (0, 0), first[2]
     assert re.search(r"jbatch: waiting for process 1 .*'what is trained' \(1 s\)", first[2])
     assert "waiting for process" not in second[2]
@@ -242,10 +252,9 @@ def test_a_process_that_is_late_is_named(tmp_path):
 
 @pytest.mark.slow
 def test_a_process_that_does_not_come_is_waited_for_so_long(tmp_path):
-    (tmp_path / "trace").mkdir()
-    command = (TRACED, "growing", "--run-dir", tmp_path / "run")
-    environment = {"TRACE": str(tmp_path / "trace"), "LATE": "1", "SECONDS": "90"}
-    processes = start_all(2, *command, **environment, PATIENCE="3")
+    command = (FAULTS, "growing", "--run-dir", tmp_path / "run")
+    environment = {"FAULT": "late", "SECONDS": "90", "PATIENCE": "3"}
+    processes = start_all(2, *command, **environment)
     code, _, err = end(processes[0])
     assert code == 75
     assert re.search(r"process 1 .*'what is trained' within 3\.0 s\. .*restart all processes", err)
@@ -259,36 +268,40 @@ DIFFERENT = {
     "plan": ("--plan.num-epochs", 5, "the plan differs between processes: "),
     "mistake": ("--plan.batch-sizes", 41, "batch_sizes"),
     "program": ("--micro-batch", 20, "the experiment differs between processes: "),
-    "version": ("OTHER", "version", "the version of jbatch differs between processes: "),
-    "programs": ("OTHER", "program", "the program of an update differs between processes: "),
-    "data": ("OTHER", "data", "the data differs between processes: "),
-    "directory": ("--run-dir", "elsewhere", "a --run-dir on a file system that all hosts share"),
+    "version": ("FAULT", "other version", "the version of jbatch differs between processes: "),
+    "programs": ("FAULT", "other program", "the program of an update differs between processes: "),
+    "data": ("FAULT", "other data", "the data differs between processes: "),
 }
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("option", "value", "message"), DIFFERENT.values(), ids=DIFFERENT)
 def test_processes_that_would_train_different_things_do_not_begin(tmp_path, option, value, message):
-    value = tmp_path / value if option == "--run-dir" else value
-    (tmp_path / "trace").mkdir()
-    environment = {"TRACE": str(tmp_path / "trace")}
-    same = ("--run-dir", tmp_path / "run")
-    each = (same, (*same, option, value))
-    if option == "OTHER":
-        environment[option], each = value, (same, same)
-    elif option == "--run-dir":
-        each = (same, (option, value))
-    processes = start_all(2, TRACED, "growing", each=each, **environment)
-    for code, _, err in end_all(processes):
+    if option == "FAULT":
+        environment, each = {"FAULT": value, "ELSEWHERE": str(tmp_path)}, ()
+    else:
+        environment, each = {}, ((), (option, value))
+    command = (FAULTS, "growing", "--run-dir", tmp_path / "run")
+    for code, _, err in end_all(start_all(2, *command, each=each, **environment)):
         assert code == 2, err
         assert message in err
-    assert option == "--run-dir" or not (tmp_path / "run").exists()
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_processes_without_a_folder_in_common_do_not_begin(tmp_path):
+    each = [("--run-dir", tmp_path / name) for name in ("run", "elsewhere")]
+    processes = start_all(2, FAULTS, "growing", each=each, FAULT="files that do not appear")
+    for code, _, err in end_all(processes):
+        assert code == 2, err
+        assert "a --run-dir on a file system that all hosts share" in err
 
 
 @pytest.mark.slow
 def test_a_save_that_fails_on_one_host_fails_on_all_and_the_next_one_works(tmp_path):
-    command = (TINY.with_name("cramped.py"), "growing", "--run-dir", tmp_path / "run")
-    for code, _, err in end_all(start_all(2, *command)):
+    command = (FAULTS, "growing", "--run-dir", tmp_path / "run")
+    environment = {"FAULT": "no room for one host's files"}
+    for code, _, err in end_all(start_all(2, *command, **environment)):
         assert code == 0, err
         assert re.search(r"warning: .*checkpoint \(File too large\)\. .* update 37\b", err)
     kept = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())

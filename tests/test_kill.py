@@ -6,10 +6,9 @@ import time
 
 import pytest
 
-from commands import TINY, end, newest, run, start
+from commands import FAULTS, TINY, end, newest, run, start
 from runs import without_times
 
-DOOMED = TINY.with_name("doomed.py")
 # A second or two of updates, with a checkpoint every tenth of one.
 LONG = ("--plan.num-epochs", 90, "--plan.batch-size", 20, "--plan.batch-sizes", 20, 60, 120)
 LONG += ("--plan.max-batch-size", 120, "--model.norm.ghost-batch", 20, "--save-every", 7)
@@ -87,7 +86,7 @@ def test_a_run_asked_to_stop_saves_and_exits_with_75(undisturbed, tmp_path, numb
 @pytest.fixture(scope="module")
 def short(tmp_path_factory):
     directory = tmp_path_factory.mktemp("undisturbed") / "run"
-    run("train", DOOMED, "growing", "--run-dir", directory)
+    run("train", FAULTS, "growing", "--run-dir", directory)
     return directory
 
 
@@ -103,8 +102,8 @@ def short(tmp_path_factory):
 )
 def test_a_run_killed_at_just_this_moment_ends_with_the_same_parameters(short, tmp_path, moment):
     directory = tmp_path / "run"
-    command = ("train", DOOMED, "growing", "--run-dir", directory)
-    code, _, _ = end(start(*command, DIE=moment))
+    command = ("train", FAULTS, "growing", "--run-dir", directory)
+    code, _, _ = end(start(*command, FAULT=moment))
     assert code == -signal.SIGKILL
     unfinished = [path.name for path in (directory / "checkpoints").glob("*-tmp*")]
     assert unfinished or moment != "save"

@@ -21,6 +21,7 @@ from jbatch.data.order import epoch_order
 from jbatch.devices import meshes
 from jbatch.models.batch import Batch
 from jbatch.plan.layout import AXIS, Layout
+from jbatch.testing import point
 
 # Dispatch is asynchronous, and this many calls may be queued: enough to hide the host's work, few
 # enough to bound memory. On simulated CPU devices, JAX 0.10.2 hangs if over 32 queued calls hold a
@@ -214,10 +215,11 @@ class ResidentFeed:
 
     def arguments(self, position: int, layout: Layout) -> Arguments:
         """Return the arguments of the pass that starts at `position`; it stays in one epoch."""
-        del layout  # the devices compute their own places
         epoch, place = divmod(position, self._count)
         where = np.array((epoch, place), np.uint32)  # one transfer
-        return self._resident, self._order(epoch), self._seed, where
+        found = self._resident, self._order(epoch), self._seed, where
+        point("pass", (layout, found))  # devices compute their own places from the layout
+        return found
 
     def close(self) -> None:
         """End the thread. The arrays are freed with their last use."""

@@ -7,6 +7,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jbatch.errors import Mistake
 from jbatch.plan.layout import AXIS
+from jbatch.testing import point
 
 
 def all_devices() -> list[jax.Device]:
@@ -28,7 +29,8 @@ def all_devices() -> list[jax.Device]:
 
 def make_mesh(devices: Sequence[jax.Device]) -> Mesh:
     """Return a mesh of one axis over `devices`, in an order that suits their interconnect."""
-    return jax.make_mesh((len(devices),), (AXIS,), devices=devices, axis_types=(AxisType.Auto,))
+    mesh = jax.make_mesh((len(devices),), (AXIS,), devices=devices, axis_types=(AxisType.Auto,))
+    return point("mesh", mesh)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

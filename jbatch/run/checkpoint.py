@@ -22,6 +22,7 @@ from jbatch.errors import Mistake
 from jbatch.files import appears, not_files
 from jbatch.step.pure import State
 from jbatch.task.base import Tree
+from jbatch.testing import point
 from jbatch.upstream_words import TOO_LATE, UNFINISHED
 
 if TYPE_CHECKING:
@@ -93,12 +94,14 @@ class Checkpoints:
         """
         import orbax.checkpoint as ocp
 
+        point("save begins")
         sums = _with_tag(checksum(state), self._tag(examples))
         tree = ocp.args.StandardSave({"state": state, "checksum": sums})
         self._reported("save", partial(self._manager.save, examples, args=tree))
         alone = jax.process_count() == 1
         shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state)
         self._saving = examples, None if self._proved or not alone else shapes
+        point("save under way", self)
 
     def wait(self) -> None:
         """Wait until the last save is on disk; raise SaveFailed if it could not be written."""

@@ -11,6 +11,7 @@ from jbatch.devices.spmd import Executable
 from jbatch.errors import Mistake
 from jbatch.step.driver import InFlight
 from jbatch.step.pure import State
+from jbatch.testing import point
 
 
 class Evaluation(NamedTuple):
@@ -51,6 +52,7 @@ def evaluate(
         scored = compiled(state.params, state.stats, *inputs)
         in_flight.add(scored[1])
         parts.append(scored)
+        point("pass evaluated")
     summed = jax.tree.map(lambda *each: np.sum(each, dtype=np.float64), *jax.device_get(parts))
     scores, examples = summed
     if not examples:

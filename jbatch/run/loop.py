@@ -27,6 +27,7 @@ from jbatch.run.progress import Bar, Lines
 from jbatch.run.run import Run
 from jbatch.run.start import open_run
 from jbatch.step.pure import State, means, no_totals
+from jbatch.testing import point
 from jbatch.upstream_words import PEER_LOST
 
 SECONDS_BETWEEN_LOOKS = 0.1  # between checks for a stop request while the run waits
@@ -164,6 +165,7 @@ def run_until(run: Run, last: int) -> None:
             if not _compiled(run, row.batch_size):
                 continue
             phase = row.phase
+            point("phase begins")
         rows = run.next_rows(last)
         if run.profile is not None:
             _profile(run, run.profile, phase)
@@ -174,6 +176,7 @@ def run_until(run: Run, last: int) -> None:
             jax.transfer_guard_device_to_host("disallow"),
         ):
             run.state = run.driver.update(run.state, rows)
+        point("update dispatched")
         run.update = update + len(rows)
         run.progress.advance(run.update - 1)
         # 5. Log.

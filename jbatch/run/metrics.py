@@ -11,6 +11,7 @@ from msgspec import Meta, Struct
 from jbatch.errors import Mistake
 from jbatch.files import write_whole
 from jbatch.json_lines import read_json_lines
+from jbatch.testing import point
 from jbatch.trackers.tensorboard import Events
 
 # Fields that depend on the speed of the run, so they differ between two equal runs.
@@ -91,6 +92,7 @@ class MetricsLog:
                 f"{self._path} was removed while its run trained: restore it, or start in another "
                 "run directory"
             )
+        point("metrics line", self._file)
         self._file.write(json.dumps(line, allow_nan=False) + "\n")
         self._file.flush()
         scalars = {
