@@ -32,7 +32,7 @@ from jbatch.step.programs import Evaluate
 from jbatch.task import classify
 from runs import without_times
 
-TINY = load_experiment_file(Path(__file__).parent / "tiny.py")
+TINY = load_experiment_file(Path(__file__).parent.parent / "tiny.py")
 GROWING = TINY.variant("growing")
 
 
@@ -137,7 +137,7 @@ def test_a_run_goes_on_with_other_devices(undisturbed, tmp_path, capsys):
 
 def test_the_real_experiment_shrunk(tmp_path):
     """experiments/digits.py for 16 of its 50 epochs, to a window of accuracy."""
-    file = load_experiment_file(Path(__file__).parent.parent / "experiments" / "digits.py")
+    file = load_experiment_file(Path(__file__).parent.parent.parent / "experiments" / "digits.py")
     experiment = file.variant("increasing")
     experiment = dataclasses.replace(
         experiment, plan=dataclasses.replace(experiment.plan, num_epochs=16)

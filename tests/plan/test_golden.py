@@ -7,7 +7,7 @@ import pytest
 from jbatch.plan.table import plan_text
 from jbatch.run.reopen import load_experiment_file
 
-EXPERIMENTS = Path(__file__).parent.parent / "experiments"
+EXPERIMENTS = Path(__file__).parent.parent.parent / "experiments"
 FILES = sorted(EXPERIMENTS.glob("*.py"))
 
 

@@ -21,7 +21,7 @@ from photographs import write_folder
 from processes import left_over, python_children, shared_memory
 from runs import without_times
 
-FILE = Path(__file__).parent / "tiny_photographs.py"
+FILE = Path(__file__).parent.parent / "tiny_photographs.py"
 LONG = ("--plan.num-epochs", 4000, "--save-every", 5, "--log-every", 5)
 SELDOM = ("--eval-every", 400)
 

@@ -67,7 +67,7 @@ def test_what_suits_devices_and_network():
 
 def test_calls_end_at_epochs_phases_logs_saves_and_evaluations(tmp_path):
     """Epochs of 37 updates, then of 12 in two passes each, which are called one by one."""
-    growing = load_experiment_file(Path(__file__).parent / "tiny.py").variant("growing")
+    growing = load_experiment_file(Path(__file__).parent.parent / "tiny.py").variant("growing")
     growing = dataclasses.replace(growing, log_every=0.3, eval_every=0.7, micro_batch=60)
     with open_run(growing, tmp_path / "run", devices=jax.devices()[:1]) as run:
         called = []
