@@ -10,7 +10,7 @@ from jbatch.distributed import agree, supervise
 from jbatch.errors import Mistake, whole
 from jbatch.experiment.origin import Origin
 from jbatch.messages import show
-from jbatch.run.directory import run_directory
+from jbatch.run.directory import directory_of
 from jbatch.run.libraries import prepare_libraries
 
 USAGE = "jbatch train FILE VARIANT"
@@ -43,12 +43,12 @@ class Options(RunsCode):
     """Index of this process, from 0. None: JAX detects it."""
 
     def __post_init__(self) -> None:
-        agree = {
+        together = {
             "--coordinator": self.coordinator,
             "--num-processes": self.num_processes,
             "--process-id": self.process_id,
         }
-        given = [name for name, value in agree.items() if value is not None]
+        given = [name for name, value in together.items() if value is not None]
         if given and not self.distributed:
             raise Mistake(f"{given[0]} is only for several processes: give --distributed too")
         if self.coordinator is not None:
@@ -67,8 +67,8 @@ class Options(RunsCode):
                     f"--process-id is {self.process_id} of {self.num_processes} processes: give 0 "
                     f"to {self.num_processes - 1}"
                 )
-        if given and len(given) < len(agree):
-            missing = " ".join(name for name in agree if name not in given)
+        if given and len(given) < len(together):
+            missing = " ".join(name for name in together if name not in given)
             raise Mistake(f"{' '.join(given)}: give {missing} too, or none of the three")
 
 
@@ -84,7 +84,7 @@ def run(arguments: Sequence[str]) -> int | None:
         agree.say(found)
     file, variant, options, overrides, experiment = file_and_variant(Options, arguments, USAGE)
     origin = Origin(file.code, variant, overrides, file=str(file.path.absolute()))
-    directory = options.run_dir or run_directory(
+    directory = options.run_dir or directory_of(
         Path("runs") / file.path.stem, variant, experiment.seed
     )
 

@@ -327,7 +327,7 @@ def _check_digests(directory: Path, identity: Identity) -> None:
         )
 
 
-def run_directory(out: Path, variant: str, seed: int) -> Path:
+def directory_of(out: Path, variant: str, seed: int) -> Path:
     """Return a run's directory below `out`: a folder per part of its variant, then the seed."""
     parts = (part.replace("/", "_").replace(" ", "-") for part in variant.split(", "))
     return out.joinpath(*parts, f"seed-{seed}")

@@ -17,7 +17,7 @@ from jbatch.plan.plan import Plan
 from jbatch.report.read import in_order, record_of
 from jbatch.report.runs import Record
 from jbatch.run.check import check
-from jbatch.run.directory import differences, holds, run_directory
+from jbatch.run.directory import differences, directory_of, holds
 from jbatch.run.libraries import prepare_libraries
 
 
@@ -93,7 +93,7 @@ def _planned(study: Study, out: Path) -> list[Planned]:
     for seed in study.seeds:
         for cell, experiment in study.experiments.items():
             origin = dataclasses.replace(cell, overrides=(*cell.overrides, "--seed", str(seed)))
-            directory = run_directory(out, origin.name, seed)
+            directory = directory_of(out, origin.name, seed)
             experiment = dataclasses.replace(experiment, seed=seed)
             runs.append(Planned(directory, origin, experiment, plans[cell]))
     if len({run.directory for run in runs}) < len(runs):

@@ -3,10 +3,10 @@
 import dataclasses
 
 import jax
+from test_train import GROWING, metrics
 
 from jbatch.run.loop import fit
 from jbatch.run.profiler import MOST_PHASES, Profile
-from test_train import GROWING, metrics
 
 
 class Traced:
