@@ -107,7 +107,7 @@ def _row(
     update = programs.compiled(setup, Update(layout))
     facts = facts_of(update.compiled)
     state = programs.initializer(setup)(np.uint32(0))
-    inputs, hows = zeros(setup, layout), told(setup, [how(0.0, size, layout.groups)])
+    inputs, hows = zeros(setup, layout), told(setup, [how(0.0, layout.groups)])
 
     def once():
         nonlocal state

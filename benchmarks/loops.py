@@ -35,7 +35,7 @@ class Loops:
         self._setup = dataclasses.replace(run.job.setup, updates_per_call=1)
         self._passes = self._program.passes.calls
         self.layouts = self._program.passes.layouts
-        self._how = how(1e-3, self._size, self._size // self.layouts[0].group)
+        self._how = how(1e-3, self._size // self.layouts[0].group)
 
     def trainer(self, count: int) -> None:
         """Run jbatch's loop: look-up, order of each epoch, logging, checkpoints, signals."""

@@ -95,7 +95,7 @@ def _loops(
     labels = rng.integers(0, workload.classes, size).astype(np.int32)
     batch = Batch(jnp.asarray(images), jnp.asarray(labels), None)
     in_a_loop = IN_A_LOOP if isinstance(experiment.model, MLP) else 1
-    told = (jnp.float32(1e-3), jnp.float32(size), jnp.float32(size // layout.group))
+    told = (jnp.float32(1e-3), jnp.float32(size // layout.group))
 
     def update(state):
         sums = pure.gather(learner, layout, state, batch)

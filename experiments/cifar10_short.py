@@ -5,7 +5,8 @@ bfloat16: a Wide ResNet 16-4 with momentum. The noise scale is divided by 5 afte
 of the run, as in the paper.
 
 Claim:    training loss and test accuracy against epochs coincide: hybrid and increasing end within
-          0.5 points of decaying, in 5,148 and 4,320 updates instead of 11,700.
+          0.5 points of decaying, in 5,148 and 4,320 updates instead of 11,700. (increasing has not
+          been run to its end.)
 Cost:     30 to 75 seconds per run of decaying or hybrid, while two or three processes share an H200
           GPU. The first start compiles: 40 seconds for decaying, three minutes for hybrid, and six
           for increasing, whose last batches are 16,000 examples.

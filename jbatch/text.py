@@ -14,7 +14,7 @@ def byte_size(size: float) -> str:
     if size == float("inf"):
         return "more than there is"
     for unit in ("B", "KiB", "MiB"):
-        if size < 1000:
+        if size < 999.5:
             return f"{size:.3g} {unit}"
         size /= 1024
     return f"{size:,.2f} GiB"

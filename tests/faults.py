@@ -32,7 +32,7 @@ def second():
 
 
 def die(*_):
-    """From within, so that the signal meets the run just there."""
+    """Kill this process from within, so that the signal arrives exactly here."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -42,7 +42,7 @@ def die_on_rename(_):
 
 def notice(_):
     os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(2)  # in which JAX makes out with the other processes where to stop
+    time.sleep(2)  # in which JAX agrees with the other processes where to stop
 
 
 def write_half_a_line(file):
@@ -67,7 +67,7 @@ def cramp(_):
 
 def wait_and_uncramp(checkpoints):
     try:
-        checkpoints.wait()
+        checkpoints.wait()  # it fails, and fails the save; the next line of metrics has room
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, file_sizes)
 

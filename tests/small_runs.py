@@ -35,7 +35,7 @@ def run_updates(setup, *, batch_size, passes=1, updates=20, seed=3, learning_rat
     """(state, losses) after `updates` updates of `batch_size`, each in `passes` passes."""
     group = group_size(batch_size, setup.task.group)
     layout = Layout(batch_size // passes, setup.devices, group)
-    once = how(learning_rate, batch_size, batch_size // group)
+    once = how(learning_rate, batch_size // group)
     state = programs.initializer(setup)(np.uint32(seed))
     feed = data_of(setup).feed(setup.mesh, seed)
     sums = programs.zero_sums(setup)() if passes > 1 else None

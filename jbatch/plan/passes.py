@@ -48,9 +48,9 @@ class Passes:
 
     def placed(self, position: int) -> Iterator[tuple[int, Layout]]:
         """Yield (position, layout) of each pass of an update that starts at `position`."""
-        for layout in self.layouts:
-            yield position, layout
-            position += layout.size
+        for call in self.calls:
+            yield position, call.layout
+            position += call.layout.size
 
     @property
     def whole(self) -> bool:

@@ -66,8 +66,8 @@ class Driver:
         if self._program is None or row.batch_size != self._batch_size:
             self._batch_size, self._program = row.batch_size, self._ahead.program(row.batch_size)
         passes, calls, apply = self._program
-        groups = row.batch_size // passes.layouts[0].group
-        hows = [how(each.learning_rate, row.batch_size, groups) for each in rows]
+        groups = row.batch_size // passes.calls[0].layout.group
+        hows = [how(each.learning_rate, groups) for each in rows]
         placed = zip(passes.placed(row.position), calls, strict=True)
         if apply is None:
             [((position, layout), update)] = placed

@@ -59,14 +59,14 @@ class Evaluate:
     """A call that scores one pass of an evaluation."""
 
 
-def how(learning_rate: float, batch_size: int, groups: int) -> npt.NDArray[np.float32]:
-    """Pack an update's (rate, B, number of groups) into one transfer: (3,) float32."""
-    return np.array((learning_rate, batch_size, groups), np.float32)
+def how(learning_rate: float, groups: int) -> npt.NDArray[np.float32]:
+    """Pack an update's (rate, number of groups) into one transfer: (2,) float32."""
+    return np.array((learning_rate, groups), np.float32)
 
 
 def told(setup: Setup, hows: Sequence[npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
-    """Stack the `how` of each update of one call: (updates_per_call, 3) float32, padded with 0."""
-    rows = np.zeros((setup.updates_per_call, 3), np.float32)
+    """Stack the `how` of each update of one call: (updates_per_call, 2) float32, padded with 0."""
+    rows = np.zeros((setup.updates_per_call, 2), np.float32)
     rows[: len(hows)] = hows
     return rows
 
@@ -85,7 +85,7 @@ def _update(
 def _updates(
     setup: Setup, layout: Layout, state: State, hows: jax.Array, *inputs: Any
 ) -> tuple[State, jax.Array]:
-    """Take one update per row of `hows`; rows with batch size 0 are padding.
+    """Take one update per row of `hows`; rows without groups are padding.
 
     One program serves any number of updates, so the bits do not depend on how a run is cut into
     calls.
@@ -157,7 +157,7 @@ def compiled(setup: Setup, call: Call | Evaluate) -> Executable:
     Update: (state, told, *inputs) → (state, the last loss); updates of one pass each, see `told`.
     Accumulate: (state, sums, *inputs) → (sums, loss of each device).
     Apply: (state, sums, how) → (state, sums over no example, loss).
-    Evaluate: (params, stats, *inputs) → (scored,).
+    Evaluate: (params, stats, *inputs) → (scores, number of examples).
     """
     return _mapped(setup, call).compile()
 
@@ -255,7 +255,7 @@ def _mapped(setup: Setup, call: Call | Evaluate) -> Mapped:
     mapped = partial(Mapped, mesh=setup.mesh, mapping=setup.mapping)
     match call:
         case Update(layout):
-            hows = jax.ShapeDtypeStruct((setup.updates_per_call, 3), np.float32)
+            hows = jax.ShapeDtypeStruct((setup.updates_per_call, 2), np.float32)
             return mapped(
                 partial(_updates, setup, layout),
                 arguments=(state, hows, *inputs.shapes(layout)),
@@ -289,7 +289,7 @@ def _mapped(setup: Setup, call: Call | Evaluate) -> Mapped:
             )
 
 
-_HOW = jax.ShapeDtypeStruct((3,), np.float32)
+_HOW = jax.ShapeDtypeStruct((2,), np.float32)
 
 
 def _state(setup: Setup) -> State:

@@ -1,9 +1,8 @@
 """One update, as pure functions written for one device of a named axis.
 
-`accumulate` runs a micro-batch through the network and adds to this device's sums, without
-communication. `apply` adds the sums of all devices in one all-reduce and takes the optimizer's
-step. All sums are over examples or ghost batches, never means of means, so the result does not
-depend on how the update is split.
+`accumulate` scores a micro-batch and adds to this device's sums, without communication. `apply`
+adds the sums of all devices in one all-reduce and takes the optimizer's step. All sums are over
+examples or groups, never means of means, so the result does not depend on how the update is split.
 """
 
 from functools import partial
@@ -16,6 +15,7 @@ import numpy.typing as npt
 import optax
 from jax.flatten_util import ravel_pytree
 
+from jbatch.errors import Mistake
 from jbatch.models.batch import Batch
 from jbatch.plan.layout import AXIS, Layout
 from jbatch.task.base import Learner, Scores, Tree
@@ -32,14 +32,13 @@ class Totals(NamedTuple):
 
     sums: dict[str, tuple[Scalar, Scalar]]  # float32: scores, as a task returns them
     rest: dict[str, tuple[Scalar, Scalar]]  # float32
-    examples: Scalar  # int32
 
 
 class State(NamedTuple):
     """The state that an update changes, replicated. Plain nested dicts dispatch fastest."""
 
     params: Tree
-    stats: Tree  # running statistics of norms
+    stats: Tree  # what a network keeps beside parameters, as the running statistics of norms
     optimizer: Any  # optax's state
     totals: Totals
     taken: Scalar  # int32, updates so far under all plans
@@ -76,7 +75,7 @@ def no_totals(learner: Learner) -> Totals:
     several processes with one device each.
     """
     none = _none(learner, np.zeros((), np.float32))
-    return Totals(none, none, np.zeros((), np.int32))
+    return Totals(none, none)
 
 
 def means(totals: Totals) -> dict[str, float]:
@@ -114,6 +113,11 @@ def _loss_sum(
 ) -> tuple[jax.Array, tuple[Scores, Tree]]:
     """Return (sum of losses, (scores, sums of statistics)) of a micro-batch."""
     scores, left = learner.task.sums(params, stats, batch, layout)
+    if set(scores) != {"loss", *learner.task.metrics}:
+        raise Mistake(
+            f"the task scores {', '.join(sorted(scores))}, but it names loss and "
+            f"{', '.join(learner.task.metrics)}: name all of its scores but the loss in `metrics`"
+        )
     return scores["loss"][0], (scores, left)
 
 
@@ -134,7 +138,6 @@ def apply(
     state: State,
     sums: Sums,
     learning_rate: jax.Array,
-    batch_size: jax.Array,
     groups: jax.Array,
 ) -> tuple[State, jax.Array]:
     """Take the optimizer's step on the mean gradient of the update.
@@ -144,7 +147,6 @@ def apply(
         state: the state before the update.
         sums: over all of the update's examples on this device.
         learning_rate: float32 scalar.
-        batch_size: float32 scalar, B over all devices.
         groups: float32 scalar, the number of groups over all devices.
 
     Returns:
@@ -165,14 +167,14 @@ def apply(
         params=params,
         stats=learner.task.running(state.stats, sums.stats, groups),
         optimizer=optimizer_state,
-        totals=_added(state.totals, sums.scores, batch_size),
+        totals=_added(state.totals, sums.scores),
         taken=state.taken + 1,
     ), loss / weight
 
 
-def _added(totals: Totals, scores: Scores, batch_size: jax.Array) -> Totals:
+def _added(totals: Totals, scores: Scores) -> Totals:
     """Return the totals plus one update."""
     parts = jax.tree.map(jnp.subtract, scores, totals.rest)
     sums = jax.tree.map(jnp.add, totals.sums, parts)
     rest = jax.tree.map(lambda new, old, part: (new - old) - part, sums, totals.sums, parts)
-    return Totals(sums, rest, totals.examples + batch_size.astype(jnp.int32))
+    return Totals(sums, rest)

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple, Protocol
 import jax
 
 from jbatch.models.batch import Batch
+from jbatch.optim import Optimizer
 from jbatch.plan.layout import Layout
 
 Tree = dict[str, Any]  # arrays in nested dicts
@@ -57,5 +58,5 @@ class Learner(NamedTuple):
     """What an update does: a task, and the optimizer that takes its steps; hashable."""
 
     task: Task
-    optimizer: Any  # (rate, momentum) → optax transformation
+    optimizer: Optimizer
     momentum: float

@@ -91,7 +91,7 @@ def test_training_loss_is_the_mean_over_the_interval(undisturbed):
     layout = Layout(40, 1, 40)
     update, losses = programs.compiled(setup, Update(layout)), []
     for row in map(run.plan.at, range(37)):
-        told = programs.told(setup, [programs.how(row.learning_rate, 40, 1)])
+        told = programs.told(setup, [programs.how(row.learning_rate, 1)])
         state, loss = update(state, told, *feed.arguments(row.position, layout))
         losses.append(float(loss))
     assert line["loss"] == pytest.approx(np.mean(losses), rel=1e-6)

@@ -32,7 +32,7 @@ def test_a_call_of_several_is_so_many_calls(devices, mapping):
     several = dataclasses.replace(setup, updates_per_call=5)
     layout = Layout(40, devices, 20)
     feed = data_of(setup).feed(setup.mesh, 3)
-    hows = [how(rate, 40, 2) for rate in (0.1, 0.05, 0.02)]
+    hows = [how(rate, 2) for rate in (0.1, 0.05, 0.02)]
     state = programs.initializer(setup)(np.uint32(0))
     losses = []
     for number, each in enumerate(hows):

@@ -1,17 +1,22 @@
 """The result of a run does not depend on how its updates are split."""
 
+from dataclasses import dataclass
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
 
+from jbatch.data.image.augment import Augment
+from jbatch.data.order import epoch_order
 from jbatch.models import MLP, CifarResNet, GhostBatchNorm
 from jbatch.optim import SGD, Adam
 from jbatch.plan.layout import Layout
 from jbatch.step import programs, pure
+from jbatch.task.base import Learner
 from marks import slow
-from small_runs import learner_of, run_updates, setup_of
+from small_runs import DATASET, learner_of, run_updates, setup_of
 
 PLAIN = learner_of(MLP((32,)), SGD(weight_decay=5e-4), label_smoothing=0.1)
 # 48 in groups of 16 are 3 groups: on 2 devices each spans both, on 8 each spans all eight.
@@ -27,6 +32,32 @@ HALF = learner_of(CifarResNet(1, (4, 8), GhostBatchNorm(16)), SGD(nesterov=True)
 # relative errors of the gradient absolute ones of the step: its steps are 1e-3, errors 1e-5 of
 # the largest parameter again.
 TOLERANCE = 2e-5
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """A linear regression of digits, in which each example weighs as much as its digit."""
+
+    group = None
+    metrics = ("digit",)
+
+    def init(self, seed):
+        del seed
+        return {"w": jnp.zeros(64)}, {}
+
+    def sums(self, params, stats, batch, layout):
+        del layout
+        digit = batch.labels.astype(jnp.float32)
+        squares = (batch.images.reshape(-1, 64) @ params["w"] - digit) ** 2
+        loss, digits, weight = ((each * digit).sum() for each in (squares, digit, 1))
+        return {"loss": (loss, weight), "digit": (digits, weight)}, stats
+
+    def running(self, stats, sums, groups):
+        del sums, groups
+        return stats
+
+
+RAGGED = Learner(Weighted(), SGD(), 0.9)
 SPLITS = [(2, 1, "shard_map"), (8, 1, "shard_map"), (8, 3, "shard_map"), (1, 3, "shard_map")]
 NAMES = {PLAIN: "plain", GHOST: "ghost", ADAM: "adam"}
 PMAP = [(8, 1, "pmap"), (8, 3, "pmap")]
@@ -88,7 +119,6 @@ def test_any_split_gives_the_same_parameters(whole, task, devices, passes, mappi
     assert_same(state.params, expected.params)
     assert_same(state.stats, expected.stats)
     np.testing.assert_allclose(losses, expected_losses, rtol=TOLERANCE)
-    assert int(state.totals.examples) == 20 * 48
     right, expected_right = (pure.means(each.totals)["accuracy"] for each in (state, expected))
     assert right * 20 * 48 == pytest.approx(expected_right * 20 * 48, abs=2)
 
@@ -128,3 +158,29 @@ def test_ghost_batches_that_span_blocks_of_devices(mapping):
     state, _ = run_updates(setup_of(GHOST, 8, mapping), batch_size=64)
     assert_same(state.params, expected.params)
     assert_same(state.stats, expected.stats)
+
+
+def test_examples_of_unequal_weight_count_by_their_weight_in_any_split():
+    """The gradient is divided by the weight of the whole update, not by that of a part."""
+    images, labels = first_batch()
+    state, losses = run_updates(ragged(), batch_size=48, updates=1, learning_rate=1e-3)
+    gradient = 2 * images.T @ (-labels * labels) / labels.sum()
+    np.testing.assert_allclose(state.params["w"], -1e-3 * gradient, rtol=0, atol=1e-8)
+    assert losses == pytest.approx([(labels**3).sum() / labels.sum()], rel=1e-6)
+    assert pure.means(state.totals)["digit"] == pytest.approx((labels**2).sum() / labels.sum())
+    expected, _ = run_updates(ragged(), batch_size=48, learning_rate=1e-3)
+    for devices, passes in ((8, 1), (1, 3), (8, 3)):
+        split, _ = run_updates(ragged(devices), batch_size=48, passes=passes, learning_rate=1e-3)
+        assert_same(split.params, expected.params)
+
+
+def ragged(devices=1):
+    return setup_of(RAGGED, devices, augment=Augment())
+
+
+def first_batch():
+    """The pixels, normalized, and the digits of the first update, in float64; no augmentation."""
+    order = epoch_order(3, 0, len(DATASET.train.labels))[:48]
+    pixels = DATASET.train.images.astype(np.float64)
+    images = (pixels - pixels.mean()) / pixels.std()
+    return images[order].reshape(48, 64), DATASET.train.labels[order].astype(np.float64)
