@@ -1,25 +1,69 @@
 """The README and the docs agree with the program."""
 
 import re
+from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
+
+from markdown_it import MarkdownIt
 
 from jbatch.cli import main
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text()
-DOCUMENTS = (ROOT / "README.md", ROOT / "CHANGELOG.md", *ROOT.glob("docs/*.md"))
+README = ROOT / "README.md"
+DOCUMENTS = (README, ROOT / "CHANGELOG.md", *ROOT.glob("docs/*.md"))
+
+
+def tokens(document: Path):
+    """The document's Markdown, its inline parts included."""
+    for token in MarkdownIt().enable("table").parse(document.read_text()):
+        yield token
+        yield from token.children or ()
+
+
+def blocks(document: Path, language: str) -> list[str]:
+    """The contents of the code blocks in a language."""
+    return [
+        each.content for each in tokens(document) if each.type == "fence" and each.info == language
+    ]
 
 
 def anchors(document: Path) -> set[str]:
     """The name that GitHub gives to each heading."""
-    headings = re.findall(r"^#+ (.*)$", document.read_text(), re.MULTILINE)
+    found = list(tokens(document))
+    headings = [text.content for mark, text in pairwise(found) if mark.type == "heading_open"]
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
+class Sources(HTMLParser):
+    """The files that a document's own HTML shows."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def handle_starttag(self, tag, attributes):
+        self.found += [value for name, value in attributes if name == "src"]
+
+
+def links(document: Path) -> list[str]:
+    """Where a document links to, and the images that it shows."""
+    html, found = Sources(), []
+    for token in tokens(document):
+        if token.type in ("link_open", "image"):
+            found.append(token.attrs.get("href") or token.attrs.get("src"))
+        if token.type.startswith("html"):
+            html.feed(token.content)
+    return found + html.found
+
+
 def test_links_lead_somewhere():
+    assert sum(len(links(document)) for document in DOCUMENTS) > 80
     for document in DOCUMENTS:
-        for link in re.findall(r'(?:\]\(|src=")(?!http)([^)"]+)', document.read_text()):
+        for link in links(document):
             path, _, anchor = link.partition("#")
+            if path.startswith("http"):
+                continue
             target = document.parent / path if path else document
             assert target.exists(), f"{document.name}: {link}"
             assert not anchor or anchor in anchors(target), f"{document.name}: {link}"
@@ -39,7 +83,11 @@ def test_every_test_that_a_promise_names_is_there():
 
 def test_the_printed_plan_is_what_is_printed(capsys, monkeypatch):
     monkeypatch.chdir(ROOT)
-    command, shown = re.search(r"\$ jbatch (plan .*)\n((?:.*\n)*?)```", README).groups()
+    [(command, shown)] = [
+        text.removeprefix("$ jbatch ").split("\n", 1)
+        for text in blocks(README, "text")
+        if text.startswith("$ jbatch plan ")
+    ]
     assert main(command.split()) == 0
     assert capsys.readouterr().out == shown
 
@@ -53,21 +101,25 @@ def test_updates_in_the_results_are_those_of_the_plans():
     shown = ("fashion_mnist", "small_cifar10", "cifar10_short")
     golden = [ROOT / "experiments" / "golden" / f"{name}.txt" for name in shown]
     plans = "\n".join(path.read_text() for path in golden)
-    rows = [line.split(" | ") for line in README.splitlines() if line[0:1] == "|" and "±" in line]
+    rows = [
+        line.split(" | ")
+        for line in README.read_text().splitlines()
+        if line[0:1] == "|" and "±" in line
+    ]
     assert len(rows) == 14
     for row in rows:
         assert f"\n{row[2]} updates; with the batch kept" in plans, row
 
 
 def test_the_example_of_photographs_is_an_experiment():
-    values = run_first_example((ROOT / "docs" / "data.md").read_text())
+    values = run_first_example(ROOT / "docs" / "data.md")
     plan = values["variants"]["growing"].plan.plan()
     assert plan.warnings == ()
     assert plan.phases[-1].batch_size == 896
 
 
-def run_first_example(text: str) -> dict:
+def run_first_example(document: Path) -> dict:
     """The values of the first block of Python in a document, which is run."""
     values = {}
-    exec(re.search(r"```python\n(.*?)```", text, re.DOTALL)[1], values)
+    exec(blocks(document, "python")[0], values)
     return values
