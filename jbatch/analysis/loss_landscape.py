@@ -21,6 +21,7 @@ from jbatch.experiment.identity import describe
 from jbatch.run.newest import newest_of
 from jbatch.step.driver import InFlight
 from jbatch.task import classify
+from jbatch.task.base import Tree
 from jbatch.task.classify import Classify
 
 AT_ONCE = 500  # micro-batch, at most: examples per device and pass
@@ -31,8 +32,8 @@ Sums = TypeVar("Sums")  # over examples: an array or a tuple of arrays
 class Point(NamedTuple):
     """Hold a network's parameters and running statistics."""
 
-    params: dict[str, Any]  # nested
-    stats: dict[str, Any]  # running statistics of norm layers; only `line` changes them
+    params: Tree
+    stats: Tree  # running statistics of norm layers; only `line` changes them
 
 
 class Landscape:

@@ -114,7 +114,7 @@ def _curve(
 
 def against_margin(
     differences: Floats, margin: float
-) -> tuple[npt.NDArray[np.bool], npt.NDArray[np.bool]]:
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
     """Find which points are within a margin of 0, and which outside.
 
     Args:

@@ -183,7 +183,7 @@ class EvaluationChunks:
         return Chunk(labels, exists, tuple(damaged))
 
 
-def host_places(layout: Layout, rows: Sequence[int]) -> npt.NDArray[np.integer]:
+def host_places(layout: Layout, rows: Sequence[int]) -> npt.NDArray[np.int32]:
     """List the places of a pass that the devices at `rows` of the mesh hold, by device."""
     return np.concatenate([layout.places(row) for row in rows])
 
