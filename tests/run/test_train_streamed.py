@@ -78,7 +78,7 @@ def test_eval_of_a_finished_run(folder, undisturbed):
     update, found, _ = evaluate_newest(experiment_of(folder), directory)
     last = read_metrics(directory / "metrics.jsonl")[-1]
     assert (update, found.num_examples) == (last["update"], 25)
-    assert found.accuracy == last["accuracy"]
+    assert found.scores["accuracy"] == last["accuracy"]
 
 
 def test_damaged_files_are_counted_and_named(folder, tmp_path, capsys):
