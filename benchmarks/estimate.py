@@ -19,8 +19,6 @@ from benchmarks import peaks
 from benchmarks.outcome import Common, Outcome, Table, run
 from jbatch.devices.memory import available
 from jbatch.estimate.hlo_costs import facts_of
-from jbatch.experiment.experiment import Dtype
-from jbatch.models import ghost_batch
 from jbatch.plan.layout import Layout, group_size
 from jbatch.plan.passes import Update
 from jbatch.report.drawing import STYLES
@@ -29,6 +27,7 @@ from jbatch.run.reopen import load_experiment_file
 from jbatch.step import programs
 from jbatch.step.autotune import zeros
 from jbatch.step.programs import how, told
+from jbatch.task.classify import Dtype
 from jbatch.text import byte_size
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
@@ -101,13 +100,14 @@ def _row(
     file: str, variant: str, size: int, dtype: str, peak: tuple[float, float], options: Options
 ) -> dict:
     experiment = load_experiment_file(EXPERIMENTS / file).variant(variant)
-    experiment = dataclasses.replace(experiment, dtype=dtype)
+    task = dataclasses.replace(experiment.task, dtype=dtype)
+    experiment = dataclasses.replace(experiment, task=task)
     setup = paper_setup(experiment, experiment.plan.plan(), jax.devices()[:1])
-    layout = Layout(size, 1, group_size(size, ghost_batch(experiment.model)))
+    layout = Layout(size, 1, group_size(size, task.group))
     update = programs.compiled(setup, Update(layout))
     facts = facts_of(update.compiled)
     state = programs.initializer(setup)(np.uint32(0))
-    inputs, hows = zeros(setup, layout), told(setup, [how(0.0, layout.groups)])
+    inputs, hows = zeros(setup, layout), told(setup, [how(0.0, layout.groups, size)])
 
     def once():
         nonlocal state

@@ -32,6 +32,7 @@ from jbatch.models import MLP
 from jbatch.report.drawing import STYLES
 from jbatch.run.loop import run_until
 from jbatch.run.start import open_run
+from jbatch.task.classify import Classify
 
 NUM_EXAMPLES, MICRO_BATCH, DEVICES = 200_000, 16, 8
 
@@ -139,7 +140,7 @@ def train(folder: Path, size: int, updates: int) -> None:
             batch_size=size,
             batch_sizes=(size,),
         ),
-        model=MLP(hidden=(16,)),
+        task=Classify(MLP(hidden=(16,))),
         data=Photographs(ImageFolder(folder)),
         micro_batch=MICRO_BATCH,
         eval_every=10,

@@ -37,12 +37,11 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from benchmarks.outcome import Common, Outcome, Table, run
-from jbatch.data.image.augment import Augment
 from jbatch.data.image.crops import Box, random_crop
 from jbatch.data.image.decode import cut_out, decode
 from jbatch.data.image.photographs import ImageFolder, Photographs
 from jbatch.data.image.records import File
-from jbatch.data.stream.feed import StreamedData
+from jbatch.data.open import load
 from jbatch.devices import meshes
 from jbatch.errors import Mistake
 from jbatch.experiment.experiment import Coupling
@@ -155,11 +154,11 @@ def jbatch_batches(
 ) -> Iterator[np.ndarray]:
     """Yield jbatch's batches as a run on one device takes them, from a position on."""
     source = ImageFolder(folder, test="train")
-    data = StreamedData(Photographs(source, SIZE, workers=workers), Augment(), "standardize")
+    data = load(Photographs(source, SIZE, workers=workers))
     count = data.inputs.num_examples
     epochs = position / count + 1000 * BATCH / count + 1
     schedule = optax.constant_schedule(0.1)
-    plan = Coupling(schedule, count, epochs, BATCH, batch_sizes=(BATCH,)).plan()
+    plan = Coupling(schedule, epochs, BATCH, num_examples=count, batch_sizes=(BATCH,)).plan()
     passes = cut([BATCH], 1, None, None)
     [layout] = passes[BATCH].layouts
     first = int(np.searchsorted(plan.positions, position))
@@ -168,7 +167,8 @@ def jbatch_batches(
         feed = data.feed(meshes.make_mesh(jax.devices()[:1]), 0, plan, passes, first)
         try:
             for row in map(plan.at, range(first, plan.num_updates)):
-                yield jax.block_until_ready(feed.arguments(row.position, layout)[0])
+                examples, *_ = feed.arguments(row.position, layout)
+                yield jax.block_until_ready(examples["image"])
         finally:
             feed.close()
 

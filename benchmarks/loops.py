@@ -11,9 +11,10 @@ import jax
 import numpy as np
 
 from benchmarks.turns import Loop
+from jbatch.data.batch import Batch
+from jbatch.data.image.augment import Augment
 from jbatch.devices import meshes, spmd
 from jbatch.estimate.hlo_costs import facts_of
-from jbatch.models.batch import Batch
 from jbatch.plan.layout import Layout
 from jbatch.plan.passes import Apply
 from jbatch.run.loop import run_until
@@ -35,7 +36,7 @@ class Loops:
         self._setup = dataclasses.replace(run.job.setup, updates_per_call=1)
         self._passes = self._program.passes.calls
         self.layouts = self._program.passes.layouts
-        self._how = how(1e-3, self._size // self.layouts[0].group)
+        self._how = how(1e-3, self._size // self.layouts[0].group, self._size)
 
     def trainer(self, count: int) -> None:
         """Run jbatch's loop: look-up, order of each epoch, logging, checkpoints, signals."""
@@ -136,6 +137,13 @@ class Loops:
     def _on_ready(self, layout: Layout, batch: Batch) -> Callable:
         """Map (state, batch of each device, how) → (state, loss)."""
         learner = self._setup.learner
+        task = learner.task  # without what it does with images before the network sees them
+        none = dataclasses.replace(task.task, augment=Augment(), normalize="none")
+        channels = task.input_shape[-1]
+        task = dataclasses.replace(
+            task, task=none, shift=(0.0,) * channels, factor=(1.0,) * channels
+        )
+        learner = learner._replace(task=task)
 
         def update(state, batch, how):
             return pure.apply(learner, state, pure.gather(learner, layout, state, batch), *how)
@@ -153,11 +161,13 @@ class Loops:
     def _ready_batches(self, layout: Layout) -> list[Batch]:
         """Make four batches, split over the devices."""
         shape = (layout.devices, layout.per_device)
-        inputs = self._setup.inputs
+        task = self._setup.task
         batches = [
             Batch(
-                jax.random.normal(key, (*shape, *inputs.input_shape)),
-                jax.random.randint(key, shape, 0, self._run.job.data.num_classes),
+                {
+                    "image": jax.random.normal(key, (*shape, *task.input_shape)),
+                    "label": jax.random.randint(key, shape, 0, task.num_classes),
+                },
                 jax.random.split(key, shape),
             )
             for key in jax.random.split(jax.random.key(0), 4)

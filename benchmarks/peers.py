@@ -147,7 +147,7 @@ def flax(name: str, size: int, every: int = 1) -> Iterator[Loop]:
     """Make the loop of flax's examples; `every` batches accumulate by `optax.MultiSteps`."""
     data = data_of(WORKLOADS[name])
     dtype = jnp.float32 if jax.devices()[0].platform == "cpu" else jnp.bfloat16
-    yield peer_flax.loop(name, data.train_images, data.train_labels, size, every, dtype)
+    yield peer_flax.loop(name, data.train["image"], data.train["label"], size, every, dtype)
 
 
 @contextmanager
@@ -156,7 +156,7 @@ def torch(name: str, size: int, compiled: bool) -> Iterator[Loop]:
     from benchmarks import peer_torch
 
     data = data_of(WORKLOADS[name])
-    arrays = (data.train_images, data.train_labels)
+    arrays = (data.train["image"], data.train["label"])
     yield peer_torch.loop(name, *arrays, size, compiled=compiled, threads=usable_cores())
 
 

@@ -24,6 +24,7 @@ from jbatch.report.drawing import STYLES
 from jbatch.run.run import Run
 from jbatch.run.start import open_run
 from jbatch.step import programs
+from jbatch.task.classify import Classify
 
 NETWORKS = {
     "MLP 784-512-512-10": MLP(hidden=(512, 512)),
@@ -59,7 +60,7 @@ def main(options: Options) -> Outcome:
                 batch_sizes=sizes,
                 momentum=0.9,
             ),
-            model=model,
+            task=Classify(model),
             data=Generated(count, 128, (28, 28, 1), 10),
             micro_batch=128,
         )

@@ -19,8 +19,8 @@ from matplotlib.figure import Figure
 from benchmarks.outcome import Common, Outcome, Table, run
 from benchmarks.turns import ratio, take_turns
 from benchmarks.workloads import WORKLOADS, Workload, data_of, experiment_of
+from jbatch.data.batch import Batch
 from jbatch.models import MLP, GhostBatchNorm, SmallCNN
-from jbatch.models.batch import Batch
 from jbatch.plan.passes import cut
 from jbatch.report.drawing import STYLES
 from jbatch.run.build import make_setup
@@ -91,11 +91,11 @@ def _loops(
     learner, group = setup.learner, setup.task.group
     [layout] = cut([size], 1, group, size)[size].layouts
     rng = np.random.default_rng(0)
-    images = rng.normal(size=(size, *setup.inputs.input_shape)).astype(np.float32)
+    images = rng.integers(0, 256, (size, *workload.shape), dtype=np.uint8)
     labels = rng.integers(0, workload.classes, size).astype(np.int32)
-    batch = Batch(jnp.asarray(images), jnp.asarray(labels), None)
-    in_a_loop = IN_A_LOOP if isinstance(experiment.model, MLP) else 1
-    told = (jnp.float32(1e-3), jnp.float32(size // layout.group))
+    batch = Batch({"image": jnp.asarray(images), "label": jnp.asarray(labels)}, None)
+    in_a_loop = IN_A_LOOP if isinstance(workload.model, MLP) else 1
+    told = tuple(jnp.float32(value) for value in (1e-3, size // layout.group, size))
 
     def update(state):
         sums = pure.gather(learner, layout, state, batch)

@@ -31,9 +31,9 @@ from benchmarks.outcome import Common, Outcome, Table, run
 from benchmarks.turns import ratio, take_turns
 from benchmarks.workloads import FOR_CPUS, WORKLOADS, data_of, experiment_of
 from jbatch.errors import whole
-from jbatch.experiment.experiment import Dtype
 from jbatch.report.drawing import STYLES
 from jbatch.run.start import open_run
+from jbatch.task.classify import Dtype
 from jbatch.text import byte_size, significant
 
 Network = Literal[tuple(WORKLOADS)]
@@ -104,7 +104,7 @@ def measure(experiment, epoch: int, options: Options) -> dict:
         layout = loops.layouts[0]
     size = experiment.plan.batch_size
     fastest = {name: float(np.median(values)) for name, values in spent.items()}
-    peak = peaks.flops(jax.devices()[0], experiment.dtype)
+    peak = peaks.flops(jax.devices()[0], experiment.task.dtype)
     return {
         **{f"{name}_seconds": value for name, value in fastest.items()},
         "examples_per_second": size / fastest["trainer"],

@@ -19,6 +19,7 @@ from jbatch.models import (
     WideResNet,
 )
 from jbatch.optim import SGD
+from jbatch.task.classify import Classify, Dtype
 
 
 class Workload(NamedTuple):
@@ -57,7 +58,9 @@ def data_of(workload: Workload) -> Arrays:
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (workload.held, *workload.shape), dtype=np.uint8)
     labels = rng.integers(0, workload.classes, workload.held)
-    return Arrays(images, labels, images[:256], labels[:256], num_classes=workload.classes)
+    train = {"image": images, "label": labels}
+    test = {name: values[:256] for name, values in train.items()}
+    return Arrays(train, test, num_classes=workload.classes)
 
 
 def _within(model: Model, size: int) -> Model:
@@ -68,7 +71,15 @@ def _within(model: Model, size: int) -> Model:
     return replace(model, norm=replace(norm, ghost_batch=size))
 
 
-def experiment_of(workload: Workload, data: Arrays, size: int, **changes) -> Experiment:
+def experiment_of(
+    workload: Workload,
+    data: Arrays,
+    size: int,
+    *,
+    augment: Augment = Augment(pad=2),  # noqa: B008
+    dtype: Dtype = "float32",
+    **changes,
+) -> Experiment:
     """Make an experiment of endless training at one batch size.
 
     It has momentum 0.9, weight decay and crops. Logs and checkpoints are as frequent as by default
@@ -85,10 +96,10 @@ def experiment_of(workload: Workload, data: Arrays, size: int, **changes) -> Exp
     )
     return Experiment(
         plan=plan,
-        model=_within(workload.model, size),
+        task=Classify(_within(workload.model, size), augment=augment, dtype=dtype),
         data=data,
         eval_every=ENDLESS,
         log_every=workload.epoch / workload.held,
         save_every=10 * workload.epoch / workload.held,
-        **{"optimizer": SGD(weight_decay=5e-4), "augment": Augment(pad=2), **changes},
+        **{"optimizer": SGD(weight_decay=5e-4), **changes},
     )

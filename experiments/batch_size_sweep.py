@@ -19,7 +19,7 @@ Command:  jbatch prepare mnist --from FOLDER_OF_THE_IDX_FILES
 
 import optax
 
-from jbatch import MLP, TFDS, Comparison, Coupling, Experiment
+from jbatch import MLP, TFDS, Classify, Comparison, Coupling, Experiment
 
 N = 60_000
 RATE = optax.constant_schedule(0.05)
@@ -46,7 +46,7 @@ def experiment(name, scaling, same_updates, size):
             adapt_regime=same_updates,
             scaling=scaling,
         ),
-        model=MLP((128,)),
+        task=Classify(MLP((128,))),
         data=TFDS("mnist"),
         micro_batch=4096,
         log_every=0.25 * epoch,
@@ -63,4 +63,4 @@ variants = {
     for size in sizes
 }
 
-comparison = Comparison(seeds=(0, 1, 2), reach_accuracy=97.0)
+comparison = Comparison(seeds=(0, 1, 2), reach=97.0)

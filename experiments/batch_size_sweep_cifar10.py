@@ -17,7 +17,7 @@ Command:  jbatch prepare cifar10 --from cifar-10-python.tar.gz
 
 import optax
 
-from jbatch import TFDS, Comparison, Coupling, Experiment, GroupNorm, SmallCNN
+from jbatch import TFDS, Classify, Comparison, Coupling, Experiment, GroupNorm, SmallCNN
 
 N = 50_000
 RATE = optax.constant_schedule(0.01)
@@ -42,7 +42,7 @@ variants = {
             momentum=0.9,
             scaling=scaling,
         ),
-        model=SmallCNN((16, 32, 64), GroupNorm(8)),
+        task=Classify(SmallCNN((16, 32, 64), GroupNorm(8))),
         data=TFDS("cifar10"),
         micro_batch=500,
         save_every=5,
@@ -53,4 +53,4 @@ variants = {
     for size in sizes
 }
 
-comparison = Comparison(seeds=(0, 1), reach_accuracy=58.0)
+comparison = Comparison(seeds=(0, 1), reach=58.0)

@@ -15,7 +15,7 @@ Command:  jbatch compare experiments/best_batch_size.py
 
 import optax
 
-from jbatch import MLP, TFDS, Comparison, Coupling, Experiment
+from jbatch import MLP, TFDS, Classify, Comparison, Coupling, Experiment
 
 N = 1000
 UPDATES = 5000
@@ -35,7 +35,7 @@ def experiment(rate, momentum, size):
             batch_sizes=(size,),
             momentum=momentum,
         ),
-        model=MLP((400,)),
+        task=Classify(MLP((400,))),
         data=TFDS("mnist", train=f"train[:{N}]"),
         micro_batch=500,
         log_every=epochs / 10,

@@ -23,6 +23,7 @@ from jbatch import (
     Adam,
     Augment,
     Claim,
+    Classify,
     Comparison,
     Coupling,
     Experiment,
@@ -50,10 +51,9 @@ variants = {
             growth_factor=5,
             momentum=momentum,
         ),
-        model=WideResNet(16, 4, GhostBatchNorm(128)),
+        task=Classify(WideResNet(16, 4, GhostBatchNorm(128)), augment=Augment(pad=4, flip=True)),
         data=TFDS("cifar10"),
         optimizer=optimizer,
-        augment=Augment(pad=4, flip=True),
     )
     for name, (optimizer, learning_rate, momentum) in OPTIMIZERS.items()
     for schedule, max_batch_size in MAX_BATCH_SIZES.items()

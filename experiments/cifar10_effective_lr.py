@@ -18,6 +18,7 @@ from jbatch import (
     TFDS,
     Augment,
     Claim,
+    Classify,
     Comparison,
     Coupling,
     Experiment,
@@ -44,10 +45,9 @@ variants = {
             growth_factor=5,
             momentum=momentum,
         ),
-        model=WideResNet(16, 4, GhostBatchNorm(128)),
+        task=Classify(WideResNet(16, 4, GhostBatchNorm(128)), augment=Augment(pad=4, flip=True)),
         data=TFDS("cifar10"),
         optimizer=SGD(weight_decay=5e-4),
-        augment=Augment(pad=4, flip=True),
     )
     for name, (learning_rate, momentum, batch_size, max_batch_size) in SETTINGS.items()
 }

@@ -21,6 +21,7 @@ from jbatch import (
     TFDS,
     Augment,
     Claim,
+    Classify,
     Comparison,
     Coupling,
     Experiment,
@@ -43,11 +44,13 @@ variants = {
             growth_factor=5,
             momentum=0.9,
         ),
-        model=WideResNet(16, 4, GhostBatchNorm(128)),
+        task=Classify(
+            WideResNet(16, 4, GhostBatchNorm(128)),
+            augment=Augment(pad=4, flip=True),
+            dtype="bfloat16",
+        ),
         data=TFDS("cifar10"),
         optimizer=SGD(weight_decay=5e-4),
-        augment=Augment(pad=4, flip=True),
-        dtype="bfloat16",
         save_every=EPOCHS,
     )
     for name, max_batch_size in MAX_BATCH_SIZES.items()

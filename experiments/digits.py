@@ -17,7 +17,7 @@ Command:  jbatch compare experiments/digits.py
 
 import optax
 
-from jbatch import MLP, SGD, Augment, Claim, Comparison, Coupling, Digits, Experiment
+from jbatch import MLP, SGD, Augment, Claim, Classify, Comparison, Coupling, Digits, Experiment
 
 DECAY = optax.piecewise_constant_schedule(0.08, {15: 1 / 3, 30: 1 / 3, 40: 1 / 3})
 SETTINGS = {  # schedule, largest batch size
@@ -38,10 +38,9 @@ variants = {
             growth_factor=3,
             momentum=0.9,
         ),
-        model=MLP(hidden=(128,)),
+        task=Classify(MLP(hidden=(128,)), augment=Augment(pad=1)),
         data=Digits(),
         optimizer=SGD(),
-        augment=Augment(pad=1),
         save_every=25,
     )
     for name, (schedule, max_batch_size) in SETTINGS.items()

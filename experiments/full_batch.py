@@ -14,7 +14,7 @@ Command:  jbatch compare experiments/full_batch.py
 
 import optax
 
-from jbatch import MLP, SGD, TFDS, Comparison, Coupling, Experiment, Rprop
+from jbatch import MLP, SGD, TFDS, Classify, Comparison, Coupling, Experiment, Rprop
 
 N = 10_000
 SETTINGS = {  # batch size, epochs, rate, momentum, optimizer
@@ -36,7 +36,7 @@ variants = {
             batch_sizes=(size,),
             momentum=momentum,
         ),
-        model=MLP((128,)),
+        task=Classify(MLP((128,))),
         data=TFDS("mnist", train=f"train[:{N}]"),
         optimizer=optimizer,
         micro_batch=2500,
@@ -47,4 +47,4 @@ variants = {
     for name, (size, epochs, rate, momentum, optimizer) in SETTINGS.items()
 }
 
-comparison = Comparison(seeds=(0, 1, 2), reach_accuracy=93.0)
+comparison = Comparison(seeds=(0, 1, 2), reach=93.0)

@@ -22,6 +22,7 @@ from jbatch import (
     SGD,
     TFDS,
     Augment,
+    Classify,
     Coupling,
     Experiment,
     GhostBatchNorm,
@@ -49,12 +50,14 @@ variants = {
             growth_factor=10,
             momentum=momentum,
         ),
-        model=InceptionResNetV2(GhostBatchNorm(ghost_batch, decay=0.9997, eps=1e-3)),
+        task=Classify(
+            InceptionResNetV2(GhostBatchNorm(ghost_batch, decay=0.9997, eps=1e-3)),
+            augment=Augment(flip=True),
+            label_smoothing=0.1,
+            dtype="bfloat16",
+        ),
         data=Photographs(TFDS("imagenet2012", test="validation"), image_size=299),
         optimizer=SGD(weight_decay=4e-5),
-        augment=Augment(flip=True),
-        label_smoothing=0.1,
-        dtype="bfloat16",
     )
     for name, (momentum, batch_size, max_batch_size, ghost_batch) in SETTINGS.items()
 }

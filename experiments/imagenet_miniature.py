@@ -29,6 +29,7 @@ from jbatch import (
     TFDS,
     Augment,
     CifarResNet,
+    Classify,
     Coupling,
     Experiment,
     Generated,
@@ -49,10 +50,11 @@ variants = {
             growth_factor=10,
             momentum=0.975,
         ),
-        model=InceptionResNetV2(GhostBatchNorm(8, decay=0.99, eps=1e-3)),
+        task=Classify(
+            InceptionResNetV2(GhostBatchNorm(8, decay=0.99, eps=1e-3)), label_smoothing=0.1
+        ),
         data=Generated(2502, 250, (75, 75, 3), 10),
         optimizer=SGD(weight_decay=4e-5),
-        label_smoothing=0.1,
         micro_batch=8,
     ),
     "true-sizes": Experiment(
@@ -65,7 +67,7 @@ variants = {
             growth_factor=10,
             momentum=0.975,
         ),
-        model=MLP((64,), GhostBatchNorm(64)),
+        task=Classify(MLP((64,), GhostBatchNorm(64))),
         data=Generated(1_281_167, 50_000, (8, 8, 3), 10),
         optimizer=SGD(),
         micro_batch=1024,
@@ -88,9 +90,10 @@ variants = {
             growth_factor=10,
             momentum=0.9,
         ),
-        model=CifarResNet(2, (16, 32, 64), GhostBatchNorm(32, decay=0.9)),
+        task=Classify(
+            CifarResNet(2, (16, 32, 64), GhostBatchNorm(32, decay=0.9)), augment=Augment(flip=True)
+        ),
         data=Photographs(TFDS("imagenette224", test="validation"), image_size=64),
         optimizer=SGD(weight_decay=1e-4),
-        augment=Augment(flip=True),
     ),
 }

@@ -16,7 +16,17 @@ Command:  jbatch prepare imagenet2012 --from ILSVRC2012, once (docs/data.md)
 
 import optax
 
-from jbatch import SGD, TFDS, Augment, Coupling, Experiment, GhostBatchNorm, Photographs, ResNet50
+from jbatch import (
+    SGD,
+    TFDS,
+    Augment,
+    Classify,
+    Coupling,
+    Experiment,
+    GhostBatchNorm,
+    Photographs,
+    ResNet50,
+)
 
 WARM_UP = 5  # epochs, from rate 0.1
 SETTINGS = {  # learning rate, first batch size, largest batch size
@@ -45,11 +55,11 @@ variants = {
             growth_factor=10,
             momentum=0.9,
         ),
-        model=ResNet50(GhostBatchNorm(32, decay=0.9)),
+        task=Classify(
+            ResNet50(GhostBatchNorm(32, decay=0.9)), augment=Augment(flip=True), dtype="bfloat16"
+        ),
         data=Photographs(TFDS("imagenet2012", test="validation")),
         optimizer=SGD(weight_decay=1e-4),
-        augment=Augment(flip=True),
-        dtype="bfloat16",
     )
     for name, (learning_rate, batch_size, max_batch_size) in SETTINGS.items()
 }

@@ -18,7 +18,7 @@ from typing import get_args
 
 import optax
 
-from jbatch import MLP, TFDS, Comparison, Coupling, Experiment, Normalize
+from jbatch import MLP, TFDS, Classify, Comparison, Coupling, Experiment, Normalize
 
 RATES = (1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 SCHEDULES = {rate: optax.constant_schedule(rate) for rate in RATES}
@@ -33,9 +33,8 @@ variants = {
             batch_sizes=(128,),
             momentum=0.9,
         ),
-        model=MLP((128,)),
+        task=Classify(MLP((128,)), normalize=normalize),
         data=TFDS("fashion_mnist"),
-        normalize=normalize,
         log_every=0.05,
         save_every=4,
         series=normalize,

@@ -14,7 +14,7 @@ Command:  jbatch compare experiments/momentum_memory.py
 
 import optax
 
-from jbatch import MLP, TFDS, Comparison, Coupling, Experiment
+from jbatch import MLP, TFDS, Classify, Comparison, Coupling, Experiment
 
 N = 60_000
 CHANGE = 2.0  # epochs, after which gradients change slowly
@@ -30,7 +30,7 @@ variants = {
             batch_sizes=(64, 512),
             momentum=momentum,
         ),
-        model=MLP((128,)),
+        task=Classify(MLP((128,))),
         data=TFDS("mnist"),
         log_every=64 / N,
         save_every=8,

@@ -18,6 +18,7 @@ import optax
 
 from jbatch import (
     TFDS,
+    Classify,
     Comparison,
     Coupling,
     Experiment,
@@ -59,7 +60,7 @@ variants = {
             base_batch_size=32,
             momentum=0.9,
         ),
-        model=SmallCNN((16, 32, 64), norm(size)),
+        task=Classify(SmallCNN((16, 32, 64), norm(size))),
         data=TFDS("fashion_mnist", train=f"train[:{N}]"),
         micro_batch=512,
         save_every=5,

@@ -26,6 +26,7 @@ from jbatch import (
     TFDS,
     Augment,
     Claim,
+    Classify,
     Comparison,
     Coupling,
     Experiment,
@@ -64,10 +65,11 @@ variants = {
             momentum=0.9,
             growth=growth,
         ),
-        model=SmallCNN((16, 32, 64), GhostBatchNorm(128)),
+        task=Classify(
+            SmallCNN((16, 32, 64), GhostBatchNorm(128)), augment=Augment(pad=4, flip=True)
+        ),
         data=TFDS("cifar10"),
         optimizer=SGD(weight_decay=5e-4),
-        augment=Augment(pad=4, flip=True),
         micro_batch=128,
         save_every=12,
     )

@@ -18,7 +18,7 @@ Command:  jbatch compare experiments/train_longer.py
 
 import optax
 
-from jbatch import MLP, TFDS, Claim, Comparison, Coupling, Experiment, GhostBatchNorm
+from jbatch import MLP, TFDS, Claim, Classify, Comparison, Coupling, Experiment, GhostBatchNorm
 
 SMALL, LARGE = 128, 4096
 MEMORY = 100 * SMALL  # examples, of running statistics
@@ -48,7 +48,7 @@ def experiment(size, scaling, ghost_batch, same_updates):
             momentum=0.9,
             scaling=scaling,
         ),
-        model=MLP((256, 256), GhostBatchNorm.remembering(MEMORY, ghost_batch)),
+        task=Classify(MLP((256, 256), GhostBatchNorm.remembering(MEMORY, ghost_batch))),
         data=TFDS("fashion_mnist"),
         micro_batch=4096,
         log_every=0.1,

@@ -10,8 +10,8 @@ from pathlib import Path
 
 __version__ = "0.1.0"
 
-_HOMES = {  # name → module, read from the stub
-    alias.name: f"jbatch.{statement.module}"
+_HOMES = {  # name → (module, its name there), read from the stub
+    alias.asname or alias.name: (f"jbatch.{statement.module}", alias.name)
     for statement in ast.parse(Path(__file__).with_suffix(".pyi").read_text()).body
     if isinstance(statement, ast.ImportFrom)
     for alias in statement.names
@@ -23,7 +23,8 @@ def __getattr__(name: str) -> object:
     """Import a name on first use, so that `jbatch --help` does not wait for JAX."""
     if name not in _HOMES:
         raise AttributeError(f"module 'jbatch' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    module, there = _HOMES[name]
+    return getattr(import_module(module), there)
 
 
 def __dir__() -> list[str]:

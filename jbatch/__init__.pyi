@@ -1,8 +1,10 @@
+from .data.dataset import Dataset as Dataset
 from .data.image.augment import Augment as Augment
 from .data.image.normalize import Normalize as Normalize
 from .data.image.photographs import ImageFolder as ImageFolder
 from .data.image.photographs import Photographs as Photographs
 from .data.image.tfds import TFDS as TFDS
+from .data.source import Source as Source
 from .data.sources import Arrays as Arrays
 from .data.sources import Digits as Digits
 from .data.sources import Generated as Generated
@@ -11,7 +13,8 @@ from .experiment.comparison import Claim as Claim
 from .experiment.comparison import Comparison as Comparison
 from .experiment.experiment import Coupling as Coupling
 from .experiment.experiment import Experiment as Experiment
-from .experiment.load import load as load
+from .experiment.load import ExperimentFile as ExperimentFile
+from .experiment.weights import Weights as Weights
 from .models.specs import MLP as MLP
 from .models.specs import CifarResNet as CifarResNet
 from .models.specs import GhostBatchNorm as GhostBatchNorm
@@ -37,5 +40,13 @@ from .plan.plan import Phase as Phase
 from .plan.plan import Plan as Plan
 from .plan.plan import Row as Row
 from .run.loop import fit as fit
+from .run.trained import Trained as Trained
+from .run.trained import load as load
+from .task.base import Scores as Scores
+from .task.base import Task as Task
+from .task.classify import Classify as Classify
+from .task.network import Functions as Functions
+from .task.network import Network as Network
+from .task.regress import Regress as Regress
 
 __version__: str

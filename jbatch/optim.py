@@ -5,14 +5,16 @@ update, with that update's rate. So the rate enters where the optimizer's author
 scales by it before the momentum, SGD after it. The optimizer's state does not depend on the rate.
 """
 
+import inspect
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import optax
 
-from jbatch.errors import Mistake, make_plain, not_negative, positive, share
+from jbatch.errors import Mistake, make_plain, not_negative, positive, share, shown
 
 Rate = float | jax.Array  # a number, or one that a traced update is given
 
@@ -187,15 +189,74 @@ class Rprop:
         return optax.chain(steps, optax.scale(-learning_rate))
 
 
-Optimizer = SGD | Adam | AdamW | LARS | LAMB | Rprop
+# A function of (rate, momentum), or of the rate alone, that returns an optax transformation. All of
+# the above are such functions.
+Optimizer = Callable[..., optax.GradientTransformation]
+
+
+def named(tree: Any) -> list[tuple[str, Any]]:
+    """Return every array of a tree with its path, such as "layers.0.kernel"."""
+    return [
+        (".".join(jax.tree_util.keystr((key,), simple=True) for key in path), leaf)
+        for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]
+    ]
+
+
+def transformation(
+    optimizer: Optimizer, rate: Rate, momentum: float, frozen: Sequence[str] = ()
+) -> optax.GradientTransformation:
+    """Return the optax transformation of an optimizer for one rate.
+
+    Args:
+        optimizer: a function of (rate, momentum), or of the rate alone.
+        rate: of one update; traced.
+        momentum: the plan's, known when the update is traced.
+        frozen: paths, or beginnings of paths, of parameters that stay as they are.
+
+    Raises:
+        Mistake: if the optimizer returns something else.
+    """
+    given = (rate, momentum) if takes_momentum(optimizer) else (rate,)
+    made = optimizer(*given)
+    if not (hasattr(made, "init") and hasattr(made, "update")):
+        raise Mistake(
+            f"the optimizer returned {shown(made)}: give a function of the rate that returns an "
+            "optax transformation, such as lambda rate: optax.adamw(rate)"
+        )
+    if not frozen:
+        return made
+
+    def kinds(params: Any) -> Any:
+        names = [path for path, _ in named(params)]
+        stay = [any(f"{name}.".startswith(f"{path}.") for path in frozen) for name in names]
+        labels = ["frozen" if each else "trained" for each in stay]
+        return jax.tree.unflatten(jax.tree.structure(params), labels)
+
+    return optax.partition({"trained": made, "frozen": optax.set_to_zero()}, kinds)
+
+
+def takes_momentum(optimizer: Optimizer) -> bool:
+    """Return whether an optimizer is a function of the plan's momentum too."""
+    try:
+        parameters = inspect.signature(optimizer).parameters.values()
+    except (TypeError, ValueError):
+        return False
+    by_place = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    required = [p for p in parameters if p.kind in by_place and p.default is p.empty]
+    return len(required) > 1
 
 
 def decayed(params: Any) -> Any:
-    """Mark the parameters that weight decay applies to: those of more than one axis.
+    """Mark the parameters that weight decay applies to: not norms and biases.
 
-    Norms and biases have one axis, and are left alone.
+    Those have one axis, or are called bias or scale: a scan over layers stacks them to two.
     """
-    return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
+
+    def one(path: tuple[Any, ...], leaf: Any) -> bool:
+        name = str(getattr(path[-1], "key", "")) if path else ""
+        return leaf.ndim > 1 and name not in ("bias", "scale")
+
+    return jax.tree_util.tree_map_with_path(one, params)
 
 
 def _with_l2(

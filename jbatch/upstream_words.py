@@ -20,5 +20,11 @@ UNFINISHED = "*.orbax-checkpoint-tmp*"
 # Grain: a worker process died.
 WORKER_DIED = "terminated unexpectedly"
 
+# JAX: under vmap, a result that should be the same for all examples is not.
+STATE_DIFFERS = "out_axes is None"
+
+# JAX: a collective over an axis that nothing maps.
+UNBOUND_AXIS = "unbound axis name"
+
 # asyncio: threads of tensorstore call its loop after a save has failed.
 LOOP_CLOSED = "Event loop is closed"

@@ -82,7 +82,7 @@ class FewerGreys(jbatch.Digits):
 
     def load(self):
         loaded = super().load()
-        return loaded._replace(train=loaded.train._replace(images=loaded.train.images % 16))
+        return loaded._replace(train=loaded.train | {"image": loaded.train["image"] % 16})
 
 
 FewerGreys.__name__ = "Digits"

@@ -15,35 +15,33 @@ from jbatch.task.base import Learner
 from jbatch.task.classify import Classify
 
 DATASET = Digits().load()
+DATA = ResidentData(DATASET)
 
 
-def learner_of(model, optimizer, momentum=0.9, label_smoothing=0.0, dtype="float32") -> Learner:
-    task = Classify(model, label_smoothing, dtype, (8, 8, 1), 10)
-    return Learner(task, optimizer, momentum)
+def learner_of(model, optimizer, augment=Augment(pad=1), **options) -> Learner:  # noqa: B008
+    task = Classify(model, augment=augment, **options).fitted(DATA.about)
+    return Learner(task, DATA.about.example, optimizer, momentum=0.9)
 
 
-def setup_of(learner, devices=1, mapping="shard_map", augment=Augment(pad=1)) -> Setup:  # noqa: B008
+def setup_of(learner, devices=1, mapping="shard_map", data=DATA) -> Setup:
     mesh = meshes.make_mesh(jax.devices()[:devices])
-    return Setup(learner, ResidentData(DATASET, augment, "standardize").inputs, mesh, mapping)
+    return Setup(learner, data.inputs, mesh, mapping)
 
 
-def data_of(setup) -> ResidentData:
-    return ResidentData(DATASET, setup.inputs.augment, "standardize")
-
-
-def run_updates(setup, *, batch_size, passes=1, updates=20, seed=3, learning_rate=0.05):
+def run_updates(setup, *, batch_size, passes=1, updates=20, seed=3, learning_rate=0.05, data=DATA):
     """(state, losses) after `updates` updates of `batch_size`, each in `passes` passes."""
     group = group_size(batch_size, setup.task.group)
     layout = Layout(batch_size // passes, setup.devices, group)
-    once = how(learning_rate, batch_size // group)
+    once = how(learning_rate, batch_size // group, batch_size)
     state = programs.initializer(setup)(np.uint32(seed))
-    feed = data_of(setup).feed(setup.mesh, seed)
+    feed = data.feed(setup.mesh, seed)
     sums = programs.zero_sums(setup)() if passes > 1 else None
-    per_epoch = len(DATASET.train.labels) // batch_size
+    count = data.inputs.num_examples
+    per_epoch = count // batch_size
     losses = []
     for number in range(updates):
         epoch, nth = divmod(number, per_epoch)
-        position = epoch * len(DATASET.train.labels) + nth * batch_size
+        position = epoch * count + nth * batch_size
         if passes == 1:
             update = programs.compiled(setup, Update(layout))
             state, loss = update(state, told(setup, [once]), *feed.arguments(position, layout))

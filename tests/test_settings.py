@@ -19,7 +19,7 @@ SETTINGS = {
     "both": {"JAX_ENABLE_X64": "1", "JAX_DEFAULT_PRNG_IMPL": "unsafe_rbg"},
     "tree mode": {"NNX_GRAPH_MODE": "0"},  # what flax.nnx moves to
 }
-COMMAND = ("train", TINY, "growing", "--augment.flip")
+COMMAND = ("train", TINY, "growing", "--task.augment.flip")
 
 
 def trained(directory, *options, stopped=False, **environment):
@@ -51,7 +51,7 @@ def test_no_setting_changes_a_bit_of_a_run_and_it_resumes(name, plain, tmp_path)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("change", [("--augment.pad", 1), ("--augment.pad", 0)], ids=str)
+@pytest.mark.parametrize("change", [("--task.augment.pad", 1), ("--task.augment.pad", 0)], ids=str)
 def test_no_setting_changes_a_pixel(change, tmp_path):
     plain = trained(tmp_path / "plain", *change)
     assert trained(tmp_path / "run", *change, **SETTINGS["both"]) == plain
@@ -60,7 +60,7 @@ def test_no_setting_changes_a_pixel(change, tmp_path):
 @pytest.mark.slow
 def test_bfloat16_resumes_bit_for_bit(tmp_path):
     at_one_go, in_two = (
-        trained(tmp_path / str(stopped), "--dtype", "bfloat16", stopped=stopped)
+        trained(tmp_path / str(stopped), "--task.dtype", "bfloat16", stopped=stopped)
         for stopped in (False, True)
     )
     assert at_one_go == in_two

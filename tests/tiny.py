@@ -2,7 +2,17 @@
 
 import optax
 
-from jbatch import MLP, Augment, Claim, Comparison, Coupling, Digits, Experiment, GhostBatchNorm
+from jbatch import (
+    MLP,
+    Augment,
+    Claim,
+    Classify,
+    Comparison,
+    Coupling,
+    Digits,
+    Experiment,
+    GhostBatchNorm,
+)
 
 SCHEDULE = optax.piecewise_constant_schedule(0.05, {2: 1 / 3})
 
@@ -17,9 +27,10 @@ variants = {
             max_batch_size=max_batch_size,
             momentum=0.9,
         ),
-        model=MLP(hidden=(32,), norm=GhostBatchNorm(ghost_batch=40)),
+        task=Classify(
+            MLP(hidden=(32,), norm=GhostBatchNorm(ghost_batch=40)), augment=Augment(pad=1)
+        ),
         data=Digits(),
-        augment=Augment(pad=1),
         save_every=1,
     )
     for name, max_batch_size in {"decaying": 40, "growing": 120}.items()

@@ -4,7 +4,16 @@ from pathlib import Path
 
 import optax
 
-from jbatch import MLP, Augment, Coupling, Experiment, GhostBatchNorm, ImageFolder, Photographs
+from jbatch import (
+    MLP,
+    Augment,
+    Classify,
+    Coupling,
+    Experiment,
+    GhostBatchNorm,
+    ImageFolder,
+    Photographs,
+)
 
 variants = {
     "growing": Experiment(
@@ -16,9 +25,11 @@ variants = {
             batch_sizes=(8, 32),
             momentum=0.9,
         ),
-        model=MLP(hidden=(16,), norm=GhostBatchNorm(ghost_batch=8)),
+        task=Classify(
+            MLP(hidden=(16,), norm=GhostBatchNorm(ghost_batch=8)),
+            augment=Augment(flip=True, color=0.2),
+        ),
         data=Photographs(ImageFolder(Path("somewhere")), image_size=8, workers=2),
-        augment=Augment(flip=True, color=0.2),
         save_every=1,
     ),
 }

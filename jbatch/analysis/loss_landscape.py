@@ -1,7 +1,7 @@
 """Compute a trained network's loss over its training set, as a function of its parameters."""
 
-import dataclasses
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from jax.flatten_util import ravel_pytree
 
-from jbatch.data.dataset import Split
-from jbatch.data.resident import MOST_IN_FLIGHT, Resident, ResidentData, evaluation_batch
+from jbatch.data.batch import Example
+from jbatch.data.resident import MOST_IN_FLIGHT, ResidentData, some
 from jbatch.devices import meshes
 from jbatch.errors import Mistake
 from jbatch.experiment.experiment import Experiment
@@ -22,7 +22,7 @@ from jbatch.run.newest import newest_of
 from jbatch.step.driver import InFlight
 from jbatch.task import classify
 from jbatch.task.base import Tree
-from jbatch.task.classify import Classify
+from jbatch.task.classify import Classifier
 
 AT_ONCE = 500  # micro-batch, at most: examples per device and pass
 
@@ -49,47 +49,47 @@ class Landscape:
         if not isinstance(newest.data, ResidentData):
             raise Mistake("this run streams its dataset: give a run whose dataset is in memory")
         task = newest.setup.task
-        if not isinstance(task, Classify):
-            raise Mistake("this run does not classify: give a run of a network that classifies")
-        train = newest.data.dataset.train
-        if examples is not None and not 0 < examples <= len(train.labels):
-            raise Mistake(f"--examples is {examples}: give 1 to {len(train.labels):,}")
-        self.count = len(train.labels) if examples is None else examples
+        if not isinstance(task, Classifier):
+            raise Mistake("this is no run of Classify with a network of jbatch: give one of those")
+        train, count = newest.data.dataset.train, newest.data.inputs.num_examples
+        if examples is not None and not 0 < examples <= count:
+            raise Mistake(f"--examples is {examples}: give 1 to {count:,}")
+        self.count = count if examples is None else examples
         self.point = Point(newest.state.params, newest.state.stats)
         flat, self._unravel = ravel_pytree(self.point.params)
         self.x = np.asarray(flat, np.float64)
         # Always float32: the boxes are smaller than the spacing of bfloat16 numbers.
-        self._task = dataclasses.replace(task, dtype="float32")
+        self._task = replace(task, task=replace(task.task, dtype="float32"))
         self._setup, self.experiment = newest.setup, experiment
-        self.model, self._normalize = task.model, newest.data.inputs.normalize
+        self.model, self.normalize = task.task.model, task.task.normalize
         self._size = min(AT_ONCE, experiment.micro_batch or AT_ONCE) * newest.setup.devices
-        seen = Split(train.images[: self.count], train.labels[: self.count])
-        self._resident = newest.data.placed(seen, newest.setup.mesh)
+        seen = jax.tree.map(lambda leaf: leaf[: self.count], train)
+        self._seen = jax.device_put(seen, meshes.replicated(newest.setup.mesh))
         self._values = self._summed(self._pass)
         self._gradient = self._summed(jax.value_and_grad(self._pass_loss))
         self._product = self._summed(self._pass_product)
 
     def value(self, point: Point) -> tuple[float, float]:
         """Return (loss, accuracy) at other parameters of the same network."""
-        loss, right = self._values(point.params, point.stats, self._resident)
+        loss, right = self._values(point.params, point.stats, self._seen)
         return float(loss) / self.count, float(right) / self.count
 
     def value_and_gradient(
         self, x: npt.NDArray[np.float64]
     ) -> tuple[float, npt.NDArray[np.float64]]:
         """Return (loss, gradient) at x; x and gradient are (n,) float64, computed in float32."""
-        loss, gradient = self._gradient(jnp.float32(x), self.point.stats, self._resident)
+        loss, gradient = self._gradient(jnp.float32(x), self.point.stats, self._seen)
         return float(loss) / self.count, np.asarray(gradient, np.float64) / self.count
 
     def hessian_times(self, vector: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Multiply the Hessian at the run's own parameters by a vector, (n,) float64."""
-        arguments = jnp.float32(self.x), self.point.stats, self._resident, jnp.float32(vector)
+        arguments = jnp.float32(self.x), self.point.stats, self._seen, jnp.float32(vector)
         return np.asarray(self._product(*arguments), np.float64) / self.count
 
     def _pass_product(
-        self, flat: jax.Array, stats: Any, resident: Resident, vector: jax.Array, start: jax.Array
+        self, flat: jax.Array, stats: Any, seen: Example, vector: jax.Array, start: jax.Array
     ) -> jax.Array:
-        gradient = jax.grad(lambda at: self._pass_loss(at, stats, resident, start))
+        gradient = jax.grad(lambda at: self._pass_loss(at, stats, seen, start))
         product: jax.Array = jax.jvp(gradient, (flat,), (vector,))[1]
         return product
 
@@ -97,16 +97,17 @@ class Landscape:
         return self._pass(self._unravel(flat), *rest)[0]
 
     def _pass(
-        self, params: Any, stats: Any, resident: Resident, start: jax.Array
+        self, params: Any, stats: Any, seen: Example, start: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
         """Return (sum of losses, number right) over the examples of one pass."""
-        batch, exists = evaluation_batch(resident, start, self._size, self._normalize)
-        split = meshes.split(self._setup.mesh)
-        images = jax.lax.with_sharding_constraint(batch.images, split)
+        batch, exists = some(seen, start, self._size)
+        split, labels = meshes.split(self._setup.mesh), batch.examples["label"]
+        images = self._task.images(batch.examples["image"], None)
+        images = jax.lax.with_sharding_constraint(images, split)
         (logits,), _ = classify.forward(self._task, params, stats, images, None)
         weight = exists.astype(jnp.float32)
-        losses = classify.cross_entropy(logits, batch.labels, 0.0)
-        return (losses * weight).sum(), (classify.correct(logits, batch.labels) * weight).sum()
+        losses = classify.cross_entropy(logits, labels, 0.0)
+        return (losses * weight).sum(), (classify.correct(logits, labels) * weight).sum()
 
     def _summed(self, function: Callable[..., Sums]) -> Callable[..., Sums]:
         """Sum the results of `function` over all passes; its last argument is a pass's start.
@@ -146,7 +147,10 @@ def line(small: Landscape, large: Landscape, alphas: Sequence[float]) -> list[tu
     if shapes[0] != shapes[1] or kinds[0] != kinds[1]:
         raise Mistake("the two runs are of two networks: give two runs of the same network")
     for name in ("data", "normalize"):
-        here, there = (describe(getattr(each.experiment, name)) for each in (small, large))
+        here, there = (
+            describe(each.experiment.data if name == "data" else each.normalize)
+            for each in (small, large)
+        )
         if here != there:
             raise Mistake(f"the two runs differ in {name}: give two runs on the same examples")
 

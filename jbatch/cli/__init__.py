@@ -17,10 +17,12 @@ from jbatch.messages import open_all, tell, unread
 VERBS = {  # each a module of this package, with `run(arguments)`
     "prepare": "convert a dataset's official files for TensorFlow Datasets",
     "plan": "print the phases of a plan; needs no device",
+    "check": "check that an experiment trains the same however its updates are split",
     "train": "train one variant of an experiment, or resume it",
     "compare": "train several variants over several seeds; write one table and one report",
     "sweep": "train every point of a grid of fields; write one table and one report",
     "eval": "evaluate a run's newest checkpoint on its test set",
+    "export": "write a run's parameters to a safetensors file",
     "sharpness": "measure the sharpness of a run's minimum, or compare two runs",
     "report": "rewrite the report page of a run or a comparison",
     "bench": "run the benchmarks of a checkout; write one page",

@@ -30,7 +30,7 @@ class Options(RunsCode):
     """
 
     json: bool = False
-    """Print JSON: update, loss, accuracy, num_examples, parameters_digest."""
+    """Print JSON: update, every score, num_examples, parameters_digest."""
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -45,6 +45,7 @@ def run(arguments: Sequence[str]) -> None:
     options, overrides = split_options(Options, rest)
     _, _, experiment = remake(directory, overrides, options.trust)
 
+    from jbatch.run.metrics import scores_text
     from jbatch.run.newest import evaluate_newest
 
     prepare_libraries()
@@ -54,7 +55,6 @@ def run(arguments: Sequence[str]) -> None:
         print(json.dumps(values))
     else:
         show(
-            f"after {update:,} updates: loss {found.scores['loss']:.4f}, "
-            f"accuracy {found.scores['accuracy']:.2%} on "
+            f"after {update:,} updates: {scores_text(found.scores)} on "
             f"{found.num_examples:,} examples; parameters {digest[:12]}"
         )

@@ -14,11 +14,11 @@ from jbatch.errors import Mistake, positive, whole
 from jbatch.experiment.experiment import Experiment
 from jbatch.files import cache_folder
 from jbatch.messages import tell
-from jbatch.models import ghost_batch
 from jbatch.plan.passes import cut
 from jbatch.plan.plan import Plan
 from jbatch.plan.table import plan_json, plan_text
 from jbatch.printable import printable
+from jbatch.run.build import counted
 from jbatch.run.check import warnings
 from jbatch.text import byte_size
 
@@ -60,6 +60,7 @@ def run(arguments: Sequence[str]) -> None:
     # Schedules need only the CPU. Another process may be using the accelerator.
     jax.config.update("jax_platforms", "cpu")
     file, variant, options, overrides, experiment = file_and_variant(Options, arguments, USAGE)
+    experiment = counted(experiment)
     plan = experiment.plan.plan()
     plan = replace(plan, warnings=(*plan.warnings, *warnings(experiment, plan)))
     decaying = experiment.plan.decaying_plan()
@@ -82,12 +83,12 @@ def _memory(experiment: Experiment, plan: Plan, devices: int) -> dict[str, int] 
     Raises:
         Mistake: if the devices cannot share every batch.
     """
-    group = None if experiment.model is None else ghost_batch(experiment.model)
+    group = None if experiment.task is None else experiment.task.group
     plan.check(devices, group)
     passes = cut(
         {phase.batch_size for phase in plan.phases}, devices, group, experiment.micro_batch
     )
-    if experiment.model is None or experiment.data is None:
+    if experiment.task is None or experiment.data is None:
         return None
     from jbatch.run.build import paper_setup
     from jbatch.step.programs import in_memory

@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from jbatch.data.image.augment import Augment
-from jbatch.data.image.normalize import Normalize
+from jbatch.data.about import About
 from jbatch.data.image.photographs import Photographs
 from jbatch.data.image.tfds import TFDS, check_features, refuse_code
 from jbatch.data.inputs import Inputs
@@ -11,13 +10,12 @@ from jbatch.data.open import load
 from jbatch.data.resident import ResidentInputs
 from jbatch.data.sources import Data
 from jbatch.data.stream.feed import StreamedInputs
+from jbatch.data.stream.photographs import about_photographs, image_spec
 from jbatch.errors import Mistake
 
 
-def on_paper(
-    data: Data, augment: Augment, normalize: Normalize, num_examples: int
-) -> tuple[Inputs, int]:
-    """Describe a dataset as (inputs, number of classes), without its examples where possible.
+def on_paper(data: Data, num_examples: int) -> tuple[Inputs, About]:
+    """Describe a dataset as (inputs, what a task learns), without its examples where possible.
 
     For TensorFlow Datasets the name is enough. Image folders and other datasets are opened.
 
@@ -26,16 +24,8 @@ def on_paper(
     """
     if isinstance(data, Photographs) and isinstance(data.source, TFDS):
         _, classes = _known(data.source)
-        inputs = StreamedInputs(
-            num_examples=num_examples,
-            num_test=1,
-            input_shape=(data.image_size, data.image_size, 3),
-            augment=augment,
-            normalize=normalize,
-            mean=data.mean,
-            deviation=data.deviation,
-        )
-        return inputs, classes
+        about = about_photographs(data, [""] * classes)
+        return StreamedInputs(num_examples, 1, about.example), about
     if isinstance(data, TFDS):
         shape, classes = _known(data)
         if None in shape:
@@ -43,9 +33,12 @@ def on_paper(
                 f"the images of {data.name} have different sizes: stream it with "
                 "Photographs(TFDS(…))"
             )
-        return ResidentInputs(num_examples, 1, shape, augment, normalize), classes
-    loaded = load(data, augment, normalize)
-    return loaded.inputs, loaded.num_classes
+        example = image_spec(shape)
+        anything = (0.0,) * shape[-1], (1.0,) * shape[-1]  # for shapes and costs
+        about = About(example, classes, mean=anything[0], deviation=anything[1])
+        return ResidentInputs(num_examples, 1, example), about
+    loaded = load(data)
+    return loaded.inputs, loaded.about
 
 
 def _known(data: TFDS) -> tuple[tuple[int, ...], int]:

@@ -1,26 +1,27 @@
 """A dataset in memory."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from jbatch.errors import Mistake
+from jbatch.errors import Mistake, shown
 
-
-class Split(NamedTuple):
-    """Images and labels of a training or a test set."""
-
-    images: npt.NDArray[np.uint8]  # (N, H, W, C)
-    labels: npt.NDArray[np.int32]  # (N,), 0 ≤ label < num_classes
+# JAX has no 64-bit types by default.
+NARROWER = {"float64": np.float32, "int64": np.int32, "uint64": np.uint32}
 
 
 class Dataset(NamedTuple):
-    """A training set and a test set in memory."""
+    """A training set and a test set in memory.
 
-    train: Split
-    test: Split
-    num_classes: int
+    Each is a pytree of NumPy arrays with a leading axis over examples, such as {"image": …,
+    "label": …}.
+    """
+
+    train: Any
+    test: Any
+    num_classes: int | None = None  # None if it does not matter, or the labels tell
+    class_names: tuple[str, ...] | None = None
 
 
 def check_labels(what: str, labels: npt.NDArray[np.integer], num_classes: int) -> None:
@@ -43,28 +44,86 @@ def check_labels(what: str, labels: npt.NDArray[np.integer], num_classes: int) -
         )
 
 
-def check_dataset(what: str, dataset: Dataset) -> None:
-    """Check the dtypes, shapes and labels of a dataset, which a user's class may have made.
+def checked(what: str, dataset: Any) -> Dataset:
+    """Check a dataset, which a user's class may have made; 64-bit numbers become 32-bit ones.
+
+    Args:
+        what: its name in messages.
+        dataset: what its `load` returned.
 
     Raises:
-        Mistake: if one of them is wrong.
+        Mistake: if an array's dtype, shape or a value cannot be trained on, or the splits differ.
     """
-    for name, images, labels in (("train", *dataset.train), ("test", *dataset.test)):
-        if (
-            getattr(images, "dtype", None) != np.uint8
-            or images.ndim != 4
-            or not images.size
-            or images.shape[1:] != dataset.train.images.shape[1:]
-        ):
-            kind = f"{getattr(images, 'dtype', type(images).__name__)}"
-            raise Mistake(
-                f"the {name} images of {what} are {kind} of shape {getattr(images, 'shape', ())}: "
-                "give uint8 of shape (N, H, W, C), with N at least 1 and the same H, W and C in "
-                "both splits"
-            )
-        if getattr(labels, "shape", None) != images.shape[:1] or labels.dtype.kind not in "iu":
-            raise Mistake(
-                f"the {name} labels of {what} have shape {getattr(labels, 'shape', ())}: give "
-                f"integers of shape ({len(images)},), one for each image"
-            )
-        check_labels(f"the {name} labels of {what}", labels, dataset.num_classes)
+    if not isinstance(dataset, Dataset):
+        raise Mistake(
+            f"{what}.load() returned {shown(dataset)}: return a jbatch Dataset(train, test), each "
+            "a dict of arrays with a leading axis over examples"
+        )
+    train, test = _split(what, "train", dataset.train), _split(what, "test", dataset.test)
+    here, there = _kinds(train), _kinds(test)
+    if here != there:
+        differ = [name for name in {**here, **there} if here.get(name) != there.get(name)]
+        told = [f"{name} is {here.get(name)} and {there.get(name)}" for name in differ]
+        raise Mistake(
+            f"the train and test examples of {what} differ: {'; '.join(told)}: give both the same "
+            "arrays, with the same shapes and dtypes after the first axis"
+        )
+    return Dataset(train, test, dataset.num_classes, dataset.class_names)
+
+
+def _split(what: str, name: str, split: Any) -> Any:
+    import jax  # here: `jbatch plan` reads experiment files without it
+
+    paths, structure = jax.tree_util.tree_flatten_with_path(split)
+    arrays = [_array(f"{name}{jax.tree_util.keystr(path)} of {what}", x) for path, x in paths]
+    if not arrays:
+        raise Mistake(f"the {name} set of {what} holds no array: give at least one")
+    lengths = {
+        f"{name}{jax.tree_util.keystr(path)}": len(array)
+        for (path, _), array in zip(paths, arrays, strict=True)
+    }
+    if len(set(lengths.values())) > 1:
+        told = ", ".join(f"{path} has {length:,}" for path, length in lengths.items())
+        raise Mistake(f"the arrays of {what} have different numbers of examples: {told}")
+    if not arrays[0].shape[0]:
+        raise Mistake(f"the {name} set of {what} is empty: give at least one example")
+    return jax.tree.unflatten(structure, arrays)
+
+
+def _array(what: str, value: Any) -> npt.NDArray[Any]:
+    """Return one array of a split as NumPy's, checked."""
+    array = value if isinstance(value, np.ndarray) else None
+    if array is None and hasattr(value, "__array__"):
+        array = np.asarray(value)
+    if array is None or array.ndim < 1:
+        raise Mistake(
+            f"{what} is {shown(value)}: give a NumPy array with a leading axis over examples"
+        )
+    if not (array.dtype.kind in "biufc" or array.dtype.name == "bfloat16"):
+        raise Mistake(
+            f"{what} holds {array.dtype} of shape {array.shape}: give numbers of one fixed shape; "
+            "encode text as numbers, and pad lists of different lengths"
+        )
+    narrow = NARROWER.get(array.dtype.name)
+    if narrow is not None:
+        whole = array.dtype.kind in "iu"
+        small = array.astype(narrow)
+        if whole and not np.array_equal(small, array):
+            raise Mistake(f"{what} has numbers beyond those of {small.dtype}: give smaller ones")
+        array = small
+    if array.dtype.kind in "fc" and not np.isfinite(array).all():
+        bad = int(np.flatnonzero(~np.isfinite(array).reshape(len(array), -1).all(1))[0])
+        raise Mistake(
+            f"{what} has NaN or infinity, first in example {bad:,}: remove or replace such values"
+        )
+    return array
+
+
+def _kinds(split: Any) -> dict[str, str]:
+    """Return the dtype and shape of each array of an example, by its path."""
+    import jax
+
+    return {
+        jax.tree_util.keystr(path) or "the array": f"{leaf.dtype} of shape {leaf.shape[1:]}"
+        for path, leaf in jax.tree_util.tree_flatten_with_path(split)[0]
+    }

@@ -6,7 +6,8 @@ from typing import Any, Protocol
 import jax
 from jax.sharding import Mesh
 
-from jbatch.models.batch import Batch
+from jbatch.data.about import About
+from jbatch.data.batch import Batch, Spec
 from jbatch.plan.layout import Layout
 from jbatch.plan.passes import Passes
 from jbatch.plan.plan import Plan
@@ -26,8 +27,8 @@ class Inputs(Protocol):
         """Size of the test set."""
 
     @property
-    def input_shape(self) -> tuple[int, ...]:
-        """(H, W, C) of an image."""
+    def example(self) -> Spec:
+        """Shapes and dtypes of an example."""
 
     @property
     def per_device(self) -> tuple[bool, ...]:
@@ -99,8 +100,8 @@ class Loaded(Protocol):
         """The dataset's part of a compiled step."""
 
     @property
-    def num_classes(self) -> int:
-        """Number of classes."""
+    def about(self) -> About:
+        """What a task may depend on."""
 
     def digest(self) -> str:
         """Hash which examples the dataset holds (SHA-256)."""

@@ -1,30 +1,47 @@
 """Opening the dataset that an experiment names."""
 
-from jbatch.data.dataset import check_dataset
-from jbatch.data.image.augment import Augment
-from jbatch.data.image.normalize import Normalize
+from typing import Any
+
+from jbatch.data.dataset import checked
 from jbatch.data.image.photographs import Photographs
+from jbatch.data.image.tfds import TFDS, open_builder
 from jbatch.data.inputs import Loaded
 from jbatch.data.resident import ResidentData
-from jbatch.data.sources import Data
+from jbatch.data.source import Source
 from jbatch.errors import Mistake
 
 
-def load(data: Data, augment: Augment, normalize: Normalize) -> Loaded:
+def num_examples(data: Any) -> int:
+    """Return the number of training examples of a dataset; reads no example where it says so.
+
+    Raises:
+        Mistake: if it is missing, incomplete or damaged.
+    """
+    source = data.source if isinstance(data, Photographs) else data
+    if isinstance(source, TFDS):
+        count: int = open_builder(source, source.data_dir).info.splits[source.train].num_examples
+        return count
+    return load(data).inputs.num_examples
+
+
+def load(data: Any) -> Loaded:
     """Load a dataset into memory, or find it on disk to stream it.
 
     Raises:
         Mistake: if it is missing, incomplete or damaged.
     """
-    if isinstance(data, Photographs):
-        from jbatch.data.stream.feed import StreamedData  # here: it imports the decoders
+    if isinstance(data, Photographs | Source):
+        from jbatch.data.stream.feed import StreamedData  # here: they import the decoders
+        from jbatch.data.stream.photographs import PhotographStream
+        from jbatch.data.stream.source import SourceStream
 
-        return StreamedData(data, augment, normalize)
+        return StreamedData(
+            SourceStream(data) if isinstance(data, Source) else PhotographStream(data)
+        )
     try:
         loaded = data.load()
     except SystemExit as error:  # of a user's class; uncaught, the command might exit with 0
         raise Mistake(
             f"{type(data).__name__}.load() raised SystemExit ({error}): it must return a dataset"
         ) from error
-    check_dataset(type(data).__name__, loaded)
-    return ResidentData(loaded, augment, normalize)
+    return ResidentData(checked(type(data).__name__, loaded))

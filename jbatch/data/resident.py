@@ -1,25 +1,23 @@
-"""Datasets in memory: every device holds all examples as uint8, indexes and augments them."""
+"""Datasets in memory: every device holds all examples, and indexes them."""
 
 import hashlib
-import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from jbatch.data.dataset import Dataset, Split
-from jbatch.data.image.augment import Augment, augment, example_keys
-from jbatch.data.image.normalize import Normalize, affine, normalized
+from jbatch.data.about import About
+from jbatch.data.batch import Batch, Example, Spec, spec_of
+from jbatch.data.dataset import Dataset
 from jbatch.data.inputs import Arguments
+from jbatch.data.keys import example_keys
 from jbatch.data.order import epoch_order
 from jbatch.devices import meshes
-from jbatch.models.batch import Batch
 from jbatch.plan.layout import AXIS, Layout
 from jbatch.testing import point
 
@@ -29,62 +27,13 @@ from jbatch.testing import point
 MOST_IN_FLIGHT = 16
 
 
-class Resident(NamedTuple):
-    """A split on the devices, replicated on each."""
-
-    images: jax.Array  # (N, H, W, C) uint8
-    labels: jax.Array  # (N,) int32
-    shift: jax.Array  # (C,) float32, from `normalize.affine`
-    factor: jax.Array  # (C,) float32
-
-
-def training_batch(
-    resident: Resident,
-    order: jax.Array,
-    seed: jax.Array,
-    epoch: jax.Array,
-    places: jax.Array,
-    augmentation: Augment,
-    normalization: Normalize,
-) -> Batch:
-    """Get the examples at `places` of an epoch.
-
-    Args:
-        resident: the training set.
-        order: (N,) int32, the epoch's permutation.
-        seed: uint32 scalar, for the augmentation.
-        epoch: uint32 scalar.
-        places: (B,) uint32, within the epoch.
-        augmentation: random changes to the images.
-        normalization: applied after the augmentation.
-    """
-    index = order[places]
-    keys = example_keys(seed, epoch, places)
-    images = augment(augmentation, resident.images[index], keys)
-    images = normalized(normalization, images, resident.shift, resident.factor)
-    return Batch(images, resident.labels[index], keys)
-
-
-def evaluation_batch(
-    resident: Resident, start: jax.Array, size: int, normalization: Normalize
-) -> tuple[Batch, jax.Array]:
-    """Get `size` examples from `start` on, and which of them exist: (batch, (size,) bool)."""
-    index = start + jnp.arange(size, dtype=jnp.int32)
-    count = resident.labels.shape[0]
-    within = jnp.minimum(index, count - 1)
-    images = normalized(normalization, resident.images[within], resident.shift, resident.factor)
-    return Batch(images, resident.labels[within], None), index < count
-
-
 @dataclass(frozen=True)
 class ResidentInputs:
     """The part of a compiled step that gets examples from a dataset in memory; hashable."""
 
     num_examples: int
     num_test: int
-    input_shape: tuple[int, ...]  # (H, W, C)
-    augment: Augment
-    normalize: Normalize
+    example: Spec
 
     per_device = (False, False, False, False)  # all arguments are the same on all devices
     evaluation_per_device = (False, False)
@@ -95,7 +44,7 @@ class ResidentInputs:
         """Return shapes of the training set, the epoch's order, seed, and (epoch, first place)."""
         del layout
         return (
-            resident_shapes(self.num_examples, self.input_shape),
+            self.example.stacked(self.num_examples),
             jax.ShapeDtypeStruct((self.num_examples,), np.int32),
             jax.ShapeDtypeStruct((), np.uint32),
             jax.ShapeDtypeStruct((2,), np.uint32),
@@ -104,81 +53,97 @@ class ResidentInputs:
     def held(self, layout: Layout) -> int:
         """Count the bytes of the test set."""
         del layout
-        return math.prod((self.num_test, *self.input_shape)) + 4 * self.num_test
+        return self.num_test * self.example.nbytes
 
     def batch(
         self,
         layout: Layout,
-        resident: Resident,
+        train: Example,
         order: jax.Array,
         seed: jax.Array,
         where: jax.Array,
     ) -> Batch:
-        """Get this device's examples of a pass, in the order of `layout.places`."""
+        """Get this device's examples of a pass, in the order of `layout.places`.
+
+        Args:
+            layout: how the devices share the pass.
+            train: the training set, every leaf (N, …).
+            order: (N,) int32, the epoch's permutation.
+            seed: uint32 scalar, for the examples' keys.
+            where: (2,) uint32, the epoch and the pass's first place in it.
+        """
         epoch, first = where
         places = first + layout.places(jax.lax.axis_index(AXIS)).astype(jnp.uint32)
-        return training_batch(resident, order, seed, epoch, places, self.augment, self.normalize)
+        index = order[places]
+        examples = jax.tree.map(lambda leaf: leaf[index], train)
+        return Batch(examples, example_keys(seed, epoch, places))
 
     def later(
         self,
         number: jax.Array,
         layout: Layout,
-        resident: Resident,
+        train: Example,
         order: jax.Array,
         seed: jax.Array,
         where: jax.Array,
     ) -> Arguments:
         """Return the arguments of the pass `number` (int32 scalar) passes later in the epoch."""
         passed = jnp.stack((jnp.int32(0), number * layout.size)).astype(jnp.uint32)
-        return resident, order, seed, where + passed
+        return train, order, seed, where + passed
 
     def evaluation_shapes(self, size: int, devices: int) -> Arguments:
         """Return shapes of the test set, and of the pass's first place."""
         del size, devices
-        test = resident_shapes(self.num_test, self.input_shape)
-        return test, jax.ShapeDtypeStruct((), np.int32)
+        return self.example.stacked(self.num_test), jax.ShapeDtypeStruct((), np.int32)
 
     def evaluation_batch(
-        self, size: int, resident: Resident, start: jax.Array
+        self, size: int, test: Example, start: jax.Array
     ) -> tuple[Batch, jax.Array]:
-        """Get this device's `size` examples of a pass, and which of them exist: (size,) bool."""
-        mine = start + jax.lax.axis_index(AXIS) * size
-        return evaluation_batch(resident, mine, size, self.normalize)
+        """Get this device's `size` examples of a pass, and which of them exist: (size,) bool.
+
+        The last pass is filled up with the first examples, which complete its last group.
+        """
+        return some(test, start + jax.lax.axis_index(AXIS) * size, size)
+
+
+def some(examples: Example, start: jax.Array, size: int) -> tuple[Batch, jax.Array]:
+    """Get `size` examples from `start` on, and which of them exist: (batch, (size,) bool)."""
+    index = start + jnp.arange(size, dtype=jnp.int32)
+    count = jax.tree.leaves(examples)[0].shape[0]
+    batch = Batch(jax.tree.map(lambda leaf: leaf[index % count], examples), None)
+    return batch, index < count
 
 
 class ResidentData:
     """A dataset in memory, ready to be put on the devices."""
 
-    def __init__(self, dataset: Dataset, augment: Augment, normalize: Normalize):
-        self.dataset, self.num_classes = dataset, dataset.num_classes
-        self.inputs = ResidentInputs(
-            num_examples=len(dataset.train.labels),
-            num_test=len(dataset.test.labels),
-            input_shape=dataset.train.images.shape[1:],
-            augment=augment,
-            normalize=normalize,
+    def __init__(self, dataset: Dataset):
+        self.dataset = dataset
+        example = spec_of(dataset.train)
+        self.about = About(
+            example, dataset.num_classes, dataset.class_names, dataset.train, dataset.test
         )
+        train, test = (len(jax.tree.leaves(split)[0]) for split in (dataset.train, dataset.test))
+        self.inputs = ResidentInputs(train, test, example)
 
     def digest(self) -> str:
         """Hash all examples (SHA-256)."""
         hashed = hashlib.sha256()
-        for array in (*self.dataset.train, *self.dataset.test):
-            hashed.update(np.ascontiguousarray(array).data)
+        for path, array in jax.tree_util.tree_flatten_with_path(self.dataset[:2])[0]:
+            name = f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}"
+            hashed.update(name.encode())
+            hashed.update(np.ascontiguousarray(array).data.cast("B"))
         return hashed.hexdigest()
 
     def feed(self, mesh: Mesh, seed: int, *_: object) -> "ResidentFeed":
         """Put the training set on the devices; its feed can start at any update."""
-        return ResidentFeed(self.placed(self.dataset.train, mesh), seed, meshes.replicated(mesh))
+        sharding = meshes.replicated(mesh)
+        return ResidentFeed(jax.device_put(self.dataset.train, sharding), seed, sharding)
 
     def test(self, mesh: Mesh, size: int) -> "ResidentTest":
         """Put the test set on the devices, for passes of `size` examples per device."""
-        placed = self.placed(self.dataset.test, mesh)
+        placed = jax.device_put(self.dataset.test, meshes.replicated(mesh))
         return ResidentTest(placed, range(0, self.inputs.num_test, size * mesh.size))
-
-    def placed(self, split: Split, mesh: Mesh) -> Resident:
-        """Put a split on the devices, with the normalization from the training set."""
-        by = affine(self.inputs.normalize, self.dataset.train.images)
-        return Resident(*jax.device_put((*split, *by), meshes.replicated(mesh)))
 
 
 class ResidentFeed:
@@ -188,9 +153,9 @@ class ResidentFeed:
     waited = 0.0
     damaged: tuple[str, ...] = ()
 
-    def __init__(self, resident: Resident, seed: int, sharding: jax.sharding.Sharding):
-        self._count = resident.labels.shape[0]
-        self._resident = resident
+    def __init__(self, train: Example, seed: int, sharding: jax.sharding.Sharding):
+        self._count = jax.tree.leaves(train)[0].shape[0]
+        self._train = train
         self._seed = jax.device_put(np.uint32(seed), sharding)
         self._pool = ThreadPoolExecutor(1, "order")
         # The order of the next epoch is sorted in advance: sorting takes longer than an update.
@@ -217,7 +182,7 @@ class ResidentFeed:
         """Return the arguments of the pass that starts at `position`; it stays in one epoch."""
         epoch, place = divmod(position, self._count)
         where = np.array((epoch, place), np.uint32)  # one transfer
-        found = self._resident, self._order(epoch), self._seed, where
+        found = self._train, self._order(epoch), self._seed, where
         point("pass", (layout, found))  # devices compute their own places from the layout
         return found
 
@@ -232,23 +197,12 @@ class ResidentTest:
     most_in_flight = MOST_IN_FLIGHT
     damaged: tuple[str, ...] = ()
 
-    def __init__(self, resident: Resident, starts: range):
-        self._resident, self._starts = resident, starts
+    def __init__(self, test: Example, starts: range):
+        self._test, self._starts = test, starts
 
     def passes(self) -> Iterator[Arguments]:
         """Yield the arguments of each pass of one evaluation."""
-        return ((self._resident, np.int32(start)) for start in self._starts)
+        return ((self._test, np.int32(start)) for start in self._starts)
 
     def close(self) -> None:
         """Do nothing: it has no workers."""
-
-
-def resident_shapes(num_examples: int, input_shape: tuple[int, ...]) -> Resident:
-    """Return shapes and dtypes of a split on the devices."""
-    shaped: Any = jax.ShapeDtypeStruct  # each stands for an array
-    return Resident(
-        images=shaped((num_examples, *input_shape), np.uint8),
-        labels=shaped((num_examples,), np.int32),
-        shift=shaped(input_shape[-1:], np.float32),
-        factor=shaped(input_shape[-1:], np.float32),
-    )

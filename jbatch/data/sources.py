@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from jbatch.data.dataset import Dataset, Split, check_labels
+from jbatch.data.dataset import Dataset
 from jbatch.data.image.photographs import Photographs
 from jbatch.data.image.tfds import MOST_BYTES, TFDS
+from jbatch.data.source import Source
 from jbatch.errors import Mistake, make_plain, shown, whole, wholes
+from jbatch.hidden import Hidden
 
 
 @dataclass(frozen=True)
@@ -31,59 +33,34 @@ class Digits:
         test = np.zeros(len(labels), bool)
         test[5 : 6 * 297 : 6] = True
         return Dataset(
-            train=Split(images[~test], labels[~test]),
-            test=Split(images[test], labels[test]),
+            train={"image": images[~test], "label": labels[~test]},
+            test={"image": images[test], "label": labels[test]},
             num_classes=10,
         )
 
 
 @dataclass(frozen=True, eq=False)
 class Arrays:
-    """Your own arrays in memory: images (N, H, W, C) uint8 and labels (N,) of any integer type."""
+    """Your own arrays in memory.
 
-    train_images: np.ndarray
-    train_labels: np.ndarray
-    test_images: np.ndarray
-    test_labels: np.ndarray
-    num_classes: int
+    Each split is a pytree of arrays with a leading axis over examples, of any numeric dtype and
+    shape. Tasks name the arrays that they want: `Classify` wants {"image": …, "label": …}.
+    """
+
+    train: Hidden[Any]
+    """The training set."""
+    test: Hidden[Any]
+    """The test set: the same arrays of other examples."""
+    num_classes: int | None = None
+    """Number of classes. None: one more than the largest training label."""
 
     def __post_init__(self) -> None:
-        for name in ("train_images", "train_labels", "test_images", "test_labels"):
-            value = getattr(self, name)
-            if not isinstance(value, np.ndarray):
-                raise Mistake(f"{name} is {shown(value)}: give a NumPy array")
-        object.__setattr__(self, "num_classes", whole("num_classes", self.num_classes))
+        if self.num_classes is not None:
+            object.__setattr__(self, "num_classes", whole("num_classes", self.num_classes))
 
     def load(self) -> Dataset:
-        """Check the arrays and return them as a dataset.
-
-        Raises:
-            Mistake: if a dtype, a shape or a label is wrong.
-        """
-        train = self._split("train", self.train_images, self.train_labels)
-        test = self._split("test", self.test_images, self.test_labels)
-        if train.images.shape[1:] != test.images.shape[1:]:
-            raise Mistake(
-                f"train_images have shape {train.images.shape[1:]} each, but test_images have "
-                f"{test.images.shape[1:]}: give both the same (H, W, C)"
-            )
-        return Dataset(train, test, self.num_classes)
-
-    def _split(self, name: str, images: npt.NDArray[Any], labels: npt.NDArray[Any]) -> Split:
-        if images.dtype != np.uint8 or images.ndim != 4:
-            raise Mistake(
-                f"{name}_images are {images.dtype} of shape {images.shape}: give uint8 of shape "
-                "(N, H, W, C)"
-            )
-        if labels.shape != images.shape[:1] or not np.issubdtype(labels.dtype, np.integer):
-            raise Mistake(
-                f"{name}_labels are {labels.dtype} of shape {labels.shape}: give integers of shape "
-                f"({len(images)},), one for each image"
-            )
-        if not len(labels):
-            raise Mistake(f"{name}_labels are empty: give at least one example")
-        check_labels(f"{name}_labels", labels, whole("num_classes", self.num_classes))
-        return Split(images, labels.astype(np.int32))
+        """Return the arrays as a dataset, which jbatch checks."""
+        return Dataset(self.train, self.test, self.num_classes)
 
 
 @dataclass(frozen=True)
@@ -117,11 +94,11 @@ class Generated:
         size = math.prod(self.shape)
         patterns = _random_bytes(0, self.num_classes * size).reshape(self.num_classes, size)
 
-        def split(key: int, count: int) -> Split:
+        def split(key: int, count: int) -> dict[str, npt.NDArray[Any]]:
             labels = np.arange(count, dtype=np.int32) % self.num_classes
             noise = _random_bytes(key, count * size).reshape(count, size)
             images = noise // 4 * 3 + patterns[labels] // 4
-            return Split(images.reshape(count, *self.shape), labels)
+            return {"image": images.reshape(count, *self.shape), "label": labels}
 
         return Dataset(split(1, self.num_train), split(2, self.num_test), self.num_classes)
 
@@ -132,4 +109,4 @@ def _random_bytes(key: int, count: int) -> npt.NDArray[np.uint8]:
     return words.view(np.uint8)[:count]
 
 
-Data = Digits | TFDS | Photographs | Generated | Arrays
+Data = Digits | TFDS | Photographs | Generated | Arrays | Source

@@ -25,11 +25,10 @@ from jbatch.errors import Mistake
 from jbatch.estimate.hlo_costs import Facts, facts_of
 from jbatch.experiment.overrides import override
 from jbatch.files import write_whole
-from jbatch.models import ghost_batch
 from jbatch.plan import passes
 from jbatch.plan.layout import Layout, group_size
 from jbatch.plan.plan import Plan
-from jbatch.run.build import paper_setup
+from jbatch.run.build import counted, paper_setup, task_and_data
 from jbatch.run.reopen import load_experiment_file
 from jbatch.step import programs
 from jbatch.step.autotune import check_fits, largest, unlimited_if_refused
@@ -126,10 +125,10 @@ def answer(question: Question, tell: Callable[..., None]) -> dict[str, Any]:
     """Compute the work of an update at each batch size, on the topology and on one chip of it."""
     file = load_experiment_file(Path(question.file), question.trusted)
     experiment = override(file.variant(question.variant), question.overrides, "jbatch plan")
-    if experiment.model is None or experiment.data is None:
-        raise Mistake("this experiment has no model or no data: give both in its file")
+    task, _ = task_and_data(experiment)
+    experiment = counted(experiment)
     plan = experiment.plan.plan()
-    devices, group = topology_devices(question.topology), ghost_batch(experiment.model)
+    devices, group = topology_devices(question.topology), task.group
     plan.check(len(devices), group)
     one = re.sub(r"\d+(?=x|$)", "1", question.topology)
 

@@ -1,15 +1,50 @@
 """The claims that a comparison of experiments tests, stated before it is run."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-from jbatch.errors import Mistake, make_plain, positive, shown, wholes
+from jbatch.errors import Mistake, make_plain, meant, positive, shown, wholes
+
+Better = Literal["higher", "lower"]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """The score of an evaluation that reports show and compare."""
+
+    name: str  # in the lines of metrics
+    better: Better
+    scale: float  # shown values are this many times those of the lines
+    unit: str  # of a difference of shown values
+
+    @property
+    def label(self) -> str:
+        """The metric in words."""
+        return f"test {self.name.replace('_', ' ')}"
+
+    @property
+    def with_unit(self) -> str:
+        """The metric with the unit of its values: a difference of percentages is in points."""
+        unit = "%" if self.unit == "points" else self.unit
+        return f"{self.label} {unit}".strip()
+
+    @property
+    def is_share(self) -> bool:
+        """Whether it goes from 0 to 1 and 1 is best, so that 1 − value is an error."""
+        return self.better == "higher" and self.unit == "points"
+
+    def of(self, line: Mapping[str, Any]) -> float:
+        """Return the value of an evaluation's line, as it is shown."""
+        return float(self.scale * line[self.name])
+
+
+ACCURACY = Metric("accuracy", "higher", 100, "points")
 
 
 @dataclass(frozen=True)
 class Claim:
-    """Which variants should end with the baseline's accuracy, and which should not."""
+    """Which variants should end with the baseline's test metric, and which should not."""
 
     baseline: str
     """Name of the variant that the others are compared with, seed by seed."""
@@ -48,11 +83,19 @@ class Comparison:
     claims: tuple[Claim, ...] = ()
     """Each claim has its own baseline."""
     margin: float = 0.5
-    """Percentage points of test accuracy within which two variants count as the same."""
+    """Difference of the metric, in its unit, within which two variants count as the same."""
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     """Every variant is run once with each seed."""
-    reach_accuracy: float | None = None
-    """Test accuracy, in percent, up to which reports count epochs, updates and seconds."""
+    metric: str | None = None
+    """The score to compare. None: accuracy if the task scores it, else the loss."""
+    better: Better | None = None
+    """Whether higher or lower values are better. None: lower for the loss, higher for others."""
+    scale: float | None = None
+    """Shown values are this many times the scores. None: 100 for accuracy, 1 for others."""
+    unit: str | None = None
+    """Unit of a difference of shown values. None: points if the scale is 100, else none."""
+    reach: float | None = None
+    """Value of the metric, as shown, up to which reports count epochs, updates and seconds."""
     reach_loss: float | None = None
     """Training loss up to which reports count epochs, updates and seconds."""
 
@@ -64,10 +107,14 @@ class Comparison:
             raise Mistake(f"claims is {shown(self.claims)}: give a tuple, such as (Claim(…),)")
         wholes("seeds", self.seeds, least=0, most=2**32 - 1)
         positive("margin", self.margin)
-        if None not in (self.reach_accuracy, self.reach_loss):
-            raise Mistake("reach_accuracy and reach_loss are both given: give one of them")
-        if self.reach_accuracy is not None:
-            positive("reach_accuracy", self.reach_accuracy, of="percent")
+        if self.better not in (None, "higher", "lower"):
+            raise Mistake(f"better is {shown(self.better)}: give 'higher' or 'lower'")
+        if self.scale is not None:
+            positive("scale", self.scale)
+        if None not in (self.reach, self.reach_loss):
+            raise Mistake("reach and reach_loss are both given: give one of them")
+        if self.reach is not None:
+            positive("reach", self.reach)
         if self.reach_loss is not None:
             positive("reach_loss", self.reach_loss)
         names = [claim.name for claim in self.claims]
@@ -76,17 +123,20 @@ class Comparison:
                 f"several claims are called {', '.join(sorted(twice))}: give each its own title"
             )
 
-    @property
-    def target(self) -> str:
-        """The accuracy or loss that runs should reach, in words; empty if none is set."""
-        if self.reach_accuracy is not None:
-            return f"test accuracy {self.reach_accuracy:g}%"
+    def target(self, metric: Metric) -> str:
+        """Return the value that runs should reach, in words; empty if none is set."""
+        if self.reach is not None:
+            unit = "%" if metric.unit == "points" else metric.unit and f" {metric.unit}"
+            return f"{metric.label} {self.reach:g}{unit}"
         return "" if self.reach_loss is None else f"training loss {self.reach_loss:g}"
 
-    def reached(self, line: Mapping[str, Any]) -> bool:
+    def reached(self, line: Mapping[str, Any], metric: Metric) -> bool:
         """Tell whether a line of a run's metrics reaches the target."""
-        if self.reach_accuracy is not None:
-            return bool(line["kind"] == "eval" and 100 * line["accuracy"] >= self.reach_accuracy)
+        if self.reach is not None:
+            if line["kind"] != "eval":
+                return False
+            value = metric.of(line)
+            return value >= self.reach if metric.better == "higher" else value <= self.reach
         return bool(
             self.reach_loss is not None
             and line["kind"] == "train"
@@ -97,3 +147,26 @@ class Comparison:
     def variants(self) -> set[str]:
         """All variants that the claims name."""
         return {name for claim in self.claims for name in claim.variants}
+
+
+def metric_of(comparison: Comparison | None, names: Sequence[str]) -> Metric:
+    """Return the metric that reports show.
+
+    Args:
+        comparison: may say which.
+        names: of the scores that the runs' evaluations have.
+
+    Raises:
+        Mistake: if it says one that they do not have.
+    """
+    asked = comparison or Comparison()
+    name = asked.metric or (ACCURACY.name if ACCURACY.name in names or not names else "loss")
+    if names and name not in names:
+        raise Mistake(
+            f"the comparison's metric is {name!r}, but the runs score {', '.join(names)}"
+            f"{meant(name, names)}: set metric to one of those"
+        )
+    scale = asked.scale or (ACCURACY.scale if name == ACCURACY.name else 1.0)
+    better: Better = "lower" if name == "loss" else "higher"
+    unit = ("points" if scale == 100 else "") if asked.unit is None else asked.unit
+    return Metric(name, asked.better or better, scale, unit)

@@ -3,24 +3,29 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Suppress
 
-from jbatch.data.image.augment import Augment
-from jbatch.data.image.normalize import Normalize
 from jbatch.data.sources import Data
 from jbatch.devices.spmd import Mapping
-from jbatch.errors import Mistake, make_plain, positive, share, shown, whole
+from jbatch.errors import Mistake, make_plain, positive, shown, whole
 from jbatch.experiment.kinds import check_kinds
-from jbatch.models.specs import Model
+from jbatch.experiment.weights import Weights
 from jbatch.optim import SGD, Optimizer
 from jbatch.plan.couple import couple
 from jbatch.plan.plan import Plan
+from jbatch.task.base import Task
 
 MOST_GIB = 1e6  # of a device's memory
 
-Dtype = Literal["float32", "bfloat16"]
+# The command line shows the fields of the value that is there; its type may be a person's own.
+if TYPE_CHECKING:
+    TaskField = Task | None
+    DataField = Data | Any | None
+    OptimizerField = Optimizer
+else:
+    TaskField = DataField = OptimizerField = Any
 
 
 @dataclass(frozen=True)
@@ -29,8 +34,8 @@ class Coupling:
 
     schedule: Annotated[Callable, Suppress]  # type: ignore[type-arg]  # kinds.py shows it
     """An optax schedule: learning rate over epochs. The command line cannot change it."""
-    num_examples: int
-    """N, examples in the training set."""
+    num_examples: int | None = field(default=None, kw_only=True)
+    """N, examples in the training set. None: as many as the dataset has."""
     num_epochs: float
     """Length of the run in epochs."""
     batch_size: int
@@ -63,7 +68,13 @@ class Coupling:
         make_plain(self)
 
     def plan(self) -> Plan:
-        """Return the plan, made on the first call; raise Mistake if it cannot be made."""
+        """Return the plan, made on the first call.
+
+        Raises:
+            Mistake: if it cannot be made, or the number of examples is not known.
+        """
+        if self.num_examples is None:
+            raise Mistake("plan.num_examples is not given: give it, or the experiment's data")
         return self._plan
 
     @cached_property
@@ -86,7 +97,7 @@ class Coupling:
         size = self.base_batch_size or self.batch_size
         return replace(
             self,
-            batch_size=size if size <= self.num_examples else self.batch_size,
+            batch_size=size if size <= (self.num_examples or size) else self.batch_size,
             max_batch_size=None,
             growth_factor=None,
             batch_sizes=None,
@@ -104,20 +115,20 @@ class Experiment:
 
     plan: Coupling
     """Batch size and learning rate over the run."""
-    model: Model | None = None
-    """The network. None: the experiment can be planned, but not trained yet."""
-    data: Data | None = None
+    task: TaskField = None
+    """What is trained, such as Classify(MLP()). None: the experiment can be planned, but not
+    trained yet."""
+    data: DataField = None
     """The dataset. None: the experiment can be planned, but not trained yet."""
-    optimizer: Optimizer = SGD()  # noqa: RUF009 - frozen
-    """The optimizer. Its momentum (or β1) comes from the plan."""
-    augment: Augment = Augment()  # noqa: RUF009
-    """Random changes to training images."""
-    normalize: Normalize = "standardize"
-    """How pixel values are normalized before they enter the network."""
-    label_smoothing: float = 0.0
-    """Share of each target that is spread evenly over all classes."""
-    dtype: Dtype = "float32"
-    """Type that the network computes in. Parameters, norm statistics and the loss stay float32."""
+    optimizer: OptimizerField = SGD()  # noqa: RUF009 - frozen
+    """The optimizer, or your own function of the rate, or of (rate, momentum), that returns an
+    optax transformation. Momentum (or β1) comes from the plan."""
+    init: Weights | None = None
+    """Begin with the weights of another run. None: at random."""
+    average: float | None = None
+    """Examples that an average of the parameters remembers: a state so many examples old weighs
+    1/e of the newest. It is evaluated beside the parameters, as average_loss and so on. None: no
+    average."""
     micro_batch: int | None = None
     """Maximum examples per device in one forward and backward pass. None: jbatch picks it, the
     largest that fits in device memory or, on CPUs, the fastest in a short benchmark."""
@@ -131,12 +142,18 @@ class Experiment:
     """How jbatch maps the step over devices."""
     seed: int = 0
     """Seed of the initial parameters, the order of examples and their augmentation."""
-    log_every: float = 1.0
+    log_every: float = field(default=1.0, compare=False)  # these change nothing that is trained
     """Epochs between lines of training metrics."""
-    eval_every: float = 1.0
+    eval_every: float = field(default=1.0, compare=False)
     """Epochs between evaluations on the test set."""
-    save_every: float = 10.0
-    """Epochs between checkpoints. jbatch also saves one at every phase change and at the end."""
+    save_every: float = field(default=10.0, compare=False)
+    """Epochs between checkpoints. jbatch also saves one at every phase change and at the end; it
+    keeps the last two."""
+    keep_every: float | None = field(default=None, compare=False)
+    """Epochs between checkpoints that stay. None: none do."""
+    keep_best: str | None = field(default=None, compare=False)
+    """Name of a score: also keep the checkpoint of the evaluation that is best by it. Scores with
+    loss or error in their name are best when lowest, others when highest."""
     measure_distance: bool = field(default=False, compare=False)
     """Log the L2 distance of the parameters from their initial values, and from their values at the
     last log point. This copies the parameters to the host at every log point."""
@@ -151,7 +168,19 @@ class Experiment:
         check_kinds(self)
         if self.point is not None and len(self.point) != 1:
             raise Mistake(f"point is {shown(self.point)}: give one quantity, as {{'rate': 0.1}}")
-        share("label_smoothing", self.label_smoothing)
+        if not (self.task is None or isinstance(self.task, Task)):
+            raise Mistake(f"task is {shown(self.task)}: give a jbatch Task, such as Classify(…)")
+        if not (self.data is None or hasattr(self.data, "load") or isinstance(self.data, Data)):
+            raise Mistake(
+                f"data is {shown(self.data)}: give a dataset, such as Arrays(train=…, test=…)"
+            )
+        if not callable(self.optimizer):
+            raise Mistake(
+                f"optimizer is {shown(self.optimizer)}: give one of jbatch's, such as SGD(), or a "
+                "function of the rate, such as lambda rate: optax.adamw(rate)"
+            )
+        if self.average is not None:
+            positive("average", self.average, of="a number of examples")
         if self.micro_batch is not None:
             whole("micro_batch", self.micro_batch)
         if self.updates_per_call is not None:
@@ -164,5 +193,6 @@ class Experiment:
                     f"most {MOST_GIB:,.0f}"
                 )
         whole("seed", self.seed, least=0, most=2**32 - 1)
-        for name in ("log_every", "eval_every", "save_every"):
-            positive(name, getattr(self, name), of="a number of epochs")
+        for name in ("log_every", "eval_every", "save_every", "keep_every"):
+            if (value := getattr(self, name)) is not None:
+                positive(name, value, of="a number of epochs")

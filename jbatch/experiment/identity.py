@@ -1,6 +1,7 @@
 """Describe experiments as JSON, and find how two differ."""
 
 import dataclasses
+import functools
 import hashlib
 import math
 from collections.abc import Mapping
@@ -11,9 +12,11 @@ from typing import Any
 import numpy as np
 
 from jbatch.errors import Mistake, shown
-from jbatch.experiment.experiment import Experiment
+from jbatch.experiment.experiment import Coupling, Experiment
 from jbatch.experiment.origin import Origin
 from jbatch.printable import printable
+
+LIBRARIES = ("flax", "jax", "optax")  # their values are described by name
 
 
 @dataclass(frozen=True)
@@ -26,12 +29,14 @@ class Identity:
     data: str  # SHA-256 of the dataset's examples
     program: str  # SHA-256 of one update's computation
     table: str  # the printed plan
+    task: bytes | None = None  # pickle of the fitted task; None if it cannot be pickled
 
 
 def describe(value: Any) -> Any:
     """Describe an experiment's values as JSON.
 
-    Functions are left out, because the plan's digest covers them.
+    A function is described by its name: the program's digest covers what it computes. The plan's
+    digest stands for its schedule.
     """
     match value:
         case float() if not math.isfinite(value):  # JSON has no such numbers
@@ -50,12 +55,26 @@ def describe(value: Any) -> Any:
         case _ if dataclasses.is_dataclass(value):
             fields = [field for field in dataclasses.fields(value) if field.compare]
             parts = {field.name: getattr(value, field.name) for field in fields}
-            described = {name: describe(v) for name, v in parts.items() if not callable(v)}
-            return {"class": type(value).__name__, **described}
+            if isinstance(value, Coupling):
+                del parts["schedule"]
+            return {
+                "class": type(value).__name__,
+                **{name: describe(part) for name, part in parts.items()},
+            }
+        case _ if callable(value) or type(value).__module__.partition(".")[0] in LIBRARIES:
+            return _named(value)
     raise Mistake(
         f"an experiment holds {shown(value)}, a {type(value).__name__}, which jbatch cannot record "
         "as JSON: use numbers, text, tuples, arrays or dataclasses of them"
     )
+
+
+def _named(value: Any) -> str:
+    """Name a function, a class, or a value of a library."""
+    if isinstance(value, functools.partial):
+        return f"{_named(value.func)} with {shown(value.args)} {shown(value.keywords)}"
+    name = getattr(value, "__qualname__", None)
+    return f"{value.__module__}.{name}" if name else f"a {type(value).__qualname__}"
 
 
 def differences_between(there: Experiment, here: Experiment) -> list[str]:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from jbatch.run.goodput import account_text, read_account
-from jbatch.run.metrics import read_metrics
+from jbatch.run.metrics import read_metrics, scores_of, scores_text
 from jbatch.run.run import Run
 
 
@@ -13,8 +13,8 @@ def account(run: Run, directory: Path) -> str:
     evaluation = [line for line in lines if line["kind"] == "eval"][-1]
     spent = account_text(read_account(directory / "goodput.jsonl"))
     return (
-        f"{run.taken:,} updates: test loss {evaluation['loss']:.4f}, accuracy "
-        f"{evaluation['accuracy']:.2%} on {evaluation['num_examples']:,} examples\n"
+        f"{run.taken:,} updates: test {scores_text(scores_of(evaluation))} on "
+        f"{evaluation['num_examples']:,} examples\n"
         f"{spent} ({run.ahead.seconds:.1f} s compiled in the background)\n"
         f"in {directory}"
     )

@@ -1,4 +1,4 @@
-"""Test whether whole curves coincide, epoch by epoch, as for the final accuracy."""
+"""Test whether whole curves coincide, epoch by epoch, as for the final metric."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from jbatch.experiment.comparison import Comparison
-from jbatch.report.runs import Floats, Record
+from jbatch.experiment.comparison import Comparison, Metric
+from jbatch.report.runs import Floats, Record, metric_in
 
 LOSS_MARGIN = 5.0  # percent of the baseline's training loss within which two count as the same
 ERROR = 0.05  # of the intervals
@@ -20,13 +20,13 @@ class Curve:
     """Compare a variant's curve with its baseline's, by differences paired by seed.
 
     An epoch is within the margin if the 95% interval of its mean difference is within, as for the
-    final accuracy. It is outside if the Bonferroni interval, which holds for all epochs together,
+    final metric. It is outside if the Bonferroni interval, which holds for all epochs together,
     is wholly outside: no epoch of many is then outside by chance. Otherwise it is undecided.
     """
 
     variant: str
     baseline: str
-    quantity: str  # "training loss" or "test accuracy"
+    quantity: str  # as "training loss" or "test accuracy"
     unit: str
     margin: float  # in the unit
     epochs: int  # compared
@@ -37,14 +37,14 @@ class Curve:
 
 
 def compare_curves(records: Sequence[Record], comparison: Comparison | None) -> list[Curve]:
-    """Compare training loss and test accuracy of variants that a claim calls the same, by epoch.
+    """Compare training loss and test metric of variants that a claim calls the same, by epoch.
 
     Pairs with fewer than two seeds finished in both are left out.
     """
     if comparison is None:
         return []
     runs = {(run.variant, run.seed): run for run in records if run.finished}
-    curves = []
+    curves, metric = [], metric_in(records, comparison)
     for claim in comparison.claims:
         for variant in claim.same:
             seeds = [s for name, s in runs if name == variant and (claim.baseline, s) in runs]
@@ -53,7 +53,7 @@ def compare_curves(records: Sequence[Record], comparison: Comparison | None) -> 
             if len(seeds) > 1 and len(lengths) == 1:  # else their epochs are not comparable
                 mine = [runs[variant, seed] for seed in seeds]
                 base = [runs[claim.baseline, seed] for seed in seeds]
-                curves += [_loss(mine, base), _accuracy(mine, base, comparison.margin)]
+                curves += [_loss(mine, base), _test(mine, base, metric, comparison.margin)]
     return curves
 
 
@@ -64,12 +64,13 @@ def _loss(mine: Sequence[Record], base: Sequence[Record]) -> Curve:
     return _curve(mine, base, "training loss", "%", LOSS_MARGIN, differences, epochs)
 
 
-def _accuracy(mine: Sequence[Record], base: Sequence[Record], margin: float) -> Curve:
+def _test(mine: Sequence[Record], base: Sequence[Record], metric: Metric, margin: float) -> Curve:
     ours, theirs, epochs = _lines(
-        [r.evaluations for r in mine], [r.evaluations for r in base], "accuracy"
+        [r.evaluations for r in mine], [r.evaluations for r in base], metric.name
     )
-    differences = 100 * (ours - theirs)
-    return _curve(mine, base, "test accuracy", " points", margin, differences, epochs)
+    differences = metric.scale * (ours - theirs)
+    unit = metric.unit and f" {metric.unit}"
+    return _curve(mine, base, metric.label, unit, margin, differences, epochs)
 
 
 def _lines(

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from jbatch.experiment.comparison import Comparison
+from jbatch.experiment.comparison import Comparison, Metric
 from jbatch.plan.noise import noise_scale
 from jbatch.plan.plan import Plan
 from jbatch.report.drawing import (
@@ -22,7 +22,7 @@ from jbatch.report.drawing import (
     looking,
     styles,
 )
-from jbatch.report.runs import Record, by_variant
+from jbatch.report.runs import Record, by_variant, metric_in
 from jbatch.report.scaling import against, points
 from jbatch.report.transient import transient_figure, transients
 from jbatch.text import rounded
@@ -44,6 +44,7 @@ class Group(NamedTuple):
 def figures(records: Sequence[Record], comparison: Comparison | None) -> list[Group]:
     """Draw the figures of each claim's variants, and of the variants in no claim."""
     runs = by_variant([record for record in records if record.training])
+    metric = metric_in(records, comparison)
     claims = comparison.claims if comparison else ()
     named = {claim.name: claim.variants for claim in claims}
     rest = [variant for variant in runs if not any(variant in names for names in named.values())]
@@ -55,14 +56,16 @@ def figures(records: Sequence[Record], comparison: Comparison | None) -> list[Gr
     with looking():
         drawn_against = against(by_variant(records), comparison)
         if len(groups) == 1:
-            return [Group("", drawn_against | _figures(found)) for _, found in groups]
+            return [Group("", drawn_against | _figures(found, metric)) for _, found in groups]
         return [Group("", drawn_against)] * bool(drawn_against) + [
-            Group(title, {f"{_slug(title)}_{name}": f for name, f in _figures(found).items()})
+            Group(
+                title, {f"{_slug(title)}_{name}": f for name, f in _figures(found, metric).items()}
+            )
             for title, found in groups
         ]
 
 
-def _figures(runs: Runs) -> dict[str, tuple[str, Figure]]:
+def _figures(runs: Runs, metric: Metric) -> dict[str, tuple[str, Figure]]:
     plans = {variant: found[0].plan for variant, found in runs.items()}
     several, band = any(len(found) > 1 for found in runs.values()), band_text(runs)
     fewer = ", and the share saved against the first variant" if len(runs) > 1 else ""
@@ -72,19 +75,19 @@ def _figures(runs: Runs) -> dict[str, tuple[str, Figure]]:
     drawings = {
         "training_loss_epochs": (
             f"Training loss against epochs{band}.",
-            lambda axes: _measured(axes, runs, "train", "loss", "epoch", 1),
+            lambda axes: _measured(axes, runs, None, "epoch"),
         ),
         "training_loss_updates": (
             same,
-            lambda axes: _measured(axes, runs, "train", "loss", "update", 1),
+            lambda axes: _measured(axes, runs, None, "update"),
         ),
-        "test_accuracy_epochs": (
-            f"Test accuracy against epochs{band}.",
-            lambda axes: _measured(axes, runs, "eval", "accuracy", "epoch", 100),
+        f"test_{metric.name}_epochs": (
+            f"{metric.label.capitalize()} against epochs{band}.",
+            lambda axes: _measured(axes, runs, metric, "epoch"),
         ),
-        "test_accuracy_updates": (
+        f"test_{metric.name}_updates": (
             same,
-            lambda axes: _measured(axes, runs, "eval", "accuracy", "update", 100),
+            lambda axes: _measured(axes, runs, metric, "update"),
         ),
         "batch_size": (
             "Batch size against epochs, as planned.",
@@ -176,30 +179,45 @@ def _noise_scale(plan: Plan) -> npt.NDArray[np.floating]:
     return noise_scale(_learning_rate(plan), plan.batch_sizes, plan.momentum, plan.num_examples)
 
 
-def _measured(axes: Axes, runs: Runs, kind: str, name: str, along: str, factor: float) -> None:
-    """Draw a metric's mean over seeds, with a band of its standard deviation."""
+def _measured(axes: Axes, runs: Runs, metric: Metric | None, along: str) -> None:
+    """Draw a test metric's mean over seeds, with a band of its deviation; None: training loss."""
     ends = [found[0].training[-1][along] for found in runs.values()]
     logarithmic = max(ends) > LONGER * min(ends)  # else short runs look vertical
     if logarithmic:
         axes.set_xscale("log")
-    if kind == "train":
+    losses = [line["loss"] for found in runs.values() for run in found for line in run.training]
+    if metric is None and min(losses) > 0:
         axes.set_yscale("log")
     for (variant, found), style in zip(runs.items(), styles(), strict=False):
-        lines = [run.training if kind == "train" else run.evaluations for run in found]
+        lines = [run.training if metric is None else run.evaluations for run in found]
         shared = min(len(run) for run in lines)  # unfinished runs have fewer
         x = np.array([line[along] for line in lines[0][:shared]])
-        y = factor * np.array([[line[name] for line in run[:shared]] for run in lines])
+        y = np.array(
+            [[metric.of(line) if metric else line["loss"] for line in r[:shared]] for r in lines]
+        )
         if logarithmic:
             x, y = x[x > 0], y[:, x > 0]
         banded(axes, x, y.mean(0), deviation(y), label=in_legend(variant), **style)
-    if kind == "train":
+    if metric is None:
         axes.set(xlabel=_AXES[along], ylabel="training loss")
         return
-    axes.set(xlabel=_AXES[along], ylabel="test accuracy (%)")
-    # Start the axis above the first epochs: their low accuracy would squeeze the differences.
-    first = [[line["accuracy"] for line in found[0].evaluations] for found in runs.values()]
-    lowest = 100 * min((np.quantile(values, 0.1) for values in first if values), default=0)
-    axes.set_ylim(max(0, lowest - 5), min(100.5, axes.get_ylim()[1]))
+    axes.set(xlabel=_AXES[along], ylabel=_with_unit(metric))
+    # Without the first epochs: their values would squeeze the differences.
+    first = [[metric.of(line) for line in found[0].evaluations] for found in runs.values()]
+    worst, at = (min, 0.1) if metric.better == "higher" else (max, 0.9)
+    edge = worst((np.quantile(values, at) for values in first if values), default=0)
+    low, high = axes.get_ylim()
+    if metric.is_share:
+        axes.set_ylim(max(0, edge - 0.05 * metric.scale), min(1.005 * metric.scale, high))
+    elif metric.better == "higher":
+        axes.set_ylim(bottom=max(low, edge - 0.1 * (high - edge)))
+    else:
+        axes.set_ylim(top=min(high, edge + 0.1 * (edge - low)))
+
+
+def _with_unit(metric: Metric) -> str:
+    unit = metric.with_unit.removeprefix(metric.label).strip()
+    return f"{metric.label} ({unit})" if unit else metric.label
 
 
 def _distances(axes: Axes, runs: Runs) -> None:

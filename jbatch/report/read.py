@@ -1,6 +1,7 @@
 """Read runs back for a report."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from jbatch.errors import Mistake
@@ -22,9 +23,18 @@ def says(file: ExperimentFile, record: Record) -> bool:
     try:
         variant = file.variant(record.of_file)
         experiment = override_again(variant, record.overrides, record.directory)
+        experiment = _counted(experiment, record.directory)
         return holds(record.directory, describe(experiment), experiment.plan.plan())
     except Mistake:
         return False
+
+
+def _counted(experiment: Experiment, directory: Path) -> Experiment:
+    """Return the experiment with the run's number of examples, if its plan does not say."""
+    if experiment.plan.num_examples is not None:
+        return experiment
+    known = read_run(directory)["experiment"].get("plan", {}).get("num_examples")
+    return replace(experiment, plan=replace(experiment.plan, num_examples=known))
 
 
 def readable_runs(found: Sequence[Path], trusted: bool) -> list[tuple[ExperimentFile, Record]]:
@@ -54,6 +64,7 @@ def read_record(directory: Path, trusted: bool) -> tuple[ExperimentFile, Record]
 
 def record_of(directory: Path, origin: Origin, experiment: Experiment) -> Record:
     """Read a run whose experiment is known."""
+    experiment = _counted(experiment, directory)
     return Record(
         directory=directory,
         variant=origin.name,

@@ -11,10 +11,11 @@ import numpy.typing as npt
 from scipy import stats
 
 from jbatch.errors import Mistake
-from jbatch.experiment.comparison import Comparison
+from jbatch.experiment.comparison import Comparison, Metric, metric_of
 from jbatch.experiment.experiment import Experiment
 from jbatch.experiment.identity import differences_between
 from jbatch.plan.plan import Plan
+from jbatch.run.metrics import scores_in
 
 Floats = npt.NDArray[np.float64]
 
@@ -94,8 +95,9 @@ class Record:
 
     def reached(self, comparison: Comparison | None) -> tuple[float, float, float]:
         """Return (epochs, updates, training seconds) to the comparison's target; nan if never."""
+        metric = metric_in([self], comparison)
         for line in self.lines:
-            if comparison is not None and comparison.reached(line):
+            if comparison is not None and comparison.reached(line, metric):
                 return line["epoch"], line["update"], self.seconds_to(line["update"])
         return math.nan, math.nan, math.nan
 
@@ -121,7 +123,8 @@ class Summary:
     seeds: tuple[int, ...]
     updates: npt.NDArray[np.int64]  # (seeds,), taken
     training_loss: Floats  # (seeds,), mean over the last log interval
-    test_accuracy: Floats  # (seeds,), percent
+    metric: Metric
+    test_metric: Floats  # (seeds,), as it is shown
     training_seconds: Floats  # (seeds,), without compilation, evaluation and saving
     updates_per_second: Floats  # (seeds,), of these
     examples_per_second: Floats  # (seeds,)
@@ -137,7 +140,8 @@ class Finding:
     variant: str
     baseline: str
     control: bool
-    differences: Floats  # (seeds,), percentage points of test accuracy
+    metric: Metric
+    differences: Floats  # (seeds,), of the test metric in its unit
     mean: float
     interval: tuple[float, float] | None  # 95%, of the mean difference; None from one seed
     margin: float
@@ -168,6 +172,24 @@ class Finding:
         return (self.verdict == "different") == self.control
 
 
+def metric_in(records: Sequence[Record], comparison: Comparison | None) -> Metric:
+    """Return the metric that a report of these runs shows.
+
+    Raises:
+        Mistake: if a run does not score it.
+    """
+    scored = [(run, line) for run in records for line in run.evaluations[-1:]]
+    first = scores_in(scored[0][1]) if scored else []
+    metric = metric_of(comparison, first)
+    for run, line in scored:
+        if metric.name not in line:
+            raise Mistake(
+                f"{run.directory} does not score {metric.name}, which others do: report each "
+                "directory by itself"
+            )
+    return metric
+
+
 def by_variant(records: Sequence[Record]) -> dict[str, list[Record]]:
     """Group records as variant → its runs, in the order of the records."""
     runs: dict[str, list[Record]] = {}
@@ -186,7 +208,7 @@ def summarize(records: Sequence[Record], comparison: Comparison | None = None) -
     Raises:
         Mistake: if runs of one variant differ in more than their seed.
     """
-    summaries = []
+    summaries, metric = [], metric_in(records, comparison)
     for variant, found in by_variant(records).items():
         ended = [run for run in found if run.finished or run.diverged]
         runs = [run for run in ended if run.finished]
@@ -204,7 +226,8 @@ def summarize(records: Sequence[Record], comparison: Comparison | None = None) -
                 seeds=tuple(run.seed for run in runs),
                 updates=updates,
                 training_loss=np.array([run.training[-1]["loss"] for run in runs]),
-                test_accuracy=np.array([100 * run.evaluations[-1]["accuracy"] for run in runs]),
+                metric=metric,
+                test_metric=np.array([metric.of(run.evaluations[-1]) for run in runs]),
                 training_seconds=training,
                 updates_per_second=updates / training,
                 examples_per_second=np.array([run.trained for run in runs]) / training,
@@ -266,12 +289,12 @@ def saved_updates(summaries: Sequence[Summary], comparison: Comparison | None) -
 
 
 def _finding(summary: Summary, baseline: Summary, control: bool, margin: float) -> Finding:
-    """Compute the difference in final test accuracy, paired by seed, with Student's t interval."""
+    """Compute the difference in the final metric, paired by seed, with Student's t interval."""
     paired = [seed for seed in summary.seeds if seed in baseline.seeds]
     differences = np.array(
         [
-            summary.test_accuracy[summary.seeds.index(seed)]
-            - baseline.test_accuracy[baseline.seeds.index(seed)]
+            summary.test_metric[summary.seeds.index(seed)]
+            - baseline.test_metric[baseline.seeds.index(seed)]
             for seed in paired
         ]
     )
@@ -282,6 +305,7 @@ def _finding(summary: Summary, baseline: Summary, control: bool, margin: float) 
     return Finding(
         variant=summary.variant,
         baseline=baseline.variant,
+        metric=summary.metric,
         control=control,
         differences=differences,
         mean=mean,

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from jbatch.experiment.comparison import Comparison
+from jbatch.experiment.comparison import Comparison, Metric
 from jbatch.report.drawing import band_text, banded, deviation, drawn, in_legend, styles
-from jbatch.report.runs import Record
+from jbatch.report.runs import Record, metric_in
 from jbatch.text import listed
 
 WIDE = 4  # an axis is logarithmic if it reaches this many times its least value
@@ -86,6 +86,7 @@ def against(
     if not found:
         return {}
     quantity = next(iter(found.values())).quantity
+    metric = metric_in([run for found in done.values() for run in found], comparison)
     lines: dict[str, dict[float, Sequence[Record]]] = {}
     for name, (line, _, value) in sorted(found.items(), key=lambda item: item[1].value):
         lines.setdefault(line, {})[value] = done[name]
@@ -105,19 +106,8 @@ def against(
     def reached(which: int) -> Callable[[Record], float]:
         return lambda run: run.reached(comparison)[which]
 
-    made: dict[str, tuple[str, Figure]] = {
-        "test_error": figure(
-            "Test error at the end",
-            "test error (%)",
-            lambda run: _error(
-                run.evaluations[-1]["accuracy"], run.evaluations[-1]["num_examples"]
-            ),
-        ),
-        "training_error": figure(
-            "Training error in the last log interval",
-            "training error (%)",
-            lambda run: _error(run.training[-1]["accuracy"], run.plan.num_examples),
-        ),
+    made = dict(_of_metric(figure, metric, [run for found in done.values() for run in found]))
+    made |= {
         "training_loss": figure(
             "Training loss of the last log interval",
             "training loss",
@@ -134,19 +124,56 @@ def against(
             lambda run: run.training_seconds / (run.plan.end / run.plan.num_examples),
         ),
     }
-    if comparison is not None and comparison.target:
+    to = comparison.target(metric) if comparison is not None else ""
+    if to:
         for which, unit in enumerate(("epochs", "updates", "seconds of training")):
             made[f"{unit.partition(' ')[0]}_to_reach"] = figure(
-                f"{unit.capitalize()} to {comparison.target}, where all seeds reach it,",
-                f"{unit} to {comparison.target}",
+                f"{unit.capitalize()} to {to}, where all seeds reach it,",
+                f"{unit} to {to}",
                 reached(which),
             )
     return {f"against_{name}": drawing for name, drawing in made.items()}
 
 
-def _error(accuracy: float, examples: int) -> float:
+def _of_metric(
+    figure: Callable[[str, str, Callable[[Record], float]], tuple[str, Figure]],
+    metric: Metric,
+    runs: Sequence[Record],
+) -> Iterator[tuple[str, tuple[str, Figure]]]:
+    """Yield (name, figure) of the metric at the end: of a share, its error."""
+    if not metric.is_share:
+        what = metric.label.capitalize()
+        yield (
+            f"test_{metric.name}",
+            figure(
+                f"{what} at the end", metric.with_unit, lambda run: metric.of(run.evaluations[-1])
+            ),
+        )
+        return
+    yield (
+        "test_error",
+        figure(
+            "Test error at the end",
+            "test error (%)",
+            lambda run: _error(
+                run.evaluations[-1][metric.name], run.evaluations[-1]["num_examples"]
+            ),
+        ),
+    )
+    if all(metric.name in run.training[-1] for run in runs):
+        yield (
+            "training_error",
+            figure(
+                "Training error in the last log interval",
+                "training error (%)",
+                lambda run: _error(run.training[-1][metric.name], run.plan.num_examples),
+            ),
+        )
+
+
+def _error(share: float, examples: int) -> float:
     """Return the error in percent; at least half an example, since a logarithmic axis has no 0."""
-    return 100 * max(1 - accuracy, 0.5 / examples)
+    return 100 * max(1 - share, 0.5 / examples)
 
 
 def _draw(

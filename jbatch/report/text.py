@@ -27,7 +27,7 @@ HEADER = (
     "updates",
     "saved",
     "training loss",
-    "test accuracy %",
+    "test metric",
     "training s",
     "updates/s",
     "examples/s",
@@ -43,10 +43,11 @@ def comparison_table(
     Columns that are empty for every variant are left out.
     """
     saved = saved_updates(summaries, comparison)
-    to = comparison.target if comparison else ""
+    metric = summaries[0].metric
+    to = comparison.target(metric) if comparison else ""
     cells = [dict(part.split(" ", 1) for part in summary.cell) for summary in summaries]
     fields = swept(summaries)
-    first, *others = HEADER
+    first, *others = (metric.with_unit if name == "test metric" else name for name in HEADER)
     header = (first, *fields, *others, *(f"{what} to {to}" for what in ("epochs", "updates", "s")))
     rows = [
         (
@@ -56,7 +57,8 @@ def comparison_table(
             f"{round(summary.updates.mean()):,}",
             f"{round(saved[summary.variant], 2):z.0%}" if summary.variant in saved else "",
             _mean(summary.training_loss, ".4f" if summary.training_loss.mean() < 100 else ".2g"),
-            _mean(summary.test_accuracy, ".2f") + _of_how_many(summary),
+            _mean(summary.test_metric, ".2f" if metric.unit == "points" else ".4g")
+            + _of_how_many(summary),
             f"{summary.training_seconds.mean():.1f}",
             f"{summary.updates_per_second.mean():,.0f}",
             f"{summary.examples_per_second.mean():,.0f}",
@@ -163,9 +165,10 @@ def finding_text(finding: Finding) -> str:
     outcome = {True: "as claimed", False: "NOT as claimed", None: "undecided"}[finding.as_claimed]
     if finding.diverged:
         outcome += f", because {finding.diverged} runs diverged"
+    of = finding.metric.unit and f"{finding.metric.unit} of "
     return (
-        f"{finding.variant} − {finding.baseline}: {signed(finding.mean)} points of test accuracy "
-        f"({interval}), claimed {claim} ±{finding.margin:g}: {outcome}"
+        f"{finding.variant} − {finding.baseline}: {signed(finding.mean)} {of}"
+        f"{finding.metric.label} ({interval}), claimed {claim} ±{finding.margin:g}: {outcome}"
     )
 
 

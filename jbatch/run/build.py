@@ -1,58 +1,50 @@
 """Build a run's setup (task, data, devices) from its experiment, and check that the parts fit."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import jax
 from jax.sharding import AbstractMesh
 
+from jbatch.data.about import About
 from jbatch.data.abstract import on_paper
-from jbatch.data.inputs import Inputs, Loaded
-from jbatch.data.open import load
-from jbatch.data.sources import Data
+from jbatch.data.inputs import Loaded
+from jbatch.data.open import load, num_examples
 from jbatch.devices import meshes
 from jbatch.devices.memory import available, of_host
 from jbatch.devices.sound import check_sound
 from jbatch.errors import Mistake
 from jbatch.experiment.experiment import Experiment
-from jbatch.models.specs import Model
 from jbatch.plan.layout import AXIS
 from jbatch.plan.plan import Plan
 from jbatch.step import pure
 from jbatch.step.calls import updates_per_call
 from jbatch.step.programs import Setup
-from jbatch.task import classify
-from jbatch.task.base import Learner
-from jbatch.task.classify import Classify
-from jbatch.text import byte_size, counted
+from jbatch.step.traceable import check_learner
+from jbatch.task.base import Learner, Task
+from jbatch.text import byte_size
 
 
 def make_setup(
     experiment: Experiment, plan: Plan, devices: Sequence[jax.Device]
 ) -> tuple[Setup, Loaded]:
     """Return the `Setup` of the compiled functions, and the data; raise Mistake on a mismatch."""
-    model, source = _model_and_data(experiment)
+    task, source = task_and_data(experiment)
     check_sound()
     if experiment.mapping == "pmap" and jax.process_count() > 1:
         raise Mistake(  # JAX cannot compile pmap ahead for several processes
             f"mapping is pmap, which works with one process, but there are {jax.process_count()}: "
             "give --mapping shard_map"
         )
-    data = load(source, experiment.augment, experiment.normalize)
-    channels = data.inputs.input_shape[-1]
-    if experiment.augment.color and channels != 3:
-        raise Mistake(
-            f"augment.color is {experiment.augment.color:g}, but it needs red, green and blue, and "
-            f"the images have {counted(channels, 'channel')}: set it to 0"
-        )
+    data = load(source)
     count = data.inputs.num_examples
     if count != plan.num_examples:
         raise Mistake(
             f"the training set has {count:,} examples, but the plan is for {plan.num_examples:,}: "
             f"set plan.num_examples to {count}"
         )
-    task = _task(experiment, model, data.inputs, data.num_classes)
-    learner = Learner(task, experiment.optimizer, plan.momentum)
-    classify.graph(task)  # refuses images too small for the network, and norms that do not fit it
+    learner = _learner(experiment, task.fitted(data.about), data.about, plan)
     _check_room(learner, devices)
     setup = Setup(
         learner=learner,
@@ -64,6 +56,15 @@ def make_setup(
         ),
     )
     return setup, data
+
+
+def _learner(experiment: Experiment, task: Task, about: About, plan: Plan) -> Learner:
+    """Return what an update does, after a look whether it can be traced."""
+    optimizer, average = experiment.optimizer, experiment.average
+    frozen = experiment.init.freeze if experiment.init else ()
+    learner = Learner(task, about.example, optimizer, plan.momentum, average, frozen)
+    check_learner(learner)
+    return learner
 
 
 def _check_room(learner: Learner, devices: Sequence[jax.Device]) -> None:
@@ -85,10 +86,9 @@ def _check_room(learner: Learner, devices: Sequence[jax.Device]) -> None:
 
 def paper_setup(experiment: Experiment, plan: Plan, devices: int | Sequence[jax.Device]) -> Setup:
     """Return a `Setup` without reading data, for a number of abstract devices or for real ones."""
-    model, source = _model_and_data(experiment)
-    inputs, classes = on_paper(source, experiment.augment, experiment.normalize, plan.num_examples)
-    task = _task(experiment, model, inputs, classes)
-    learner = Learner(task, experiment.optimizer, plan.momentum)
+    task, source = task_and_data(experiment)
+    inputs, about = on_paper(source, plan.num_examples)
+    learner = _learner(experiment, task.fitted(about), about, plan)
     if isinstance(devices, int):
         mesh = AbstractMesh((devices,), (AXIS,))
         return Setup(learner, inputs, mesh, "shard_map")  # type: ignore[arg-type]  # for `in_memory`
@@ -96,17 +96,20 @@ def paper_setup(experiment: Experiment, plan: Plan, devices: int | Sequence[jax.
     return Setup(learner, inputs, meshes.make_mesh(devices), "shard_map", most)
 
 
-def _model_and_data(experiment: Experiment) -> tuple[Model, Data]:
-    if experiment.model is None or experiment.data is None:
-        raise Mistake("this experiment has no model or no data yet: give both in its file")
-    return experiment.model, experiment.data
+def counted(experiment: Experiment) -> Experiment:
+    """Return the experiment with the number of examples of its data, if its plan does not say."""
+    plan = experiment.plan
+    if plan.num_examples is not None or experiment.data is None:
+        return experiment
+    return replace(experiment, plan=replace(plan, num_examples=num_examples(experiment.data)))
 
 
-def _task(experiment: Experiment, model: Model, inputs: Inputs, num_classes: int) -> Classify:
-    return Classify(
-        model=model,
-        label_smoothing=experiment.label_smoothing,
-        dtype=experiment.dtype,
-        input_shape=inputs.input_shape,
-        num_classes=num_classes,
-    )
+def task_and_data(experiment: Experiment) -> tuple[Task, Any]:
+    """Return an experiment's task and data; raise Mistake if it has none yet."""
+    if experiment.task is None or experiment.data is None:
+        missing = [name for name in ("task", "data") if getattr(experiment, name) is None]
+        raise Mistake(
+            f"this experiment has no {' and no '.join(missing)} yet, so it can be planned (jbatch "
+            "plan) but not trained: give Experiment(task=…, data=…) in its file"
+        )
+    return experiment.task, experiment.data

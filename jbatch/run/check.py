@@ -4,9 +4,10 @@ from collections.abc import Iterator
 
 from jbatch.errors import Mistake
 from jbatch.experiment.experiment import Experiment
-from jbatch.models import ghost_batch
-from jbatch.optim import LAMB, Adam, AdamW
+from jbatch.optim import LAMB, Adam, AdamW, takes_momentum, transformation
 from jbatch.plan.plan import Plan
+from jbatch.run.build import task_and_data
+from jbatch.task.classify import Classify
 
 
 def check(experiment: Experiment, plan: Plan, devices: int) -> None:
@@ -15,20 +16,16 @@ def check(experiment: Experiment, plan: Plan, devices: int) -> None:
     Raises:
         Mistake: if not.
     """
-    if experiment.model is None or experiment.data is None:
-        missing = [name for name in ("model", "data") if getattr(experiment, name) is None]
-        raise Mistake(
-            f"this experiment has no {' and no '.join(missing)} yet, so it can be planned (jbatch "
-            "plan) but not trained: give Experiment(model=…, data=…) in its file"
-        )
-    group, largest = ghost_batch(experiment.model), int(plan.batch_sizes.max())
+    task, _ = task_and_data(experiment)
+    group, largest = task.group, int(plan.batch_sizes.max())
     if group is not None and group > largest:
+        flag = "model.norm.ghost-batch" if isinstance(task, Classify) else "group"
         raise Mistake(
             f"the ghost batch of {group:,} is larger than the plan's largest batch, "
-            f"{largest:,}: give --model.norm.ghost-batch {largest} or less"
+            f"{largest:,}: give --task.{flag} {largest} or less"
         )
     plan.check(devices, group)
-    experiment.optimizer(0.0, plan.momentum)
+    transformation(experiment.optimizer, 0.0, plan.momentum)
 
 
 def warnings(experiment: Experiment, plan: Plan) -> Iterator[str]:
@@ -38,4 +35,10 @@ def warnings(experiment: Experiment, plan: Plan) -> Iterator[str]:
         yield (
             f"momentum is 0, so {name}'s β1 is 0 and it does not average gradients. Its authors "
             "use 0.9: give --plan.momentum 0.9"
+        )
+    if plan.momentum and not takes_momentum(experiment.optimizer):
+        yield (
+            f"plan.momentum is {plan.momentum:g}, but the optimizer is a function of the rate "
+            "alone: it must have that momentum itself. To pass it on, give a function of (rate, "
+            "momentum)"
         )

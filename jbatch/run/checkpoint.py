@@ -6,7 +6,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -47,7 +47,7 @@ class Restored(NamedTuple):
 
 
 class Checkpoints:
-    """Writes the checkpoints of one run in the background, and keeps the last two.
+    """Writes the checkpoints of one run in the background, and keeps the last ones.
 
     The name of a checkpoint is the number of examples seen, because it means the same under any
     plan. A checkpoint holds a checksum of its state, because Orbax can read a file in which some
@@ -58,12 +58,20 @@ class Checkpoints:
         say: receives a message about each unfinished or damaged checkpoint.
         run: the id of the run, to detect a checkpoint that was copied from another run.
         read_only: do not change the directory, because a trainer may be writing to it.
+        most: number of checkpoints to keep, the newest.
+        kept: examples seen at checkpoints that stay beside these.
     """
 
     def __init__(
-        self, directory: Path, say: Callable[[str], None], run: str = "", read_only: bool = False
+        self,
+        directory: Path,
+        say: Callable[[str], None],
+        run: str = "",
+        read_only: bool = False,
+        most: int = MOST_KEPT,
+        kept: Sequence[int] = (),
     ):
-        self._run = run
+        self._run, self._most, self._kept = run, most, kept
         self._directory, self._read_only, self.say = directory.absolute(), read_only, say
         self._handle: int | None = None
         if GLOB & set(str(self._directory)):
@@ -107,11 +115,12 @@ class Checkpoints:
         """Wait until the last save is on disk; raise SaveFailed if it could not be written."""
         self._reported("wait", self._finish)
 
-    def restore(self, like: State) -> Restored | None:
+    def restore(self, like: State, at: int | None = None) -> Restored | None:
         """Return the newest undamaged state, and set newer damaged ones aside.
 
         Args:
             like: shapes, dtypes and shardings of the run's state, or such a state.
+            at: examples seen at the wanted checkpoint; None for the newest.
 
         Returns:
             None if there is no checkpoint.
@@ -120,7 +129,10 @@ class Checkpoints:
             Mistake: if there are checkpoints, and all are damaged.
         """
         damaged: dict[int, str] = {}
-        tried: set[int] = set()
+        tried = {step for step in self._steps() if at not in (None, step)}
+        if at is not None and at not in self._steps():
+            known = ", ".join(f"{step:,}" for step in reversed(self._steps())) or "none"
+            raise Mistake(f"{self._directory} has no checkpoint of {at:,} examples (has: {known})")
         while steps := [step for step in self._steps() if step not in tried]:
             examples = steps[0]
             tried.add(examples)
@@ -177,8 +189,10 @@ class Checkpoints:
         if self._read_only:
             options = ocp.CheckpointManagerOptions(read_only=True, create=False)
         else:
+            newest = ocp.checkpoint_managers.LatestN(self._most)
+            others = ocp.checkpoint_managers.CustomSteps(list(self._kept))
             options = ocp.CheckpointManagerOptions(
-                max_to_keep=MOST_KEPT,
+                preservation_policy=ocp.checkpoint_managers.AnyPreservationPolicy([newest, others]),
                 create=True,
                 cleanup_tmp_directories=True,
                 async_options=ocp.AsyncOptions(timeout_secs=SAVE_SECONDS),

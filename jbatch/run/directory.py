@@ -7,7 +7,9 @@ metrics.jsonl   one line per log point and per evaluation
 tensorboard/    the same numbers as TensorBoard events
 goodput.jsonl   how the wall time was spent, over all starts
 micro_batch.json    the run's micro-batch
-checkpoints/    the last two checkpoints
+task.pkl        the task, for `jbatch.load`
+checkpoints/    the last two checkpoints, and those of keep_every
+best/           the checkpoint with the best evaluation, of keep_best
 damaged/        damaged checkpoints, set aside
 lock            locked by the process that trains
 profile/        traces of `train --profile`
@@ -35,7 +37,7 @@ from jbatch.experiment.identity import Identity, differences_in
 from jbatch.files import read_whole, write_whole
 from jbatch.json_lines import read_json
 from jbatch.plan.plan import Plan
-from jbatch.run import provenance
+from jbatch.run import provenance, saved_task
 from jbatch.run.lock import locked, refuse_links
 
 
@@ -95,7 +97,7 @@ def held(
             raise
 
 
-FORMAT = 3  # of run.json and of checkpoints; run.json of format 1 does not name it
+FORMAT = 4  # of run.json and of checkpoints; run.json of format 1 does not name it
 
 
 @dataclass
@@ -123,6 +125,7 @@ def write_run(directory: Path, identity: Identity) -> None:
     values = {
         "format": FORMAT,
         "origin": source,
+        "task_seal": _write_task(directory, identity.task),
         "id": before["id"] if (before := read_run_if_there(directory)) else uuid.uuid4().hex,
         "plan_digest": identity.plan,
         "digests": {"data": identity.data, "program": identity.program},
@@ -130,6 +133,21 @@ def write_run(directory: Path, identity: Identity) -> None:
         "environment": environment(),
     }
     write_whole(directory / "run.json", json.dumps(values, indent=2) + "\n")
+
+
+def _write_task(directory: Path, task: bytes | None) -> str | None:
+    """Write the pickle of the task, and return its seal; None if it cannot be saved."""
+    path = directory / saved_task.NAME
+    if task is None:
+        path.unlink(missing_ok=True)
+        return None
+    write_whole(path, task)
+    return provenance.seal(saved_task.sealed_text(path))
+
+
+def best_checkpoints(directory: Path) -> Path:
+    """Return the folder of the checkpoint with the best evaluation."""
+    return directory / "best"
 
 
 def wait_for_run(directory: Path) -> None:
@@ -143,7 +161,7 @@ def wait_for_run(directory: Path) -> None:
         )
 
 
-CLAIM = {"experiment.py", "plan.txt", "run.json", "micro_batch.json", "lock"}
+CLAIM = {"experiment.py", "plan.txt", "task.pkl", "run.json", "micro_batch.json", "lock"}
 
 
 def _unclaimed(directory: Path) -> bool:
@@ -158,7 +176,7 @@ def _give_up(directory: Path, made: Sequence[Path]) -> None:
     for name in (*CLAIM, "metrics.jsonl", "goodput.jsonl"):
         (directory / name).unlink(missing_ok=True)
         (directory / f"{name}.tmp").unlink(missing_ok=True)
-    for name in ("checkpoints", "tensorboard"):
+    for name in ("checkpoints", "best", "tensorboard"):
         shutil.rmtree(directory / name, ignore_errors=True)
     with suppress(OSError):  # a folder with other files stays
         for folder in made:
@@ -224,6 +242,7 @@ class _Run(Struct):
     environment: dict[str, str | int | float | bool | None]
     digests: dict[str, str]
     id: str
+    task_seal: str | None = None
 
 
 def read_run_if_there(directory: Path) -> dict[str, Any] | None:

@@ -1,5 +1,6 @@
 """Evaluate every example exactly once, on any number of devices."""
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -9,8 +10,11 @@ import numpy as np
 from jbatch.data.inputs import Evaluated
 from jbatch.devices.spmd import Executable
 from jbatch.errors import Mistake
+from jbatch.step import programs
 from jbatch.step.driver import InFlight
+from jbatch.step.programs import Setup
 from jbatch.step.pure import State
+from jbatch.task.base import ScoreSums, Task, Tree
 from jbatch.testing import point
 
 
@@ -27,35 +31,69 @@ class Evaluation(NamedTuple):
 
 
 def evaluate(
+    setup: Setup,
     compiled: Executable,
     state: State,
     test: Evaluated,
     asked_to_stop: Callable[[], object] = lambda: None,
 ) -> Evaluation | None:
-    """Return the mean scores on a test set, with running statistics.
-
-    The last pass is padded. Padding has weight 0, so each example counts once.
+    """Return the scores on a test set, of the parameters and of their average if there is one.
 
     Args:
+        setup: what is evaluated.
         compiled: the compiled evaluation.
-        state: provides the parameters and running statistics.
+        state: of the run.
         test: the test set.
         asked_to_stop: called before each pass.
 
     Returns:
         None if the run was asked to stop.
     """
+    found = Evaluation({}, 0)
+    for prefix, at in programs.evaluated(setup)(state).items():
+        one = _evaluated(setup.task, compiled, at, test, asked_to_stop)
+        if one is None:
+            return None
+        named = {f"{prefix}{name}": value for name, value in one.scores.items()}
+        found = Evaluation({**found.scores, **named}, one.num_examples)
+    return found
+
+
+def _evaluated(
+    task: Task,
+    compiled: Executable,
+    at: tuple[Tree, Tree],
+    test: Evaluated,
+    asked_to_stop: Callable[[], object],
+) -> Evaluation | None:
+    """Return the scores on a test set.
+
+    The last pass is padded. Padding has weight 0, so each example counts once.
+    """
     in_flight, parts = InFlight(test.most_in_flight), []
     for inputs in test.passes():
         if asked_to_stop():
             return None
-        scored = compiled(state.params, state.stats, *inputs)
+        scored = compiled(*at, *inputs)
         in_flight.add(scored[1])
         parts.append(scored)
         point("pass evaluated")
-    summed = jax.tree.map(lambda *each: np.sum(each, dtype=np.float64), *jax.device_get(parts))
+    summed = jax.tree.map(
+        lambda *each: np.sum(np.stack(each), axis=0, dtype=np.float64), *jax.device_get(parts)
+    )
     scores, examples = summed
     if not examples:
         raise Mistake("could not decode any example of the test set: restore the dataset")
-    means = {name: float(total / weight) for name, (total, weight) in scores.items()}
-    return Evaluation(means, int(examples))
+    return Evaluation(finished(task, scores), int(examples))
+
+
+def finished(task: Task, sums: ScoreSums) -> dict[str, float]:
+    """Return the values of the scores; metrics without a finite value are left out.
+
+    Raises:
+        Mistake: if no example counts, so that there is no loss.
+    """
+    scores = {name: float(value) for name, value in task.finish(sums).items()}
+    if "loss" not in scores:
+        raise Mistake("the weights of all examples are 0: give those that count a weight over 0")
+    return {name: value for name, value in scores.items() if name == "loss" or math.isfinite(value)}

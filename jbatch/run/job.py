@@ -13,10 +13,12 @@ from jbatch.distributed import agree
 from jbatch.experiment.experiment import Experiment
 from jbatch.experiment.identity import Identity, describe
 from jbatch.experiment.origin import Origin
+from jbatch.experiment.weights import Weights
 from jbatch.plan.plan import Plan
 from jbatch.plan.table import plan_text
 from jbatch.run.build import make_setup
 from jbatch.run.check import check, warnings
+from jbatch.run.saved_task import SavedTask, dumped
 from jbatch.step import programs
 from jbatch.step.programs import Setup
 
@@ -37,6 +39,7 @@ class Moments:
 
     evaluations: frozenset[int]
     saves: frozenset[int]
+    kept: frozenset[int]  # of the saves, those that stay
     logs: frozenset[int]
     calls: tuple[int, ...]  # sorted; a call of the step never crosses one
 
@@ -53,6 +56,8 @@ class Job:
     moments: Moments
     identity: Identity
     measure_distance: bool
+    keep_best: str | None
+    init: Weights | None
     warnings: tuple[str, ...]
 
     @property
@@ -91,6 +96,7 @@ def _resolved(experiment: Experiment, devices: Sequence[jax.Device], origin: Ori
         data=data.digest(),
         program=programs.identity(setup),
         table=plan_text(plan, experiment.plan.decaying_plan()),
+        task=dumped(SavedTask(setup.learner, data.about.class_names)),
     )
     return Job(
         plan=plan,
@@ -101,6 +107,8 @@ def _resolved(experiment: Experiment, devices: Sequence[jax.Device], origin: Ori
         moments=_moments(experiment, plan),
         identity=identity,
         measure_distance=experiment.measure_distance,
+        keep_best=experiment.keep_best,
+        init=experiment.init,
         warnings=(*plan.warnings, *warnings(experiment, plan)),
     )
 
@@ -108,12 +116,17 @@ def _resolved(experiment: Experiment, devices: Sequence[jax.Device], origin: Ori
 def _moments(experiment: Experiment, plan: Plan) -> Moments:
     evaluations = plan.crossings(experiment.eval_every) | {0}
     changes = {phase.first_update for phase in plan.phases[1:]}
-    saves = plan.crossings(experiment.save_every) | changes
+    kept = plan.crossings(experiment.keep_every) if experiment.keep_every else frozenset()
+    saves = plan.crossings(experiment.save_every) | changes | kept
     logs = plan.crossings(experiment.log_every)
     # Calls also end with each epoch, which has its own order, and each phase, which has its own
     # program. `saves` includes the starts of the phases.
     calls = evaluations | saves | logs | plan.crossings(1)
-    return Moments(evaluations, saves, logs, tuple(sorted(calls)))
+    return Moments(evaluations, saves, kept, logs, tuple(sorted(calls)))
+
+
+def _short(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:SHOWN]
 
 
 def _to_share(job: Job) -> dict[str, str]:
@@ -123,8 +136,11 @@ def _to_share(job: Job) -> dict[str, str]:
     libraries = ("jbatch", "jax", "jaxlib", "flax", "optax")
     return {f"the version of {name}": version(name) for name in libraries} | {
         "the plan": identity.plan[:SHOWN],
-        "the experiment": hashlib.sha256(described.encode()).hexdigest()[:SHOWN],
+        "the experiment": _short(described),
         "the data": identity.data[:SHOWN],
         "the program of an update": identity.program[:SHOWN],
         "measure_distance": str(job.measure_distance),
+        # They decide when all processes evaluate and save together.
+        "the moments of evaluating, saving and logging": _short(repr(job.moments.calls)),
+        "keep_best": str(job.keep_best),
     }

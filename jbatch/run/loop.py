@@ -2,40 +2,40 @@
 
 import errno
 import math
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import jax
-import jax.numpy as jnp
 
-from jbatch.devices import meshes
 from jbatch.distributed import agree
 from jbatch.distributed.preemption import Interrupted, PhaseEnd
 from jbatch.errors import Mistake
 from jbatch.experiment.experiment import Experiment
 from jbatch.experiment.origin import Origin
 from jbatch.files import expanded
-from jbatch.run.checkpoint import SaveFailed
+from jbatch.run.build import counted
+from jbatch.run.checkpoint import Checkpoints
 from jbatch.run.evaluate import evaluate
-from jbatch.run.goodput import goodput
+from jbatch.run.log import (
+    all_finite,
+    log_training,
+    name_damaged,
+    refuse_diverged,
+    standing,
+    write_line,
+)
 from jbatch.run.profiler import Profile
 from jbatch.run.progress import Bar, Lines
-from jbatch.run.run import Run
+from jbatch.run.run import Callback, Run
+from jbatch.run.saving import attempt, kept
 from jbatch.run.start import open_run
-from jbatch.step.pure import State, means, no_totals
 from jbatch.testing import point
 from jbatch.upstream_words import PEER_LOST
 
 SECONDS_BETWEEN_LOOKS = 0.1  # between checks for a stop request while the run waits
 AGAIN = "Run the same command to resume"
-
-
-class Diverged(Mistake):
-    """The loss became NaN or infinite."""
 
 
 def fit(
@@ -48,6 +48,7 @@ def fit(
     label: str = "train",
     until_phase: int | None = None,
     accept_plan_change: bool = False,
+    on: Sequence[Callback] = (),
     profile: bool = False,
 ) -> Run:
     """Train to the end of the plan, and resume from the newest checkpoint if there is one.
@@ -57,11 +58,14 @@ def fit(
         directory: the run directory; created if it does not exist.
         origin: where the experiment was read from, saved for `eval` and `report`.
         devices: devices to train on; None for all that JAX finds.
-        progress: shows the run's progress; None shows messages only.
+        progress: shows the run's progress on stderr; None: a bar on a terminal, else lines.
         label: the run's name in these messages.
         until_phase: stop before this phase of the plan; 1 is the second phase.
         accept_plan_change: if the directory has another plan, resume with this one from the
             examples seen.
+        on: called, in the first process, with a copy of each line of metrics (`kind` is train, eval
+            or diverged), and with the run's position when a phase begins (`kind` is phase). An
+            exception of theirs ends the run; what was saved stays.
         profile: trace some calls of each phase in the first process, into `directory`/profile.
 
     Returns:
@@ -74,6 +78,7 @@ def fit(
         PhaseEnd: before `until_phase` begins, after saving.
     """
     directory = expanded(Path(directory))
+    experiment = agree.together("the data", lambda: counted(experiment))
     last = agree.together("the plan", lambda: _last_update(experiment, until_phase))
     agree.check_same({"--until-phase": str(until_phase)})
     with (
@@ -86,16 +91,19 @@ def fit(
             progress=progress,
             label=label,
             accept_plan_change=accept_plan_change,
+            on=on,
         ) as run,
         _profiled(run, directory) if profile and agree.first() else nullcontext(),
     ):
         run_until(run, last)
-        _attempt(run, run.checkpoints.wait)
+        attempt(run, run.checkpoints.wait)
+        if run.best is not None:
+            attempt(run, run.best.checkpoints.wait)
         agree.together("the run directory", run.check_held)
         if run.unsaved:
             raise Mistake(
                 f"could not save the checkpoint at update {run.update:,} ({run.unsaved}). "
-                f"{_kept(run)}. Free disk space, then run the same command to resume"
+                f"{kept(run)}. Free disk space, then run the same command to resume"
             )
         if last < run.plan.num_updates:
             where = "begins" if run.update == last else f"began at {last:,}, and the run is"
@@ -152,12 +160,12 @@ def run_until(run: Run, last: int) -> None:
             _stop(run, asked_to_stop)
         # 3. Next.
         if update >= last:
-            with _paused(run, "logging"):
+            with run.paused("logging"):
                 run.clock.ledger.write(run.examples)
             return
         row = run.plan.at(update)
         if phase is None:  # the feed's start-up time does not count as training
-            with _paused(run, "first input"):
+            with run.paused("first input"):
                 begun = _waited(run, run.feed.ready)
             if not begun:
                 continue
@@ -166,6 +174,9 @@ def run_until(run: Run, last: int) -> None:
                 continue
             phase = row.phase
             point("phase begins")
+            run.call(
+                {"kind": "phase", **standing(run), "phase": phase, "batch_size": row.batch_size}
+            )
         rows = run.next_rows(last)
         if run.profile is not None:
             _profile(run, run.profile, phase)
@@ -181,7 +192,7 @@ def run_until(run: Run, last: int) -> None:
         run.progress.advance(run.update - 1)
         # 5. Log.
         if run.update in run.job.moments.logs:
-            _log(run)
+            log_training(run)
         elif run.clock.ledger.due():
             run.clock.train()
             run.clock.ledger.write(run.examples)
@@ -200,7 +211,7 @@ def _compiled(run: Run, batch_size: int) -> bool:
     if run.ahead.ready(batch_size):
         return True
     before = run.clock.ledger.seconds.get("compilation", 0.0)
-    with _paused(run, "compilation"):
+    with run.paused("compilation"):
         ready = _waited(run, partial(run.ahead.ready, batch_size))
     waited = run.clock.ledger.seconds["compilation"] - before
     if ready and run.driver.begun and waited >= 0.05:
@@ -213,131 +224,54 @@ def _profile(run: Run, profile: Profile, phase: int) -> None:
     planned = run.plan.phases[phase]
     calls = -(-planned.updates // run.driver.most(planned.batch_size))
     if profile.due(phase, calls):
-        with _paused(run, "profiling"):
+        with run.paused("profiling"):
             profile.turn()
 
 
 def _evaluate(run: Run) -> None:
     """Evaluate and log the result; on a stop request return without one."""
-    with _paused(run, "compilation"):
+    with run.paused("compilation"):
         if not _waited(run, partial(run.ahead.ready, None)):
             return
-    with _paused(run, "evaluation"):
+    with run.paused("evaluation"):
         known = len(run.test.damaged)
-        found = evaluate(run.ahead.evaluate(), run.state, run.test, run.stop.waiting)
+        found = evaluate(run.job.setup, run.ahead.evaluate(), run.state, run.test, run.stop.waiting)
     if found is None:
         return
-    _name_damaged(run, run.test.damaged[known:], "left out")
-    _refuse_diverged(run, found.scores["loss"])
-    _write(run, {"kind": "eval", **_standing(run), **found.line})
+    name_damaged(run, run.test.damaged[known:], "left out")
+    refuse_diverged(run, found.scores["loss"])
+    with run.paused("logging"):
+        write_line(run, {"kind": "eval", **standing(run), **found.line})
     run.evaluated = run.update
+    if run.best is not None and run.best.improves(found.scores):
+        _save_best(run, run.best.checkpoints)
 
 
 def _save(run: Run) -> None:
-    with _paused(run, "saving"):
+    with run.paused("saving"):
         # A state with NaN or infinity must never become the last good checkpoint.
-        if not jax.device_get(_all_finite(run.state)):
-            _refuse_diverged(run, math.nan)
+        if not jax.device_get(all_finite(run.state)):
+            refuse_diverged(run, math.nan)
         agree.together("the run directory", run.check_held)
-        _attempt(run, run.checkpoints.wait)  # for the previous save
-        if _attempt(run, partial(run.checkpoints.save, run.examples, run.state)):
+        attempt(run, run.checkpoints.wait)  # for the previous save
+        if attempt(run, partial(run.checkpoints.save, run.examples, run.state)):
             run.saved, run.unsaved = run.update, ""
     run.clock.ledger.write(run.examples)
 
 
-def _attempt(run: Run, work: Callable[[], None]) -> bool:
-    """Run a part of saving; if it fails, warn and continue, because the next save may succeed."""
-    try:
-        work()
-    except SaveFailed as failure:
-        run.unsaved = str(failure)
-        run.progress.say(f"warning: could not save a checkpoint ({failure}). {_kept(run)}")
-        return False
-    return True
-
-
-def _kept(run: Run) -> str:
-    newest = run.checkpoints.newest
-    if newest is None:
-        return "There is no checkpoint yet"
-    return f"The last good checkpoint is update {run.plan.update_at(newest):,}"
+def _save_best(run: Run, best: Checkpoints) -> None:
+    with run.paused("saving"):
+        agree.together("the run directory", run.check_held)
+        attempt(run, best.wait)
+        attempt(run, partial(best.save, run.examples, run.state))
 
 
 def _stop(run: Run, name: str) -> None:
-    _attempt(run, run.checkpoints.wait)
+    attempt(run, run.checkpoints.wait)
     where = f"{name} at update {run.update:,} of {run.plan.num_updates:,}"
     if run.unsaved:
-        raise Interrupted(f"{where}: not saved ({run.unsaved}). {_kept(run)}. {AGAIN}")
+        raise Interrupted(f"{where}: not saved ({run.unsaved}). {kept(run)}. {AGAIN}")
     raise Interrupted(f"{where}: saved. {AGAIN}")
-
-
-def _log(run: Run) -> None:
-    with _paused(run, "logging"):
-        totals = jax.device_get(run.state.totals)
-        scores = means(totals)
-        _refuse_diverged(run, scores["loss"])
-        zero = jax.device_put(
-            no_totals(run.job.setup.learner), meshes.replicated(run.job.setup.mesh)
-        )
-        run.state = run.state._replace(totals=zero)
-        clock = run.clock
-        since = run.plan.batch_sizes[run.logged : run.update]  # the clock timed all of these
-        line: dict[str, Any] = {
-            "kind": "train",
-            **_standing(run),
-            **scores,
-            "updates_per_second": len(since) / clock.training,
-            "examples_per_second": float(since.sum()) / clock.training,
-            "input_wait": clock.waiting / clock.training,
-            "damaged": len(run.feed.damaged) - run.damaged,
-            "goodput": goodput(clock.ledger.seconds),
-        }
-        if run.moved is not None:
-            line |= run.moved.since(run.state.params)
-        _name_damaged(run, run.feed.damaged[run.damaged :], "replaced")
-        run.damaged = len(run.feed.damaged)
-        _write(run, line)
-        run.progress.logged(line)
-        run.logged = run.update
-        clock.lap()
-        run.clock.ledger.write(run.examples)
-
-
-def _name_damaged(run: Run, names: Sequence[str], what: str) -> None:
-    """Warn about each damaged file once."""
-    for name in dict.fromkeys(names):
-        if name not in run.named:
-            run.progress.say(f"warning: {name} does not decode and is {what}")
-            run.named.add(name)
-
-
-def _standing(run: Run) -> dict[str, float]:
-    """Return the run's position, and the plan's row of its last update."""
-    examples = run.plan.position(run.update)
-    row = run.plan.at(max(run.update - 1, 0))
-    return {
-        "update": run.taken,
-        "examples": examples,
-        "epoch": examples / run.plan.num_examples,
-        "seconds": time.perf_counter() - run.begun,
-        "phase": row.phase,
-        "batch_size": row.batch_size,
-        "learning_rate": row.learning_rate,
-        "noise_scale": run.plan.noise_scale(row.update),
-    }
-
-
-def _write(run: Run, line: dict[str, Any]) -> None:
-    if run.metrics is not None:
-        run.metrics.write(line)
-
-
-@contextmanager
-def _paused(run: Run, what: str) -> Iterator[None]:
-    """Wait for the pending updates, then account for the time of the block under `what`."""
-    jax.block_until_ready(run.state)
-    with run.clock.paused(what):
-        yield
 
 
 @contextmanager
@@ -361,22 +295,3 @@ def _outer_failures_said(directory: Path) -> Iterator[None]:
             f"lost contact with another process ({str(error).splitlines()[0]}). Restart all "
             "processes: they resume from the last checkpoint"
         ) from error
-
-
-@jax.jit
-def _all_finite(state: State) -> jax.Array:
-    leaves = [leaf for leaf in jax.tree.leaves(state) if jnp.issubdtype(leaf.dtype, jnp.floating)]
-    return jnp.stack([jnp.isfinite(leaf).all() for leaf in leaves]).all()
-
-
-def _refuse_diverged(run: Run, loss: float) -> None:
-    if math.isfinite(loss):
-        return
-    row = run.plan.at(max(run.update - 1, 0))
-    _write(run, {"kind": "diverged", **_standing(run)})
-    _attempt(run, run.checkpoints.wait)  # so that the message names the last good checkpoint
-    raise Diverged(
-        f"the loss is not finite between updates {run.logged:,} and {run.update:,} (epoch "
-        f"{row.epoch:.2f}, batch size {row.batch_size:,}, learning rate {row.learning_rate:g}). "
-        f"{_kept(run)}. Lower the learning rate, or warm it up"
-    )

@@ -2,15 +2,17 @@
 
 import json
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
-from jbatch.errors import Mistake
+from jbatch.errors import Mistake, shown
 from jbatch.files import write_whole
 from jbatch.json_lines import read_json_lines
+from jbatch.task.base import RESERVED
 from jbatch.testing import point
 from jbatch.trackers.tensorboard import Events
 
@@ -40,12 +42,12 @@ class Trained(Standing, tag_field="kind", tag="train"):
     """A line of a log point."""
 
     loss: Loss
-    accuracy: Share
     updates_per_second: Positive
     examples_per_second: Positive
     learning_rate: NotNegative = 0.0
     batch_size: Count = 1
     input_wait: Number = 0.0
+    accuracy: Share = 0.0
     distance: NotNegative = 0.0
     moved: NotNegative = 0.0
 
@@ -54,8 +56,8 @@ class Evaluated(Standing, tag_field="kind", tag="eval"):
     """A line of an evaluation."""
 
     loss: Loss
-    accuracy: Share
     num_examples: Annotated[int, Meta(ge=1, lt=2**53)]
+    accuracy: Share = 0.0
 
 
 class Diverged(Standing, tag_field="kind", tag="diverged"):
@@ -111,4 +113,30 @@ class MetricsLog:
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """Return the lines of a metrics.jsonl, [] if it is missing; raise Mistake if it is damaged."""
-    return read_json_lines(path, Line)
+    lines = read_json_lines(path, Line)
+    for number, line in enumerate(lines, 1):
+        for name, value in line.items():
+            if name != "kind" and type(value) not in (int, float):
+                raise Mistake(
+                    f"{path} line {number} is damaged ({name} is {shown(value)}): restore or "
+                    "remove that file"
+                )
+    return lines
+
+
+def scores_in(line: Mapping[str, Any]) -> list[str]:
+    """Return the names of the scores in a line: the loss, and the task's own metrics."""
+    return ["loss", *(name for name in line if name not in RESERVED)]
+
+
+def scores_of(line: Mapping[str, Any]) -> dict[str, float]:
+    """Return the scores in a line by name."""
+    return {name: line[name] for name in scores_in(line)}
+
+
+def scores_text(scores: Mapping[str, float]) -> str:
+    """Format scores as text: accuracies in percent, others as numbers."""
+    return ", ".join(
+        f"{name} {value:.2%}" if name.endswith("accuracy") else f"{name} {value:.4g}"
+        for name, value in {"loss": scores["loss"], **scores}.items()
+    )

@@ -11,7 +11,7 @@ from jbatch.experiment.experiment import Experiment
 from jbatch.experiment.identity import describe
 from jbatch.messages import tell
 from jbatch.plan.plan import Plan
-from jbatch.run.build import make_setup
+from jbatch.run.build import counted, make_setup
 from jbatch.run.checkpoint import Checkpoints, parameters_digest
 from jbatch.run.directory import check_data, differences, read_run
 from jbatch.run.evaluate import Evaluation, evaluate
@@ -34,6 +34,7 @@ def newest_of(experiment: Experiment, directory: Path) -> Newest:
     """Read a run's newest checkpoint; raise Mistake if it has none or the experiment differs."""
     if not (directory / "checkpoints").is_dir():
         raise Mistake(f"{directory} has no checkpoint yet: train it first")
+    experiment = counted(experiment)
     differs = differences(directory, describe(experiment))
     other = [name for name in differs if not name.startswith("data")]
     if other:
@@ -60,6 +61,6 @@ def evaluate_newest(experiment: Experiment, directory: Path) -> tuple[int, Evalu
     """Evaluate a run's newest checkpoint: (updates taken, evaluation, digest of parameters)."""
     _, setup, data, _, state = newest_of(experiment, directory)
     with closing(data.test(setup.mesh, setup.evaluation_size)) as test:
-        found = evaluate(programs.compiled(setup, Evaluate()), state, test)
+        found = evaluate(setup, programs.compiled(setup, Evaluate()), state, test)
     assert found is not None  # nothing asks it to stop
     return int(state.taken), found, parameters_digest(state.params)

@@ -7,10 +7,13 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from jbatch.run.best import Best
 from jbatch.run.checkpoint import Checkpoints
-from jbatch.run.directory import read_run
+from jbatch.run.directory import best_checkpoints, read_run
 from jbatch.run.distances import Distances
+from jbatch.run.initial import check_paths, source_of, with_weights
 from jbatch.run.job import Job
+from jbatch.run.metrics import read_metrics
 from jbatch.step import programs
 from jbatch.step.pure import State
 
@@ -25,9 +28,19 @@ class Start(NamedTuple):
     moved: Distances | None  # None if distances are not measured
 
 
-def open_checkpoints(directory: Path, say: Callable[[str], None]) -> Checkpoints:
+def open_checkpoints(directory: Path, job: Job, say: Callable[[str], None]) -> Checkpoints:
     """Open the checkpoints of a run; `say` receives warnings about unfinished or damaged ones."""
-    return Checkpoints(directory / "checkpoints", say, read_run(directory)["id"])
+    kept = sorted(job.plan.position(update) for update in job.moments.kept)
+    return Checkpoints(directory / "checkpoints", say, read_run(directory)["id"], kept=kept)
+
+
+def open_best(directory: Path, job: Job, say: Callable[[str], None]) -> Best | None:
+    """Open the checkpoint of the best evaluation; None if the run keeps none."""
+    if job.keep_best is None:
+        return None
+    folder = best_checkpoints(directory)
+    checkpoints = Checkpoints(folder, say, read_run(directory)["id"], most=1)
+    return Best(checkpoints, job.keep_best, read_metrics(directory / "metrics.jsonl"))
 
 
 def restore(
@@ -42,6 +55,9 @@ def restore(
     moved = None
     if restored is None or job.measure_distance:
         state = programs.initializer(job.setup)(np.uint32(job.seed))
+        if job.init is not None:
+            check_paths(job.init, state.params)
+            state = with_weights(state, source_of(job.init), job.init)
         moved = Distances(state.params) if job.measure_distance else None
     if restored is None:
         if (directory / "goodput.jsonl").exists():

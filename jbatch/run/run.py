@@ -2,11 +2,16 @@
 
 import dataclasses
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import jax
 
 from jbatch.data.inputs import Evaluated, Feed
 from jbatch.distributed.preemption import StopRequest
 from jbatch.plan.plan import Plan, Row
+from jbatch.run.best import Best
 from jbatch.run.checkpoint import Checkpoints
 from jbatch.run.clock import Clock
 from jbatch.run.distances import Distances
@@ -17,6 +22,8 @@ from jbatch.run.progress import Bar, Lines, Quiet
 from jbatch.step.aot import Ahead
 from jbatch.step.driver import Driver
 from jbatch.step.pure import State
+
+Callback = Callable[[dict[str, Any]], object]  # is given a line of metrics
 
 
 @dataclasses.dataclass
@@ -47,6 +54,8 @@ class Run:
     damaged: int = 0  # length of `feed.damaged` at the last log point
     named: set[str] = dataclasses.field(default_factory=set)  # damaged files that were reported
     moved: Distances | None = None  # None if distances are not measured
+    on: Sequence[Callback] = ()
+    best: Best | None = None  # None if it keeps no best checkpoint
 
     @property
     def plan(self) -> Plan:
@@ -62,6 +71,19 @@ class Run:
     def taken(self) -> int:
         """Updates taken so far, under all plans."""
         return self.before + self.update
+
+    @contextmanager
+    def paused(self, what: str) -> Iterator[None]:
+        """Wait for the pending updates, then account for the time of the block under `what`."""
+        jax.block_until_ready(self.state)
+        with self.clock.paused(what):
+            yield
+
+    def call(self, line: Mapping[str, Any]) -> None:
+        """Give each callback its own copy of a line; only in the process that writes metrics."""
+        if self.metrics is not None:
+            for callback in self.on:
+                callback(dict(line))
 
     def next_rows(self, last: int) -> list[Row]:
         """Return the next call's updates, as many as its program, the moments and `last` allow."""

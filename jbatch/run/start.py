@@ -1,7 +1,6 @@
 """Open a run: resolve, claim, restore, wire."""
 
 import json
-import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -22,8 +21,9 @@ from jbatch.run.job import resolve
 from jbatch.run.metrics import MetricsLog
 from jbatch.run.microbatch import cut_into_passes
 from jbatch.run.progress import Bar, Lines, Quiet
-from jbatch.run.restore import open_checkpoints, restore
-from jbatch.run.run import Run
+from jbatch.run.progress import progress as default_progress
+from jbatch.run.restore import open_best, open_checkpoints, restore
+from jbatch.run.run import Callback, Run
 from jbatch.step.aot import Ahead
 from jbatch.step.driver import Driver
 
@@ -38,6 +38,7 @@ def open_run(
     progress: Lines | Bar | None = None,
     label: str = "train",
     accept_plan_change: bool = False,
+    on: Sequence[Callback] = (),
 ) -> Iterator[Run]:
     """Open a run that is ready to train from its current position; see `loop.fit`."""
     begun, started = time.perf_counter(), time.time()
@@ -58,9 +59,14 @@ def open_run(
         # 3. Restore, before anything is compiled ahead: finished phases need no program.
         warnings = [*job.warnings, *other_environment(directory)]
         checkpoints = agree.together(
-            "the checkpoints", lambda: open_checkpoints(directory, warnings.append)
+            "the checkpoints", lambda: open_checkpoints(directory, job, warnings.append)
         )
         stack.callback(checkpoints.close)
+        best = agree.together(
+            "the best checkpoint", lambda: open_best(directory, job, warnings.append)
+        )
+        if best is not None:
+            stack.callback(best.checkpoints.close)
         start = restore(checkpoints, job, directory, warnings.append)
         claimed.accept()
 
@@ -110,6 +116,8 @@ def open_run(
             saved=update if start.examples == plan.position(update) else None,
             logged=update,
             moved=start.moved,
+            on=on,
+            best=best,
         )
 
 
@@ -117,7 +125,7 @@ def _told(progress: Lines | Bar | None) -> Lines | Bar | Quiet:
     """Return the progress display; processes other than the first print messages only."""
     if not agree.first():
         return Quiet(jax.process_index())
-    return Lines(math.inf) if progress is None else progress
+    return default_progress() if progress is None else progress
 
 
 def _logs(

@@ -20,7 +20,7 @@ from jbatch.plan.layout import AXIS, Layout
 from jbatch.plan.passes import Accumulate, Apply, Call, Pass, Passes, Update
 from jbatch.step import pure
 from jbatch.step.pure import State, Sums
-from jbatch.task.base import Learner, Scores, Task, Tree
+from jbatch.task.base import Learner, ScoreSums, Task, Tree
 
 MOST_KEPT = 64  # compiled functions per process; a sweep over widths would otherwise keep them all
 
@@ -51,7 +51,8 @@ class Setup:
     @property
     def evaluation_size(self) -> int:
         """Examples per device in one pass of an evaluation."""
-        return min(self.inputs.most_evaluated, -(-self.inputs.num_test // self.devices))
+        share, group = -(-self.inputs.num_test // self.devices), self.task.evaluation_group
+        return -(-min(self.inputs.most_evaluated, share) // group) * group
 
 
 @dataclass(frozen=True)
@@ -59,14 +60,14 @@ class Evaluate:
     """A call that scores one pass of an evaluation."""
 
 
-def how(learning_rate: float, groups: int) -> npt.NDArray[np.float32]:
-    """Pack an update's (rate, number of groups) into one transfer: (2,) float32."""
-    return np.array((learning_rate, groups), np.float32)
+def how(learning_rate: float, groups: int, batch_size: int) -> npt.NDArray[np.float32]:
+    """Pack an update's (rate, number of groups, batch size) into one transfer: (3,) float32."""
+    return np.array((learning_rate, groups, batch_size), np.float32)
 
 
 def told(setup: Setup, hows: Sequence[npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
-    """Stack the `how` of each update of one call: (updates_per_call, 2) float32, padded with 0."""
-    rows = np.zeros((setup.updates_per_call, 2), np.float32)
+    """Stack the `how` of each update of one call: (updates_per_call, 3) float32, padded with 0."""
+    rows = np.zeros((setup.updates_per_call, 3), np.float32)
     rows[: len(hows)] = hows
     return rows
 
@@ -115,12 +116,12 @@ def _apply(setup: Setup, state: State, sums: Sums, how: jax.Array) -> tuple[Stat
     return state, jax.tree.map(jnp.zeros_like, sums), loss
 
 
-def _evaluate(setup: Setup, params: Tree, stats: Tree, *inputs: Any) -> tuple[Scores, jax.Array]:
+def _evaluate(setup: Setup, params: Tree, stats: Tree, *inputs: Any) -> tuple[ScoreSums, jax.Array]:
     """Return the scores of one pass, and its number of examples; the host adds them up."""
     batch, exists = setup.inputs.evaluation_batch(setup.evaluation_size, *inputs)
     scores = setup.task.evaluate(params, stats, batch, exists)
     mine = scores, exists.astype(jnp.float32).sum()
-    summed: tuple[Scores, jax.Array] = jax.lax.psum(mine, AXIS)
+    summed: tuple[ScoreSums, jax.Array] = jax.lax.psum(mine, AXIS)
     return summed
 
 
@@ -132,6 +133,16 @@ def initializer(setup: Setup) -> Callable[[np.uint32], State]:
     """Return the jitted function: seed (uint32 scalar) → state on every device."""
     jitted = jax.jit(partial(pure.init, setup.learner), out_shardings=meshes.replicated(setup.mesh))
     made: Callable[[np.uint32], State] = jax.enable_x64(False)(jitted)
+    return made
+
+
+@lru_cache(MOST_KEPT)
+def evaluated(setup: Setup) -> Callable[[State], dict[str, tuple[Tree, Tree]]]:
+    """Return the function: state → what to evaluate, see `pure.evaluated`."""
+    jitted = jax.jit(
+        partial(pure.evaluated, setup.learner), out_shardings=meshes.replicated(setup.mesh)
+    )
+    made: Callable[[State], dict[str, tuple[Tree, Tree]]] = jax.enable_x64(False)(jitted)
     return made
 
 
@@ -160,6 +171,24 @@ def compiled(setup: Setup, call: Call | Evaluate) -> Executable:
     Evaluate: (params, stats, *inputs) → (scores, number of examples).
     """
     return _mapped(setup, call).compile()
+
+
+@lru_cache(MOST_KEPT)
+def gradients(setup: Setup, layout: Layout) -> Executable:
+    """Return the compiled function: (state, *inputs) → gradient of the loss's sum over a pass."""
+
+    def summed(state: State, *inputs: Any) -> tuple[Tree]:
+        sums = pure.gather(setup.learner, layout, state, setup.inputs.batch(layout, *inputs))
+        return (jax.lax.psum(sums.gradients, AXIS),)
+
+    return Mapped(
+        summed,
+        setup.mesh,
+        setup.mapping,
+        arguments=(_state(setup), *setup.inputs.shapes(layout)),
+        per_device=(False, *setup.inputs.per_device),
+        per_device_out=(False,),
+    ).compile()
 
 
 def lowered(setup: Setup, call: Call | Evaluate) -> jax.stages.Lowered:
@@ -201,7 +230,7 @@ def in_memory(setup: Setup, layout: Layout) -> dict[str, int]:
     made = {var for var in traced.outvars if not isinstance(var, Literal) and var not in given}
     return {
         "parameters": _bytes(state.params),
-        "optimizer state": _bytes(state.optimizer),
+        "optimizer state": _bytes((state.optimizer, state.average)),
         "statistics": _bytes(state.stats),
         "gradients and sums": _bytes((state.params, state.stats)),
         "activations": sum(_bytes(var.aval) for var in made),
@@ -219,7 +248,7 @@ def held_beside(setup: Setup, call: Pass) -> int:
     A pass that accumulates does not take the state that only the end of an update needs.
     """
     state = _state(setup)
-    rest = (state.optimizer, state.stats, state.totals, state.taken)
+    rest = (state.optimizer, state.stats, state.totals, state.taken, state.average)
     unseen = rest if isinstance(call, Accumulate) else ()
     return setup.inputs.held(call.layout) + _bytes(unseen)
 
@@ -255,7 +284,7 @@ def _mapped(setup: Setup, call: Call | Evaluate) -> Mapped:
     mapped = partial(Mapped, mesh=setup.mesh, mapping=setup.mapping)
     match call:
         case Update(layout):
-            hows = jax.ShapeDtypeStruct((setup.updates_per_call, 2), np.float32)
+            hows = jax.ShapeDtypeStruct((setup.updates_per_call, 3), np.float32)
             return mapped(
                 partial(_updates, setup, layout),
                 arguments=(state, hows, *inputs.shapes(layout)),
@@ -289,7 +318,7 @@ def _mapped(setup: Setup, call: Call | Evaluate) -> Mapped:
             )
 
 
-_HOW = jax.ShapeDtypeStruct((2,), np.float32)
+_HOW = jax.ShapeDtypeStruct((3,), np.float32)
 
 
 def _state(setup: Setup) -> State:

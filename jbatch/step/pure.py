@@ -5,7 +5,7 @@ adds the sums of all devices in one all-reduce and takes the optimizer's step. A
 examples or groups, never means of means, so the result does not depend on how the update is split.
 """
 
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -15,10 +15,10 @@ import numpy.typing as npt
 import optax
 from jax.flatten_util import ravel_pytree
 
-from jbatch.errors import Mistake
-from jbatch.models.batch import Batch
+from jbatch.data.batch import Batch
+from jbatch.optim import transformation
 from jbatch.plan.layout import AXIS, Layout
-from jbatch.task.base import Learner, Scores, Tree
+from jbatch.task.base import Learner, ScoreSums, Tree
 
 Scalar = jax.Array | npt.NDArray[Any]  # of shape (); NumPy's on the host
 
@@ -30,8 +30,16 @@ class Totals(NamedTuple):
     stops at 2²⁴. So `rest` holds the rounding error of each sum (Kahan): the sum is sums − rest.
     """
 
-    sums: dict[str, tuple[Scalar, Scalar]]  # float32: scores, as a task returns them
-    rest: dict[str, tuple[Scalar, Scalar]]  # float32
+    sums: ScoreSums  # float32
+    rest: ScoreSums
+
+
+class Average(NamedTuple):
+    """An average over the updates so far, which remembers a number of examples."""
+
+    params: Tree
+    stats: Tree
+    weight: Scalar  # float32, 1 − the weight of what came before the first update
 
 
 class State(NamedTuple):
@@ -42,6 +50,7 @@ class State(NamedTuple):
     optimizer: Any  # optax's state
     totals: Totals
     taken: Scalar  # int32, updates so far under all plans
+    average: Average | None  # None if the run keeps none
 
 
 class Sums(NamedTuple):
@@ -49,15 +58,26 @@ class Sums(NamedTuple):
 
     gradients: Tree  # of the loss's sum, like State.params
     stats: Tree  # sums over groups, like State.stats
-    scores: Scores
+    scores: ScoreSums
 
 
 def init(learner: Learner, seed: jax.Array) -> State:
     """Return the initial state from a uint32 seed."""
-    params, stats = learner.task.init(seed)
+    key = jax.random.key(seed, impl="threefry2x32")  # whatever JAX's default is
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), learner.example.tree)
+    params, stats = learner.task.init(key, learner.task.prepare(zeros, None))
     with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes
-        optimizer = learner.optimizer(0.0, learner.momentum).init(params)
-    return State(params, stats, optimizer, no_totals(learner), np.zeros((), np.int32))
+        optimizer = optimizer_of(learner, 0.0).init(params)
+    average = None
+    if learner.average is not None:
+        zero, none = jax.tree.map(jnp.zeros_like, (params, stats))
+        average = Average(zero, none, np.zeros((), np.float32))
+    return State(params, stats, optimizer, no_totals(learner), np.zeros((), np.int32), average)
+
+
+def optimizer_of(learner: Learner, rate: Any) -> optax.GradientTransformation:
+    """Return the optax transformation of an update with this rate."""
+    return transformation(learner.optimizer, rate, learner.momentum, learner.frozen)
 
 
 def state_shapes(learner: Learner) -> State:
@@ -74,24 +94,43 @@ def no_totals(learner: Learner) -> Totals:
     They are NumPy arrays, because JAX (as of 0.12) places a jax.Array wrongly on the devices of
     several processes with one device each.
     """
-    none = _none(learner, np.zeros((), np.float32))
+    none = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), _scores(learner))
     return Totals(none, none)
 
 
-def means(totals: Totals) -> dict[str, float]:
-    """Return the mean of each score from totals on the host."""
-    exact = jax.tree.map(lambda total, rest: float(total) - float(rest), totals.sums, totals.rest)
-    return {name: total / weight for name, (total, weight) in exact.items()}
+def exact(totals: Totals) -> ScoreSums:
+    """Return the scores from totals on the host, in float64."""
+    found: ScoreSums = jax.tree.map(
+        lambda total, rest: np.float64(total) - np.float64(rest), totals.sums, totals.rest
+    )
+    return found
 
 
 def no_sums(learner: Learner, state: State) -> Sums:
     """Return sums over no example."""
     gradients, stats = jax.tree.map(jnp.zeros_like, (state.params, state.stats))
-    return Sums(gradients, stats, _none(learner, jnp.zeros((), jnp.float32)))
+    scores = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), _scores(learner))
+    return Sums(gradients, stats, scores)
 
 
-def _none(learner: Learner, zero: Any) -> dict[str, tuple[Any, Any]]:
-    return dict.fromkeys(("loss", *learner.task.metrics), (zero, zero))
+@lru_cache(64)
+def _scores(learner: Learner) -> ScoreSums:
+    """Return the shapes of the scores of a training pass."""
+    task = learner.task
+    layout = Layout(task.group or 1, 1, task.group or 1)
+
+    def scored(seed: jax.Array) -> ScoreSums:
+        keys = jax.random.split(jax.random.key(seed, impl="threefry2x32"), layout.size)
+        zeros = jax.tree.map(
+            lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), learner.example.stacked(layout.size)
+        )
+        example = task.prepare(jax.tree.map(lambda leaf: leaf[0], zeros), None)
+        params, stats = task.init(keys[0], example)
+        return task.sums(params, stats, Batch(zeros, keys), layout)[0]
+
+    with jax.enable_x64(False):
+        shapes: ScoreSums = jax.eval_shape(scored, jax.ShapeDtypeStruct((), np.uint32))
+    return shapes
 
 
 def gather(learner: Learner, layout: Layout, state: State, batch: Batch) -> Sums:
@@ -110,14 +149,9 @@ def gather(learner: Learner, layout: Layout, state: State, batch: Batch) -> Sums
 
 def _loss_sum(
     learner: Learner, layout: Layout, stats: Tree, batch: Batch, params: Tree
-) -> tuple[jax.Array, tuple[Scores, Tree]]:
+) -> tuple[jax.Array, tuple[ScoreSums, Tree]]:
     """Return (sum of losses, (scores, sums of statistics)) of a micro-batch."""
     scores, left = learner.task.sums(params, stats, batch, layout)
-    if set(scores) != {"loss", *learner.task.metrics}:
-        raise Mistake(
-            f"the task scores {', '.join(sorted(scores))}, but it names loss and "
-            f"{', '.join(learner.task.metrics)}: name all of its scores but the loss in `metrics`"
-        )
     return scores["loss"][0], (scores, left)
 
 
@@ -139,6 +173,7 @@ def apply(
     sums: Sums,
     learning_rate: jax.Array,
     groups: jax.Array,
+    examples: jax.Array,
 ) -> tuple[State, jax.Array]:
     """Take the optimizer's step on the mean gradient of the update.
 
@@ -148,6 +183,7 @@ def apply(
         sums: over all of the update's examples on this device.
         learning_rate: float32 scalar.
         groups: float32 scalar, the number of groups over all devices.
+        examples: float32 scalar, the batch size.
 
     Returns:
         The state after the update, and the update's mean loss.
@@ -158,21 +194,64 @@ def apply(
         gradients, stats, scores = jax.lax.psum((sums.gradients, sums.stats, scores), AXIS)
         sums = Sums(gradients, stats, unpacked(scores))
     loss, weight = sums.scores["loss"]
-    gradients = jax.tree.map(lambda leaf: leaf / weight, sums.gradients)
+    weight = jnp.where(weight == 0, 1, weight)  # an update that nothing counts in changes nothing
+    gradients = jax.tree.map(lambda leaf: leaf / weight.astype(leaf.dtype), sums.gradients)
     with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes
-        optimizer = learner.optimizer(learning_rate, learner.momentum)
+        optimizer = optimizer_of(learner, learning_rate)
         steps, optimizer_state = optimizer.update(gradients, state.optimizer, state.params)
         params = optax.apply_updates(state.params, steps)
+    stats = learner.task.running(state.stats, sums.stats, groups)
     return State(
         params=params,
-        stats=learner.task.running(state.stats, sums.stats, groups),
+        stats=stats,
         optimizer=optimizer_state,
         totals=_added(state.totals, sums.scores),
         taken=state.taken + 1,
+        average=_averaged(learner, state.average, params, stats, examples),
     ), loss / weight
 
 
-def _added(totals: Totals, scores: Scores) -> Totals:
+def _averaged(
+    learner: Learner, average: Average | None, params: Tree, stats: Tree, examples: jax.Array
+) -> Average | None:
+    """Return the average after an update; a state that is h examples old weighs e⁻¹.
+
+    It is unbiased: the weights of all updates so far sum to 1, so that the initial parameters are
+    no part of it.
+    """
+    if average is None or learner.average is None:
+        return None
+    new = -jnp.expm1(-examples / jnp.float32(learner.average))  # this update's weight
+    weight = average.weight + new * (1 - average.weight)
+
+    def one(old: jax.Array, here: jax.Array) -> jax.Array:
+        if not jnp.issubdtype(old.dtype, jnp.floating):
+            return here
+        moved: jax.Array = old + (here - old) * (new / weight).astype(old.dtype)
+        return moved
+
+    mean, state = jax.tree.map(one, (average.params, average.stats), (params, stats))
+    return Average(mean, state, weight)
+
+
+def evaluated(learner: Learner, state: State) -> dict[str, tuple[Tree, Tree]]:
+    """Return what to evaluate: prefix of the scores' names → (parameters, state of the task).
+
+    Before the first update, the average is the parameters.
+    """
+    params = learner.task.evaluated(state.params, state.optimizer)
+    found = {"": (params, state.stats)}
+    if state.average is not None:
+        begun = state.average.weight > 0
+        found["average_"] = jax.tree.map(
+            lambda average, now: jnp.where(begun, average, now),
+            (state.average.params, state.average.stats),
+            (params, state.stats),
+        )
+    return found
+
+
+def _added(totals: Totals, scores: ScoreSums) -> Totals:
     """Return the totals plus one update."""
     parts = jax.tree.map(jnp.subtract, scores, totals.rest)
     sums = jax.tree.map(jnp.add, totals.sums, parts)

@@ -16,9 +16,11 @@ from jbatch.messages import show, tell
 from jbatch.plan.plan import Plan
 from jbatch.report.read import in_order, record_of
 from jbatch.report.runs import Record
+from jbatch.run.build import counted
 from jbatch.run.check import check
 from jbatch.run.directory import differences, directory_of, holds
 from jbatch.run.libraries import prepare_libraries
+from jbatch.run.metrics import scores_of, scores_text
 
 
 class Study(NamedTuple):
@@ -85,13 +87,13 @@ def _planned(study: Study, out: Path) -> list[Planned]:
         Mistake: if an experiment cannot be trained, or a directory holds another run.
     """
     devices = len(meshes.all_devices())
+    experiments = {cell: counted(experiment) for cell, experiment in study.experiments.items()}
     plans = {
-        cell: _checked_plan(cell, experiment, devices)
-        for cell, experiment in study.experiments.items()
+        cell: _checked_plan(cell, experiment, devices) for cell, experiment in experiments.items()
     }
     runs = []
     for seed in study.seeds:
-        for cell, experiment in study.experiments.items():
+        for cell, experiment in experiments.items():
             origin = dataclasses.replace(cell, overrides=(*cell.overrides, "--seed", str(seed)))
             directory = directory_of(out, origin.name, seed)
             experiment = dataclasses.replace(experiment, seed=seed)
@@ -120,7 +122,8 @@ def _checked_plan(origin: Origin, experiment: Experiment, devices: int) -> Plan:
 
 def _recorded(run: Planned, of: str) -> Record:
     """Train a run unless it is finished or has diverged, and read it back."""
-    from jbatch.run.loop import Diverged, fit
+    from jbatch.run.log import Diverged
+    from jbatch.run.loop import fit
     from jbatch.run.progress import progress
 
     directory, origin, experiment, _ = run
@@ -136,8 +139,8 @@ def _recorded(run: Planned, of: str) -> Record:
     outcome = f"diverged; remove {directory} to try again"
     if not record.diverged:
         outcome = (
-            f"{record.updates:,} updates, test accuracy "
-            f"{record.evaluations[-1]['accuracy']:.2%}, {record.lines[-1]['seconds']:.1f} s"
+            f"{record.updates:,} updates, test {scores_text(scores_of(record.evaluations[-1]))}, "
+            f"{record.lines[-1]['seconds']:.1f} s"
         )
     tell(f"{of}: {run.called}: {'already trained: ' * before}{outcome}")
     if experiment.measure_distance and not all("distance" in line for line in record.training):

@@ -1,62 +1,209 @@
-"""What jbatch trains: a task scores examples; the step sums, divides, and moves the parameters."""
+"""What jbatch trains: a task scores one example; jbatch maps, sums and divides."""
 
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
+import optax
+import optax.contrib
 
-from jbatch.models.batch import Batch
-from jbatch.optim import Optimizer
+from jbatch.data.about import About
+from jbatch.data.batch import Batch, Example, Spec
+from jbatch.errors import Mistake
 from jbatch.plan.layout import Layout
+from jbatch.task import one_example
 
-Tree = dict[str, Any]  # arrays in nested dicts
+Tree = Any  # a pytree of arrays, as nested dicts
+Optimizer = Callable[..., Any]  # see `jbatch.optim.transformation`
 
-# Name → (sum over examples, sum of their weights), float32 scalars. "loss" is always there.
-Scores = dict[str, tuple[jax.Array, jax.Array]]
+# Name → (sum over examples, sum of their weights): float32 scalars, or pytrees of arrays that
+# `finish` understands. "loss" is always there, and is two scalars.
+ScoreSums = dict[str, tuple[Any, Any]]
 
 
-class Task(Protocol):
-    """What is trained: hashable, as a key to its compiled functions.
+class Scores(NamedTuple):
+    """The scores of one example."""
 
-    All scores are sums, never means, so the result does not depend on how an update is split.
+    loss: jax.Array  # scalar: a sum, over the example's tokens, its boxes, or itself
+    weight: jax.Array | float = 1.0  # what losses are divided by: its number of tokens
+    # Name → value, which counts 1; or name → (sum, weight).
+    metrics: Mapping[str, Any] = {}
+
+
+class Task:
+    """What is trained. Derive a frozen dataclass from it: its fields become flags.
+
+    Two methods are a task: `init` and `score`, which sees one example. jbatch maps it over the
+    examples of each pass and adds up. All scores are sums and are divided once, by the update's
+    summed weight, so the result does not depend on how an update is split.
+
+    With a `group` of g, examples [0, g), [g, 2g), … of each update see each other: within `score`
+    collectives over the axis "group" work, such as `jax.lax.pmean(x, "group")` or flax's
+    `BatchNorm(axis_name="group")`.
     """
 
-    @property
-    def group(self) -> int | None:
-        """g: examples of an update that see each other; None if none do."""
+    group: int | None = None
+    """g: examples of an update that see each other; None if none do."""
 
-    @property
-    def metrics(self) -> tuple[str, ...]:
-        """Names of the scores beside the loss."""
+    def fitted(self, about: About) -> "Task":
+        """Return the task for a dataset, such as one with as many outputs as classes."""
+        del about
+        return self
 
-    def init(self, seed: jax.Array) -> tuple[Tree, Tree]:
-        """Return (parameters, statistics) from a uint32 seed."""
+    def init(self, key: jax.Array, example: Example) -> tuple[Tree, Tree]:
+        """Return the initial (parameters, state).
 
-    def sums(self, params: Tree, stats: Tree, batch: Batch, layout: Layout) -> tuple[Scores, Tree]:
-        """Return the scores of this device's examples of a training pass, and sums of statistics.
+        Args:
+            key: random key.
+            example: one example after `prepare`, all zeros.
+        """
+        raise NotImplementedError
+
+    def prepare(self, example: Example, key: jax.Array | None) -> Example:
+        """Return an example as `score` wants it: augmented and normalized, on the device.
+
+        Args:
+            example: one example of the dataset.
+            key: random key of the example's position in the run; None in evaluation.
+        """
+        del key
+        return example
+
+    def score(
+        self, params: Tree, state: Tree, example: Example, key: jax.Array | None
+    ) -> tuple[Scores, Tree]:
+        """Return one example's scores, and the state that its group leaves.
 
         Args:
             params: parameters.
-            stats: running statistics before the update.
+            state: what is kept beside them, such as running statistics.
+            example: one example after `prepare`.
+            key: random key of the example's position in the run; None in evaluation.
+        """
+        raise NotImplementedError
+
+    def evaluated(self, params: Tree, optimizer_state: Any) -> Tree:
+        """Return the parameters to evaluate, such as an average that the optimizer keeps.
+
+        By default they are as they are, or those of optax's schedule-free optimizers.
+        """
+        for part in jax.tree.leaves(optimizer_state, is_leaf=_schedule_free):
+            if _schedule_free(part):
+                return optax.contrib.schedule_free_eval_params(part, params)
+        return params
+
+    def predict(self, params: Tree, state: Tree, example: Example) -> Any:
+        """Return the outputs for one example of the dataset, before `prepare`.
+
+        Raises:
+            Mistake: if the task does not say.
+        """
+        raise Mistake(
+            f"{type(self).__name__} does not say how it predicts: define predict(params, state, "
+            "example), or give Network(…, predict=…)"
+        )
+
+    def finish(self, sums: Mapping[str, tuple[Any, Any]]) -> dict[str, float]:
+        """Return each metric's value from its sums over many examples (NumPy, float64).
+
+        By default sum divided by weight. A metric that is no sum, such as the area under a curve,
+        sums a pytree (histograms) in `score`, and is computed from it here.
+        """
+        return means(sums)
+
+    def sums(
+        self, params: Tree, state: Tree, batch: Batch, layout: Layout
+    ) -> tuple[ScoreSums, Tree]:
+        """Return the summed scores of this device's examples of a training pass, and of states.
+
+        A task that can do a whole batch faster overrides this.
+
+        Args:
+            params: parameters.
+            state: before the update.
             batch: this device's examples, in the order of `layout.places`.
             layout: how the devices share the pass.
         """
+        return one_example.training_sums(self._scored, params, state, batch, layout)
 
-    def running(self, stats: Tree, sums: Tree, groups: jax.Array) -> Tree:
-        """Return running statistics after an update.
+    def evaluate(self, params: Tree, state: Tree, batch: Batch, exists: jax.Array) -> ScoreSums:
+        """Return the summed scores of those examples that exist, (B,) bool."""
+        return one_example.evaluation_sums(
+            self._scored, params, state, batch, exists, self.evaluation_group
+        )
+
+    @property
+    def evaluation_group(self) -> int:
+        """Examples of the test set that see each other in evaluation; 1 if none do."""
+        return self.group or 1
+
+    def running(self, state: Tree, sums: Tree, groups: jax.Array) -> Tree:
+        """Return the state after an update: by default the mean of what its groups left.
 
         Args:
-            stats: running statistics before it.
-            sums: of what each of its groups left, over all devices.
+            state: before the update.
+            sums: of what `sums` returned for its groups, over all devices: their changes.
             groups: float32 scalar, how many groups that were.
         """
+        return one_example.averaged(state, sums, groups, lambda _: None)
 
-    def evaluate(self, params: Tree, stats: Tree, batch: Batch, exists: jax.Array) -> Scores:
-        """Return the scores of those examples that exist, (B,) bool, with running statistics."""
+    def _scored(
+        self, params: Tree, state: Tree, example: Example, key: jax.Array | None
+    ) -> tuple[ScoreSums, Tree]:
+        keys = (None, None) if key is None else tuple(jax.random.split(key))
+        scores, left = self.score(params, state, self.prepare(example, keys[0]), keys[1])
+        return named(scores), left
+
+
+def _schedule_free(part: Any) -> bool:
+    return isinstance(part, optax.contrib.ScheduleFreeState)
+
+
+def named(scores: Scores) -> ScoreSums:
+    """Return one example's scores by name, each as (sum, weight); raise Mistake if malformed."""
+    if not isinstance(scores, Scores):
+        raise Mistake(f"the task scores {type(scores).__name__}: return jbatch.Scores")
+    made: ScoreSums = {"loss": (_number("the loss", scores.loss), _number("weight", scores.weight))}
+    for name, value in scores.metrics.items():
+        if not isinstance(name, str) or name in RESERVED:
+            raise Mistake(f"a metric is called {name!r}, which has another meaning: rename it")
+        total, weight = value if isinstance(value, tuple) else (value, 1.0)
+        made[name] = (
+            jax.tree.map(lambda leaf: jnp.asarray(leaf).astype(jnp.float32), total),
+            _number(f"the weight of {name}", weight),
+        )
+    return made
+
+
+# Fields of a line of metrics that are not scores.
+STANDING = ("kind", "update", "examples", "epoch", "seconds", "phase", "num_examples", "damaged")
+PLANNED = ("batch_size", "learning_rate", "noise_scale")
+SPEED = ("updates_per_second", "examples_per_second", "input_wait", "goodput")
+RESERVED = frozenset(("loss", *STANDING, *PLANNED, *SPEED, "distance", "moved"))
+
+
+def _number(what: str, value: Any) -> jax.Array:
+    array = jnp.asarray(value)
+    if array.shape:
+        raise Mistake(
+            f"{what} of one example has the shape {array.shape}: give one number. jbatch calls the "
+            "loss with one example, without a batch axis, and sums over examples"
+        )
+    return array.astype(jnp.float32)
+
+
+def means(sums: Mapping[str, tuple[Any, Any]]) -> dict[str, float]:
+    """Return sum over weight by name; a metric that nothing counted for is left out."""
+    return {name: float(total / weight) for name, (total, weight) in sums.items() if float(weight)}
 
 
 class Learner(NamedTuple):
     """What an update does: a task, and the optimizer that takes its steps; hashable."""
 
-    task: Task
+    task: Task  # fitted to the dataset
+    example: Spec
     optimizer: Optimizer
     momentum: float
+    average: float | None = None  # examples that a parameter average remembers; None for none
+    frozen: tuple[str, ...] = ()  # paths of parameters that stay as they are

@@ -3,80 +3,282 @@
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache
-from typing import cast
+from typing import Any, Literal, cast
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
-from jbatch.models.batch import Batch
+from jbatch.data.about import About
+from jbatch.data.batch import Batch, Example
+from jbatch.data.dataset import check_labels
+from jbatch.data.image.augment import Augment, augment
+from jbatch.data.image.normalize import Normalize, affine, affine_of, normalized
+from jbatch.errors import Mistake, make_plain, share
 from jbatch.models.build import build
 from jbatch.models.norm import Pass
 from jbatch.models.specs import GhostBatchNorm, Model, ghost_batch
 from jbatch.plan.layout import Layout
-from jbatch.task.base import Scores, Tree
+from jbatch.task.base import Scores, ScoreSums, Task, Tree
+from jbatch.task.modules import module_of, takes
+from jbatch.task.network import ModuleTask, OfModule, check_group
+from jbatch.text import counted
 
 HEAD_WEIGHTS = (1.0, 0.4)  # of the main and the auxiliary head's loss (Szegedy et al.)
 
+Dtype = Literal["float32", "bfloat16"]
+
 
 @dataclass(frozen=True)
-class Classify:
-    """A network that tells classes apart, trained by cross-entropy."""
+class Classify(Task):
+    """Tell classes apart by cross-entropy, on examples {"image": (…, C), "label": integer}."""
 
-    model: Model
-    label_smoothing: float
-    dtype: str  # the network's computation; parameters, statistics and sums are float32
-    input_shape: tuple[int, ...]  # (H, W, C)
-    num_classes: int
+    model: Any
+    """The network: one of jbatch's, or your own. Your own is a flax linen module, or a function of
+    rngs that returns an nnx module; it is called with one image and returns logits (classes,)."""
+    augment: Augment = Augment()  # noqa: RUF009 - frozen
+    """Random changes to training images."""
+    normalize: Normalize = "standardize"
+    """How pixel values are normalized before they enter the network."""
+    label_smoothing: float = 0.0
+    """Share of each target that is spread evenly over all classes."""
+    dtype: Dtype = "float32"
+    """Type that jbatch's networks compute in. Parameters, norm statistics and the loss stay
+    float32. In your own network, set the dtype of its layers instead."""
+    ghost_batch: int | None = None
+    """For your own network with BatchNorm(axis_name="group"): examples that share statistics.
+    jbatch's networks have it in their norm."""
 
-    metrics = ("accuracy",)
+    def __post_init__(self) -> None:
+        make_plain(self)
+        share("label_smoothing", self.label_smoothing)
+        if isinstance(self.model, Model):
+            if self.ghost_batch is not None:
+                raise Mistake(
+                    f"ghost_batch is {self.ghost_batch}, but {type(self.model).__name__} has it in "
+                    "its norm: give norm=GhostBatchNorm(…)"
+                )
+            return
+        check_group(self.ghost_batch)
+        module_of(self.model)
+        if self.dtype != "float32":
+            raise Mistake(
+                f"dtype is {self.dtype}, which would change nothing: in your own network, set the "
+                "dtype of its layers, such as nnx.Linear(…, dtype=jnp.bfloat16)"
+            )
 
     @property
-    def group(self) -> int | None:
+    def group(self) -> int | None:  # type: ignore[override]  # it follows from the network
         """g: examples that share batch norm statistics; None without batch norm."""
-        return ghost_batch(self.model)
+        return ghost_batch(self.model) if isinstance(self.model, Model) else self.ghost_batch
 
-    def init(self, seed: jax.Array) -> tuple[Tree, Tree]:
-        """Return the initial (parameters, running statistics) from a uint32 seed."""
-        return split(network_of(self, seed))[1:]
+    def fitted(self, about: About) -> Task:
+        """Return the task for a dataset's images and classes.
 
-    def sums(self, params: Tree, stats: Tree, batch: Batch, layout: Layout) -> tuple[Scores, Tree]:
+        Raises:
+            Mistake: if it has no images and labels, or they do not suit.
+        """
+        shape, num_classes = _checked(about)
+        if self.augment.color and shape[-1] != 3:
+            raise Mistake(
+                f"augment.color is {self.augment.color:g}, but it needs red, green and blue, and "
+                f"the images have {counted(shape[-1], 'channel')}: set it to 0"
+            )
+        if (self.augment.pad or self.augment.flip) and len(shape) != 3:
+            raise Mistake(
+                f"augment shifts and mirrors images (H, W, C), but yours are {shape}: leave it out"
+            )
+        shift, factor = _affine(self.normalize, about)
+        fitted = Classifier(self, shape, num_classes, tuple(shift), tuple(factor))
+        if isinstance(self.model, Model):
+            graph(fitted)  # refuses images too small for the network, and norms that do not fit it
+            return fitted
+        return OfModule(OwnClassifier(fitted), about.example)
+
+
+def _checked(about: About) -> tuple[tuple[int, ...], int]:
+    """Return (shape of an image, number of classes); raise Mistake if they cannot be trained on."""
+    example = about.example.tree
+    if not isinstance(example, dict) or not {"image", "label"} <= set(example):
+        has = ", ".join(map(repr, example)) if isinstance(example, dict) else "no names"
+        raise Mistake(
+            f"Classify wants examples with 'image' and 'label', but the dataset's have {has}: "
+            'rename them, as Arrays(train={"image": …, "label": …}, test=…)'
+        )
+    image, label = example["image"], example["label"]
+    if not image.shape or not image.size > 0 or image.dtype == bool:
+        raise Mistake(
+            f"the images are {image.dtype} of shape {image.shape} each: give numbers of shape "
+            "(H, W, C), or (…, C) for your own network"
+        )
+    if label.shape or label.dtype.kind not in "iu":
+        raise Mistake(
+            f"the labels are {label.dtype} of shape {label.shape} each: give one integer for each "
+            "example"
+        )
+    classes = about.num_classes
+    if about.train is None:
+        if classes is None:
+            raise Mistake("the number of classes is not known: give Source(…, num_classes=…)")
+        return image.shape, classes
+    if classes is None:
+        classes = int(about.train["label"].max()) + 1
+    for name, split in (("train", about.train), ("test", about.test)):
+        check_labels(f"the {name} labels", split["label"], classes)
+    return image.shape, classes
+
+
+def _affine(normalize: Normalize, about: About) -> tuple[list[float], list[float]]:
+    """Return what to subtract from each channel and what to multiply it by."""
+    image = about.example.tree["image"]
+    if about.train is not None:
+        if normalize == "logarithm" and image.dtype != np.uint8:
+            raise Mistake(
+                f"normalize is logarithm, but the images are {image.dtype}: it is for values of 0 "
+                "to 255 (uint8)"
+            )
+        found = affine(normalize, about.train["image"])
+    elif about.mean is not None and about.deviation is not None:
+        found = affine_of(normalize, about.mean, about.deviation)
+    elif normalize in ("per-image", "none"):
+        found = affine_of(normalize, (0.0,) * image.shape[-1], (1.0,) * image.shape[-1])
+    else:
+        raise Mistake(
+            f"normalize is {normalize}, but the dataset does not say its images' mean and "
+            'deviation: normalize in its load, and give normalize="none"'
+        )
+    shift, factor = found
+    return shift.tolist(), factor.tolist()
+
+
+@dataclass(frozen=True)
+class Classifier(Task):
+    """`Classify` for a dataset, with one of jbatch's networks, which do a whole batch at once."""
+
+    task: Classify
+    input_shape: tuple[int, ...]  # (H, W, C)
+    num_classes: int
+    shift: tuple[float, ...]  # (C,), subtracted from each channel; see `normalized`
+    factor: tuple[float, ...]  # (C,)
+
+    @property
+    def group(self) -> int | None:  # type: ignore[override]
+        """g: examples that share batch norm statistics; None without batch norm."""
+        return self.task.group
+
+    evaluation_group = 1  # with running statistics
+
+    def init(self, key: jax.Array, example: Example) -> tuple[Tree, Tree]:
+        """Return the initial (parameters, running statistics)."""
+        del example
+        return split(network_of(self, key))[1:]
+
+    def images(self, images: jax.Array, keys: jax.Array | None) -> jax.Array:
+        """Augment (with keys) and normalize images: (B, …, C) → float32."""
+        if keys is not None:
+            images = augment(self.task.augment, images, keys)
+        shift, factor = np.array(self.shift, np.float32), np.array(self.factor, np.float32)
+        return normalized(self.task.normalize, images, shift, factor)
+
+    def sums(
+        self, params: Tree, state: Tree, batch: Batch, layout: Layout
+    ) -> tuple[ScoreSums, Tree]:
         """Return the scores of a training pass, and the statistics of its ghost batches."""
         training = Pass(layout, cast(jax.Array, batch.keys))  # None in evaluation only
-        heads, left = forward(self, params, stats, batch.images, training)
+        images, labels = self.images(batch.examples["image"], batch.keys), _labels(batch)
+        heads, left = forward(self, params, state, images, training)
         losses = sum(
-            weight * cross_entropy(logits, batch.labels, self.label_smoothing)
+            weight * cross_entropy(logits, labels, self.task.label_smoothing)
             for weight, logits in zip(HEAD_WEIGHTS, heads, strict=False)
         )
         assert isinstance(losses, jax.Array)  # there is at least one head
-        right, count = correct(heads[0], batch.labels), jnp.float32(layout.per_device)
+        right, count = correct(heads[0], labels), jnp.float32(layout.per_device)
         return {"loss": (losses.sum(), count), "accuracy": (right.sum(), count)}, left
 
-    def running(self, stats: Tree, sums: Tree, groups: jax.Array) -> Tree:
+    def running(self, state: Tree, sums: Tree, groups: jax.Array) -> Tree:
         """Return running statistics after n more ghost batches: dⁿ · old + (1 − dⁿ) · their mean.
 
         They decay per ghost batch, not per update. So their memory in examples stays the same as
         the batch grows.
         """
-        if not isinstance(self.model.norm, GhostBatchNorm):
-            return stats
-        old = jnp.float32(self.model.norm.decay) ** groups
+        norm = self.task.model.norm
+        if not isinstance(norm, GhostBatchNorm):
+            return state
+        old = jnp.float32(norm.decay) ** groups
         new: Tree = jax.tree.map(
-            lambda running, total: old * running + (1 - old) * total / groups, stats, sums
+            lambda running, total: old * running + (1 - old) * total / groups, state, sums
         )
         return new
 
-    def evaluate(self, params: Tree, stats: Tree, batch: Batch, exists: jax.Array) -> Scores:
+    def evaluate(self, params: Tree, state: Tree, batch: Batch, exists: jax.Array) -> ScoreSums:
         """Return loss (without label smoothing) and accuracy of the examples that exist."""
-        (logits,), _ = forward(self, params, stats, batch.images, None)
-        losses, right = cross_entropy(logits, batch.labels, 0.0), correct(logits, batch.labels)
+        images, labels = self.images(batch.examples["image"], None), _labels(batch)
+        (logits,), _ = forward(self, params, state, images, None)
+        losses, right = cross_entropy(logits, labels, 0.0), correct(logits, labels)
         loss, accuracy = (jnp.where(exists, each, 0).sum() for each in (losses, right))
         count = exists.astype(jnp.float32).sum()
         return {"loss": (loss, count), "accuracy": (accuracy, count)}
 
+    def predict(self, params: Tree, state: Tree, example: Example) -> jax.Array:
+        """Return the logits (classes,) of one image."""
+        images = self.images(example["image"][None], None)
+        (logits,), _ = forward(self, params, state, images, None)
+        return logits[0].astype(jnp.float32)
+
+
+@dataclass(frozen=True)
+class OwnClassifier(ModuleTask):
+    """`Classify` for a dataset, with a person's own network."""
+
+    fit: Classifier
+
+    @property
+    def module(self) -> Any:
+        """The network."""
+        return self.fit.task.model
+
+    @property
+    def group(self) -> int | None:  # type: ignore[override]
+        """g: examples that share batch norm statistics; None without batch norm."""
+        return self.fit.group
+
+    def prepare(self, example: Example, key: jax.Array | None) -> Example:
+        """Augment and normalize the image."""
+        keys = None if key is None else key[None]
+        return {**example, "image": self.fit.images(example["image"][None], keys)[0]}
+
+    def output(self, network: Any, example: Example, **given: bool) -> jax.Array:
+        """Return the logits of one image."""
+        logits: jax.Array = network(example["image"], **given)
+        return logits
+
+    def call(self, network: Any, example: Example, key: jax.Array | None) -> Scores:
+        """Return one example's loss (without label smoothing in evaluation) and accuracy."""
+        given = {"train": key is not None} if takes(type(network).__call__, "train") else {}
+        logits, classes = self.output(network, example, **given), self.fit.num_classes
+        if logits.shape != (classes,):
+            raise Mistake(
+                f"the network returns logits of shape {logits.shape} for one image of shape "
+                f"{example['image'].shape}, but the dataset has {classes} classes: return "
+                f"({classes},), without a batch axis"
+            )
+        smoothing = 0.0 if key is None else self.fit.task.label_smoothing
+        labels = example["label"].astype(jnp.int32)[None]
+        [loss], [right] = (
+            cross_entropy(logits[None], labels, smoothing),
+            correct(logits[None], labels),
+        )
+        return Scores(loss, metrics={"accuracy": right})
+
+
+def _labels(batch: Batch) -> jax.Array:
+    labels: jax.Array = batch.examples["label"].astype(jnp.int32)
+    return labels
+
 
 def forward(
-    task: Classify, params: Tree, stats: Tree, images: jax.Array, training: Pass | None
+    task: Classifier, params: Tree, stats: Tree, images: jax.Array, training: Pass | None
 ) -> tuple[tuple[jax.Array, ...], Tree]:
     """Compute the logits (B, classes) of each head, and the norms' statistics.
 
@@ -86,14 +288,14 @@ def forward(
     """
     network = nnx.merge(graph(task), nnx.State(params), nnx.State(stats))
     with _precision(task):
-        heads = network(images.astype(task.dtype), training)
+        heads = network(images.astype(task.task.dtype), training)
     return heads if isinstance(heads, tuple) else (heads,), split(network)[2]
 
 
-def _precision(task: Classify) -> AbstractContextManager[None]:
+def _precision(task: Classifier) -> AbstractContextManager[None]:
     """Keep float32 products in float32: by default TPUs and GPUs round the factors."""
     told = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]  # set at run time
-    exact = "highest" if task.dtype == "float32" and told is None else told
+    exact = "highest" if task.task.dtype == "float32" and told is None else told
     precision: AbstractContextManager[None] = jax.default_matmul_precision(exact)
     return precision
 
@@ -115,10 +317,9 @@ def correct(logits: jax.Array, labels: jax.Array) -> jax.Array:
     return (logits.argmax(1) == labels).astype(jnp.float32)
 
 
-def network_of(task: Classify, seed: int | jax.Array) -> nnx.Module:
-    """Build the network with initial parameters drawn from a uint32 seed."""
-    rngs = nnx.Rngs(jax.random.key(seed, impl="threefry2x32"))
-    return build(task.model, task.input_shape, task.num_classes, rngs)
+def network_of(task: Classifier, key: jax.Array) -> nnx.Module:
+    """Build the network with initial parameters drawn with a random key."""
+    return build(task.task.model, task.input_shape, task.num_classes, nnx.Rngs(key))
 
 
 def split(network: nnx.Module) -> tuple[nnx.GraphDef[nnx.Module], Tree, Tree]:
@@ -129,7 +330,8 @@ def split(network: nnx.Module) -> tuple[nnx.GraphDef[nnx.Module], Tree, Tree]:
 
 
 @cache
-def graph(task: Classify) -> nnx.GraphDef[nnx.Module]:
+def graph(task: Classifier) -> nnx.GraphDef[nnx.Module]:
     """Return the network's structure without arrays; raise Mistake if it cannot be built."""
     with jax.enable_x64(False):
-        return nnx.split(nnx.eval_shape(lambda: network_of(task, 0)), nnx.Param, nnx.BatchStat)[0]
+        key = jax.random.key(0, impl="threefry2x32")
+        return nnx.split(nnx.eval_shape(lambda: network_of(task, key)), nnx.Param, nnx.BatchStat)[0]

@@ -92,7 +92,8 @@ def landscape_of(directory, examples=None):
 
 def test_the_landscape_is_the_loss_of_the_training_set(trained, landscape):
     newest = newest_of(remake(trained / "growing")[2], trained / "growing")
-    images, labels = newest.data.dataset.train
+    train = newest.data.dataset.train
+    images, labels = train["image"], train["label"]
     logits = by_hand(newest.state, images)
     losses = -jax.nn.log_softmax(logits)[np.arange(len(labels)), labels]
     loss, accuracy = landscape.value(landscape.point)
@@ -175,7 +176,7 @@ def test_two_networks_have_no_line(landscape):
     with pytest.raises(Mistake, match="of two networks"):
         line(landscape, other, [0.0])
     other = copy.copy(landscape)
-    other.experiment = dataclasses.replace(landscape.experiment, normalize="min-max")
+    other.normalize = "min-max"
     with pytest.raises(Mistake, match="differ in normalize"):
         line(landscape, other, [0.0])
 

@@ -49,11 +49,11 @@ MISTAKES = {
         "batch 20 does not divide over 8 devices: use 16 or 24",
     ),
     "ghost batch does not fit": (
-        ["train", TINY, "growing", "--model.norm.ghost-batch", 32],
+        ["train", TINY, "growing", "--task.model.norm.ghost-batch", 32],
         "batch 40 is not made of whole ghost batches of 32: use 32 or 64",
     ),
     "ghost batch of none": (
-        ["train", TINY, "growing", "--model.norm.ghost-batch", 0],
+        ["train", TINY, "growing", "--task.model.norm.ghost-batch", 0],
         "ghost_batch is 0: give a whole number of at least 1",
     ),
     "two ways of growing": (
@@ -78,15 +78,15 @@ MISTAKES = {
     ),
     "never logs": (["train", TINY, "growing", "--log-every", 0], "log_every is 0"),
     "smoothing of all": (
-        ["train", TINY, "growing", "--label-smoothing", 1],
+        ["train", TINY, "growing", "--task.label-smoothing", 1],
         "label_smoothing is 1",
     ),
-    "negative padding": (["train", TINY, "growing", "--augment.pad", -1], "pad is -1"),
+    "negative padding": (["train", TINY, "growing", "--task.augment.pad", -1], "pad is -1"),
     "negative seed": (["train", TINY, "growing", "--seed", -1], "seed is -1"),
-    "no width": (["train", TINY, "growing", "--model.hidden", 0], "hidden is 0"),
+    "no width": (["train", TINY, "growing", "--task.model.hidden", 0], "hidden is 0"),
     "only a plan": (
         ["train", "PATH", "it"],
-        "has no model and no data yet, .* give Experiment",
+        "has no task and no data yet, .* give Experiment",
         EXPERIMENT.format(tiny=str(TINY), change="")
         + "variants = {'it': type(growing)(plan=growing.plan)}",
     ),
@@ -124,9 +124,10 @@ MISTAKES = {
     ),
     "a dtype of another name": (
         ["plan", "PATH", "it"],
-        "does not load: dtype is 'bf16': give one of float32, bfloat16",
+        "does not load: task.dtype is 'bf16': give one of float32, bfloat16",
         EXPERIMENT.format(tiny=str(TINY), change="")
-        + "variants = {'it': dataclasses.replace(growing, dtype='bf16')}",
+        + "task = dataclasses.replace(growing.task, dtype='bf16')\n"
+        + "variants = {'it': dataclasses.replace(growing, task=task)}",
     ),
     "negative schedule": (
         ["train", "PATH", "it"],
@@ -167,7 +168,7 @@ def forget_the_dtype(run):
     """As nobody writes it."""
     path = run / "run.json"
     values = json.loads(path.read_text())
-    del values["experiment"]["dtype"]
+    del values["experiment"]["task"]["dtype"]
     path.write_text(json.dumps(values))
 
 
@@ -185,8 +186,8 @@ DAMAGES = {
     ),
     "a field that it does not say": (
         forget_the_dtype,
-        ["train", TINY, "growing", "--dtype", "bfloat16", "--run-dir"],
-        "dtype is None there and bfloat16 here",
+        ["train", TINY, "growing", "--task.dtype", "bfloat16", "--run-dir"],
+        "task.dtype is None there and bfloat16 here",
     ),
     "corrupt run.json": (
         lambda run: (run / "run.json").write_text('{"origin": '),
@@ -226,10 +227,10 @@ DAMAGES = {
     "made by another version": (
         lambda run: (run / "run.json").write_text('{"origin": null}'),
         ["report"],
-        "another version of jbatch .* .its run.json has format 1, this version reads 3",
+        "another version of jbatch .* .its run.json has format 1, this version reads 4",
     ),
     "no environment": (
-        lambda run: (run / "run.json").write_text('{"format": 3, "origin": 0, "plan_digest": 0}'),
+        lambda run: (run / "run.json").write_text('{"format": 4, "origin": 0, "plan_digest": 0}'),
         ["train", TINY, "growing", "--run-dir"],
         "run.json is damaged",
     ),

@@ -60,24 +60,26 @@ def changed_copy(trained, directory, *overrides):
 
 
 def test_a_run_whose_fields_are_gone_is_left_out_of_a_report(trained, tmp_path, jbatch):
-    changed_copy(trained, tmp_path / "other", "--model.hidden", "8")
+    changed_copy(trained, tmp_path / "other", "--task.model.hidden", "8")
     shutil.copytree(trained, tmp_path / "one")
     for name in ("one", "other"):
         file = tmp_path / name / "experiment.py"
         file.write_text(file.read_text().replace("MLP(hidden=(32,),", "SmallCNN((8,),"))
-        file.write_text(file.read_text().replace("import MLP,", "import SmallCNN,"))
+        file.write_text(file.read_text().replace("    MLP,\n", "    SmallCNN,\n"))
     code, _, err = jbatch("report", tmp_path, "--trust")
     assert code == 0, err
     assert "warning: the report leaves out a run" in err
-    assert "run.json has overrides that do not fit its experiment: --model.hidden 8" in err
+    assert "run.json has overrides that do not fit its experiment: --task.model.hidden 8" in err
 
 
 def test_report_refuses_two_networks_of_one_name(trained, tmp_path, jbatch):
     shutil.copytree(trained, tmp_path / "one")
-    changed_copy(trained, tmp_path / "other", "--seed", "1", "--model.hidden", "8")
+    changed_copy(trained, tmp_path / "other", "--seed", "1", "--task.model.hidden", "8")
     code, _, err = jbatch("report", tmp_path, "--trust")
     assert code == 2
-    assert "are both called growing, but differ: model.hidden is [32] there and [8] here" in err
+    assert (
+        "are both called growing, but differ: task.model.hidden is [32] there and [8] here" in err
+    )
 
 
 def test_report_takes_the_newest_text_of_one_experiment(trained, tmp_path, jbatch):

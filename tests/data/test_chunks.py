@@ -13,6 +13,7 @@ from jbatch.data.image.photographs import ImageFolder, Photographs
 from jbatch.data.image.records import File, open_records
 from jbatch.data.order import epoch_order
 from jbatch.data.stream.chunks import (
+    CHUNK,
     MOST_DAMAGED,
     EvaluationChunks,
     TrainingChunks,
@@ -45,10 +46,11 @@ class Pictures:
 
 
 def decoded(chunks, number):
-    """(images, the rest) of a chunk."""
-    images = np.full(chunks.shape, 7, np.uint8)
-    chunk = chunks.decode(number, images)
-    return images[: len(chunk.labels)], chunk
+    """(images, labels, the rest) of a chunk."""
+    room = [np.full((CHUNK, *leaf.shape), 7, leaf.dtype) for leaf in chunks.leaves]
+    chunk = chunks.decode(number, room)
+    images, labels = (array[: len(chunk.exists)] for array in room)
+    return images, labels, chunk
 
 
 def plan_of(num_epochs=3, largest=80):
@@ -105,10 +107,10 @@ def test_a_chunk_needs_nothing_of_those_before():
     plan, records = plan_of(num_epochs=20_000, largest=8), Pictures()
     positions, _ = positions_of(plan, [0, 1, 2, 3])
     chunks = TrainingChunks(records, VIEW, SEED, positions)
-    _, last = decoded(chunks, len(chunks) - 1)
+    _, labels, _ = decoded(chunks, len(chunks) - 1)
     epoch, places = divmod(positions[len(positions) - 1], N)
     assert epoch[0] == 19_999
-    assert last.labels.tolist() == epoch_order(SEED, 19_999, N)[places].tolist() == records.seen
+    assert labels.tolist() == epoch_order(SEED, 19_999, N)[places].tolist() == records.seen
 
 
 def test_examples_do_not_depend_on_the_batch():
@@ -144,10 +146,10 @@ def test_a_damaged_file_is_replaced_by_the_next_positions_example():
     order = epoch_order(SEED, 0, N)
     damaged = set(order[3:5].tolist())
     view = dataclasses.replace(VIEW, damaged="replace")
-    images, chunk = first_chunk(Pictures(damaged=damaged), view)
-    whole, _ = first_chunk(Pictures())
+    images, labels, chunk = first_chunk(Pictures(damaged=damaged), view)
+    whole, *_ = first_chunk(Pictures())
     expected = order[[0, 1, 2, 5, 5, 5, 6, 7]].tolist()
-    assert chunk.labels.tolist() == expected
+    assert labels.tolist() == expected
     assert chunk.damaged == (f"picture {order[3]}", f"picture {order[4]}")  # each example once
     # Only what was damaged is another, and its crop is that of its own position.
     same = [n for n in range(8) if np.array_equal(images[n], whole[n])]
@@ -165,13 +167,13 @@ def test_a_set_of_damaged_files_is_refused():
 @pytest.mark.parametrize("hosts", [[[0, 1, 2]], [[0, 2], [1]]])
 @pytest.mark.parametrize("count", [1, 47, 60])
 def test_an_evaluation_holds_each_example_once(hosts, count):
-    labels = []
+    seen = []
     for rows in hosts:
         chunks = EvaluationChunks(Pictures(count), VIEW, 10, 3, rows)
         for number in range(chunks.each):
-            _, chunk = decoded(chunks, number)
-            labels += chunk.labels[chunk.exists].tolist()
-    assert sorted(labels) == list(range(count))
+            _, labels, chunk = decoded(chunks, number)
+            seen += labels[chunk.exists].tolist()
+    assert sorted(seen) == list(range(count))
 
 
 def test_a_damaged_test_file_is_left_out_or_stops():
@@ -179,16 +181,16 @@ def test_a_damaged_test_file_is_left_out_or_stops():
     with pytest.raises(Mistake, match="picture 2 does not decode"):
         decoded(chunks, 0)
     view = dataclasses.replace(VIEW, damaged="replace")
-    _, chunk = decoded(EvaluationChunks(Pictures(damaged={2}), view, 10, 1, [0]), 0)
+    _, labels, chunk = decoded(EvaluationChunks(Pictures(damaged={2}), view, 10, 1, [0]), 0)
     assert chunk.damaged == ("picture 2",)
-    assert chunk.labels[chunk.exists].tolist() == [0, 1, *range(3, 10)]
+    assert labels[chunk.exists].tolist() == [0, 1, *range(3, 10)]
 
 
 def test_an_image_folder_is_read_in_the_order_of_its_names(tmp_path):
     write_folder(tmp_path, 7, 4)
     (tmp_path / "train" / "dog" / "notes.txt").write_text("not a photograph")
-    train, test, num_classes = open_records(ImageFolder(tmp_path))
-    assert (train.count, test.count, num_classes) == (7, 4, 3)
+    train, test, names = open_records(ImageFolder(tmp_path))
+    assert (train.count, test.count, names) == (7, 4, ("bird", "cat", "dog"))
     files = train.read([0, 2, 6])
     assert [file.name for file in files] == [
         "train/bird/0000.jpg (example 0)",

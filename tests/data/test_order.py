@@ -10,9 +10,9 @@ import pytest
 from jax.sharding import Mesh
 
 import jbatch
-from jbatch.data.image.augment import Augment
+from jbatch.data.batch import spec_of
 from jbatch.data.order import epoch_order
-from jbatch.data.resident import Resident, ResidentFeed, ResidentInputs
+from jbatch.data.resident import ResidentFeed, ResidentInputs
 from jbatch.devices import meshes, spmd
 from jbatch.plan.layout import AXIS
 from jbatch.plan.passes import cut
@@ -50,23 +50,19 @@ def ids_on_devices(plan, devices, limit, mapping, permuted=False):
     """Example ids in the order of places, as the devices index them, over the whole plan."""
     chosen = jax.devices()[:devices]
     mesh = Mesh(np.array(chosen[::-1] if permuted else chosen), (AXIS,))
-    inputs = ResidentInputs(N, 1, (1, 1, 1), Augment(), "standardize")
-    resident = Resident(
-        np.zeros((N, 1, 1, 1), np.uint8),
-        np.arange(N, dtype=np.int32),  # the label says which example it is
-        np.zeros(1, np.float32),
-        np.ones(1, np.float32),
-    )
-    feed = ResidentFeed(resident, 5, meshes.replicated(mesh))
+    train = {"id": np.arange(N, dtype=np.int32)}
+    inputs = ResidentInputs(N, 1, spec_of(train))
+    feed = ResidentFeed(train, 5, meshes.replicated(mesh))
     passes = cut(set(plan.batch_sizes.tolist()), devices, 8, limit)
 
     @cache
     def reader(layout):
-        def labels_and_places(*arguments):
-            return inputs.batch(layout, *arguments).labels, layout.places(jax.lax.axis_index(AXIS))
+        def ids_and_places(*arguments):
+            found = inputs.batch(layout, *arguments).examples["id"]
+            return found, layout.places(jax.lax.axis_index(AXIS))
 
         return spmd.Mapped(
-            labels_and_places,
+            ids_and_places,
             mesh,
             mapping,
             inputs.shapes(layout),
@@ -79,10 +75,10 @@ def ids_on_devices(plan, devices, limit, mapping, permuted=False):
         row = plan.at(update)
         position = row.position
         for layout in passes[row.batch_size].layouts:
-            labels, places = reader(layout)(*feed.arguments(position, layout))
-            labels, places = np.asarray(labels).ravel(), np.asarray(places).ravel()
+            found, places = reader(layout)(*feed.arguments(position, layout))
+            found, places = np.asarray(found).ravel(), np.asarray(places).ravel()
             assert sorted(places) == list(range(layout.size))
-            ids += zip((position + places).tolist(), labels.tolist(), strict=True)
+            ids += zip((position + places).tolist(), found.tolist(), strict=True)
             position += layout.size
         assert position == row.position + row.batch_size
     return sorted(ids)

@@ -14,9 +14,9 @@ import optax
 import pytest
 from jax.sharding import Mesh
 
-from jbatch.data.image.augment import Augment
 from jbatch.data.image.photographs import ImageFolder, Photographs
 from jbatch.data.image.tfds import TFDS
+from jbatch.data.open import load
 from jbatch.data.stream import chunks
 from jbatch.data.stream import feed as feeds
 from jbatch.data.stream.feed import StreamedData
@@ -44,7 +44,7 @@ def folder(tmp_path_factory):
 
 def data_of(folder, workers, **options) -> StreamedData:
     view = Photographs(ImageFolder(folder), image_size=16, workers=workers, **options)
-    return StreamedData(view, Augment(flip=True), "standardize")
+    return load(view)
 
 
 def mesh_of(devices, permuted=False) -> Mesh:
@@ -62,7 +62,8 @@ def stream(folder, workers, update=0, devices=4, permuted=False, limit=None) -> 
         for row in map(PLAN.at, range(update, PLAN.num_updates)):
             position = row.position
             for layout in passes[row.batch_size].layouts:
-                images, labels, _, where = feed.arguments(position, layout)
+                examples, _, where = feed.arguments(position, layout)
+                images, labels = examples["image"], examples["label"]
                 assert images.shape == (devices, layout.per_device, 16, 16, 3)
                 places = np.stack([layout.places(row) for row in range(devices)])
                 at = position + places.ravel()
@@ -105,7 +106,8 @@ def test_evaluations_repeat_every_example(folder):
     try:
         for _ in range(2):
             labels, seen = [], []
-            for images, label, exists in test.passes():
+            for examples, exists in test.passes():
+                images, label = examples["image"], examples["label"]
                 assert images.shape == (4, 3, 16, 16, 3)
                 labels += np.asarray(label)[np.asarray(exists)].tolist()
                 seen += np.asarray(images)[np.asarray(exists)].reshape(-1, 768).tolist()
@@ -122,9 +124,9 @@ def decoded(monkeypatch) -> list[int]:
     counts, stream = [], feeds.decoded
 
     def counted(*arguments):
-        for images, chunk in stream(*arguments):
-            counts.append(len(images))
-            yield images, chunk
+        for room, chunk in stream(*arguments):
+            counts.append(len(chunk.exists))
+            yield room, chunk
 
     monkeypatch.setattr(feeds, "decoded", counted)
     return counts
@@ -132,7 +134,7 @@ def decoded(monkeypatch) -> list[int]:
 
 def test_few_passes_are_held_at_once(folder, decoded):
     """Of an update of twelve passes only those are decoded that are soon asked for."""
-    plan = Coupling(optax.constant_schedule(0.1), N, 1, 96, batch_sizes=(96,)).plan()
+    plan = Coupling(optax.constant_schedule(0.1), 1, 96, num_examples=N, batch_sizes=(96,)).plan()
     passes = cut([96], 1, 8, 8)
     feed = data_of(folder, 0).feed(mesh_of(1), 3, plan, passes, 0)
     try:
@@ -161,12 +163,13 @@ def test_the_next_phase_is_decoded_before_it_begins(folder, decoded):
 def test_passes_of_several_chunks_are_whole(folder, alone, workers, monkeypatch):
     if not workers:
         monkeypatch.setattr(chunks, "CHUNK", 3)
-    plan = Coupling(optax.constant_schedule(0.1), N, 2, 48, batch_sizes=(48,)).plan()
+    plan = Coupling(optax.constant_schedule(0.1), 2, 48, num_examples=N, batch_sizes=(48,)).plan()
     passes = cut([48], 1, 8, None)
     feed = data_of(folder, workers).feed(mesh_of(1), 3, plan, passes, 0)
     found = []
     for row in map(plan.at, range(plan.num_updates)):
-        images, labels, *_ = feed.arguments(row.position, passes[48].layouts[0])
+        examples, *_ = feed.arguments(row.position, passes[48].layouts[0])
+        images, labels = examples["image"], examples["label"]
         places = row.position + passes[48].layouts[0].places(0)
         pixels = (image.tobytes() for image in np.asarray(images)[0])
         found += zip(places.tolist(), np.asarray(labels)[0].tolist(), pixels, strict=True)
@@ -185,15 +188,15 @@ def test_shared_memory_that_is_not_there_is_said_before_it_is_missed(folder, mon
 UNCLOSED = """
 from pathlib import Path
 from jbatch.data.image.photographs import ImageFolder, Photographs
-from jbatch.data.image.augment import Augment
-from jbatch.data.stream.feed import StreamedData
+from jbatch.data.open import load
 from jbatch.data.image.tfds import TFDS
 from jbatch.devices import meshes
 import jax
 if __name__ == "__main__":
     view = Photographs(ImageFolder(Path("{folder}")), image_size=16, workers=2)
-    test = StreamedData(view, Augment(), "standardize").test(meshes.make_mesh(jax.devices()), 1)
-    print(next(test.passes())[0].shape)
+    test = load(view).test(meshes.make_mesh(jax.devices()), 1)
+    examples, _ = next(test.passes())
+    print(examples["image"].shape)
 """
 
 
@@ -231,10 +234,11 @@ UNGUARDED = """
 import sys
 import numpy as np
 from jbatch.data.stream import workers
+from jbatch.data.stream.chunks import Leaf
 from jbatch.errors import Mistake
 
 class Chunks:
-    shape = (1, 1)
+    leaves = (Leaf((1,), "uint8"),)
     much = np.zeros(1 << 20)
     def __len__(self):
         return 4
@@ -304,7 +308,8 @@ if __name__ == "__main__":
     view = Photographs(TFDS("{name}"), image_size=8)
     evaluation = chunks.EvaluationChunks(Witness(), view, 4, 1, [0])
     stream = workers.decoded(evaluation, 0, 1)
-    print(sum(next(stream)[1].labels.tolist()), "tensorflow" in sys.modules)
+    (_, labels), _ = next(stream)
+    print(sum(labels.tolist()), "tensorflow" in sys.modules)
     stream.close()
 """
 
@@ -330,6 +335,6 @@ def test_hosts_with_other_shards_are_told_apart(folder, tmp_path):
             shard = next((tmp_path / name).rglob("*train*array_record*"))
             shard.write_bytes(shard.read_bytes() + b"0")
         source = TFDS("little_photographs", str(tmp_path / name), test="validation")
-        data = StreamedData(Photographs(source, image_size=8), Augment(), "standardize")
+        data = load(Photographs(source, image_size=8))
         digests.append(data.digest())
     assert digests[0] == digests[1] != digests[2]

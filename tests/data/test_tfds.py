@@ -58,15 +58,15 @@ def info_file(data_dir) -> Path:
 def test_what_tfds_prepared_is_read(data_dir):
     loaded = TFDS("pictures", data_dir).load()
     assert loaded.num_classes == 3
-    found = {image.tobytes(): label for image, label in zip(*loaded.train, strict=True)}
+    found = {image.tobytes(): label for image, label in zip(*loaded.train.values(), strict=True)}
     assert found == {IMAGES[n].tobytes(): n % 3 for n in range(5)}
-    assert loaded.test.images.shape == (2, 5, 4, 3)
-    assert loaded.test.labels.dtype == np.int32
+    assert loaded.test["image"].shape == (2, 5, 4, 3)
+    assert loaded.test["label"].dtype == np.int32
 
 
 def test_the_default_directory_is_tfds_own(data_dir, monkeypatch):
     monkeypatch.setattr(tfds.core.constants, "DATA_DIR", str(data_dir))
-    assert len(TFDS("pictures").load().train.labels) == 5
+    assert len(TFDS("pictures").load().train["label"]) == 5
 
 
 def test_where_it_lies_does_not_tell_runs_apart():
@@ -99,9 +99,9 @@ def of_two_sizes(data_dir):
 def test_a_part_of_a_split_is_as_much_of_the_whole(data_dir):
     whole = TFDS("pictures", data_dir).load()
     part = TFDS("pictures", data_dir, train="train[1:4]", test="test[50%:]").load()
-    np.testing.assert_array_equal(part.train.images, whole.train.images[1:4])
-    np.testing.assert_array_equal(part.train.labels, whole.train.labels[1:4])
-    np.testing.assert_array_equal(part.test.images, whole.test.images[1:])
+    np.testing.assert_array_equal(part.train["image"], whole.train["image"][1:4])
+    np.testing.assert_array_equal(part.train["label"], whole.train["label"][1:4])
+    np.testing.assert_array_equal(part.test["image"], whole.test["image"][1:])
 
 
 MISTAKES = {
@@ -183,12 +183,11 @@ def test_what_does_not_fit_is_refused(data_dir, monkeypatch):
 def test_generated_images_are_always_the_same():
     data = Generated(200, 50, (4, 5, 3), 10)
     one, other = data.load(), data.load()
-    np.testing.assert_array_equal(one.train.images, other.train.images)
-    assert one.train.images.shape == (200, 4, 5, 3)
-    assert np.bincount(one.test.labels).tolist() == [5] * 10
+    np.testing.assert_array_equal(one.train["image"], other.train["image"])
+    (images, labels), (tested, expected) = one.train.values(), one.test.values()
+    assert images.shape == (200, 4, 5, 3)
+    assert np.bincount(expected).tolist() == [5] * 10
     # A class is what its examples have in common.
-    means = [one.train.images[one.train.labels == n].mean(0) for n in range(10)]
-    nearest = [
-        np.argmin([np.square(image - mean).sum() for mean in means]) for image in one.test.images
-    ]
-    assert np.mean(nearest == one.test.labels) > 0.3  # 0.1 by chance
+    means = [images[labels == n].mean(0) for n in range(10)]
+    nearest = [np.argmin([np.square(image - mean).sum() for mean in means]) for image in tested]
+    assert np.mean(nearest == expected) > 0.3  # 0.1 by chance

@@ -31,16 +31,16 @@ def with_value(kind: str, value: str) -> bytes:
 
 EXPERIMENT_FILES = {
     "widths in a set": (
-        with_value("model", "MLP(hidden={8})"),
-        r"does not load: model\.hidden is \{8\}: give a tuple of int\n",
+        with_value("task", "Classify(jbatch.MLP(hidden={8}))"),
+        r"does not load: task\.model\.hidden is \{8\}: give a tuple of int\n",
     ),
     "one width of text": (
-        with_value("model", "MLP(hidden=(8, '8'))"),
-        r"hidden is '8': give a whole number|model\.hidden is \(8, '8'\): give a tuple of int",
+        with_value("task", "Classify(jbatch.MLP(hidden=(8, '8')))"),
+        r"hidden is '8': give a whole number|task\.model\.hidden is \(8, '8'\): give a tuple of int",
     ),
     "a norm by name": (
-        with_value("model", "SmallCNN(norm='batch')"),
-        r"does not load: model\.norm is 'batch': give NoNorm or GhostBatchNorm or ",
+        with_value("task", "Classify(jbatch.SmallCNN(norm='batch'))"),
+        r"does not load: task\.model\.norm is 'batch': give NoNorm or GhostBatchNorm or ",
     ),
     "a name of a number": (
         with_value("data", "TFDS(3)"),
@@ -133,10 +133,19 @@ NUMBERS = {
     "5,000 digits": (["plan", "--plan.batch-size", LONG], r"--plan\.batch-size"),
     "size over int64": (["plan", "--plan.batch-sizes", 40, HUGE], r"batch_sizes go to 1,000,000,0"),
     "micro-batch 0": (["plan", "--micro-batch", 0], r"micro_batch is 0"),
-    "wide": (["train", "--model.hidden", 10**12], r"hidden is 1000000000000: give a whole .* most"),
-    "too wide": (["train", "--model.hidden", 10**6, 10**6], r"the network has 1,000,07.* smaller"),
-    "deep": (["plan", "--model.hidden", *[8] * 400], r"hidden has 400 layers: give at most 300"),
-    "padding": (["train", "--augment.pad", 10**9], r"pad is 1000000000: .* at most 1,024"),
+    "wide": (
+        ["train", "--task.model.hidden", 10**12],
+        r"hidden is 1000000000000: give a whole .* most",
+    ),
+    "too wide": (
+        ["train", "--task.model.hidden", 10**6, 10**6],
+        r"the network has 1,000,07.* smaller",
+    ),
+    "deep": (
+        ["plan", "--task.model.hidden", *[8] * 400],
+        r"hidden has 400 layers: give at most 300",
+    ),
+    "padding": (["train", "--task.augment.pad", 10**9], r"pad is 1000000000: .* at most 1,024"),
     "memory": (["train", "--device-memory", "1e300"], r"device_memory is 1e\+300 GiB"),
     "seed": (["train", "--seed", 2**32], r"seed is 4294967296: give .* at most 4,294,967,295"),
     "seeds": (["compare", "--seeds", -1], r"--seeds is -1: give a whole number of at least 0"),
@@ -147,8 +156,8 @@ NUMBERS = {
         r"over 10,000 points",
     ),
     "a flag and its opposite": (
-        ["plan", "--augment.flip", "--augment.no-flip"],
-        r"--augment\.flip and --augment\.no-flip .*: give only one",
+        ["plan", "--task.augment.flip", "--task.augment.no-flip"],
+        r"--task\.augment\.flip and --task\.augment\.no-flip .*: give only one",
     ),
     "a flag twice": (["train", "--seed", 1, "--seed=2"], r"--seed and --seed=2 .*: give only one"),
     "an epoch twice": (
@@ -164,11 +173,11 @@ NUMBERS = {
         r"max_batch_size is 120, .* the batch of 40 .*: give one of",
     ),
     "jitter on grey": (
-        ["train", "--augment.color", 0.2],
+        ["train", "--task.augment.color", 0.2],
         r"augment\.color is 0\.2, .* set it to 0",
     ),
     "a ghost batch over all": (
-        ["train", "--model.norm.ghost-batch", 121],
+        ["train", "--task.model.norm.ghost-batch", 121],
         r"ghost batch of 121 .* largest batch, 120: give",
     ),
     "a port": (

@@ -223,7 +223,7 @@ def test_other_data_or_code_is_another_run(trained, tmp_path, jbatch, monkeypatc
 
     def inverted(self):
         dataset = load(self)
-        return dataset._replace(train=dataset.train._replace(images=16 - dataset.train.images))
+        return dataset._replace(train=dataset.train | {"image": 16 - dataset.train["image"]})
 
     with monkeypatch.context() as patch:
         patch.setattr(Digits, "load", inverted)

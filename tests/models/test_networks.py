@@ -11,6 +11,8 @@ import optax
 import pytest
 from flax import nnx
 
+from jbatch.data.about import About
+from jbatch.data.batch import Batch, spec_of
 from jbatch.devices import meshes, spmd
 from jbatch.errors import Mistake
 from jbatch.models import (
@@ -29,7 +31,6 @@ from jbatch.models import (
     WeightNorm,
     WideResNet,
 )
-from jbatch.models.batch import Batch
 from jbatch.models.build import build
 from jbatch.models.norm import Pass
 from jbatch.models.resnet50 import BottleneckBlock
@@ -83,7 +84,7 @@ def test_parameter_counts(model, of, count):
 
 def test_resnet50_blocks_begin_as_their_shortcuts():
     block = BottleneckBlock(GhostBatchNorm(4), 16, 4, 1, nnx.Rngs(0))
-    x = jnp.abs(batch_of(task_of(ResNet50(), (6, 6, 16))).images)  # as ReLU leaves it
+    x = jnp.abs(batch_of((6, 6, 16)).examples["image"])  # as ReLU leaves it
     np.testing.assert_array_equal(block(x, Pass(Layout(8, 1, 4), None)), x)
     network = nnx.eval_shape(lambda: build(ResNet50(), (64, 64, 3), 10, nnx.Rngs(0)))
     strides = [block.conv.conv.stride for block in network.blocks]
@@ -91,21 +92,25 @@ def test_resnet50_blocks_begin_as_their_shortcuts():
     assert all(block.reduce.conv.stride == 1 for block in network.blocks)
 
 
-def task_of(model, input_shape, dtype="float32", label_smoothing=0.0):
-    return Classify(model, label_smoothing, dtype, input_shape, 10)
+def task_of(model, input_shape, **options):
+    example = spec_of(batch_of(input_shape).examples)
+    task = Classify(model, normalize="none", **options)
+    return task.fitted(About(example, num_classes=10))
 
 
-def learner_of(*network, **options):
-    return Learner(task_of(*network, **options), SGD(), 0.9)
+def learner_of(model, input_shape, **options):
+    example = spec_of(batch_of(input_shape).examples)
+    return Learner(task_of(model, input_shape, **options), example, SGD(), 0.9)
 
 
-def batch_of(task, size=8):
+def batch_of(input_shape, size=8):
+    """Float images, as a network sees them."""
     rng = np.random.default_rng(0)
-    return Batch(
-        rng.normal(size=(size, *task.input_shape)).astype(np.float32),
-        rng.integers(0, 10, size).astype(np.int32),
-        jax.random.split(jax.random.key(1), size),
-    )
+    examples = {
+        "image": rng.normal(size=(size, *input_shape)).astype(np.float32),
+        "label": rng.integers(0, 10, size).astype(np.int32),
+    }
+    return Batch(examples, jax.random.split(jax.random.key(1), size))
 
 
 NORMS = [
@@ -145,7 +150,7 @@ def test_gradients_by_finite_differences(model, shape):
     learner = learner_of(model, shape, label_smoothing=0.1)
     state = jax.jit(partial(pure.init, learner))(np.uint32(0))
     gather = jax.jit(partial(pure.gather, learner, Layout(8, 1, 4)))
-    batch = batch_of(learner.task)
+    batch = batch_of(shape)
     gradients = gather(state, batch).gradients
     length = float(optax.tree.norm(gradients))
 
@@ -164,9 +169,9 @@ def test_gradients_by_finite_differences(model, shape):
 @pytest.mark.parametrize("norm", [*map(slow, NORMS), GhostBatchNorm(4)], ids=repr)
 def test_bfloat16_is_float32_to_its_precision(norm):
     model, shape = CifarResNet(1, (4, 8), norm), (8, 8, 2)
-    wide, narrow = learner_of(model, shape), learner_of(model, shape, "bfloat16")
+    wide, narrow = learner_of(model, shape), learner_of(model, shape, dtype="bfloat16")
     state = jax.jit(partial(pure.init, wide))(np.uint32(0))
-    layout, batch = Layout(8, 1, 4), batch_of(wide.task)
+    layout, batch = Layout(8, 1, 4), batch_of(shape)
     expected = jax.jit(partial(pure.gather, wide, layout))(state, batch)
     found = jax.jit(partial(pure.gather, narrow, layout))(state, batch)
     assert {leaf.dtype for leaf in jax.tree.leaves(found)} == {jnp.dtype("float32")}
@@ -185,7 +190,7 @@ def test_bfloat16_is_float32_to_its_precision(norm):
 def test_an_auxiliary_head_counts_in_training_only():
     model = InceptionResNetV2(auxiliary_head=True)
     task = task_of(model, (75, 75, 3))
-    params, stats = jax.eval_shape(task.init, np.uint32(0))
+    params, stats = jax.eval_shape(lambda: task.init(jax.random.key(0), None))
     images = jax.ShapeDtypeStruct((2, 75, 75, 3), np.float32)
     keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 2))
 
@@ -214,12 +219,12 @@ def test_an_auxiliary_head_counts_in_training_only():
 )
 def test_what_does_not_fit_is_refused(model, shape, message):
     with pytest.raises(Mistake, match=message):
-        classify.graph(task_of(model, shape))
+        task_of(model, shape)
 
 
 def test_the_smallest_images_fit():
     for model, shape in ((InceptionResNetV2(), (75, 75, 3)), (KeskarC1(), (21, 21, 1))):
-        classify.graph(task_of(model, shape))
+        task_of(model, shape)
 
 
 @pytest.mark.slow
@@ -230,13 +235,13 @@ def test_the_large_networks_train(model, shape):
     """A few updates on one batch bring its loss down."""
     learner = learner_of(model, shape)
     state = jax.jit(partial(pure.init, learner))(np.uint32(0))
-    batch = batch_of(learner.task)
+    batch = batch_of(shape)
     mapped = spmd.Mapped(
         lambda state, batch: pure.apply(
             learner,
             state,
             pure.gather(learner, Layout(8, 1, 8), state, batch),
-            *(jnp.float32(value) for value in (0.02, 1)),  # rate, groups
+            *(jnp.float32(value) for value in (0.02, 1, 8)),  # rate, groups, examples
         ),
         meshes.make_mesh(jax.devices()[:1]),
         "shard_map",

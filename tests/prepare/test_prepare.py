@@ -106,7 +106,7 @@ def test_an_image_folder_under_a_name_of_ones_own(tmp_path, form):
     # Photographs stay the files that they were.
     assert stored[3]["image"] == (folder / "val" / "dog" / "1.JPEG").read_bytes()
     loaded = TFDS("my_pets", tmp_path / "data", test="validation").load()
-    assert loaded.train.images.shape == (4, 20, 30, 3)
+    assert loaded.train["image"].shape == (4, 20, 30, 3)
     assert loaded.num_classes == 2
 
 
@@ -166,7 +166,7 @@ def test_what_was_interrupted_goes_on(tmp_path, monkeypatch):
         path.name: time for path, time in written.items()
     }.items()
     assert made[0] == 4
-    assert len(TFDS("mnist", tmp_path / "data").load().train.labels) == SIX
+    assert len(TFDS("mnist", tmp_path / "data").load().train["label"]) == SIX
     # The same again is complete, as where a kill came after the last of it; another is refused.
     assert prepare("mnist", folder, tmp_path / "data", quiet).before
     other, _ = idx_folder(tmp_path / "other")
@@ -244,7 +244,7 @@ def test_a_damaged_note_begins_anew(note, tmp_path):
     [shard] = incomplete.glob("mnist-train*")
     shard.write_bytes(b"of somebody else")
     prepare("mnist", folder, tmp_path / "data", quiet)
-    assert len(TFDS("mnist", tmp_path / "data").load().train.labels) == SIX
+    assert len(TFDS("mnist", tmp_path / "data").load().train["label"]) == SIX
 
 
 @pytest.mark.parametrize(

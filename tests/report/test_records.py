@@ -9,7 +9,7 @@ from scipy import stats
 
 import jbatch
 from jbatch.errors import Mistake
-from jbatch.experiment.comparison import Claim, Comparison
+from jbatch.experiment.comparison import ACCURACY, Claim, Comparison
 from jbatch.report.runs import Summary, find, saved_updates
 from jbatch.report.text import conclusion, finding_text
 
@@ -23,8 +23,9 @@ def summary(variant, accuracy, seeds=None):
     seeds = tuple(range(len(accuracy))) if seeds is None else seeds
     one = np.ones(len(accuracy))
     updates = PLAN.num_updates * one
+    tested = ACCURACY, accuracy
     return Summary(
-        variant, variant, (), PLAN, seeds, updates, one, accuracy, one, one, one, 0 * one, one
+        variant, variant, (), PLAN, seeds, updates, one, *tested, one, one, one, 0 * one, one
     )
 
 

@@ -19,7 +19,7 @@ EXPERIMENT = load_experiment_file(TINY).variant("decaying")
 PLAN = jbatch.couple(
     optax.constant_schedule(0.1), num_examples=100, num_epochs=2, batch_size=10, batch_sizes=[10]
 )
-TO_REACH = Comparison(reach_accuracy=70)
+TO_REACH = Comparison(reach=70)
 
 
 def run(variant, accuracies, seed=0, cell=()):
@@ -62,8 +62,8 @@ RUNS = (
     [
         (("plan.batch-size 32",), Point("a", "batch size", 32)),
         (
-            ("model.hidden 8", "optimizer.weight-decay 5e-4"),
-            Point("a, model.hidden 8", "weight decay", 5e-4),
+            ("task.model.hidden 8", "optimizer.weight-decay 5e-4"),
+            Point("a, task.model.hidden 8", "weight decay", 5e-4),
         ),
         (("optimizer.nesterov True",), None),
         (("plan.momentum nan",), None),
@@ -140,8 +140,8 @@ def test_a_mean_that_is_not_of_all_seeds_says_so():
 
 
 def test_each_field_of_a_grid_has_its_column():
-    cells = [("plan.batch-size 8", "model.hidden 64 64"), ("plan.batch-size 16",), ()]
+    cells = [("plan.batch-size 8", "task.model.hidden 64 64"), ("plan.batch-size 16",), ()]
     runs = [run(", ".join(("a", *cell)), [0.6, 0.8], cell=cell) for cell in cells]
     header, rows = comparison_table(summarize(runs), None)
-    assert header[:4] == ("schedule", "plan.batch-size", "model.hidden", "batches")
+    assert header[:4] == ("schedule", "plan.batch-size", "task.model.hidden", "batches")
     assert [row[:3] for row in rows] == [("a", "8", "64 64"), ("a", "16", ""), ("a", "", "")]

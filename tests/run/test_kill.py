@@ -11,7 +11,7 @@ from runs import without_times
 
 # A second or two of updates, with a checkpoint every tenth of one.
 LONG = ("--plan.num-epochs", 90, "--plan.batch-size", 20, "--plan.batch-sizes", 20, 60, 120)
-LONG += ("--plan.max-batch-size", 120, "--model.norm.ghost-batch", 20, "--save-every", 7)
+LONG += ("--plan.max-batch-size", 120, "--task.model.norm.ghost-batch", 20, "--save-every", 7)
 
 
 @pytest.fixture(scope="module")

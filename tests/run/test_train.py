@@ -22,7 +22,8 @@ from jbatch.run.build import make_setup
 from jbatch.run.checkpoint import Checkpoints, parameters_digest
 from jbatch.run.directory import read_run
 from jbatch.run.evaluate import evaluate
-from jbatch.run.loop import Diverged, fit, run_until
+from jbatch.run.log import Diverged
+from jbatch.run.loop import fit, run_until
 from jbatch.run.metrics import read_metrics
 from jbatch.run.newest import evaluate_newest
 from jbatch.run.reopen import load_experiment_file
@@ -91,7 +92,7 @@ def test_training_loss_is_the_mean_over_the_interval(undisturbed):
     layout = Layout(40, 1, 40)
     update, losses = programs.compiled(setup, Update(layout)), []
     for row in map(run.plan.at, range(37)):
-        told = programs.told(setup, [programs.how(row.learning_rate, 1)])
+        told = programs.told(setup, [programs.how(row.learning_rate, 1, 40)])
         state, loss = update(state, told, *feed.arguments(row.position, layout))
         losses.append(float(loss))
     assert line["loss"] == pytest.approx(np.mean(losses), rel=1e-6)
@@ -204,22 +205,23 @@ def test_evaluation_counts_each_example_once(devices):
     """Sets that do not divide: right and wrong are counted against a plain computation."""
     dataset = Digits().load()
     count = 1001 if devices == 1 else 700
-    data = Arrays(*dataset.train, *(part[:count] for part in dataset.train), num_classes=10)
+    test = {name: values[:count] for name, values in dataset.train.items()}
+    data = Arrays(dataset.train, test, num_classes=10)
     experiment = dataclasses.replace(
         GROWING,
         data=data,
-        model=MLP((8,)),
+        task=dataclasses.replace(GROWING.task, model=MLP((8,))),
         plan=dataclasses.replace(GROWING.plan, batch_size=24, batch_sizes=(24, 120)),
     )
     setup, loaded = make_setup(experiment, experiment.plan.plan(), jax.devices()[:devices])
     state = programs.initializer(setup)(np.uint32(0))
-    test = loaded.test(setup.mesh, setup.evaluation_size)
-    found = evaluate(programs.compiled(setup, Evaluate()), state, test)
+    on_devices = loaded.test(setup.mesh, setup.evaluation_size)
+    found = evaluate(setup, programs.compiled(setup, Evaluate()), state, on_devices)
 
-    shift, factor = affine("standardize", dataset.train.images)
-    images = (data.test_images.astype(np.float32) - shift) * factor
+    shift, factor = affine("standardize", dataset.train["image"])
+    images = (test["image"].astype(np.float32) - shift) * factor
     (logits,), _ = classify.forward(setup.task, state.params, state.stats, images, None)
-    expected = float((np.asarray(logits).argmax(1) == data.test_labels).mean())
+    expected = float((np.asarray(logits).argmax(1) == test["label"]).mean())
     assert found.num_examples == count
     assert found.scores["accuracy"] == pytest.approx(expected, abs=1e-9)
 

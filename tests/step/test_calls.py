@@ -7,7 +7,6 @@ import jax
 import numpy as np
 import pytest
 
-from jbatch.data.image.augment import Augment
 from jbatch.data.stream.feed import StreamedInputs
 from jbatch.errors import Mistake
 from jbatch.models import MLP, GhostBatchNorm, SmallCNN
@@ -19,11 +18,11 @@ from jbatch.run.start import open_run
 from jbatch.step import programs
 from jbatch.step.calls import MOST, updates_per_call
 from jbatch.step.programs import how, told
-from small_runs import data_of, learner_of, setup_of
+from small_runs import DATA, learner_of, setup_of
 
 TASK = learner_of(MLP((16,), GhostBatchNorm(20)), SGD(weight_decay=1e-3))
-RESIDENT = setup_of(TASK).inputs
-STREAMED = StreamedInputs(100, 1, (32, 32, 3), Augment(), "standardize", (0.0,) * 3, (1.0,) * 3)
+RESIDENT = DATA.inputs
+STREAMED = StreamedInputs(100, 1, RESIDENT.example)
 
 
 @pytest.mark.parametrize(("devices", "mapping"), [(1, "shard_map"), (8, "shard_map"), (8, "pmap")])
@@ -31,8 +30,8 @@ def test_a_call_of_several_is_so_many_calls(devices, mapping):
     setup = setup_of(TASK, devices, mapping)
     several = dataclasses.replace(setup, updates_per_call=5)
     layout = Layout(40, devices, 20)
-    feed = data_of(setup).feed(setup.mesh, 3)
-    hows = [how(rate, 2) for rate in (0.1, 0.05, 0.02)]
+    feed = DATA.feed(setup.mesh, 3)
+    hows = [how(rate, 2, 40) for rate in (0.1, 0.05, 0.02)]
     state = programs.initializer(setup)(np.uint32(0))
     losses = []
     for number, each in enumerate(hows):

@@ -8,15 +8,14 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from jbatch.data.image.augment import Augment
 from jbatch.data.order import epoch_order
 from jbatch.models import MLP, CifarResNet, GhostBatchNorm
 from jbatch.optim import SGD, Adam
 from jbatch.plan.layout import Layout
 from jbatch.step import programs, pure
-from jbatch.task.base import Learner
+from jbatch.task.base import Learner, Scores, Task
 from marks import slow
-from small_runs import DATASET, learner_of, run_updates, setup_of
+from small_runs import DATA, DATASET, learner_of, run_updates, setup_of
 
 PLAIN = learner_of(MLP((32,)), SGD(weight_decay=5e-4), label_smoothing=0.1)
 # 48 in groups of 16 are 3 groups: on 2 devices each spans both, on 8 each spans all eight.
@@ -35,29 +34,34 @@ TOLERANCE = 2e-5
 
 
 @dataclass(frozen=True)
-class Weighted:
+class Weighted(Task):
     """A linear regression of digits, in which each example weighs as much as its digit."""
 
-    group = None
-    metrics = ("digit",)
+    mean: float
+    deviation: float
 
-    def init(self, seed):
-        del seed
-        return {"w": jnp.zeros(64)}, {}
+    def init(self, key, example):
+        del key
+        return {"w": jnp.zeros(example["pixels"].shape)}, {}
 
-    def sums(self, params, stats, batch, layout):
-        del layout
-        digit = batch.labels.astype(jnp.float32)
-        squares = (batch.images.reshape(-1, 64) @ params["w"] - digit) ** 2
-        loss, digits, weight = ((each * digit).sum() for each in (squares, digit, 1))
-        return {"loss": (loss, weight), "digit": (digits, weight)}, stats
+    def prepare(self, example, key):
+        del key
+        pixels = example["image"].astype(jnp.float32).ravel()
+        return {
+            "pixels": (pixels - self.mean) / self.deviation,
+            "digit": example["label"].astype(jnp.float32),
+        }
 
-    def running(self, stats, sums, groups):
-        del sums, groups
-        return stats
+    def score(self, params, state, example, key):
+        del key
+        digit = example["digit"]
+        square = (example["pixels"] @ params["w"] - digit) ** 2
+        return Scores(square * digit, digit, {"digit": (digit * digit, digit)}), state
 
 
-RAGGED = Learner(Weighted(), SGD(), 0.9)
+PIXELS = DATASET.train["image"].astype(np.float64)
+WEIGHTED = Weighted(float(PIXELS.mean()), float(PIXELS.std()))
+RAGGED = Learner(WEIGHTED, DATA.about.example, SGD(), 0.9)
 SPLITS = [(2, 1, "shard_map"), (8, 1, "shard_map"), (8, 3, "shard_map"), (1, 3, "shard_map")]
 NAMES = {PLAIN: "plain", GHOST: "ghost", ADAM: "adam"}
 PMAP = [(8, 1, "pmap"), (8, 3, "pmap")]
@@ -119,7 +123,7 @@ def test_any_split_gives_the_same_parameters(whole, task, devices, passes, mappi
     assert_same(state.params, expected.params)
     assert_same(state.stats, expected.stats)
     np.testing.assert_allclose(losses, expected_losses, rtol=TOLERANCE)
-    right, expected_right = (pure.means(each.totals)["accuracy"] for each in (state, expected))
+    right, expected_right = (scores_of(task, each)["accuracy"] for each in (state, expected))
     assert right * 20 * 48 == pytest.approx(expected_right * 20 * 48, abs=2)
 
 
@@ -163,24 +167,26 @@ def test_ghost_batches_that_span_blocks_of_devices(mapping):
 def test_examples_of_unequal_weight_count_by_their_weight_in_any_split():
     """The gradient is divided by the weight of the whole update, not by that of a part."""
     images, labels = first_batch()
-    state, losses = run_updates(ragged(), batch_size=48, updates=1, learning_rate=1e-3)
+    state, losses = run_updates(setup_of(RAGGED), batch_size=48, updates=1, learning_rate=1e-3)
     gradient = 2 * images.T @ (-labels * labels) / labels.sum()
     np.testing.assert_allclose(state.params["w"], -1e-3 * gradient, rtol=0, atol=1e-8)
     assert losses == pytest.approx([(labels**3).sum() / labels.sum()], rel=1e-6)
-    assert pure.means(state.totals)["digit"] == pytest.approx((labels**2).sum() / labels.sum())
-    expected, _ = run_updates(ragged(), batch_size=48, learning_rate=1e-3)
+    digit = scores_of(RAGGED, state)["digit"]
+    assert digit == pytest.approx((labels**2).sum() / labels.sum())
+    expected, _ = run_updates(setup_of(RAGGED), batch_size=48, learning_rate=1e-3)
     for devices, passes in ((8, 1), (1, 3), (8, 3)):
-        split, _ = run_updates(ragged(devices), batch_size=48, passes=passes, learning_rate=1e-3)
+        setup = setup_of(RAGGED, devices)
+        split, _ = run_updates(setup, batch_size=48, passes=passes, learning_rate=1e-3)
         assert_same(split.params, expected.params)
 
 
-def ragged(devices=1):
-    return setup_of(RAGGED, devices, augment=Augment())
+def scores_of(learner, state):
+    return learner.task.finish(pure.exact(state.totals))
 
 
 def first_batch():
-    """The pixels, normalized, and the digits of the first update, in float64; no augmentation."""
-    order = epoch_order(3, 0, len(DATASET.train.labels))[:48]
-    pixels = DATASET.train.images.astype(np.float64)
-    images = (pixels - pixels.mean()) / pixels.std()
-    return images[order].reshape(48, 64), DATASET.train.labels[order].astype(np.float64)
+    """The pixels, normalized, and the digits of the first update, in float64."""
+    labels = DATASET.train["label"]
+    order = epoch_order(3, 0, len(labels))[:48]
+    images = (PIXELS - PIXELS.mean()) / PIXELS.std()
+    return images[order].reshape(48, 64), labels[order].astype(np.float64)

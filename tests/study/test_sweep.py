@@ -12,15 +12,15 @@ from jbatch.study.grid import cells
 
 
 def test_a_grid_is_every_combination_in_order():
-    found = list(cells(["plan.adapt-regime=False,True", "model.hidden=64 64,8"]))
+    found = list(cells(["plan.adapt-regime=False,True", "task.model.hidden=64 64,8"]))
     assert [" | ".join(names) for names, _ in found] == [
-        "plan.adapt-regime False | model.hidden 64 64",
-        "plan.adapt-regime False | model.hidden 8",
-        "plan.adapt-regime True | model.hidden 64 64",
-        "plan.adapt-regime True | model.hidden 8",
+        "plan.adapt-regime False | task.model.hidden 64 64",
+        "plan.adapt-regime False | task.model.hidden 8",
+        "plan.adapt-regime True | task.model.hidden 64 64",
+        "plan.adapt-regime True | task.model.hidden 8",
     ]
-    assert found[0][1] == ("--plan.no-adapt-regime", "--model.hidden", "64", "64")
-    assert found[3][1] == ("--plan.adapt-regime", "--model.hidden", "8")
+    assert found[0][1] == ("--plan.no-adapt-regime", "--task.model.hidden", "64", "64")
+    assert found[3][1] == ("--plan.adapt-regime", "--task.model.hidden", "8")
     assert list(cells([])) == [((), ())]
 
 
@@ -53,7 +53,10 @@ GIVEN = {
     ("--grid", "optimizer.no-nesterov=True"): "no field optimizer.no-nesterov",
     ("--grid", "help=1"): "no field help",
     ("--grid", "a\nb=1"): r"no field a\\nb",
-    ("--grid", "model.norm.ghost-batch=40,30"): "ghost-batch 30: batch 40 .* ghost batches of 30",
+    (
+        "--grid",
+        "task.model.norm.ghost-batch=40,30",
+    ): "ghost-batch 30: batch 40 .* ghost batches of 30",
     ("--grid", "optimizer.nesterov=True", "--plan.momentum", "0"): "nesterov needs momentum",
 }
 

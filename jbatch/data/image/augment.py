@@ -1,4 +1,4 @@
-"""Augmenting training images on the device; each random key comes from a position."""
+"""Augmenting training images on the device; with a random key for each."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -26,31 +26,13 @@ class Augment:
         share("color", self.color)
 
 
-def example_keys(seed: "jax.Array", epoch: "jax.Array", places: "jax.Array") -> "jax.Array":
-    """Derive a random key for each example from its position alone.
-
-    Args:
-        seed: uint32 scalar.
-        epoch: uint32 scalar.
-        places: (B,) uint32, within the epoch.
-
-    Returns:
-        (B,) keys.
-    """
-    import jax
-
-    # Always threefry, whatever JAX's default: under vmap, rbg's numbers depend on the batch.
-    epoch_key = jax.random.fold_in(jax.random.key(seed, impl="threefry2x32"), epoch)
-    return jax.vmap(lambda place: jax.random.fold_in(epoch_key, place))(places)
-
-
 def augment(augment: Augment, images: "jax.Array", keys: "jax.Array") -> "jax.Array":
     """Augment each image with its own key.
 
     Args:
         augment: which changes.
         images: (B, H, W, C) uint8; `color` needs C = 3.
-        keys: (B,), from `example_keys`.
+        keys: (B,), see `data/keys.py`.
 
     Returns:
         Images of the same shape: uint8, or float32 from 0 to 255 if `color` is set.

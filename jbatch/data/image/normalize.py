@@ -1,6 +1,6 @@
 """Normalizing input images on the device."""
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 Normalize = Literal["standardize", "min-max", "per-image", "logarithm", "none"]
 """How pixel values are normalized before the network sees them.
 
-standardize: each channel has mean 0 and standard deviation 1 over the training set.
+standardize: each channel (the last axis) has mean 0 and standard deviation 1 over the training set.
 min-max: each channel goes from 0 to 1 over the training set.
 per-image: each image has mean 0 and standard deviation 1 over its own pixels and channels.
 logarithm: log(1 + value) / log 256, from 0 to 1; it spreads dark values and compresses bright ones.
@@ -21,32 +21,30 @@ none: the values as they are, 0 to 255.
 
 
 def affine(
-    normalize: Normalize, images: npt.NDArray[np.uint8]
+    normalize: Normalize, images: npt.NDArray[Any]
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """Compute what to subtract from each channel, and what to multiply it by afterwards.
 
     Args:
         normalize: the normalization.
-        images: (N, H, W, C) uint8, the training set.
+        images: (N, …, C), the training set; any real dtype.
 
     Returns:
         The shift and the factor, each (C,) float32.
     """
-    values = np.arange(256)
+    channels = images.shape[-1]
     match normalize:
         case "standardize":
-            counts = _counts(images)
-            weights = counts / counts[0].sum()  # (C, 256)
-            shift = weights @ values
-            spread = np.sqrt((weights * (values - shift[:, None]) ** 2).sum(1))
+            shift, spread = _moments(images)
         case "min-max":
-            there = _counts(images) > 0
-            shift = there.argmax(1)
-            spread = 255 - there[:, ::-1].argmax(1) - shift
+            axes = tuple(range(images.ndim - 1))
+            shift = images.min(axes).astype(np.float64)
+            spread = images.max(axes) - shift
         case "per-image":
-            shift, spread = np.zeros(images.shape[-1]), np.full(images.shape[-1], 255)
+            highest = 255 if images.dtype == np.uint8 else np.abs(images).max()
+            shift, spread = np.zeros(channels), np.full(channels, highest, np.float64)
         case "logarithm" | "none":
-            shift, spread = np.zeros(images.shape[-1]), np.ones(images.shape[-1])
+            shift, spread = np.zeros(channels), np.ones(channels)
     factor = 1 / np.where(spread > 0, spread, 1)
     return shift.astype(np.float32), factor.astype(np.float32)
 
@@ -64,7 +62,7 @@ def affine_of(
 def normalized(
     normalize: Normalize, images: "jax.Array", shift: "ArrayLike", factor: "ArrayLike"
 ) -> "jax.Array":
-    """Normalize images for the network, (B, H, W, C) uint8 → float32.
+    """Normalize images for the network, (B, …, C) → float32.
 
     For per-image, the deviation is at least 1/√(values in an image), so that a blank image stays
     finite.
@@ -76,10 +74,25 @@ def normalized(
         return jnp.log1p(x) * np.float32(1 / np.log(256))
     if normalize != "per-image":
         return x
-    axes = (1, 2, 3)
+    axes = tuple(range(1, x.ndim))
     x = x - x.mean(axes, keepdims=True)
     deviation = jnp.sqrt(jnp.square(x).mean(axes, keepdims=True))
     return x / jnp.maximum(deviation, x[0].size ** -0.5)
+
+
+def _moments(
+    images: npt.NDArray[Any],
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Compute (mean, standard deviation) of each channel, without a float copy of the dataset."""
+    if images.dtype == np.uint8:  # exact
+        values, counts = np.arange(256), _counts(images)
+        weights = counts / counts[0].sum()  # (C, 256)
+        mean = weights @ values
+        return mean, np.sqrt((weights * (values - mean[:, None]) ** 2).sum(1))
+    axes, count = tuple(range(images.ndim - 1)), images[..., 0].size
+    mean = images.sum(axes, dtype=np.float64) / count
+    squares = sum(np.square(image - mean).sum(axes[:-1]) for image in images)
+    return mean, np.sqrt(squares / count)
 
 
 def _counts(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.intp]:

@@ -53,7 +53,12 @@ class Splits(NamedTuple):
 
     train: Records
     test: Records
-    num_classes: int
+    class_names: tuple[str, ...]
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return len(self.class_names)
 
 
 def open_records(source: TFDS | ImageFolder) -> Splits:
@@ -65,14 +70,15 @@ def open_records(source: TFDS | ImageFolder) -> Splits:
     if isinstance(source, ImageFolder):
         return _open_folder(source)
     builder = open_builder(source, source.data_dir)
-    classes = builder.info.features["label"].num_classes
+    names = tuple(builder.info.features["label"].names)
+    classes = len(names)
     train, test = (
         TFDSRecords(
             source, source.data_dir, split, builder.info.splits[split].num_examples, classes
         )
         for split in (source.train, source.test)
     )
-    return Splits(train, test, classes)
+    return Splits(train, test, names)
 
 
 @dataclass(frozen=True)
@@ -190,4 +196,4 @@ def _open_folder(source: ImageFolder) -> Splits:
         )
         for split in (source.train, source.test)
     )
-    return Splits(train, test, len(numbers))
+    return Splits(train, test, tuple(numbers))

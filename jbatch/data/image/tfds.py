@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from jbatch.data.dataset import Dataset, Split, check_labels
+from jbatch.data.dataset import Dataset, check_labels
 from jbatch.data.image.picture import DamagedImage, decoded, open_picture
 from jbatch.errors import Mistake
 from jbatch.files import read_whole
@@ -52,7 +52,8 @@ class TFDS:
 def _load(data: TFDS, data_dir: str | None) -> Dataset:
     builder = open_builder(data, data_dir)
     train, test = (_split(builder, name) for name in (data.train, data.test))
-    return Dataset(train, test, builder.info.features["label"].num_classes)
+    label = builder.info.features["label"]
+    return Dataset(train, test, label.num_classes, tuple(label.names))
 
 
 def open_builder(data: TFDS, data_dir: str | None) -> "tfds.core.DatasetBuilder":
@@ -183,7 +184,7 @@ def _class_names(value: dict[str, Any] | list[Any]) -> Iterator[str]:
             yield from _class_names(part)
 
 
-def _split(builder: "tfds.core.DatasetBuilder", name: str) -> Split:
+def _split(builder: "tfds.core.DatasetBuilder", name: str) -> dict[str, npt.NDArray[Any]]:
     import tensorflow_datasets as tfds
 
     source = builder.as_data_source(split=name, decoders={"image": tfds.decode.SkipDecoding()})
@@ -210,7 +211,7 @@ def _split(builder: "tfds.core.DatasetBuilder", name: str) -> Split:
             images[index], labels[index] = image, example["label"]
     assert images is not None  # open_builder refuses an empty split
     check_labels(f"{name} of {builder.name}", labels, builder.info.features["label"].num_classes)
-    return Split(images, labels)
+    return {"image": images, "label": labels}
 
 
 def _room(

@@ -5,11 +5,12 @@ and the order of each epoch determine its examples. So a resumed run replays not
 batches need no special case.
 """
 
+import math
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
 from itertools import accumulate
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -29,10 +30,26 @@ CHUNK = 32  # most examples: large against the cost of handing a chunk over, sma
 MOST_DAMAGED = 100  # damaged files in a row: then the fault is not in single files
 
 
-class Chunk(NamedTuple):
-    """Decoded examples without their images, which are in the ring."""
+class Leaf(NamedTuple):
+    """One array of an example."""
 
-    labels: npt.NDArray[np.int32]  # (n,)
+    shape: tuple[int, ...]
+    dtype: str
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the array."""
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
+
+
+# The arrays that a chunk's examples go into, each (CHUNK, …); one for each leaf of an example, in
+# the order of `jax.tree`.
+Room = Sequence[npt.NDArray[Any]]
+
+
+class Chunk(NamedTuple):
+    """What is known of a chunk's examples, which are in its room."""
+
     exists: npt.NDArray[np.bool_]  # (n,); False where an evaluation's last pass is padded
     damaged: tuple[str, ...]  # the file of each example that was replaced or skipped
 
@@ -84,12 +101,34 @@ class TrainingPositions:
 class Chunks(Protocol):
     """Maps a chunk's number to its examples; picklable, for workers."""
 
-    shape: tuple[int, ...]  # of the images in the largest chunk, (CHUNK, size, size, 3)
+    leaves: tuple[Leaf, ...]  # of one example
 
     def __len__(self) -> int: ...
 
-    def decode(self, number: int, images: npt.NDArray[np.uint8]) -> Chunk:
-        """Decode a chunk's images into the first of `images`, uint8 of `shape`."""
+    def decode(self, number: int, room: Room) -> Chunk:
+        """Write a chunk's examples into the first places of `room`."""
+
+
+class EvaluationPlaces:
+    """Maps a chunk's number to places in a split, in order, over and over.
+
+    Places beyond the split fill up the last pass.
+    """
+
+    def __init__(self, count: int, size: int, devices: int, rows: Sequence[int]):
+        """Prepare passes of `size` examples per device, for this host's `rows` of the mesh."""
+        host = np.concatenate([row * size + np.arange(size) for row in rows])
+        self._places = [
+            start + part for start in range(0, count, size * devices) for part in in_chunks(host)
+        ]
+
+    @property
+    def each(self) -> int:
+        """Number of chunks in one evaluation."""
+        return len(self._places)
+
+    def __getitem__(self, number: int) -> npt.NDArray[np.integer]:
+        return self._places[number % self.each]
 
 
 class TrainingChunks:
@@ -99,18 +138,18 @@ class TrainingChunks:
         self, records: Records, view: Photographs, seed: int, positions: TrainingPositions
     ):
         self._records, self._view, self._seed, self._positions = records, view, seed, positions
-        self.shape = _shape(view)
+        self.leaves = _leaves(view)
 
     def __len__(self) -> int:
         return len(self._positions)
 
-    def decode(self, number: int, images: npt.NDArray[np.uint8]) -> Chunk:
-        """Decode a chunk's images into the first of `images`."""
+    def decode(self, number: int, room: Room) -> Chunk:
+        """Write a chunk's examples into the first places of `room`."""
+        images, labels = room
         positions, count = self._positions[number], self._records.count
-        epoch = int(positions[0]) // count
-        order = _order(self._seed, epoch, count)
-        files = self._records.read(order[positions - epoch * count].tolist())
-        labels, damaged = np.empty(len(files), np.int32), []
+        order, places = in_epoch(self._seed, positions, count)
+        files = self._records.read(order[places].tolist())
+        damaged = []
         for place, (position, file) in enumerate(zip(positions.tolist(), files, strict=True)):
             crop = partial(random_crop, self._seed, position)
             try:
@@ -120,7 +159,7 @@ class TrainingChunks:
                 damaged.append(file.name)
                 file = self._replacement(order, position % count, crop, images[place])
             labels[place] = file.label
-        return Chunk(labels, np.ones(len(files), bool), tuple(damaged))
+        return Chunk(np.ones(len(files), bool), tuple(damaged))
 
     def _replacement(
         self,
@@ -151,10 +190,8 @@ class EvaluationChunks:
     ):
         """Prepare passes of `size` examples per device, for this host's `rows` of the mesh."""
         self._records, self._view = records, view
-        self.shape = _shape(view)
-        host = np.concatenate([row * size + np.arange(size) for row in rows])
-        passes = range(0, records.count, size * devices)
-        self._places = [start + part for start in passes for part in in_chunks(host)]
+        self.leaves = _leaves(view)
+        self._places = EvaluationPlaces(records.count, size, devices, rows)
 
     def __len__(self) -> int:
         return 1 << 60
@@ -162,12 +199,14 @@ class EvaluationChunks:
     @property
     def each(self) -> int:
         """Number of chunks in one evaluation."""
-        return len(self._places)
+        return self._places.each
 
-    def decode(self, number: int, images: npt.NDArray[np.uint8]) -> Chunk:
-        """Decode a chunk's images into the first of `images`."""
-        places = self._places[number % self.each]
-        labels, exists = np.zeros(len(places), np.int32), places < self._records.count
+    def decode(self, number: int, room: Room) -> Chunk:
+        """Write a chunk's examples into the first places of `room`."""
+        images, labels = room
+        places = self._places[number]
+        labels[: len(places)] = 0
+        exists = places < self._records.count
         crop, damaged = partial(central_crop, self._view.central), []
         there = np.flatnonzero(exists).tolist()
         files = self._records.read(places[there].tolist()) if there else ()
@@ -180,7 +219,7 @@ class EvaluationChunks:
                 exists[place] = False
             labels[place] = file.label
         images[: len(places)][~exists] = 0  # deterministic, whatever the ring held before
-        return Chunk(labels, exists, tuple(damaged))
+        return Chunk(exists, tuple(damaged))
 
 
 def host_places(layout: Layout, rows: Sequence[int]) -> npt.NDArray[np.int32]:
@@ -188,8 +227,16 @@ def host_places(layout: Layout, rows: Sequence[int]) -> npt.NDArray[np.int32]:
     return np.concatenate([layout.places(row) for row in rows])
 
 
-def _shape(view: Photographs) -> tuple[int, ...]:
-    return CHUNK, view.image_size, view.image_size, 3
+def in_epoch(
+    seed: int, positions: npt.NDArray[np.int64], count: int
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+    """Return the order of the epoch that positions are in, and their places in it."""
+    epoch = int(positions[0]) // count
+    return _order(seed, epoch, count), positions - epoch * count
+
+
+def _leaves(view: Photographs) -> tuple[Leaf, ...]:
+    return Leaf((view.image_size, view.image_size, 3), "uint8"), Leaf((), "int32")
 
 
 def _stop_if_asked(view: Photographs, file: File, error: DamagedImage) -> None:

@@ -1,6 +1,5 @@
-"""Streaming datasets of any size to the devices, which augment and normalize the uint8 images."""
+"""Streaming datasets of any size to the devices."""
 
-import hashlib
 import itertools
 import math
 import time
@@ -8,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -16,16 +15,14 @@ import numpy as np
 import numpy.typing as npt
 from jax.sharding import Mesh
 
-from jbatch.data.image.augment import Augment, augment, example_keys
-from jbatch.data.image.normalize import Normalize, affine_of, normalized
-from jbatch.data.image.photographs import Photographs
-from jbatch.data.image.records import open_records
+from jbatch.data.about import About
+from jbatch.data.batch import Batch, Example, Spec
 from jbatch.data.inputs import Arguments
-from jbatch.data.stream.chunks import EvaluationChunks, TrainingChunks, TrainingPositions
+from jbatch.data.keys import example_keys
+from jbatch.data.stream.chunks import Chunks, TrainingPositions
 from jbatch.data.stream.workers import Decoded, decoded, thread_without_signals
 from jbatch.devices import meshes
 from jbatch.machine import allow_open_files, usable_cores
-from jbatch.models.batch import Batch
 from jbatch.plan.layout import AXIS, Layout
 from jbatch.plan.passes import Passes, passes_of
 from jbatch.plan.plan import Plan
@@ -42,21 +39,17 @@ class StreamedInputs:
 
     num_examples: int
     num_test: int
-    input_shape: tuple[int, ...]  # (H, W, C)
-    augment: Augment
-    normalize: Normalize
-    mean: tuple[float, ...]
-    deviation: tuple[float, ...]
+    example: Spec
 
-    per_device = (True, True, False, False)
-    evaluation_per_device = (True, True, True)
+    per_device = (True, False, False)
+    evaluation_per_device = (True, True)
     several = False
     most_evaluated = 64
 
     def shapes(self, layout: Layout) -> Arguments:
-        """Return shapes of images, labels, seed, and (epoch, first place)."""
+        """Return shapes of the examples, seed, and (epoch, first place)."""
         return (
-            *self._examples(layout.devices, layout.per_device),
+            self.example.stacked(layout.devices, layout.per_device),
             jax.ShapeDtypeStruct((), np.uint32),
             jax.ShapeDtypeStruct((2,), np.uint32),
         )
@@ -64,70 +57,66 @@ class StreamedInputs:
     def held(self, layout: Layout) -> int:
         """Count the bytes of passes that are prepared ahead, or still in flight."""
         beside = PASSES_AHEAD + MOST_IN_FLIGHT  # the current pass is counted as the step's argument
-        return beside * layout.per_device * (math.prod(self.input_shape) + 4)
+        return beside * layout.per_device * self.example.nbytes
 
-    def batch(
-        self,
-        layout: Layout,
-        images: jax.Array,
-        labels: jax.Array,
-        seed: jax.Array,
-        where: jax.Array,
-    ) -> Batch:
+    def batch(self, layout: Layout, examples: Example, seed: jax.Array, where: jax.Array) -> Batch:
         """Get this device's examples of a pass, in the order of `layout.places`."""
         epoch, first = where
         places = first + layout.places(jax.lax.axis_index(AXIS)).astype(jnp.uint32)
-        keys = example_keys(seed, epoch, places)
-        return Batch(self._normalized(augment(self.augment, images, keys)), labels, keys)
+        return Batch(examples, example_keys(seed, epoch, places))
 
     def later(self, number: jax.Array, layout: Layout, *arguments: object) -> NoReturn:
         """Raise: the arguments of a pass hold no other pass, so `several` is false."""
         raise NotImplementedError
 
     def evaluation_shapes(self, size: int, devices: int) -> Arguments:
-        """Return shapes of images, labels, and which examples exist."""
+        """Return shapes of the examples, and of which exist."""
         exists = jax.ShapeDtypeStruct((devices, size), np.bool_)
-        return (*self._examples(devices, size), exists)
+        return self.example.stacked(devices, size), exists
 
     def evaluation_batch(
-        self, size: int, images: jax.Array, labels: jax.Array, exists: jax.Array
+        self, size: int, examples: Example, exists: jax.Array
     ) -> tuple[Batch, jax.Array]:
         """Get this device's `size` examples of a pass, and which of them exist: (size,) bool."""
         del size  # the arguments' shapes have it
-        return Batch(self._normalized(images), labels, None), exists
+        return Batch(examples, None), exists
 
-    def _examples(self, devices: int, size: int) -> Arguments:
-        return (
-            jax.ShapeDtypeStruct((devices, size, *self.input_shape), np.uint8),
-            jax.ShapeDtypeStruct((devices, size), np.int32),
-        )
 
-    def _normalized(self, images: jax.Array) -> jax.Array:
-        return normalized(
-            self.normalize, images, *affine_of(self.normalize, self.mean, self.deviation)
-        )
+class Stream(Protocol):
+    """A dataset on disk, found and complete: its chunks are read later, by workers."""
+
+    @property
+    def about(self) -> About:
+        """What a task may depend on."""
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Number of examples of the training set and of the test set."""
+
+    @property
+    def workers(self) -> int | None:
+        """Worker processes per host; None for one per core."""
+
+    def digest(self) -> str:
+        """Hash which examples both splits hold (SHA-256)."""
+
+    def training(self, seed: int, positions: TrainingPositions) -> Chunks:
+        """Return the chunks of training."""
+
+    def evaluation(self, size: int, devices: int, rows: Sequence[int]) -> Chunks:
+        """Return the chunks of evaluations, `size` examples per device in each pass."""
 
 
 class StreamedData:
-    """A dataset on disk, found and complete; a feed reads its examples later."""
+    """A dataset on disk; a feed reads its examples later."""
 
-    def __init__(self, view: Photographs, augment: Augment, normalize: Normalize):
-        self._view, self._splits = view, open_records(view.source)
-        self.num_classes = self._splits.num_classes
-        self.inputs = StreamedInputs(
-            num_examples=self._splits.train.count,
-            num_test=self._splits.test.count,
-            input_shape=(view.image_size, view.image_size, 3),
-            augment=augment,
-            normalize=normalize,
-            mean=view.mean,
-            deviation=view.deviation,
-        )
+    def __init__(self, stream: Stream):
+        self._stream, self.about = stream, stream.about
+        self.inputs = StreamedInputs(*stream.counts, self.about.example)
 
     def digest(self) -> str:
-        """Hash which examples both splits hold (SHA-256); reads no example."""
-        both = self._splits.train.digest() + self._splits.test.digest()
-        return hashlib.sha256(both.encode()).hexdigest()
+        """Hash which examples both splits hold (SHA-256)."""
+        return self._stream.digest()
 
     def feed(
         self, mesh: Mesh, seed: int, plan: Plan, passes: Mapping[int, Passes], update: int
@@ -137,37 +126,35 @@ class StreamedData:
         allow_open_files(needed, f"{self._workers} data workers, for training and for evaluation,")
         rows = meshes.local_rows(mesh)
         positions = TrainingPositions(plan, passes, rows)
-        chunks = decoded(
-            TrainingChunks(self._splits.train, self._view, seed, positions),
-            positions.first(update),
-            self._workers,
-        )
+        chunks = self._stream.training(seed, positions)
+        ready = decoded(chunks, positions.first(update), self._workers)
         wanted = ((start, layout.per_device) for start, layout in passes_of(plan, passes, update))
-        return StreamedFeed(_Passes(chunks, wanted, mesh, rows), seed, plan.num_examples)
+        joined = _Passes(ready, wanted, mesh, rows, self.about.example)
+        return StreamedFeed(joined, seed, plan.num_examples)
 
     def test(self, mesh: Mesh, size: int) -> "StreamedTest":
         """Stream the test set, `size` examples per device and pass; workers start at first use."""
         rows = meshes.local_rows(mesh)
-        chunks = EvaluationChunks(self._splits.test, self._view, size, mesh.size, rows)
-        starts = range(0, self._splits.test.count, size * mesh.size)
+        chunks = self._stream.evaluation(size, mesh.size, rows)
+        starts = range(0, self.inputs.num_test, size * mesh.size)
 
         def begin() -> _Passes:
             wanted = ((start, size) for start in itertools.cycle(starts))
-            return _Passes(decoded(chunks, 0, self._workers), wanted, mesh, rows)
+            ready = decoded(chunks, 0, self._workers)
+            return _Passes(ready, wanted, mesh, rows, self.about.example)
 
         return StreamedTest(begin, starts)
 
     @property
     def _workers(self) -> int:
-        return usable_cores() if self._view.workers is None else self._view.workers
+        return usable_cores() if self._stream.workers is None else self._stream.workers
 
 
 class _Pass(NamedTuple):
     """Examples of all devices; each array has a leading device axis."""
 
     start: int  # position of its first example
-    images: jax.Array  # (D, n, H, W, C) uint8
-    labels: jax.Array  # (D, n) int32
+    examples: Example  # every leaf (D, n, …)
     exists: jax.Array  # (D, n) bool
     damaged: tuple[str, ...]
 
@@ -181,8 +168,9 @@ class _Passes:
         wanted: Iterator[tuple[int, int]],  # (start, micro-batch) of each pass
         mesh: Mesh,
         rows: Sequence[int],
+        example: Spec,
     ):
-        self._chunks, self._wanted = chunks, wanted
+        self._chunks, self._wanted, self._example = chunks, wanted, example
         self._sharding, self._rows = meshes.split(mesh), rows
         self._thread = thread_without_signals("input")
         self._ready: deque[Future[_Pass]] = deque()
@@ -221,22 +209,21 @@ class _Passes:
             self._ready.append(self._thread.submit(self._assemble, *wanted))
 
     def _assemble(self, start: int, size: int) -> _Pass:
-        count, filled, chunks = len(self._rows) * size, 0, []
-        pixels = None
+        count, filled, known = len(self._rows) * size, 0, []
+        joined = [_aligned((count, *leaf.shape), leaf.dtype) for leaf in self._example.leaves]
         while filled < count:
-            images, chunk = next(self._chunks)
-            if pixels is None:
-                pixels = _aligned((count, *images.shape[1:]))
-            pixels[filled : filled + len(images)] = images
-            filled += len(images)
-            chunks.append(chunk)
-            del images  # a view of the ring, which ends with the workers
-        assert pixels is not None  # a pass has examples
-        labels, exists, damaged = zip(*chunks, strict=True)
+            room, chunk = next(self._chunks)
+            end = filled + len(chunk.exists)
+            for array, part in zip(joined, room, strict=True):
+                array[filled:end] = part
+            filled = end
+            known.append(chunk)
+            del room, part  # views of the ring, which ends with the workers
+        exists, damaged = zip(*known, strict=True)
+        placed = [self._on_devices(array, size) for array in joined]
         return _Pass(
             start,
-            self._on_devices(pixels, size),
-            self._on_devices(np.concatenate(labels), size),
+            jax.tree.unflatten(self._example.structure, placed),
             self._on_devices(np.concatenate(exists), size),
             tuple(itertools.chain.from_iterable(damaged)),
         )
@@ -254,12 +241,12 @@ class _Passes:
         return jax.make_array_from_callback(shape, self._sharding, row)
 
 
-def _aligned(shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
-    """Allocate uint8, uninitialized, aligned so that JAX on a CPU uses it without a copy."""
-    size = math.prod(shape)
+def _aligned(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """Allocate an array, uninitialized, aligned so that JAX on a CPU uses it without a copy."""
+    size = math.prod(shape) * np.dtype(dtype).itemsize
     memory = np.empty(size + ALIGNMENT, np.uint8)
     start = -memory.ctypes.data % ALIGNMENT
-    return memory[start : start + size].reshape(shape)
+    return memory[start : start + size].view(dtype).reshape(shape)
 
 
 class StreamedFeed:
@@ -289,7 +276,7 @@ class StreamedFeed:
         del layout  # the feed has the plan's
         taken = self._passes.next(position)
         where = np.array(divmod(position, self._count), np.uint32)  # one transfer
-        return taken.images, taken.labels, self._seed, where
+        return taken.examples, self._seed, where
 
     def close(self) -> None:
         """End the workers."""
@@ -315,7 +302,7 @@ class StreamedTest:
         self._passes = self._passes or self._begin()
         for start in self._starts:
             taken = self._passes.next(start)
-            yield taken.images, taken.labels, taken.exists
+            yield taken.examples, taken.exists
 
     def close(self) -> None:
         """End the workers."""

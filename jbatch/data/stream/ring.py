@@ -9,15 +9,19 @@ the pipe's buffer.
 import math
 import shutil
 import time
+from collections.abc import Sequence
 from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from jbatch.data.stream.chunks import CHUNK, Leaf, Room
 from jbatch.errors import Mistake
 
 FREE, TAKEN = 0, 1
+ALIGNMENT = 64  # bytes
 LEAST_WAIT, MOST_WAIT = 0.001, 0.05  # seconds between a worker's looks at a place's flag
 
 
@@ -26,57 +30,67 @@ class RingClosed(Exception):
 
 
 class Ring:
-    """A fixed number of places for images; chunk n uses place n mod places.
+    """A fixed number of places for chunks; chunk n uses place n mod places.
 
     The trainer takes chunks in the order of their numbers, and one worker fills all chunks of a
     place. So only one process may write a place's flag at any time.
     """
 
-    def __init__(self, places: int, shape: tuple[int, ...], message: bytes):
+    def __init__(self, places: int, leaves: Sequence[Leaf], message: bytes):
         """Allocate the shared memory.
 
         Args:
             places: most chunks that are decoded and not yet taken.
-            shape: of one chunk's images, (most examples, H, W, C).
+            leaves: of one example.
             message: first message to the workers.
 
         Raises:
             Mistake: if too little shared memory is free.
         """
-        self._shape, self._length = (places, *shape), len(message)
-        size = places + 1 + math.prod(self._shape) + len(message)
+        self._places, self._leaves, self._length = places, tuple(leaves), len(message)
+        size = self._offsets()[-1] + len(message)
         _check_free(size)
         self._memory = SharedMemory(create=True, size=size)
         self._open()
-        self._images.fill(0)  # reserves the memory now, not when a worker writes
+        for array in self._arrays:
+            array.fill(0)  # reserves the memory now, not when a worker writes
         assert self._memory.buf is not None  # it is open
         self._memory.buf[size - len(message) : size] = message
 
-    def __getstate__(self) -> tuple[str, tuple[int, ...], int]:
-        return self._memory.name, self._shape, self._length
+    def __getstate__(self) -> tuple[str, int, tuple[Leaf, ...], int]:
+        return self._memory.name, self._places, self._leaves, self._length
 
-    def __setstate__(self, state: tuple[str, tuple[int, ...], int]) -> None:
-        name, self._shape, self._length = state
+    def __setstate__(self, state: tuple[str, int, tuple[Leaf, ...], int]) -> None:
+        name, self._places, self._leaves, self._length = state
         self._memory = SharedMemory(name)
         self._open()
 
+    def _offsets(self) -> list[int]:
+        """Return where each leaf's array begins, aligned, and where the last one ends."""
+        starts = [self._places + 1]
+        for leaf in self._leaves:
+            starts[-1] += -starts[-1] % ALIGNMENT
+            starts.append(starts[-1] + self._places * CHUNK * leaf.nbytes)
+        return starts
+
     def _open(self) -> None:
-        places = self._shape[0]
+        places = self._places
         self._flags = np.ndarray(places, np.uint8, self._memory.buf)
         self._closed = np.ndarray(1, np.bool_, self._memory.buf, places)
-        self._images: npt.NDArray[np.uint8] = np.ndarray(
-            self._shape, np.uint8, self._memory.buf, places + 1
-        )
+        self._arrays: list[npt.NDArray[Any]] = [
+            np.ndarray((places, CHUNK, *leaf.shape), leaf.dtype, self._memory.buf, start)
+            for leaf, start in zip(self._leaves, self._offsets(), strict=False)
+        ]
 
     @property
     def message(self) -> bytes:
         """The trainer's first message to its workers."""
-        start = self._flags.size + self._closed.size + self._images.size
+        start = self._offsets()[-1]
         assert self._memory.buf is not None  # it is open
         return bytes(self._memory.buf[start : start + self._length])
 
-    def room(self, number: int) -> npt.NDArray[np.uint8]:
-        """Wait until a chunk's place is free; return the memory for its images.
+    def room(self, number: int) -> Room:
+        """Wait until a chunk's place is free; return the memory for its examples.
 
         Raises:
             RingClosed: if the trainer takes no more chunks.
@@ -88,13 +102,11 @@ class Ring:
         if self._closed[0]:
             raise RingClosed
         self._flags[place] = TAKEN
-        room: npt.NDArray[np.uint8] = self._images[place]
-        return room
+        return self.examples(number)
 
-    def images(self, number: int) -> npt.NDArray[np.uint8]:
-        """Return the images that a worker wrote."""
-        images: npt.NDArray[np.uint8] = self._images[number % len(self._flags)]
-        return images
+    def examples(self, number: int) -> Room:
+        """Return the memory of a chunk's examples."""
+        return [array[number % self._places] for array in self._arrays]
 
     def release(self, number: int) -> None:
         """Free the place of a chunk that the trainer has copied."""
@@ -106,7 +118,7 @@ class Ring:
 
     def unlink(self) -> None:
         """Free the memory, once the workers have ended and no view of it is in use."""
-        del self._flags, self._closed, self._images
+        del self._flags, self._closed, self._arrays
         self._memory.close()
         self._memory.unlink()
 

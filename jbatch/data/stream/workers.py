@@ -15,9 +15,9 @@ from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
-from jbatch.data.stream.chunks import Chunk, Chunks
+from jbatch.by_value import pickled
+from jbatch.data.stream.chunks import CHUNK, Chunk, Chunks, Room
 from jbatch.data.stream.ring import Ring
 from jbatch.distributed.preemption import SIGNALS
 from jbatch.distributed.watchdog import end_with_parent
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 CHUNKS_AHEAD = 3  # decoded chunks per worker that the trainer has not taken yet
 
-Decoded = Generator[tuple[npt.NDArray[np.uint8], Chunk], None, None]  # images and the rest
+Decoded = Generator[tuple[Room, Chunk], None, None]  # a chunk's examples, and what is known of them
 
 
 def thread_without_signals(name: str) -> ThreadPoolExecutor:
@@ -72,21 +72,21 @@ def give_back() -> None:
 
 
 def decoded(chunks: Chunks, first: int, workers: int) -> Decoded:
-    """Yield (images, labels and the rest) of the chunks from number `first` on.
+    """Yield (examples, what is known of them) of the chunks from number `first` on.
 
-    The number of workers does not change the result; with 0 workers this process decodes. Images
-    are (n, H, W, C) uint8, and valid until the next chunk is requested.
+    The number of workers does not change the result; with 0 workers this process decodes. The
+    arrays have n examples each, and are valid until the next chunk is requested.
 
     Raises:
         Mistake: if a file is damaged, or a worker dies.
     """
     if not workers:
-        images = np.empty(chunks.shape, np.uint8)
+        room = [np.empty((CHUNK, *leaf.shape), leaf.dtype) for leaf in chunks.leaves]
         for number in range(first, len(chunks)):
-            chunk = chunks.decode(number, images)
-            yield images[: len(chunk.labels)], chunk
+            chunk = chunks.decode(number, room)
+            yield [array[: len(chunk.exists)] for array in room], chunk
         return
-    ring = Ring(workers * CHUNKS_AHEAD, chunks.shape, pickle.dumps(chunks))
+    ring = Ring(workers * CHUNKS_AHEAD, chunks.leaves, pickled(chunks))
     # For an iterator that nobody closes: at exit Grain waits for its workers, so they must be woken
     # before. Python calls exit functions in reverse order, and multiprocessing registered earlier.
     atexit.register(ring.close)
@@ -95,7 +95,7 @@ def decoded(chunks: Chunks, first: int, workers: int) -> Decoded:
             try:
                 for number in range(first, len(chunks)):
                     chunk = _next(iterator)
-                    yield ring.images(number)[: len(chunk.labels)], chunk
+                    yield [array[: len(chunk.exists)] for array in ring.examples(number)], chunk
                     ring.release(number)
             finally:
                 ring.close()
@@ -105,7 +105,7 @@ def decoded(chunks: Chunks, first: int, workers: int) -> Decoded:
 
 
 class _IntoRing:
-    """A source for Grain: its elements are chunks, and their images go into the ring."""
+    """A source for Grain: its elements are chunks, and their examples go into the ring."""
 
     def __init__(self, ring: Ring, length: int):
         self._ring, self._length = ring, length
@@ -134,7 +134,7 @@ def _started(source: _IntoRing, first: int, workers: int) -> "grain.DatasetItera
     gc.collect()
     # No threads of Grain's own: a worker reads and decodes a chunk as a whole.
     dataset = grain.MapDataset.source(source)[first:].to_iter_dataset(grain.ReadOptions(0, 0))
-    # Labels and the like are small and go through pipes. Only images need shared memory: the ring.
+    # What is known of a chunk is small and goes through pipes. Its examples are in the ring.
     small = grain.experimental.DatasetOptions(min_shm_size=1 << 20)
     dataset = grain.experimental.WithOptionsIterDataset(dataset, small)
     options = grain.MultiprocessingOptions(workers, per_worker_buffer_size=CHUNKS_AHEAD)

@@ -1,0 +1,18 @@
+"""What a task learns about a dataset before training begins."""
+
+from typing import NamedTuple
+
+from jbatch.data.batch import Example, Spec
+
+
+class About(NamedTuple):
+    """A dataset, as far as a task may depend on it."""
+
+    example: Spec
+    num_classes: int | None = None  # None if the dataset does not say
+    class_names: tuple[str, ...] | None = None
+    train: Example = None  # NumPy arrays with a leading axis; None if the dataset is not in memory
+    test: Example = None
+    # Of the training set's images, by channel; None if the dataset does not say.
+    mean: tuple[float, ...] | None = None
+    deviation: tuple[float, ...] | None = None

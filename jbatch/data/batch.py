@@ -1,0 +1,43 @@
+"""Examples: any pytree of arrays, such as {"image": …, "label": …}."""
+
+from typing import Any, NamedTuple
+
+import jax
+
+Example = Any  # a pytree of arrays, of one example or with a leading axis over examples
+
+
+class Batch(NamedTuple):
+    """A device's examples of a pass, as the dataset has them."""
+
+    examples: Example  # every leaf (B, …)
+    keys: jax.Array | None  # (B,) a random key per example; None in evaluation
+
+
+class Spec(NamedTuple):
+    """Shapes and dtypes of one example; hashable, as pytrees of dicts are not."""
+
+    structure: jax.tree_util.PyTreeDef
+    leaves: tuple[jax.ShapeDtypeStruct, ...]
+
+    @property
+    def tree(self) -> Example:
+        """The example, with a ShapeDtypeStruct for every array."""
+        return jax.tree.unflatten(self.structure, self.leaves)
+
+    def stacked(self, *axes: int) -> Example:
+        """Return shapes and dtypes of many examples, with these leading axes."""
+        return jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct((*axes, *leaf.shape), leaf.dtype), self.tree
+        )
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of one example."""
+        return sum(leaf.size * leaf.dtype.itemsize for leaf in self.leaves)
+
+
+def spec_of(examples: Example) -> Spec:
+    """Return the spec of one of `examples`, whose arrays have a leading axis over them."""
+    leaves, structure = jax.tree.flatten(examples)
+    return Spec(structure, tuple(jax.ShapeDtypeStruct(x.shape[1:], x.dtype) for x in leaves))

@@ -1,0 +1,44 @@
+"""Records of your own that are read while the run trains."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from jbatch.errors import Mistake, shown, whole
+from jbatch.hidden import Hidden
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """Anything with `len` and random access, read by worker processes.
+
+    Hugging Face datasets, PyTorch's map-style datasets, Grain's sources, tfds.data_source and lists
+    are such things. `load` makes an example of a record: a pytree of arrays of one fixed shape.
+    """
+
+    train: Hidden[Any] = field(compare=False)
+    """Training records: len(train), and train[i] for 0 ≤ i < len(train)."""
+    test: Hidden[Any] = field(compare=False)
+    """Test records."""
+    load: Hidden[Callable[..., Any] | None] = None
+    """Called in a worker as load(record, rng), with a NumPy random Generator for the example's
+    position in the run; it is None in evaluation. None: a record is an example."""
+    num_classes: int | None = None
+    """Number of classes, for Classify."""
+    workers: int | None = field(default=None, compare=False)  # changes nothing but speed
+    """Worker processes per host. None: one per core. 0: load in the trainer process."""
+
+    def __post_init__(self) -> None:
+        for name in ("train", "test"):
+            records = getattr(self, name)
+            if not (hasattr(records, "__len__") and hasattr(records, "__getitem__")):
+                raise Mistake(
+                    f"{name} of Source is {shown(records)}, which has no len or no random access: "
+                    "give a map-style dataset (not an iterable one), or a list"
+                )
+        if not (self.load is None or callable(self.load)):
+            raise Mistake(f"load is {shown(self.load)}: give a function of (record, rng)")
+        if self.num_classes is not None:
+            whole("num_classes", self.num_classes)
+        if self.workers is not None:
+            whole("workers", self.workers, least=0, most=1024)

@@ -1,0 +1,61 @@
+"""Streams of images."""
+
+import hashlib
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+
+from jbatch.data.about import About
+from jbatch.data.batch import Spec
+from jbatch.data.image.photographs import Photographs
+from jbatch.data.image.records import open_records
+from jbatch.data.stream.chunks import EvaluationChunks, TrainingChunks, TrainingPositions
+
+
+class PhotographStream:
+    """Images on disk, see `feed.Stream`.
+
+    Raises:
+        Mistake: if they are missing or incomplete.
+    """
+
+    def __init__(self, view: Photographs):
+        self._view, self._splits = view, open_records(view.source)
+        self.counts = self._splits.train.count, self._splits.test.count
+        self.about = about_photographs(view, self._splits.class_names)
+        self.workers = view.workers
+
+    def digest(self) -> str:
+        """Hash which examples both splits hold (SHA-256); reads no example."""
+        both = self._splits.train.digest() + self._splits.test.digest()
+        return hashlib.sha256(both.encode()).hexdigest()
+
+    def training(self, seed: int, positions: TrainingPositions) -> TrainingChunks:
+        """Return the chunks of training."""
+        return TrainingChunks(self._splits.train, self._view, seed, positions)
+
+    def evaluation(self, size: int, devices: int, rows: Sequence[int]) -> EvaluationChunks:
+        """Return the chunks of evaluations, `size` examples per device in each pass."""
+        return EvaluationChunks(self._splits.test, self._view, size, devices, rows)
+
+
+def image_spec(shape: tuple[int, ...]) -> Spec:
+    """Return the spec of an image of `shape` (H, W, C) and its label."""
+    example = {
+        "image": jax.ShapeDtypeStruct(shape, np.uint8),
+        "label": jax.ShapeDtypeStruct((), np.int32),
+    }
+    leaves, structure = jax.tree.flatten(example)
+    return Spec(structure, tuple(leaves))
+
+
+def about_photographs(view: Photographs, class_names: Sequence[str]) -> About:
+    """Return what a task learns about streamed images."""
+    return About(
+        image_spec((view.image_size, view.image_size, 3)),
+        len(class_names),
+        tuple(class_names),
+        mean=view.mean,
+        deviation=view.deviation,
+    )

@@ -1,0 +1,186 @@
+"""Streams of a person's own records."""
+
+import hashlib
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+import numpy.typing as npt
+
+from jbatch.data.about import About
+from jbatch.data.batch import Spec
+from jbatch.data.dataset import NARROWER
+from jbatch.data.source import Source
+from jbatch.data.stream.chunks import (
+    Chunk,
+    EvaluationPlaces,
+    Leaf,
+    Room,
+    TrainingPositions,
+    in_epoch,
+)
+from jbatch.errors import Mistake, said, shown
+
+HASHED = 16  # records of each split, evenly spaced, that stand for all
+STREAM = 1 << 62  # of random numbers, not that of crops
+
+
+class SourceStream:
+    """A `Source`, see `feed.Stream`.
+
+    Raises:
+        Mistake: if a split is empty, or its first record does not load.
+    """
+
+    def __init__(self, source: Source):
+        self._train = Split("train", source.train, source.load)
+        self._test = Split("test", source.test, source.load)
+        self.counts, self.workers = (len(self._train), len(self._test)), source.workers
+        here, there = self._train.spec, self._test.spec
+        if here != there:
+            raise Mistake(
+                f"the test examples of the source are {shown(there.tree)}, but the train examples "
+                f"are {shown(here.tree)}: load both the same way"
+            )
+        self.about = About(here, source.num_classes)
+
+    def digest(self) -> str:
+        """Hash the numbers of examples and some of them, evenly spaced (SHA-256)."""
+        hashed = hashlib.sha256()
+        for split in (self._train, self._test):
+            hashed.update(f"{split.name} {len(split)} {split.spec}".encode())
+            for place in np.unique(np.linspace(0, len(split) - 1, HASHED).astype(int)).tolist():
+                for array in split.example(place, None):
+                    hashed.update(np.ascontiguousarray(array).tobytes())
+        return hashed.hexdigest()
+
+    def training(self, seed: int, positions: TrainingPositions) -> "SourceTraining":
+        """Return the chunks of training."""
+        return SourceTraining(self._train, seed, positions)
+
+    def evaluation(self, size: int, devices: int, rows: Sequence[int]) -> "SourceEvaluation":
+        """Return the chunks of evaluations, `size` examples per device in each pass."""
+        return SourceEvaluation(self._test, size, devices, rows)
+
+
+class Split:
+    """The records of a split, and how one becomes an example; picklable, for workers."""
+
+    def __init__(self, name: str, records: Any, load: Callable[..., Any] | None):
+        self.name, self._records, self._load = name, records, load
+        if not len(records):
+            raise Mistake(f"the {name} records of the source are none: give at least one")
+        _, self._structure = self._flat(0, None)
+        self._leaves: tuple[Leaf, ...] | None = None
+        first = self.example(0, None)
+        self._leaves = tuple(Leaf(array.shape, array.dtype.name) for array in first)
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    @property
+    def leaves(self) -> tuple[Leaf, ...]:
+        """The arrays of an example."""
+        assert self._leaves is not None
+        return self._leaves
+
+    @property
+    def spec(self) -> Spec:
+        """The spec of an example."""
+        shapes = (jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in self.leaves)
+        return Spec(self._structure, tuple(shapes))
+
+    def example(self, index: int, rng: np.random.Generator | None) -> list[npt.NDArray[Any]]:
+        """Load a record as the arrays of an example.
+
+        Raises:
+            Mistake: if it does not load, or differs in shape or dtype from the first record.
+        """
+        where = f"record {index:,} of {self.name}"
+        values, structure = self._flat(index, rng)
+        if structure != self._structure:
+            raise Mistake(
+                f"{where} gives an example with other parts than record 0 ({structure} and "
+                f"{self._structure}): load every record alike"
+            )
+        arrays = [_array(where, value) for value in values]
+        if self._leaves is not None:
+            for array, leaf in zip(arrays, self._leaves, strict=True):
+                if Leaf(array.shape, array.dtype.name) != leaf:
+                    raise Mistake(
+                        f"{where} gives {array.dtype} of shape {array.shape} where record 0 gives "
+                        f"{leaf.dtype} of shape {leaf.shape}: pad or crop to one shape in load"
+                    )
+        return arrays
+
+    def _flat(self, index: int, rng: np.random.Generator | None) -> tuple[list[Any], Any]:
+        try:
+            record = self._records[index]
+            example = record if self._load is None else self._load(record, rng)
+        except Exception as error:  # of a person's own code
+            at = traceback.extract_tb(error.__traceback__)[-1]
+            raise Mistake(
+                f"record {index:,} of {self.name} does not load ({type(error).__name__}: "
+                f"{said(error)}; {at.filename}, line {at.lineno})"
+            ) from error
+        return jax.tree.flatten(example)
+
+
+def _array(where: str, value: Any) -> npt.NDArray[Any]:
+    array = np.asarray(value)
+    if not (array.dtype.kind in "biufc" or array.dtype.name == "bfloat16"):
+        raise Mistake(
+            f"{where} holds {shown(value)}: give load(record, rng), which returns arrays of "
+            "numbers of one fixed shape"
+        )
+    narrow = NARROWER.get(array.dtype.name)
+    if narrow is not None:
+        array = array.astype(narrow)
+    if array.dtype.kind in "fc" and not np.isfinite(array).all():
+        raise Mistake(f"{where} has NaN or infinity: leave such records out, or replace the values")
+    return array
+
+
+class SourceTraining:
+    """The training chunks of a source."""
+
+    def __init__(self, split: Split, seed: int, positions: TrainingPositions):
+        self._split, self._seed, self._positions = split, seed, positions
+        self.leaves = split.leaves
+
+    def __len__(self) -> int:
+        return len(self._positions)
+
+    def decode(self, number: int, room: Room) -> Chunk:
+        """Write a chunk's examples into the first places of `room`."""
+        positions = self._positions[number]
+        order, places = in_epoch(self._seed, positions, len(self._split))
+        for at, (position, index) in enumerate(
+            zip(positions.tolist(), order[places].tolist(), strict=True)
+        ):
+            rng = np.random.Generator(np.random.Philox(key=[STREAM + self._seed, position]))
+            for array, value in zip(room, self._split.example(index, rng), strict=True):
+                array[at] = value
+        return Chunk(np.ones(len(positions), bool), ())
+
+
+class SourceEvaluation:
+    """The chunks of endless evaluations of a source."""
+
+    def __init__(self, split: Split, size: int, devices: int, rows: Sequence[int]):
+        self._split, self.leaves = split, split.leaves
+        self._places = EvaluationPlaces(len(split), size, devices, rows)
+
+    def __len__(self) -> int:
+        return 1 << 60
+
+    def decode(self, number: int, room: Room) -> Chunk:
+        """Write a chunk's examples into the first places of `room`."""
+        places = self._places[number]
+        for at, place in enumerate(places.tolist()):
+            values = self._split.example(place % len(self._split), None)
+            for array, value in zip(room, values, strict=True):
+                array[at] = value
+        return Chunk(places < len(self._split), ())

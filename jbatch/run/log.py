@@ -1,0 +1,106 @@
+"""Write a run's lines of metrics, and refuse a loss that is not finite."""
+
+import math
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jbatch.devices import meshes
+from jbatch.errors import Mistake
+from jbatch.run.evaluate import finished
+from jbatch.run.goodput import goodput
+from jbatch.run.run import Run
+from jbatch.run.saving import attempt, kept
+from jbatch.step.pure import State, exact, no_totals
+
+
+class Diverged(Mistake):
+    """The loss became NaN or infinite."""
+
+
+def log_training(run: Run) -> None:
+    """Write the line of a log point, and start the totals anew."""
+    with run.paused("logging"):
+        totals = jax.device_get(run.state.totals)
+        scores = finished(run.job.setup.task, exact(totals))
+        refuse_diverged(run, scores["loss"])
+        zero = jax.device_put(
+            no_totals(run.job.setup.learner), meshes.replicated(run.job.setup.mesh)
+        )
+        run.state = run.state._replace(totals=zero)
+        clock = run.clock
+        since = run.plan.batch_sizes[run.logged : run.update]  # the clock timed all of these
+        line: dict[str, Any] = {
+            "kind": "train",
+            **standing(run),
+            **scores,
+            "updates_per_second": len(since) / clock.training,
+            "examples_per_second": float(since.sum()) / clock.training,
+            "input_wait": clock.waiting / clock.training,
+            "damaged": len(run.feed.damaged) - run.damaged,
+            "goodput": goodput(clock.ledger.seconds),
+        }
+        if run.moved is not None:
+            line |= run.moved.since(run.state.params)
+        name_damaged(run, run.feed.damaged[run.damaged :], "replaced")
+        run.damaged = len(run.feed.damaged)
+        write_line(run, line)
+        run.progress.logged(line)
+        run.logged = run.update
+        clock.lap()
+        run.clock.ledger.write(run.examples)
+
+
+def name_damaged(run: Run, names: Sequence[str], what: str) -> None:
+    """Warn about each damaged file once."""
+    for name in dict.fromkeys(names):
+        if name not in run.named:
+            run.progress.say(f"warning: {name} does not decode and is {what}")
+            run.named.add(name)
+
+
+def standing(run: Run) -> dict[str, float]:
+    """Return the run's position, and the plan's row of its last update."""
+    examples = run.plan.position(run.update)
+    row = run.plan.at(max(run.update - 1, 0))
+    return {
+        "update": run.taken,
+        "examples": examples,
+        "epoch": examples / run.plan.num_examples,
+        "seconds": time.perf_counter() - run.begun,
+        "phase": row.phase,
+        "batch_size": row.batch_size,
+        "learning_rate": row.learning_rate,
+        "noise_scale": run.plan.noise_scale(row.update),
+    }
+
+
+def write_line(run: Run, line: dict[str, Any]) -> None:
+    """Write a line of metrics, and give it to the callbacks."""
+    if run.metrics is not None:
+        run.metrics.write(line)
+    run.call(line)
+
+
+@jax.jit
+def all_finite(state: State) -> jax.Array:
+    """Return whether every number of a state is finite: a bool scalar."""
+    leaves = [leaf for leaf in jax.tree.leaves(state) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    return jnp.stack([jnp.isfinite(leaf).all() for leaf in leaves]).all()
+
+
+def refuse_diverged(run: Run, loss: float) -> None:
+    """Raise Diverged if the loss is not finite, after a line that says so."""
+    if math.isfinite(loss):
+        return
+    row = run.plan.at(max(run.update - 1, 0))
+    write_line(run, {"kind": "diverged", **standing(run)})
+    attempt(run, run.checkpoints.wait)  # so that the message names the last good checkpoint
+    raise Diverged(
+        f"the loss is not finite between updates {run.logged:,} and {run.update:,} (epoch "
+        f"{row.epoch:.2f}, batch size {row.batch_size:,}, learning rate {row.learning_rate:g}). "
+        f"{kept(run)}. Lower the learning rate, or warm it up"
+    )

@@ -1,0 +1,170 @@
+"""A trained model in the hand: parameters, predictions and metrics of a run."""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jbatch.data.batch import Example
+from jbatch.devices import meshes
+from jbatch.errors import Mistake, shown, whole
+from jbatch.files import expanded
+from jbatch.messages import tell
+from jbatch.run import provenance, saved_task
+from jbatch.run.checkpoint import Checkpoints
+from jbatch.run.directory import best_checkpoints, read_run
+from jbatch.run.metrics import read_metrics, scores_of
+from jbatch.step import pure
+from jbatch.step.pure import State
+from jbatch.task.base import Learner, Tree
+
+AT_ONCE = 256  # examples in one pass of `predict`
+
+Step = Literal["last", "best"] | int
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A run's checkpoint."""
+
+    learner: Learner
+    train_state: State  # on one device
+    examples: int  # that training had seen
+    metrics: dict[str, float]  # scores on the test set at the checkpoint; {} if not evaluated there
+    class_names: tuple[str, ...] | None  # None if the dataset has none
+
+    @cached_property
+    def _evaluated(self) -> dict[str, tuple[Tree, Tree]]:
+        found: dict[str, tuple[Tree, Tree]] = jax.jit(pure.evaluated, static_argnums=0)(
+            self.learner, self.train_state
+        )
+        return found
+
+    @property
+    def params(self) -> Tree:
+        """The parameters that evaluations use."""
+        return self._evaluated[""][0]
+
+    @property
+    def state(self) -> Tree:
+        """What the task keeps beside parameters, such as running statistics."""
+        return self._evaluated[""][1]
+
+    @property
+    def average(self) -> Tree | None:
+        """The average of the parameters; None if the run kept none."""
+        return self._evaluated["average_"][0] if "average_" in self._evaluated else None
+
+    def predict(self, examples: Example, average: bool = False) -> Any:
+        """Return the network's outputs for examples, as NumPy arrays: for classes, logits.
+
+        Args:
+            examples: like the training set's, with a leading axis over examples; what the network
+                does not read, such as labels, may be left out. They are normalized as in training.
+            average: use the average of the parameters.
+
+        Raises:
+            Mistake: if the task does not say how it predicts, or the run kept no average.
+        """
+        if average and self.average is None:
+            raise Mistake("this run kept no average of its parameters: set Experiment.average")
+        params, state = self._evaluated["average_" if average else ""]
+        count = jax.tree.leaves(examples)[0].shape[0]
+        parts = []
+        for start in range(0, count, AT_ONCE):
+            index = np.minimum(np.arange(start, start + min(AT_ONCE, count)), count - 1)
+            here = jax.tree.map(lambda leaf, at=index: np.asarray(leaf)[at], examples)
+            made = jax.device_get(self._predict(params, state, here))
+            parts.append(jax.tree.map(lambda leaf, n=count - start: leaf[:n], made))
+        return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+
+    @cached_property
+    def _predict(self) -> Callable[..., Any]:
+        task = self.learner.task
+        one = jax.vmap(task.predict, in_axes=(None, None, 0))
+        return jax.jit(one)
+
+
+def load(directory: Path | str, step: Step = "last", *, trusted: bool = False) -> Trained:
+    """Load a run's model, without its experiment file or data.
+
+    Args:
+        directory: of the run.
+        step: "last" for the newest checkpoint; "best" for the one of `keep_best`; or the number of
+            examples seen at a checkpoint.
+        trusted: load a run that another user trained, which runs code that it holds.
+
+    Raises:
+        Mistake: if there is no such checkpoint, or it is damaged, or not trusted.
+    """
+    directory = expanded(Path(directory))
+    run, path = read_run(directory), directory / saved_task.NAME
+    if not path.exists():
+        raise Mistake(
+            f"{directory} has no {saved_task.NAME}: a value of its task could not be saved. Give "
+            "its experiment to jbatch.fit again to go on with it"
+        )
+    if not trusted and not provenance.sealed(saved_task.sealed_text(path), run.get("task_seal")):
+        raise Mistake(
+            f"refusing to load {path}, which is code: it was not created by you on this machine. "
+            "If you trust whoever made it, pass trusted=True (--trust)"
+        )
+    saved = saved_task.loaded(path)
+    folder = directory / "checkpoints"
+    if step == "best":
+        folder = best_checkpoints(directory)
+        if not folder.is_dir():
+            raise Mistake(f"{directory} kept no best checkpoint: train it with keep_best")
+    elif step != "last":
+        whole("step", step, least=0)
+    if not folder.is_dir():
+        raise Mistake(f"{directory} has no checkpoint yet: train it first")
+    device = meshes.all_devices()[0]
+    place = jax.sharding.SingleDeviceSharding(device)
+    like = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
+        pure.state_shapes(saved.learner),
+    )
+    with _quiet(), closing(Checkpoints(folder, _warn, run["id"], read_only=True)) as checkpoints:
+        restored = checkpoints.restore(like, step if isinstance(step, int) else None)
+    if restored is None:
+        raise Mistake(f"{directory} has no checkpoint {shown(step)}: train it first")
+    lines = read_metrics(directory / "metrics.jsonl")
+    there = [line for line in lines if line["examples"] == restored.examples]
+    metrics = next((scores_of(line) for line in there if line["kind"] == "eval"), {})
+    return Trained(saved.learner, restored.state, restored.examples, metrics, saved.class_names)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence Orbax, which warns that a directory is read only, as it is asked to take it."""
+    absl = logging.getLogger("absl")
+    before = absl.level
+    absl.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        absl.setLevel(before)
+
+
+def _warn(text: str) -> None:
+    tell(f"jbatch: warning: {text}")
+
+
+def weights(model: Trained) -> dict[str, jax.Array]:
+    """Return every array of a model by its path, such as params/layers/0/kernel."""
+    trees = {"params": model.params, "state": model.state}
+    if model.average is not None:
+        trees["average"] = model.average
+    flat = jax.tree_util.tree_flatten_with_path(trees)[0]
+    return {
+        "/".join(jax.tree_util.keystr((key,), simple=True) for key in path): jnp.asarray(leaf)
+        for path, leaf in flat
+    }

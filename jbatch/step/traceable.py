@@ -1,0 +1,112 @@
+"""Trace an update before anything is compiled, and say in one message why it cannot be traced."""
+
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+import jbatch
+from jbatch.errors import Mistake, said
+from jbatch.step import pure
+from jbatch.task.base import Learner
+from jbatch.upstream_words import STATE_DIFFERS, UNBOUND_AXIS
+
+OURS = Path(jbatch.__file__).parent
+
+
+def check_learner(learner: Learner) -> None:
+    """Trace the initial state, one group's scores, and the optimizer's step.
+
+    Raises:
+        Mistake: if one fails, which names the line of a person's code where it did.
+    """
+    with _told("the task"):
+        state = pure.state_shapes(learner)
+        _check_parameters(state.params)
+        pure.no_totals(learner)
+    with _told("the optimizer"), jax.numpy_dtype_promotion("standard"):
+        optimizer = pure.optimizer_of(learner, 0.0)
+        try:
+            steps, after = jax.eval_shape(
+                optimizer.update, state.params, state.optimizer, state.params
+            )
+        except TypeError as error:
+            if "update" not in said(error) and "missing" not in said(error):
+                raise
+            raise Mistake(
+                f"the optimizer wants more than gradient, state and parameters ({said(error)}): "
+                "jbatch has one gradient for each update, and no loss to search along. Give "
+                "another; a plan's schedule takes the place of reduce_on_plateau"
+            ) from error
+        del steps
+    for part in jax.tree.leaves(state.optimizer, is_leaf=_accumulates):
+        if _accumulates(part):
+            raise Mistake(
+                "the optimizer accumulates gradients itself (optax.MultiSteps): take that off. "
+                "jbatch accumulates an update over passes as micro_batch says, and the plan says "
+                "how many examples an update has"
+            )
+    if _kinds(after) != _kinds(state.optimizer):
+        raise Mistake(
+            "the optimizer's state changes its shapes or dtypes from one update to the next: "
+            "give its parts a fixed dtype, as in optax.adam(…, mu_dtype=jnp.float32)"
+        )
+
+
+def _accumulates(part: Any) -> bool:
+    return isinstance(part, optax.MultiStepsState)
+
+
+def _kinds(tree: Any) -> list[tuple[Any, ...]]:
+    return [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(tree)]
+
+
+def _check_parameters(params: Any) -> None:
+    leaves = jax.tree_util.tree_flatten_with_path(params)[0]
+    if not leaves:
+        raise Mistake("the task has no parameters to train: return some from init")
+    for path, leaf in leaves:
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            raise Mistake(
+                f"the parameter {jax.tree_util.keystr(path)} is {leaf.dtype}, which has no "
+                "gradient: keep it in the state, or make it a float"
+            )
+
+
+@contextmanager
+def _told(what: str) -> Iterator[None]:
+    """Turn an error of a person's code into a Mistake that names its line."""
+    try:
+        yield
+    except Mistake:
+        raise
+    except Exception as error:
+        text = f"{type(error).__name__}: {said(error)}"
+        where = _line(error)
+        if STATE_DIFFERS in text:
+            raise Mistake(
+                f"{what}{where}: the examples of a group leave different states. Average what "
+                'they leave: jax.lax.pmean(x, "group"), or BatchNorm(axis_name="group")'
+            ) from error
+        if UNBOUND_AXIS in text and "group" in text:
+            raise Mistake(
+                f'{what}{where} uses the axis "group", but no examples see each other: give the '
+                "task a group, the number of examples that share statistics"
+            ) from error
+        raise Mistake(f"{what} cannot be traced{where}: {text}") from error
+
+
+def _line(error: BaseException) -> str:
+    """Name the last line of the person's own code that an error came through."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        path = Path(frame.filename)
+        if "site-packages" not in path.parts and OURS not in path.parents and path.suffix == ".py":
+            if "lib" in path.parts and any(part.startswith("python3") for part in path.parts):
+                continue  # Python's own
+            return f" ({path}, line {frame.lineno})"
+    return ""

@@ -1,0 +1,190 @@
+"""Tasks of your own: a flax network with a loss, or plain functions."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any
+
+import jax
+
+from jbatch.data.about import About
+from jbatch.data.batch import Example, Spec
+from jbatch.errors import Mistake, shown, whole
+from jbatch.hidden import Hidden
+from jbatch.task import one_example
+from jbatch.task.base import Scores, Task, Tree
+from jbatch.task.modules import Decays, Module, module_of, takes
+
+
+class ModuleTask(Task):
+    """A task whose parameters are those of a flax module, nnx's or linen's."""
+
+    module: Any  # a linen module, or a function of rngs that returns an nnx module
+
+    def call(self, network: Any, example: Example, key: jax.Array | None) -> Scores:
+        """Return one example's scores.
+
+        Args:
+            network: the module, which expects one example.
+            example: one example after `prepare`.
+            key: random key of the example's position in the run; None in evaluation.
+        """
+        raise NotImplementedError
+
+    def output(self, network: Any, example: Example) -> Any:
+        """Return what `predict` returns for one example; raise Mistake if the task does not say."""
+        return super().predict(None, None, example)
+
+    def fitted(self, about: About) -> Task:
+        """Return the task for a dataset's examples."""
+        return OfModule(self, about.example)
+
+
+@dataclass(frozen=True)
+class OfModule(Task):
+    """A `ModuleTask` with the examples that its module is called with."""
+
+    task: ModuleTask
+    example: Spec
+
+    @property
+    def group(self) -> int | None:  # type: ignore[override]  # it is the task's
+        """g: examples of an update that see each other; None if none do."""
+        return self.task.group
+
+    def init(self, key: jax.Array, example: Example) -> tuple[Tree, Tree]:
+        """Return the module's initial (parameters, state)."""
+        return self._module.init(key, partial(self.task.call, example=example, key=None))
+
+    def prepare(self, example: Example, key: jax.Array | None) -> Example:
+        """Return an example as the task wants it."""
+        return self.task.prepare(example, key)
+
+    def score(
+        self, params: Tree, state: Tree, example: Example, key: jax.Array | None
+    ) -> tuple[Scores, Tree]:
+        """Return one example's scores, and the state that its group leaves."""
+        mine, its = (None, None) if key is None else tuple(jax.random.split(key))
+        call = partial(self.task.call, example=example, key=mine)
+        return self._module.apply(params, state, its, call)
+
+    def predict(self, params: Tree, state: Tree, example: Example) -> Any:
+        """Return the module's outputs for one example."""
+        output = partial(self.task.output, example=self.task.prepare(example, None))
+        return self._module.apply(params, state, None, output)[0]
+
+    def evaluated(self, params: Tree, optimizer_state: Any) -> Tree:
+        """Return the parameters to evaluate."""
+        return self.task.evaluated(params, optimizer_state)
+
+    def finish(self, sums: Mapping[str, tuple[Any, Any]]) -> dict[str, float]:
+        """Return each metric's value from its sums."""
+        return self.task.finish(sums)
+
+    def running(self, state: Tree, sums: Tree, groups: jax.Array) -> Tree:
+        """Return the state after an update; batch norms' averages decay once for each group."""
+        decays = self._decays
+        return one_example.averaged(
+            state,
+            sums,
+            groups,
+            lambda path: decays.get(tuple(str(key.key) for key in path)),
+        )
+
+    @cached_property
+    def _module(self) -> Module:
+        return module_of(self.task.module)
+
+    @cached_property
+    def _decays(self) -> Decays:
+        def call(network: Any) -> Scores:
+            zeros = jax.tree.map(
+                lambda leaf: jax.numpy.zeros(leaf.shape, leaf.dtype), self.example.tree
+            )
+            return self.task.call(network, self.prepare(zeros, None), None)
+
+        return self._module.decays(call)
+
+
+@dataclass(frozen=True)
+class Network(ModuleTask):
+    """Your own flax network and your own loss.
+
+    The loss sees one example: jbatch maps it over the examples of an update and adds up. It returns
+    a scalar, or (scalar, {metric: value}), or `jbatch.Scores`.
+    """
+
+    module: Hidden[Any]
+    """A linen module, or a function of rngs that returns an nnx module (its class, if that takes
+    rngs alone)."""
+    loss: Hidden[Callable[..., Any]]
+    """Called as loss(network, example). If it has parameters named key or train, they are given
+    too: a random key for the example's position (None in evaluation), and whether it trains."""
+    group: int | None = None
+    """Examples of an update that see each other, over the axis "group"; None if none do."""
+    predict_with: Hidden[Callable[..., Any] | None] = None
+    """Called as predict_with(network, example) for the predictions of a trained model."""
+
+    def output(self, network: Any, example: Example) -> Any:
+        """Return what `predict` returns for one example."""
+        if self.predict_with is None:
+            return super().output(network, example)
+        return self.predict_with(network, example)
+
+    def __post_init__(self) -> None:
+        check_group(self.group)
+        module_of(self.module)
+        if not callable(self.loss):
+            raise Mistake(f"loss is {shown(self.loss)}: give a function of (network, example)")
+
+    def call(self, network: Any, example: Example, key: jax.Array | None) -> Scores:
+        """Return one example's scores."""
+        given = {"key": key, "train": key is not None}
+        wanted = {name: value for name, value in given.items() if takes(self.loss, name)}
+        return scores_of(self.loss(network, example, **wanted))
+
+
+@dataclass(frozen=True)
+class Functions(Task):
+    """Plain functions of parameters that are any pytree of arrays: JAX, equinox, haiku."""
+
+    init_params: Hidden[Callable[..., Any]]
+    """Called as init_params(key, example); returns the parameters."""
+    loss: Hidden[Callable[..., Any]]
+    """Called as loss(params, example, key); returns what the loss of `Network` returns. The key is
+    None in evaluation."""
+    group: int | None = None
+    """Examples of an update that see each other, over the axis "group"; None if none do."""
+
+    def __post_init__(self) -> None:
+        check_group(self.group)
+
+    def init(self, key: jax.Array, example: Example) -> tuple[Tree, Tree]:
+        """Return the initial parameters, and no state."""
+        return self.init_params(key, example), {}
+
+    def score(
+        self, params: Tree, state: Tree, example: Example, key: jax.Array | None
+    ) -> tuple[Scores, Tree]:
+        """Return one example's scores."""
+        return scores_of(self.loss(params, example, key)), state
+
+
+def check_group(group: int | None) -> None:
+    """Raise Mistake if a task's group is no number of examples."""
+    if group is not None:
+        whole("group", group, most=2**31 - 1)
+
+
+def scores_of(value: Any) -> Scores:
+    """Return what a loss returned as `Scores`."""
+    if isinstance(value, Scores):
+        return value
+    if isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], Mapping):
+        return Scores(value[0], metrics=value[1])
+    if isinstance(value, tuple | list | dict) or value is None:
+        raise Mistake(
+            f"the loss returned {shown(value)}: return a scalar, (scalar, {{name: value}}), or "
+            "jbatch.Scores(loss, weight, metrics)"
+        )
+    return Scores(value)
