@@ -36,7 +36,7 @@ EXPERIMENT_FILES = {
     ),
     "one width of text": (
         with_value("task", "Classify(jbatch.MLP(hidden=(8, '8')))"),
-        r"hidden is '8': give a whole number|task\.model\.hidden is \(8, '8'\): give a tuple of int",
+        r"(hidden is '8': give a whole number|task\.model\.hidden is \(8, '8'\): give a tuple of )",
     ),
     "a norm by name": (
         with_value("task", "Classify(jbatch.SmallCNN(norm='batch'))"),
