@@ -1,9 +1,10 @@
 """Your own network on your own arrays."""
 
-import jbatch
 import optax
 from flax import nnx
 from sklearn.datasets import load_digits
+
+import jbatch
 
 
 class Net(nnx.Module):

@@ -45,7 +45,7 @@ from .run.trained import load as load
 from .task.base import Scores as Scores
 from .task.base import Task as Task
 from .task.classify import Classify as Classify
-from .task.network import Functions as Functions
+from .task.functions import Functions as Functions
 from .task.network import Network as Network
 from .task.regress import Regress as Regress
 

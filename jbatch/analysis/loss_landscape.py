@@ -20,9 +20,9 @@ from jbatch.experiment.experiment import Experiment
 from jbatch.experiment.identity import describe
 from jbatch.run.newest import newest_of
 from jbatch.step.driver import InFlight
-from jbatch.task import classify
+from jbatch.task import classifier
 from jbatch.task.base import Tree
-from jbatch.task.classify import Classifier
+from jbatch.task.classifier import Classifier
 
 AT_ONCE = 500  # micro-batch, at most: examples per device and pass
 
@@ -104,10 +104,10 @@ class Landscape:
         split, labels = meshes.split(self._setup.mesh), batch.examples["label"]
         images = self._task.images(batch.examples["image"], None)
         images = jax.lax.with_sharding_constraint(images, split)
-        (logits,), _ = classify.forward(self._task, params, stats, images, None)
+        (logits,), _ = classifier.forward(self._task, params, stats, images, None)
         weight = exists.astype(jnp.float32)
-        losses = classify.cross_entropy(logits, labels, 0.0)
-        return (losses * weight).sum(), (classify.correct(logits, labels) * weight).sum()
+        losses = classifier.cross_entropy(logits, labels, 0.0)
+        return (losses * weight).sum(), (classifier.correct(logits, labels) * weight).sum()
 
     def _summed(self, function: Callable[..., Sums]) -> Callable[..., Sums]:
         """Sum the results of `function` over all passes; its last argument is a pass's start.

@@ -1,6 +1,7 @@
 """`jbatch check`."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import jax
@@ -29,7 +30,8 @@ def run(arguments: Sequence[str]) -> int | None:
     """Print the outcome of each check."""
     _, _, _, _, experiment = file_and_variant(Options, arguments, USAGE)
     if jax.config.jax_platforms in (None, "cpu"):  # type: ignore[attr-defined]  # set at run time
-        jax.config.update("jax_num_cpu_devices", SIMULATED)
+        with suppress(RuntimeError):  # in a process that has used its devices already
+            jax.config.update("jax_num_cpu_devices", SIMULATED)
 
     from jbatch.analysis.split_check import check_experiment
 

@@ -18,7 +18,6 @@ from jbatch.plan.passes import cut
 from jbatch.plan.plan import Plan
 from jbatch.plan.table import plan_json, plan_text
 from jbatch.printable import printable
-from jbatch.run.build import counted
 from jbatch.run.check import warnings
 from jbatch.text import byte_size
 
@@ -60,7 +59,10 @@ def run(arguments: Sequence[str]) -> None:
     # Schedules need only the CPU. Another process may be using the accelerator.
     jax.config.update("jax_platforms", "cpu")
     file, variant, options, overrides, experiment = file_and_variant(Options, arguments, USAGE)
-    experiment = counted(experiment)
+    if experiment.plan.num_examples is None:
+        from jbatch.run.build import counted  # here: it reads data, and imports what that needs
+
+        experiment = counted(experiment)
     plan = experiment.plan.plan()
     plan = replace(plan, warnings=(*plan.warnings, *warnings(experiment, plan)))
     decaying = experiment.plan.decaying_plan()

@@ -28,7 +28,8 @@ from jbatch.files import write_whole
 from jbatch.plan import passes
 from jbatch.plan.layout import Layout, group_size
 from jbatch.plan.plan import Plan
-from jbatch.run.build import counted, paper_setup, task_and_data
+from jbatch.run.build import counted, paper_setup
+from jbatch.run.check import task_and_data
 from jbatch.run.reopen import load_experiment_file
 from jbatch.step import programs
 from jbatch.step.autotune import check_fits, largest, unlimited_if_refused

@@ -174,7 +174,7 @@ class Experiment:
             raise Mistake(
                 f"data is {shown(self.data)}: give a dataset, such as Arrays(train=…, test=…)"
             )
-        if not callable(self.optimizer):
+        if not callable(self.optimizer) or isinstance(self.optimizer, type):
             raise Mistake(
                 f"optimizer is {shown(self.optimizer)}: give one of jbatch's, such as SGD(), or a "
                 "function of the rate, such as lambda rate: optax.adamw(rate)"

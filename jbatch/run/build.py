@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import jax
 from jax.sharding import AbstractMesh
@@ -18,6 +17,7 @@ from jbatch.errors import Mistake
 from jbatch.experiment.experiment import Experiment
 from jbatch.plan.layout import AXIS
 from jbatch.plan.plan import Plan
+from jbatch.run.check import task_and_data
 from jbatch.step import pure
 from jbatch.step.calls import updates_per_call
 from jbatch.step.programs import Setup
@@ -102,14 +102,3 @@ def counted(experiment: Experiment) -> Experiment:
     if plan.num_examples is not None or experiment.data is None:
         return experiment
     return replace(experiment, plan=replace(plan, num_examples=num_examples(experiment.data)))
-
-
-def task_and_data(experiment: Experiment) -> tuple[Task, Any]:
-    """Return an experiment's task and data; raise Mistake if it has none yet."""
-    if experiment.task is None or experiment.data is None:
-        missing = [name for name in ("task", "data") if getattr(experiment, name) is None]
-        raise Mistake(
-            f"this experiment has no {' and no '.join(missing)} yet, so it can be planned (jbatch "
-            "plan) but not trained: give Experiment(task=…, data=…) in its file"
-        )
-    return experiment.task, experiment.data

@@ -1,12 +1,13 @@
 """Check an experiment before its data is read."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from jbatch.errors import Mistake
 from jbatch.experiment.experiment import Experiment
 from jbatch.optim import LAMB, Adam, AdamW, takes_momentum, transformation
 from jbatch.plan.plan import Plan
-from jbatch.run.build import task_and_data
+from jbatch.task.base import Task
 from jbatch.task.classify import Classify
 
 
@@ -26,6 +27,17 @@ def check(experiment: Experiment, plan: Plan, devices: int) -> None:
         )
     plan.check(devices, group)
     transformation(experiment.optimizer, 0.0, plan.momentum)
+
+
+def task_and_data(experiment: Experiment) -> tuple[Task, Any]:
+    """Return an experiment's task and data; raise Mistake if it has none yet."""
+    if experiment.task is None or experiment.data is None:
+        missing = [name for name in ("task", "data") if getattr(experiment, name) is None]
+        raise Mistake(
+            f"this experiment has no {' and no '.join(missing)} yet, so it can be planned (jbatch "
+            "plan) but not trained: give Experiment(task=…, data=…) in its file"
+        )
+    return experiment.task, experiment.data
 
 
 def warnings(experiment: Experiment, plan: Plan) -> Iterator[str]:

@@ -5,12 +5,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
-import optax.contrib
 
 from jbatch.data.about import About
 from jbatch.data.batch import Batch, Example, Spec
-from jbatch.errors import Mistake
+from jbatch.errors import Mistake, shown, whole
 from jbatch.plan.layout import Layout
 from jbatch.task import one_example
 
@@ -88,9 +86,14 @@ class Task:
 
         By default they are as they are, or those of optax's schedule-free optimizers.
         """
-        for part in jax.tree.leaves(optimizer_state, is_leaf=_schedule_free):
-            if _schedule_free(part):
-                return optax.contrib.schedule_free_eval_params(part, params)
+        from optax import contrib  # here: plans do not need it
+
+        def schedule_free(part: Any) -> bool:
+            return isinstance(part, contrib.ScheduleFreeState)
+
+        for part in jax.tree.leaves(optimizer_state, is_leaf=schedule_free):
+            if schedule_free(part):
+                return contrib.schedule_free_eval_params(part, params)
         return params
 
     def predict(self, params: Tree, state: Tree, example: Example) -> Any:
@@ -156,10 +159,6 @@ class Task:
         return named(scores), left
 
 
-def _schedule_free(part: Any) -> bool:
-    return isinstance(part, optax.contrib.ScheduleFreeState)
-
-
 def named(scores: Scores) -> ScoreSums:
     """Return one example's scores by name, each as (sum, weight); raise Mistake if malformed."""
     if not isinstance(scores, Scores):
@@ -191,6 +190,26 @@ def _number(what: str, value: Any) -> jax.Array:
             "loss with one example, without a batch axis, and sums over examples"
         )
     return array.astype(jnp.float32)
+
+
+def check_group(group: int | None) -> None:
+    """Raise Mistake if a task's group is no number of examples."""
+    if group is not None:
+        whole("group", group, most=2**31 - 1)
+
+
+def scores_of(value: Any) -> Scores:
+    """Return what a loss returned as `Scores`."""
+    if isinstance(value, Scores):
+        return value
+    if isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], Mapping):
+        return Scores(value[0], metrics=value[1])
+    if isinstance(value, tuple | list | dict) or value is None:
+        raise Mistake(
+            f"the loss returned {shown(value)}: return a scalar, (scalar, {{name: value}}), or "
+            "jbatch.Scores(loss, weight, metrics)"
+        )
+    return Scores(value)
 
 
 def means(sums: Mapping[str, tuple[Any, Any]]) -> dict[str, float]:

@@ -1,31 +1,18 @@
-"""Image classification: a network with one or two heads, and its cross-entropy."""
+"""Image classification: what a person writes, and what suits a dataset."""
 
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import cache
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 
 from jbatch.data.about import About
-from jbatch.data.batch import Batch, Example
 from jbatch.data.dataset import check_labels
-from jbatch.data.image.augment import Augment, augment
-from jbatch.data.image.normalize import Normalize, affine, affine_of, normalized
+from jbatch.data.image.augment import Augment
+from jbatch.data.image.normalize import Normalize, affine, affine_of
 from jbatch.errors import Mistake, make_plain, share
-from jbatch.models.build import build
-from jbatch.models.norm import Pass
-from jbatch.models.specs import GhostBatchNorm, Model, ghost_batch
-from jbatch.plan.layout import Layout
-from jbatch.task.base import Scores, ScoreSums, Task, Tree
-from jbatch.task.modules import module_of, takes
-from jbatch.task.network import ModuleTask, OfModule, check_group
+from jbatch.models.specs import Model, ghost_batch
+from jbatch.task.base import Task, check_group
 from jbatch.text import counted
-
-HEAD_WEIGHTS = (1.0, 0.4)  # of the main and the auxiliary head's loss (Szegedy et al.)
 
 Dtype = Literal["float32", "bfloat16"]
 
@@ -61,6 +48,8 @@ class Classify(Task):
                 )
             return
         check_group(self.ghost_batch)
+        from jbatch.task.modules import module_of  # here: it imports flax, which plans do not need
+
         module_of(self.model)
         if self.dtype != "float32":
             raise Mistake(
@@ -89,6 +78,9 @@ class Classify(Task):
             raise Mistake(
                 f"augment shifts and mirrors images (H, W, C), but yours are {shape}: leave it out"
             )
+        from jbatch.task.classifier import Classifier, OwnClassifier, graph  # here: as above
+        from jbatch.task.network import OfModule
+
         shift, factor = _affine(self.normalize, about)
         fitted = Classifier(self, shape, num_classes, tuple(shift), tuple(factor))
         if isinstance(self.model, Model):
@@ -150,188 +142,3 @@ def _affine(normalize: Normalize, about: About) -> tuple[list[float], list[float
         )
     shift, factor = found
     return shift.tolist(), factor.tolist()
-
-
-@dataclass(frozen=True)
-class Classifier(Task):
-    """`Classify` for a dataset, with one of jbatch's networks, which do a whole batch at once."""
-
-    task: Classify
-    input_shape: tuple[int, ...]  # (H, W, C)
-    num_classes: int
-    shift: tuple[float, ...]  # (C,), subtracted from each channel; see `normalized`
-    factor: tuple[float, ...]  # (C,)
-
-    @property
-    def group(self) -> int | None:  # type: ignore[override]
-        """g: examples that share batch norm statistics; None without batch norm."""
-        return self.task.group
-
-    evaluation_group = 1  # with running statistics
-
-    def init(self, key: jax.Array, example: Example) -> tuple[Tree, Tree]:
-        """Return the initial (parameters, running statistics)."""
-        del example
-        return split(network_of(self, key))[1:]
-
-    def images(self, images: jax.Array, keys: jax.Array | None) -> jax.Array:
-        """Augment (with keys) and normalize images: (B, …, C) → float32."""
-        if keys is not None:
-            images = augment(self.task.augment, images, keys)
-        shift, factor = np.array(self.shift, np.float32), np.array(self.factor, np.float32)
-        return normalized(self.task.normalize, images, shift, factor)
-
-    def sums(
-        self, params: Tree, state: Tree, batch: Batch, layout: Layout
-    ) -> tuple[ScoreSums, Tree]:
-        """Return the scores of a training pass, and the statistics of its ghost batches."""
-        training = Pass(layout, cast(jax.Array, batch.keys))  # None in evaluation only
-        images, labels = self.images(batch.examples["image"], batch.keys), _labels(batch)
-        heads, left = forward(self, params, state, images, training)
-        losses = sum(
-            weight * cross_entropy(logits, labels, self.task.label_smoothing)
-            for weight, logits in zip(HEAD_WEIGHTS, heads, strict=False)
-        )
-        assert isinstance(losses, jax.Array)  # there is at least one head
-        right, count = correct(heads[0], labels), jnp.float32(layout.per_device)
-        return {"loss": (losses.sum(), count), "accuracy": (right.sum(), count)}, left
-
-    def running(self, state: Tree, sums: Tree, groups: jax.Array) -> Tree:
-        """Return running statistics after n more ghost batches: dⁿ · old + (1 − dⁿ) · their mean.
-
-        They decay per ghost batch, not per update. So their memory in examples stays the same as
-        the batch grows.
-        """
-        norm = self.task.model.norm
-        if not isinstance(norm, GhostBatchNorm):
-            return state
-        old = jnp.float32(norm.decay) ** groups
-        new: Tree = jax.tree.map(
-            lambda running, total: old * running + (1 - old) * total / groups, state, sums
-        )
-        return new
-
-    def evaluate(self, params: Tree, state: Tree, batch: Batch, exists: jax.Array) -> ScoreSums:
-        """Return loss (without label smoothing) and accuracy of the examples that exist."""
-        images, labels = self.images(batch.examples["image"], None), _labels(batch)
-        (logits,), _ = forward(self, params, state, images, None)
-        losses, right = cross_entropy(logits, labels, 0.0), correct(logits, labels)
-        loss, accuracy = (jnp.where(exists, each, 0).sum() for each in (losses, right))
-        count = exists.astype(jnp.float32).sum()
-        return {"loss": (loss, count), "accuracy": (accuracy, count)}
-
-    def predict(self, params: Tree, state: Tree, example: Example) -> jax.Array:
-        """Return the logits (classes,) of one image."""
-        images = self.images(example["image"][None], None)
-        (logits,), _ = forward(self, params, state, images, None)
-        return logits[0].astype(jnp.float32)
-
-
-@dataclass(frozen=True)
-class OwnClassifier(ModuleTask):
-    """`Classify` for a dataset, with a person's own network."""
-
-    fit: Classifier
-
-    @property
-    def module(self) -> Any:
-        """The network."""
-        return self.fit.task.model
-
-    @property
-    def group(self) -> int | None:  # type: ignore[override]
-        """g: examples that share batch norm statistics; None without batch norm."""
-        return self.fit.group
-
-    def prepare(self, example: Example, key: jax.Array | None) -> Example:
-        """Augment and normalize the image."""
-        keys = None if key is None else key[None]
-        return {**example, "image": self.fit.images(example["image"][None], keys)[0]}
-
-    def output(self, network: Any, example: Example, **given: bool) -> jax.Array:
-        """Return the logits of one image."""
-        logits: jax.Array = network(example["image"], **given)
-        return logits
-
-    def call(self, network: Any, example: Example, key: jax.Array | None) -> Scores:
-        """Return one example's loss (without label smoothing in evaluation) and accuracy."""
-        given = {"train": key is not None} if takes(type(network).__call__, "train") else {}
-        logits, classes = self.output(network, example, **given), self.fit.num_classes
-        if logits.shape != (classes,):
-            raise Mistake(
-                f"the network returns logits of shape {logits.shape} for one image of shape "
-                f"{example['image'].shape}, but the dataset has {classes} classes: return "
-                f"({classes},), without a batch axis"
-            )
-        smoothing = 0.0 if key is None else self.fit.task.label_smoothing
-        labels = example["label"].astype(jnp.int32)[None]
-        [loss], [right] = (
-            cross_entropy(logits[None], labels, smoothing),
-            correct(logits[None], labels),
-        )
-        return Scores(loss, metrics={"accuracy": right})
-
-
-def _labels(batch: Batch) -> jax.Array:
-    labels: jax.Array = batch.examples["label"].astype(jnp.int32)
-    return labels
-
-
-def forward(
-    task: Classifier, params: Tree, stats: Tree, images: jax.Array, training: Pass | None
-) -> tuple[tuple[jax.Array, ...], Tree]:
-    """Compute the logits (B, classes) of each head, and the norms' statistics.
-
-    In training the statistics are sums over this device's ghost batches, and an auxiliary head may
-    follow the first. If `training` is None, the network evaluates with the running statistics
-    `stats` and returns them unchanged.
-    """
-    network = nnx.merge(graph(task), nnx.State(params), nnx.State(stats))
-    with _precision(task):
-        heads = network(images.astype(task.task.dtype), training)
-    return heads if isinstance(heads, tuple) else (heads,), split(network)[2]
-
-
-def _precision(task: Classifier) -> AbstractContextManager[None]:
-    """Keep float32 products in float32: by default TPUs and GPUs round the factors."""
-    told = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]  # set at run time
-    exact = "highest" if task.task.dtype == "float32" and told is None else told
-    precision: AbstractContextManager[None] = jax.default_matmul_precision(exact)
-    return precision
-
-
-def cross_entropy(logits: jax.Array, labels: jax.Array, smoothing: float) -> jax.Array:
-    """Compute −Σ target · log softmax per example, (B,) float32.
-
-    Targets are (1−α) · one-hot + α/classes, with α = `smoothing`.
-    """
-    log_probabilities = jax.nn.log_softmax(logits.astype(jnp.float32))
-    right = jnp.take_along_axis(log_probabilities, labels[:, None], axis=1)[:, 0]
-    if not smoothing:
-        return -right
-    return -(1 - smoothing) * right - smoothing * log_probabilities.mean(1)
-
-
-def correct(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """Return 1 per example whose largest logit is the label's, else 0: (B,) float32."""
-    return (logits.argmax(1) == labels).astype(jnp.float32)
-
-
-def network_of(task: Classifier, key: jax.Array) -> nnx.Module:
-    """Build the network with initial parameters drawn with a random key."""
-    return build(task.task.model, task.input_shape, task.num_classes, nnx.Rngs(key))
-
-
-def split(network: nnx.Module) -> tuple[nnx.GraphDef[nnx.Module], Tree, Tree]:
-    """Split a network: structure, parameters, running statistics (both plain nested dicts)."""
-    graph, *states = nnx.split(network, nnx.Param, nnx.BatchStat)
-    params, stats = states
-    return graph, nnx.to_pure_dict(params), nnx.to_pure_dict(stats)
-
-
-@cache
-def graph(task: Classifier) -> nnx.GraphDef[nnx.Module]:
-    """Return the network's structure without arrays; raise Mistake if it cannot be built."""
-    with jax.enable_x64(False):
-        key = jax.random.key(0, impl="threefry2x32")
-        return nnx.split(nnx.eval_shape(lambda: network_of(task, key)), nnx.Param, nnx.BatchStat)[0]

@@ -1,4 +1,4 @@
-"""Tasks of your own: a flax network with a loss, or plain functions."""
+"""Tasks of a flax network: your own network, with your own loss."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -9,10 +9,10 @@ import jax
 
 from jbatch.data.about import About
 from jbatch.data.batch import Example, Spec
-from jbatch.errors import Mistake, shown, whole
+from jbatch.errors import Mistake, shown
 from jbatch.hidden import Hidden
 from jbatch.task import one_example
-from jbatch.task.base import Scores, Task, Tree
+from jbatch.task.base import Scores, Task, Tree, check_group, scores_of
 from jbatch.task.modules import Decays, Module, module_of, takes
 
 
@@ -142,49 +142,3 @@ class Network(ModuleTask):
         given = {"key": key, "train": key is not None}
         wanted = {name: value for name, value in given.items() if takes(self.loss, name)}
         return scores_of(self.loss(network, example, **wanted))
-
-
-@dataclass(frozen=True)
-class Functions(Task):
-    """Plain functions of parameters that are any pytree of arrays: JAX, equinox, haiku."""
-
-    init_params: Hidden[Callable[..., Any]]
-    """Called as init_params(key, example); returns the parameters."""
-    loss: Hidden[Callable[..., Any]]
-    """Called as loss(params, example, key); returns what the loss of `Network` returns. The key is
-    None in evaluation."""
-    group: int | None = None
-    """Examples of an update that see each other, over the axis "group"; None if none do."""
-
-    def __post_init__(self) -> None:
-        check_group(self.group)
-
-    def init(self, key: jax.Array, example: Example) -> tuple[Tree, Tree]:
-        """Return the initial parameters, and no state."""
-        return self.init_params(key, example), {}
-
-    def score(
-        self, params: Tree, state: Tree, example: Example, key: jax.Array | None
-    ) -> tuple[Scores, Tree]:
-        """Return one example's scores."""
-        return scores_of(self.loss(params, example, key)), state
-
-
-def check_group(group: int | None) -> None:
-    """Raise Mistake if a task's group is no number of examples."""
-    if group is not None:
-        whole("group", group, most=2**31 - 1)
-
-
-def scores_of(value: Any) -> Scores:
-    """Return what a loss returned as `Scores`."""
-    if isinstance(value, Scores):
-        return value
-    if isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], Mapping):
-        return Scores(value[0], metrics=value[1])
-    if isinstance(value, tuple | list | dict) or value is None:
-        raise Mistake(
-            f"the loss returned {shown(value)}: return a scalar, (scalar, {{name: value}}), or "
-            "jbatch.Scores(loss, weight, metrics)"
-        )
-    return Scores(value)

@@ -12,9 +12,9 @@ from jbatch.data.about import About
 from jbatch.data.batch import Example
 from jbatch.errors import Mistake
 from jbatch.hidden import Hidden
-from jbatch.task.base import Scores, Task, means
+from jbatch.task.base import Scores, Task, check_group, means
 from jbatch.task.modules import module_of, takes
-from jbatch.task.network import ModuleTask, check_group
+from jbatch.task.network import ModuleTask
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """Sharpness of functions whose answers are known, and of a trained network."""
 
 import copy
-import dataclasses
 import json
 
 import jax

@@ -48,7 +48,7 @@ EXPERIMENT_FILES = {
     ),
     "an optimizer that was not made": (
         with_value("optimizer", "SGD"),
-        r"does not load: optimizer is <class .*SGD'>: give SGD or Adam or ",
+        r"does not load: optimizer is <class .*SGD'>: give one of jbatch",
     ),
     "a flag of text": (
         with_value("optimizer", "SGD(nesterov='no')"),

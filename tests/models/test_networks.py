@@ -37,7 +37,7 @@ from jbatch.models.resnet50 import BottleneckBlock
 from jbatch.optim import SGD
 from jbatch.plan.layout import Layout
 from jbatch.step import pure
-from jbatch.task import classify
+from jbatch.task import classifier
 from jbatch.task.base import Learner
 from jbatch.task.classify import Classify
 from marks import slow
@@ -195,13 +195,13 @@ def test_an_auxiliary_head_counts_in_training_only():
     keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 2))
 
     def heads(training):
-        forward = partial(classify.forward, task, training=training)
+        forward = partial(classifier.forward, task, training=training)
         return jax.eval_shape(forward, params, stats, images)[0]
 
     assert [head.shape for head in heads(None)] == [(2, 10)]
 
     def trained(params, stats, images, keys):
-        return classify.forward(task, params, stats, images, Pass(Layout(2, 1, 2), keys))
+        return classifier.forward(task, params, stats, images, Pass(Layout(2, 1, 2), keys))
 
     (main, auxiliary), _ = jax.eval_shape(trained, params, stats, images, keys)
     assert main.shape == auxiliary.shape == (2, 10)

@@ -30,7 +30,7 @@ from jbatch.run.reopen import load_experiment_file
 from jbatch.run.start import open_run
 from jbatch.step import programs
 from jbatch.step.programs import Evaluate
-from jbatch.task import classify
+from jbatch.task import classifier
 from runs import without_times
 
 TINY = load_experiment_file(Path(__file__).parent.parent / "tiny.py")
@@ -220,7 +220,7 @@ def test_evaluation_counts_each_example_once(devices):
 
     shift, factor = affine("standardize", dataset.train["image"])
     images = (test["image"].astype(np.float32) - shift) * factor
-    (logits,), _ = classify.forward(setup.task, state.params, state.stats, images, None)
+    (logits,), _ = classifier.forward(setup.task, state.params, state.stats, images, None)
     expected = float((np.asarray(logits).argmax(1) == test["label"]).mean())
     assert found.num_examples == count
     assert found.scores["accuracy"] == pytest.approx(expected, abs=1e-9)

@@ -16,7 +16,7 @@ from jbatch.optim import LAMB, LARS, SGD, Adam, AdamW, Rprop
 from jbatch.plan.layout import Layout
 from jbatch.plan.passes import Accumulate, Apply, Update
 from jbatch.step import programs, pure
-from jbatch.task import classify
+from jbatch.task import classifier
 from small_runs import DATASET, learner_of, run_updates, setup_of
 
 PLAIN = learner_of(MLP((32,)), SGD(weight_decay=5e-4), label_smoothing=0.1)
@@ -92,8 +92,8 @@ def test_evaluation_uses_the_running_statistics():
     learner = learner_of(MLP((8,), GhostBatchNorm(16)), SGD())
     state = programs.initializer(setup_of(learner))(np.uint32(0))
     images = np.ones((2, 8, 8, 1), np.float32)
-    (both,), stats = classify.forward(learner.task, state.params, state.stats, images, None)
-    (one,), _ = classify.forward(learner.task, state.params, state.stats, images[:1], None)
+    (both,), stats = classifier.forward(learner.task, state.params, state.stats, images, None)
+    (one,), _ = classifier.forward(learner.task, state.params, state.stats, images[:1], None)
     # Products of 64 terms near 1, in another order: √64 · 2⁻²⁴, a few times over.
     np.testing.assert_allclose(both[:1], one, rtol=0, atol=2e-6)
     assert jax.tree.all(jax.tree.map(lambda a, b: (a == b).all(), stats, state.stats))
@@ -175,4 +175,4 @@ def test_label_smoothing_is_optaxs():
     labels = jnp.arange(5)
     targets = optax.smooth_labels(jax.nn.one_hot(labels, 10), 0.1)
     expected = optax.softmax_cross_entropy(logits, targets)
-    np.testing.assert_allclose(classify.cross_entropy(logits, labels, 0.1), expected, rtol=1e-5)
+    np.testing.assert_allclose(classifier.cross_entropy(logits, labels, 0.1), expected, rtol=1e-5)

@@ -3,9 +3,9 @@
 import jax
 import numpy as np
 import pytest
+from own import STORIES, learner_of
 
 from marks import slow
-from own import STORIES, learner_of
 from small_runs import run_updates, setup_of
 
 # Of the largest number of a tree. Sums in another order differ by about 1e-7 of themselves; three
