@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from jbatch.errors import Mistake, shown
+from jbatch.errors import Mistake, shown, whole
 
 # JAX has no 64-bit types by default.
 NARROWER = {"float64": np.float32, "int64": np.int32, "uint64": np.uint32}
@@ -68,7 +68,9 @@ def checked(what: str, dataset: Any) -> Dataset:
             f"the train and test examples of {what} differ: {'; '.join(told)}: give both the same "
             "arrays, with the same shapes and dtypes after the first axis"
         )
-    return Dataset(train, test, dataset.num_classes, dataset.class_names)
+    if (classes := dataset.num_classes) is not None:
+        classes = whole(f"num_classes of {what}", classes)
+    return Dataset(train, test, classes, dataset.class_names)
 
 
 def _split(what: str, name: str, split: Any) -> Any:

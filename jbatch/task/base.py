@@ -128,18 +128,22 @@ class Task:
             batch: this device's examples, in the order of `layout.places`.
             layout: how the devices share the pass.
         """
-        return one_example.training_sums(self._scored, params, state, batch, layout)
+        return one_example.training_sums(self._scored, params, state, batch, layout, self._axis)
 
     def evaluate(self, params: Tree, state: Tree, batch: Batch, exists: jax.Array) -> ScoreSums:
         """Return the summed scores of those examples that exist, (B,) bool."""
         return one_example.evaluation_sums(
-            self._scored, params, state, batch, exists, self.evaluation_group
+            self._scored, params, state, batch, exists, self.evaluation_group, self._axis
         )
 
     @property
     def evaluation_group(self) -> int:
         """Examples of the test set that see each other in evaluation; 1 if none do."""
         return self.group or 1
+
+    @property
+    def _axis(self) -> str | None:
+        return None if self.group is None else one_example.GROUP
 
     def running(self, state: Tree, sums: Tree, groups: jax.Array) -> Tree:
         """Return the state after an update: by default the mean of what its groups left.

@@ -10,7 +10,7 @@ from jbatch.data.dataset import check_labels
 from jbatch.data.image.augment import Augment
 from jbatch.data.image.normalize import Normalize, affine, affine_of
 from jbatch.errors import Mistake, make_plain, share
-from jbatch.models.specs import Model, ghost_batch
+from jbatch.models.specs import MLP, Model, ghost_batch
 from jbatch.task.base import Task, check_group
 from jbatch.text import counted
 
@@ -74,6 +74,11 @@ class Classify(Task):
                 f"augment.color is {self.augment.color:g}, but it needs red, green and blue, and "
                 f"the images have {counted(shape[-1], 'channel')}: set it to 0"
             )
+        if isinstance(self.model, Model) and not isinstance(self.model, MLP) and len(shape) != 3:
+            raise Mistake(
+                f"{type(self.model).__name__} wants images (H, W, C), but yours are {shape}: give "
+                "them these three axes, with C = 1 for grey ones"
+            )
         if (self.augment.pad or self.augment.flip) and len(shape) != 3:
             raise Mistake(
                 f"augment shifts and mirrors images (H, W, C), but yours are {shape}: leave it out"
@@ -99,7 +104,7 @@ def _checked(about: About) -> tuple[tuple[int, ...], int]:
             'rename them, as Arrays(train={"image": …, "label": …}, test=…)'
         )
     image, label = example["image"], example["label"]
-    if not image.shape or not image.size > 0 or image.dtype == bool:
+    if not image.shape or not image.size > 0 or image.dtype.kind not in "iuf":
         raise Mistake(
             f"the images are {image.dtype} of shape {image.shape} each: give numbers of shape "
             "(H, W, C), or (…, C) for your own network"

@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar
 import jax
 from flax import linen, nnx
 
-from jbatch.errors import Mistake, shown
+from jbatch.errors import Mistake, said, shown
 from jbatch.task.base import Tree
 
 AVERAGES = ("mean", "var")  # of flax's batch norms
@@ -109,15 +109,12 @@ class NNX:
 
 def _built(factory: Callable[..., nnx.Module], key: jax.Array) -> nnx.Module:
     try:
-        inspect.signature(factory).bind(rngs=None)
+        made = factory(rngs=nnx.Rngs(key))
     except TypeError as error:
         raise Mistake(
-            f"the network's function does not take rngs alone ({error}): give a function of rngs, "
-            "such as lambda rngs: Net(10, rngs=rngs)"
-        ) from None
-    except ValueError:
-        pass  # it has no signature to look at
-    made = factory(rngs=nnx.Rngs(key))
+            f"the network cannot be built from rngs alone ({said(error)}): give a function of "
+            "rngs, such as lambda rngs: Net(10, rngs=rngs)"
+        ) from error
     if not isinstance(made, nnx.Module):
         raise Mistake(
             f"the network's function returned {shown(made)}: return a flax nnx module. For plain "

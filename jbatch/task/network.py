@@ -54,6 +54,7 @@ class OfModule(Task):
 
     def init(self, key: jax.Array, example: Example) -> tuple[Tree, Tree]:
         """Return the module's initial (parameters, state)."""
+        _ = self._decays  # refuses batch norms over one example
         return self._module.init(key, partial(self.task.call, example=example, key=None))
 
     def prepare(self, example: Example, key: jax.Array | None) -> Example:

@@ -20,7 +20,7 @@ Scored = Callable[[Any, Any, Any, jax.Array | None], tuple[dict[str, tuple[Any, 
 
 
 def training_sums(
-    scored: Scored, params: Any, state: Any, batch: Batch, layout: Layout
+    scored: Scored, params: Any, state: Any, batch: Batch, layout: Layout, name: str | None
 ) -> tuple[dict[str, tuple[Any, Any]], Any]:
     """Return this device's sums over a training pass: scores by name, and changes of the state.
 
@@ -34,11 +34,11 @@ def training_sums(
         state: before the update.
         batch: this device's examples, in the order of `layout.places`.
         layout: how the devices share the pass.
+        name: of the axis over a group's examples; None if they do not see each other, so that a
+            collective is an error and not one over a single example.
     """
     grouped = jax.tree.map(lambda leaf: _whole_groups(leaf, layout), batch)
-    over_examples = jax.vmap(
-        scored, in_axes=(None, None, 0, 0), out_axes=(0, None), axis_name=GROUP
-    )
+    over_examples = jax.vmap(scored, in_axes=(None, None, 0, 0), out_axes=(0, None), axis_name=name)
     over_groups = jax.vmap(over_examples, in_axes=(None, None, 0, 0))
     scores, left = over_groups(params, state, *grouped)
 
@@ -74,7 +74,13 @@ def _gathered(mine: jax.Array, layout: Layout) -> jax.Array:
 
 
 def evaluation_sums(
-    scored: Scored, params: Any, state: Any, batch: Batch, exists: jax.Array, group: int
+    scored: Scored,
+    params: Any,
+    state: Any,
+    batch: Batch,
+    exists: jax.Array,
+    group: int,
+    name: str | None,
 ) -> dict[str, tuple[Any, Any]]:
     """Return the sums of this device's scores over the examples that exist.
 
@@ -85,6 +91,7 @@ def evaluation_sums(
         batch: (B,) examples, B a multiple of `group`.
         exists: (B,) bool.
         group: examples that see each other.
+        name: of the axis over them; None if they do not.
     """
 
     def one(example: Any, exists: jax.Array) -> dict[str, tuple[Any, Any]]:
@@ -97,7 +104,7 @@ def evaluation_sums(
     both = jax.tree.map(
         lambda leaf: leaf.reshape(-1, group, *leaf.shape[1:]), (batch.examples, exists)
     )
-    scores = jax.vmap(jax.vmap(one, axis_name=GROUP))(*both)
+    scores = jax.vmap(jax.vmap(one, axis_name=name))(*both)
     summed: dict[str, tuple[Any, Any]] = jax.tree.map(lambda leaf: leaf.sum((0, 1)), scores)
     return summed
 
