@@ -10,8 +10,8 @@ from pathlib import Path
 
 __version__ = "0.1.0"
 
-_HOMES = {  # name → (module, its name there), read from the stub
-    alias.asname or alias.name: (f"jbatch.{statement.module}", alias.name)
+_HOMES = {  # name → module, read from the stub
+    alias.name: f"jbatch.{statement.module}"
     for statement in ast.parse(Path(__file__).with_suffix(".pyi").read_text()).body
     if isinstance(statement, ast.ImportFrom)
     for alias in statement.names
@@ -23,8 +23,7 @@ def __getattr__(name: str) -> object:
     """Import a name on first use, so that `jbatch --help` does not wait for JAX."""
     if name not in _HOMES:
         raise AttributeError(f"module 'jbatch' has no attribute {name!r}")
-    module, there = _HOMES[name]
-    return getattr(import_module(module), there)
+    return getattr(import_module(_HOMES[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -14,6 +14,7 @@ from .experiment.comparison import Comparison as Comparison
 from .experiment.experiment import Coupling as Coupling
 from .experiment.experiment import Experiment as Experiment
 from .experiment.load import ExperimentFile as ExperimentFile
+from .experiment.load import load_file as load_file
 from .experiment.weights import Weights as Weights
 from .models.specs import MLP as MLP
 from .models.specs import CifarResNet as CifarResNet

@@ -66,10 +66,10 @@ def check_experiment(experiment: Experiment, devices: Sequence[jax.Device]) -> I
         Mistake: if the experiment cannot be trained at all.
     """
     experiment = counted(replace(experiment, updates_per_call=1, micro_batch=None))
-    plan = experiment.plan.plan()
+    plan = _first_of(experiment.plan.plan())
     check(experiment, plan, 1)
     setup, data = make_setup(experiment, plan, devices[:1])
-    rows = [plan.at(update) for update in range(min(UPDATES, plan.num_updates))]
+    rows = [plan.at(update) for update in range(plan.num_updates)]
     here = _Trainer(setup, data, plan, rows, experiment.seed)
     whole = here.trained(Split(1, 1))
     yield _finite(whole)
@@ -78,6 +78,19 @@ def check_experiment(experiment: Experiment, devices: Sequence[jax.Device]) -> I
         yield here.compared(whole, here.trained(split, devices), split)
     yield here.resumed(whole)
     yield here.evaluated(whole, devices)
+
+
+def _first_of(plan: Plan) -> Plan:
+    """Return a plan of the first updates alone."""
+    some = slice(min(UPDATES, plan.num_updates))
+    end = plan.position(some.stop)
+    return replace(
+        plan,
+        num_epochs=min(plan.num_epochs, end / plan.num_examples),
+        positions=plan.positions[some],
+        batch_sizes=plan.batch_sizes[some],
+        learning_rates=plan.learning_rates[some],
+    )
 
 
 def _splits(setup: Setup, rows: Sequence[Row], devices: int) -> Iterator[Split]:

@@ -37,7 +37,7 @@ class ExperimentFile:
         return self.variants[name]
 
 
-def load(path: Path | str) -> ExperimentFile:
+def load_file(path: Path | str) -> ExperimentFile:
     """Run an experiment file, which is Python code, and return its values.
 
     Raises:

@@ -6,5 +6,7 @@ import pytest
 
 @pytest.fixture(scope="module", autouse=True)
 def standard_promotion():
-    with jax.numpy_dtype_promotion("standard"):
-        yield
+    strict = jax.config.jax_numpy_dtype_promotion
+    jax.config.update("jax_numpy_dtype_promotion", "standard")  # in the compiling thread too
+    yield
+    jax.config.update("jax_numpy_dtype_promotion", strict)
