@@ -50,6 +50,8 @@ class Coupling:
     """Grow through the multiples of this number, from B0 on."""
     ramp: dict[float, int] | None = None
     """Set the batch sizes by hand: epoch, size, epoch, size … starting at epoch 0."""
+    rate: float = 1.0
+    """A factor on the schedule, such as to sweep the learning rate."""
     momentum: float = 0.0
     """The optimizer's momentum m. For Adam, AdamW and LAMB it is β1."""
     scaling: float = 1.0
@@ -79,7 +81,12 @@ class Coupling:
 
     @cached_property
     def _plan(self) -> Plan:
-        return couple(**{field.name: getattr(self, field.name) for field in fields(self)})
+        positive("rate", self.rate)
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        rate, schedule = values.pop("rate"), self.schedule
+        if rate != 1:
+            values["schedule"] = lambda epoch: rate * schedule(epoch)
+        return couple(**values)
 
     def decaying_plan(self) -> Plan | None:
         """Return the plan of `decaying`; None if it cannot be made, as with too many updates."""

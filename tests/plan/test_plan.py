@@ -8,6 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import jbatch
+from jbatch.errors import Mistake
 from jbatch.experiment.experiment import Coupling
 from jbatch.plan.plan import exactly
 from jbatch.plan.table import plan_json, plan_text
@@ -234,3 +235,13 @@ def test_an_interval_that_divides_an_epoch_ends_with_it(every):
 
 def test_an_interval_under_an_example_ends_with_every_update():
     assert plan_of([10]).crossings(1e-300) == frozenset(range(1, 601))
+
+
+def test_a_rate_multiplies_the_schedule():
+    values = {"num_examples": 1000, "num_epochs": 4, "batch_size": 50, "growth_factor": 2}
+    schedule = optax.cosine_decay_schedule(0.1, 4)
+    plan, tripled = (Coupling(schedule, rate=rate, **values).plan() for rate in (1, 3))
+    np.testing.assert_array_equal(tripled.batch_sizes, plan.batch_sizes)
+    np.testing.assert_allclose(tripled.learning_rates, 3 * plan.learning_rates, rtol=1e-6)
+    with pytest.raises(Mistake, match=r"rate is -1.0: give a value over 0"):
+        Coupling(schedule, rate=-1, **values).plan()
