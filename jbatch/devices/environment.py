@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 
+from jbatch import __version__
 from jbatch.machine import schedulable_cores
 
 LIBRARIES = ("jax", "jaxlib", "flax", "optax")  # these decide an update's program
@@ -27,7 +28,8 @@ def environment() -> dict[str, Any]:
         "cores": schedulable_cores(),
         "machine": platform.machine(),
         "python": platform.python_version(),
-        **{name: version(name) for name in ("jbatch", *LIBRARIES)},
+        "jbatch": __version__,  # also of a checkout that is not installed
+        **{name: version(name) for name in LIBRARIES},
         **{name: getattr(jax.config, name) for name in SETTINGS},
         "xla_flags": _flags(),
     }

@@ -8,7 +8,9 @@ from importlib.metadata import version
 
 import jax
 
+from jbatch import __version__
 from jbatch.data.inputs import Loaded
+from jbatch.devices.environment import LIBRARIES
 from jbatch.distributed import agree
 from jbatch.experiment.experiment import Experiment
 from jbatch.experiment.identity import Identity, describe
@@ -133,8 +135,8 @@ def _to_share(job: Job) -> dict[str, str]:
     """Return the values that all processes must share, in short forms that a user can compare."""
     identity = job.identity
     described = json.dumps(identity.described, sort_keys=True)
-    libraries = ("jbatch", "jax", "jaxlib", "flax", "optax")
-    return {f"the version of {name}": version(name) for name in libraries} | {
+    versions = {"jbatch": __version__, **{name: version(name) for name in LIBRARIES}}
+    return {f"the version of {name}": number for name, number in versions.items()} | {
         "the plan": identity.plan[:SHOWN],
         "the experiment": _short(described),
         "the data": identity.data[:SHOWN],
