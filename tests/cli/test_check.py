@@ -6,10 +6,11 @@ import jax
 import pytest
 
 from commands import TINY
+from marks import slow
 
 SPLITS = ["1 device, 2 passes", "1 device, 4 passes", "8 devices, 1 pass", "8 devices, 2 passes"]
 
-OWN = '''
+OWN = """
 import jax, jax.numpy as jnp, optax
 from flax import nnx
 from jbatch import Adam, Classify, Coupling, Digits, Experiment, Functions, SGD
@@ -53,12 +54,13 @@ def experiment(task, optimizer=Adam(), rate=1e-3):
 
 variants = {
     "bias": experiment(Classify(Net, ghost_batch=16)),
-    "no-bias": experiment(Classify(without_bias, ghost_batch=16)),
+    "no-bias": experiment(Classify(without_bias, ghost_batch=16, normalize="none")),
+    "constant-pixels": experiment(Classify(without_bias, ghost_batch=16)),
     "bias-sgd": experiment(Classify(Net, ghost_batch=16), SGD(), 0.1),
     "functions": experiment(Functions(init, loss)),
     "root": experiment(Functions(init, rooted)),
 }
-'''
+"""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -88,13 +90,17 @@ def test_check_passes_for_the_tiny_experiment(jbatch, tmp_path, monkeypatch):
     assert err == ""
     assert len(found) == len(out.splitlines())
     assert {passed for passed, _ in found.values()} == {"ok"}
-    assert found.keys() >= {"finite gradients", "dtypes", "2 resumes", "evaluation, 1 and 8 devices"}
+    assert list(found) == [
+        *("finite gradients", "dtypes", "8 devices, 1 pass", "2 resumes"),
+        "evaluation, 1 and 8 devices",
+    ]
     assert found["finite gradients"][1] == "after 3 updates"
     assert found["2 resumes"][1] == "the same bits"
-    assert found["dtypes"][1] == "parameters: 2,474 float32"
+    assert found["dtypes"][1] == "parameters: 2,442 float32"
     assert not list(tmp_path.iterdir())  # it leaves nothing behind
 
 
+@pytest.mark.slow
 def test_check_names_a_bias_before_a_norm_under_adam(jbatch, own):
     code, out, _ = jbatch("check", own, "bias")
     found = outcomes(out)
@@ -109,14 +115,22 @@ def test_check_names_a_bias_before_a_norm_under_adam(jbatch, own):
     assert {path.name for path in own.parent.iterdir()} == {"own.py"}
 
 
-@pytest.mark.parametrize("variant", ["no-bias", "bias-sgd", "functions"])
+@pytest.mark.parametrize("variant", [slow("no-bias"), "bias-sgd", "functions"])
 def test_check_passes(jbatch, own, variant):
     """Without the bias; with it, but without Adam; and without any norm."""
     code, out, _ = jbatch("check", own, variant)
     found = outcomes(out)
     assert code == 0, out
-    assert found.keys() >= set(SPLITS) - ({} if variant == "functions" else {SPLITS[3]})
+    assert found.keys() >= set(SPLITS[:3])
     assert {passed for passed, _ in found.values()} == {"ok"}
+
+
+@pytest.mark.slow
+@pytest.mark.xfail(strict=True, reason="the cause is sought in the largest gradient of a parameter")
+def test_check_does_not_accuse_a_network_of_what_rounding_did(jbatch, own):
+    """Some pixels are always 0: before a norm, the gradient of their weights is rounding alone."""
+    _, out, _ = jbatch("check", own, "constant-pixels")
+    assert "its examples see more than themselves" not in out
 
 
 def test_check_names_a_parameter_whose_gradient_is_not_finite(jbatch, own):

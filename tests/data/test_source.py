@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import re
 from collections.abc import Sequence
 
 import jax
@@ -241,7 +240,7 @@ def test_a_run_does_not_resume_with_changed_data(tmp_path, changed):
     with pytest.raises(Ended):
         fit(experiment(source(load=loader(noisy))), tmp_path / "run", devices=ONE, on=[end])
     mine = source(**{"load": loader(noisy), **changed})
-    with pytest.raises(Mistake, match="the dataset differs from the one that .* was trained on"):
+    with pytest.raises(Mistake, match=r"the dataset differs from the one that .* was trained on"):
         fit(experiment(mine), tmp_path / "run", devices=ONE)
 
 
@@ -367,7 +366,7 @@ def test_what_is_no_source_is_refused_before_anything_is_written(tmp_path, make,
 
 @pytest.mark.xfail(strict=True, reason="the message is of names that the task wants")
 def test_a_load_that_returns_nothing_is_refused(tmp_path):
-    with pytest.raises(Mistake, match="record 0 of train .*load"):
+    with pytest.raises(Mistake, match=r"record 0 of train .*load"):
         fit(experiment(source(load=gives_none)), tmp_path / "run", devices=ONE)
 
 

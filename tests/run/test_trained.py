@@ -163,7 +163,7 @@ def test_a_run_without_average_has_none_to_predict_with(tmp_path):
     jb.fit(dataclasses.replace(TUNED, plan=constant(1)), tmp_path / "run", devices=ONE)
     model = jb.load(tmp_path / "run")
     assert model.average is None
-    with pytest.raises(Mistake, match="kept no average of its parameters: set Experiment.average"):
+    with pytest.raises(Mistake, match="kept no average of its parameters"):
         model.predict(DIGITS.test, average=True)
 
 
@@ -175,6 +175,27 @@ def test_a_run_on_eight_devices_loads_on_one(tmp_path):
     assert same(model.params, run.state.params)
     assert {leaf.devices().pop() for leaf in jax.tree.leaves(model.params)} == set(ONE)
     assert accuracy(model.predict(DIGITS.test)) == model.metrics["accuracy"]
+
+
+@pytest.mark.xfail(strict=True, reason="TypeError: map() missing 1 required positional argument")
+def test_no_examples_have_no_predictions(model):
+    assert model.predict({"image": DIGITS.test["image"][:0]}).shape == (0, 10)
+
+
+@pytest.mark.xfail(strict=True, reason="errors of NumPy and JAX that name nothing")
+@pytest.mark.parametrize(
+    "examples",
+    [
+        {},
+        DIGITS.test["image"],
+        {"image": DIGITS.test["image"][0]},
+        {"image": DIGITS.test["image"][:3], "label": DIGITS.test["label"][:2]},
+    ],
+    ids=["nothing", "no names", "no axis over examples", "other lengths"],
+)
+def test_examples_unlike_those_of_training_are_one_mistake(model, examples):
+    with pytest.raises(Mistake):
+        model.predict(examples)
 
 
 # ---- which checkpoint ---------------------------------------------------------------------------
@@ -291,7 +312,7 @@ def test_a_run_of_another_user_is_loaded_when_it_is_trusted(
         (directory / "run.json").write_text(json.dumps(run))
     else:
         monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "theirs"))
-    with pytest.raises(Mistake, match="not created by you on this machine.*trusted=True"):
+    with pytest.raises(Mistake, match=r"not created by you on this machine.*trusted=True"):
         jb.load(directory)
     trusted = jb.load(directory, trusted=True)
     assert same(trusted.params, model.params)
@@ -428,7 +449,11 @@ def test_frozen_parameters_stay_and_the_others_learn(model, tuned, tmp_path):
         ({"drop": ("hed",)}, MLP((32,)), "init names hed, but the network has no such parameter"),
         ({"freeze": ("layer",)}, MLP((32,)), "init names layer, but the network has no such"),
         ({"freeze": ("head.kern",)}, MLP((32,)), "init names head.kern, but .* head.kernel"),
-        ({}, MLP((16,)), r'head.kernel has the shape \(16, 10\), but \(32, 10\) in .*drop=\("head.kernel",\)\)'),
+        (
+            {},
+            MLP((16,)),
+            r'head.kernel has the shape \(16, 10\), but \(32, 10\) in .*drop=\("head.kernel",\)\)',
+        ),
         ({"drop": "head"}, MLP((32,)), "drop is 'head': give a tuple of paths"),
         ({"step": 7}, MLP((32,)), "has no checkpoint of 7 examples"),
         ({"step": "newest"}, MLP((32,)), "step is 'newest': give last, best"),
@@ -436,9 +461,12 @@ def test_frozen_parameters_stay_and_the_others_learn(model, tuned, tmp_path):
     ],
 )
 def test_weights_that_do_not_fit_are_one_mistake(first, tmp_path, init, model_spec, message):
+    def trained():
+        changed = {"task": Classify(model_spec), "init": Weights(first[1], **init)}
+        jb.fit(dataclasses.replace(TUNED, **changed), tmp_path / "run", devices=ONE)
+
     with pytest.raises(Mistake, match=message) as refused:
-        mine = dataclasses.replace(TUNED, task=Classify(model_spec), init=Weights(first[1], **init))
-        jb.fit(mine, tmp_path / "run", devices=ONE)
+        trained()
     assert "\n" not in str(refused.value)
     assert not (tmp_path / "run").exists()
 
@@ -536,7 +564,7 @@ def growing(tmp_path_factory):
 
 
 def test_callbacks_are_given_every_line_in_order(growing):
-    _, directory, lines = growing
+    _, _, lines = growing
     assert [(line["kind"], line["epoch"], line["batch_size"]) for line in lines] == [
         ("eval", 0, 50),
         ("phase", 0, 50),
@@ -549,6 +577,18 @@ def test_callbacks_are_given_every_line_in_order(growing):
         ("eval", 3, 150),
     ]
     assert [line["phase"] for line in lines if line["kind"] == "phase"] == [0, 1]
+
+
+@pytest.mark.xfail(strict=True, reason="rate and noise scale are those of the update before")
+def test_a_phase_line_has_the_rate_of_its_phase(tmp_path):
+    lines = []
+    falling = dataclasses.replace(GROWING, plan=dataclasses.replace(GROWING.plan, growth=0.5))
+    run = jb.fit(falling, tmp_path / "run", devices=ONE, on=[lines.append])
+    [second] = [line for line in lines if line["kind"] == "phase" and line["phase"] == 1]
+    row = run.plan.at(run.plan.phases[1].first_update)
+    assert second["batch_size"] == row.batch_size == 150
+    assert second["learning_rate"] == row.learning_rate
+    assert second["noise_scale"] == run.plan.noise_scale(row.update)
 
 
 def test_what_a_callback_changes_is_its_own(growing):
@@ -578,7 +618,7 @@ def test_an_exception_of_a_callback_ends_the_run_which_resumes(growing, tmp_path
         if (line["kind"], line["epoch"]) == (kind, epoch):
             raise Ended("of mine")
 
-    with pytest.raises(Ended, match="^of mine$"):
+    with pytest.raises(Ended, match=r"^of mine$"):
         jb.fit(GROWING, tmp_path / "run", devices=ONE, on=[end])
     assert read_metrics(tmp_path / "run" / "metrics.jsonl")[-1]["epoch"] == epoch
     resumed = jb.fit(GROWING, tmp_path / "run", devices=ONE)
