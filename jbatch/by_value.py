@@ -2,6 +2,7 @@
 
 import sys
 import sysconfig
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import cloudpickle
 
+_LOCK = threading.Lock()  # modules are registered for the whole process
 LIBRARY = Path(sysconfig.get_path("stdlib"))
 
 
@@ -18,7 +20,7 @@ def pickled(value: Any) -> bytes:
 
     So a process that cannot import their modules can load it, with `pickle.loads`.
     """
-    with _by_value():
+    with _LOCK, _by_value():
         made: bytes = cloudpickle.dumps(value)
     return made
 

@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import optax
 
-from jbatch.errors import Mistake, make_plain, not_negative, positive, share, shown
+from jbatch.errors import Mistake, make_plain, not_negative, positive, said, share, shown
 
 Rate = float | jax.Array  # a number, or one that a traced update is given
 
@@ -217,7 +217,13 @@ def transformation(
         Mistake: if the optimizer returns something else.
     """
     given = (rate, momentum) if takes_momentum(optimizer) else (rate,)
-    made = optimizer(*given)
+    try:
+        made = optimizer(*given)
+    except TypeError as error:
+        raise Mistake(
+            f"the optimizer fails when it is given a rate ({said(error)}): give a function of the "
+            "rate, or of (rate, momentum)"
+        ) from error
     if not (hasattr(made, "init") and hasattr(made, "update")):
         raise Mistake(
             f"the optimizer returned {shown(made)}: give a function of the rate that returns an "

@@ -2,9 +2,10 @@
 
 import math
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -72,7 +73,7 @@ def check_experiment(experiment: Experiment, devices: Sequence[jax.Device]) -> I
     rows = [plan.at(update) for update in range(plan.num_updates)]
     here = _Trainer(setup, data, plan, rows, experiment.seed)
     whole = here.trained(Split(1, 1))
-    yield _finite(whole)
+    yield _moved(here.initial, whole)
     yield Checked("dtypes", True, _dtypes(whole))
     for split in _splits(setup, rows, len(devices)):
         yield here.compared(whole, here.trained(split, devices), split)
@@ -122,6 +123,13 @@ class _Trainer:
         self._setup, self._data, self._plan, self._rows = setup, data, plan, rows
         self._seed = seed
 
+    @property
+    def initial(self) -> State:
+        """The state before the first update, on the host."""
+        state = programs.initializer(self._setup)(np.uint32(self._seed))
+        on_host: State = jax.tree.map(np.array, jax.device_get(state))
+        return on_host
+
     def trained(self, split: Split, devices: Sequence[jax.Device] = ()) -> State:
         """Return the state after the updates, on the host."""
         setup = self._setup
@@ -151,28 +159,42 @@ class _Trainer:
         found = f"parameters differ by {apart:.1e} of the largest after {len(self._rows)} updates"
         if apart <= tolerance:
             return Checked(str(split), True, found)
-        cause = self._cause(where)
-        return Checked(str(split), False, f"{found}, most at {where}: {cause}")
+        rounding = {
+            name: _is_rounding(leaf, self._largest) for name, leaf in self._gradients.items()
+        }
+        if rounding[where].all():
+            return Checked(
+                str(split),
+                False,
+                f"{found}, most at {where}: its gradient is nothing but rounding, which Adam and "
+                "its kin turn into full steps. A bias before a norm is such a parameter: leave it "
+                "out (use_bias=False)",
+            )
+        apart, where = _largest_difference(whole.params, other.params, rounding)
+        if apart <= tolerance:
+            return Checked(
+                str(split),
+                True,
+                f"parameters differ by {apart:.1e} of the largest, without single numbers whose "
+                "gradient is nothing but rounding, such as those of an input that is always 0",
+            )
+        return Checked(
+            str(split),
+            False,
+            f"{found}, most at {where}: its examples see more than themselves and their group, or "
+            "draw random numbers from another key than the one that they are given",
+        )
 
     @property
     def _half(self) -> bool:
         """Whether the network computes in half precision."""
         return getattr(getattr(self._setup.task, "task", None), "dtype", "") == "bfloat16"
 
-    def _cause(self, where: str) -> str:
-        """Name the likely cause of a difference at a parameter."""
-        gradients = self._gradients()
-        largest = max(float(np.abs(leaf).max()) for leaf in gradients.values())
-        if float(np.abs(gradients[where]).max()) < ROUNDING * largest:
-            return (
-                "its gradient is nothing but rounding, which Adam and its kin turn into full "
-                "steps. A bias before a norm is such a parameter: leave it out (use_bias=False)"
-            )
-        return (
-            "its examples see more than themselves and their group, or draw random numbers from "
-            "another key than the one that they are given"
-        )
+    @property
+    def _largest(self) -> float:
+        return max(float(np.abs(leaf).max()) for leaf in self._gradients.values())
 
+    @cached_property
     def _gradients(self) -> dict[str, Any]:
         """Return the gradient of the first update, by path."""
         setup = self._setup
@@ -221,18 +243,28 @@ class _Trainer:
         text = ", ".join(f"{name} {value:.4g}" for name, value in one.items())
         where = f"1 and {len(devices)} devices" if len(devices) > 1 else "1 device"
         passed = apart <= TOLERANCES["bfloat16" if self._half else "float32"]
-        said = f"{text}; they differ by {apart:.1e}"
+        said = f"{text}; they differ by {apart:.1e}" if len(devices) > 1 else text
         if not passed:
             said += ": an example's scores depend on those beside it in a pass"
         return Checked(f"evaluation, {where}", passed, said)
+
+
+def _is_rounding(gradient: Any, largest: float) -> Any:
+    return np.abs(gradient) < ROUNDING * largest
 
 
 def _half(leaf: Any) -> bool:
     return bool(jnp.issubdtype(leaf.dtype, jnp.floating)) and leaf.dtype.itemsize < 4
 
 
-def _finite(state: State) -> Checked:
+def _moved(initial: State, state: State) -> Checked:
     """Check that the parameters moved and are finite."""
+    if _largest_difference(initial.params, state.params)[0] == 0:
+        return Checked(
+            "finite gradients",
+            False,
+            "no parameter moves: the loss does not depend on them, or the learning rate is 0",
+        )
     for path, leaf in jax.tree_util.tree_flatten_with_path(state.params)[0]:
         if not np.isfinite(np.asarray(leaf, np.float32)).all():
             where = jax.tree_util.keystr(path)
@@ -252,13 +284,24 @@ def _dtypes(state: State) -> str:
     return "parameters: " + ", ".join(f"{count:,} {name}" for name, count in counts.items())
 
 
-def _largest_difference(here: Any, there: Any) -> tuple[float, str]:
-    """Return the largest difference, as a share of the largest number, and its path."""
+def _largest_difference(
+    here: Any, there: Any, without: Mapping[str, Any] | None = None
+) -> tuple[float, str]:
+    """Return the largest difference, as a share of the largest number, and its path.
+
+    Args:
+        here: a tree of arrays.
+        there: a tree like it.
+        without: path → bool array, numbers to leave out.
+    """
     leaves = jax.tree_util.tree_flatten_with_path(here)[0]
     scale = max(float(np.abs(np.asarray(leaf, np.float64)).max()) for _, leaf in leaves) or 1.0
     largest, where = 0.0, ""
     for (path, mine), theirs in zip(leaves, jax.tree.leaves(there), strict=True):
-        apart = np.abs(np.asarray(mine, np.float64) - np.asarray(theirs, np.float64)).max()
+        apart = np.abs(np.asarray(mine, np.float64) - np.asarray(theirs, np.float64))
+        if without is not None:
+            apart = np.where(without[jax.tree_util.keystr(path)], 0, apart)
+        apart = apart.max()
         if not math.isfinite(apart) or apart > largest:
             largest, where = float(apart), jax.tree_util.keystr(path)
     return largest / scale, where

@@ -20,7 +20,8 @@ class Options(RunsCode):
     """Check that an experiment trains the same however its updates are split.
 
     It takes three updates in several splits over devices and passes, saves and resumes twice, and
-    evaluates in two sizes. It exits with 1 if something differs, and says the likely cause.
+    evaluates on one device and on all. It exits with 1 if something differs, and says the
+    likely cause.
 
     For example: jbatch check experiments/digits.py increasing
     """

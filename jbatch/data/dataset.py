@@ -106,19 +106,24 @@ def _array(what: str, value: Any) -> npt.NDArray[Any]:
             f"{what} holds {array.dtype} of shape {array.shape}: give numbers of one fixed shape; "
             "encode text as numbers, and pad lists of different lengths"
         )
-    narrow = NARROWER.get(array.dtype.name)
-    if narrow is not None:
-        whole = array.dtype.kind in "iu"
-        small = array.astype(narrow)
-        if whole and not np.array_equal(small, array):
-            raise Mistake(f"{what} has numbers beyond those of {small.dtype}: give smaller ones")
-        array = small
+    array = narrowed(what, array)
     if array.dtype.kind in "fc" and not np.isfinite(array).all():
         bad = int(np.flatnonzero(~np.isfinite(array).reshape(len(array), -1).all(1))[0])
         raise Mistake(
             f"{what} has NaN or infinity, first in example {bad:,}: remove or replace such values"
         )
     return array
+
+
+def narrowed(what: str, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return 64-bit numbers as 32-bit ones; raise Mistake if whole numbers do not fit."""
+    narrow = NARROWER.get(array.dtype.name)
+    if narrow is None:
+        return array
+    small = array.astype(narrow)
+    if array.dtype.kind in "iu" and not np.array_equal(small, array):
+        raise Mistake(f"{what} has numbers beyond those of {small.dtype}: give smaller ones")
+    return small
 
 
 def _kinds(split: Any) -> dict[str, str]:

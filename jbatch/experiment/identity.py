@@ -29,6 +29,7 @@ class Identity:
     data: str  # SHA-256 of the dataset's examples
     program: str  # SHA-256 of one update's computation
     table: str  # the printed plan
+    init: str | None = None  # SHA-256 of the weights that the run begins with
     task: bytes | None = None  # pickle of the fitted task; None if it cannot be pickled
 
 

@@ -28,5 +28,5 @@ class Weights:
             paths = getattr(self, name)
             if not isinstance(paths, tuple) or not all(isinstance(path, str) for path in paths):
                 raise Mistake(f'{name} is {shown(paths)}: give a tuple of paths, such as ("head",)')
-        if self.step not in ("last", "best") and not isinstance(self.step, int):
+        if self.step not in ("last", "best") and type(self.step) is not int:
             raise Mistake(f"step is {shown(self.step)}: give last, best, or a number of examples")

@@ -1,5 +1,6 @@
 """Keep the checkpoint with the best evaluation."""
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -23,10 +24,10 @@ class Best:
         self._sign = -1 if any(word in name for word in FALLING) else 1
         saved = checkpoints.newest
         there = [line for line in lines if line["kind"] == "eval" and line["examples"] == saved]
-        self._best = self._value(there[-1]) if there and name in there[-1] else None
+        self._best = self._value(there[-1]) if there and name in there[-1] else -math.inf
 
     def improves(self, scores: Mapping[str, float]) -> bool:
-        """Return whether an evaluation is the best so far, and remember it if so.
+        """Return whether an evaluation is better than the saved one; NaN is not.
 
         Raises:
             Mistake: if it has no such score.
@@ -37,11 +38,11 @@ class Best:
                 f"keep_best is {self._name}, but the task scores {known}"
                 f"{meant(self._name, scores)}: give one of those"
             )
-        value = self._value(scores)
-        if self._best is not None and value <= self._best:
-            return False
-        self._best = value
-        return True
+        return self._value(scores) > self._best
+
+    def saved(self, scores: Mapping[str, float]) -> None:
+        """Remember an evaluation whose checkpoint was written."""
+        self._best = self._value(scores)
 
     def _value(self, scores: Mapping[str, Any]) -> float:
         return float(self._sign * scores[self._name])

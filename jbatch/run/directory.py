@@ -128,7 +128,8 @@ def write_run(directory: Path, identity: Identity) -> None:
         "task_seal": _write_task(directory, identity.task),
         "id": before["id"] if (before := read_run_if_there(directory)) else uuid.uuid4().hex,
         "plan_digest": identity.plan,
-        "digests": {"data": identity.data, "program": identity.program},
+        "digests": {"data": identity.data, "program": identity.program}
+        | ({} if identity.init is None else {"init": identity.init}),
         "experiment": identity.described,
         "environment": environment(),
     }
@@ -142,7 +143,7 @@ def _write_task(directory: Path, task: bytes | None) -> str | None:
         path.unlink(missing_ok=True)
         return None
     write_whole(path, task)
-    return provenance.seal(saved_task.sealed_text(path))
+    return provenance.seal(saved_task.sealed(task))
 
 
 def best_checkpoints(directory: Path) -> Path:
@@ -334,6 +335,11 @@ def _check_digests(directory: Path, identity: Identity) -> None:
     """
     check_data(directory, identity.data)
     run, here = read_run(directory), environment()
+    if identity.init and run["digests"].get("init", "") not in ("", identity.init):
+        raise Mistake(
+            f"{directory} began with other weights than init names now (by their SHA-256): give "
+            "the run that it began with, or another run directory"
+        )
     there = run["environment"]
     same = all(there.get(name) == here[name] for name in ("machine", *LIBRARIES, *SETTINGS))
     # The program is of one device, so their number may differ.

@@ -1,7 +1,7 @@
 """Evaluate every example exactly once, on any number of devices."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import jax
@@ -14,7 +14,7 @@ from jbatch.step import programs
 from jbatch.step.driver import InFlight
 from jbatch.step.programs import Setup
 from jbatch.step.pure import State
-from jbatch.task.base import ScoreSums, Task, Tree
+from jbatch.task.base import RESERVED, ScoreSums, Task, Tree
 from jbatch.testing import point
 
 
@@ -27,7 +27,7 @@ class Evaluation(NamedTuple):
     @property
     def line(self) -> dict[str, float]:
         """The values as fields of a line of metrics."""
-        return {**self.scores, "num_examples": self.num_examples}
+        return {**finite(self.scores), "num_examples": self.num_examples}
 
 
 def evaluate(
@@ -88,12 +88,22 @@ def _evaluated(
 
 
 def finished(task: Task, sums: ScoreSums) -> dict[str, float]:
-    """Return the values of the scores; metrics without a finite value are left out.
+    """Return the values of the scores; some metrics may have no finite value.
 
     Raises:
-        Mistake: if no example counts, so that there is no loss.
+        Mistake: if no example counts, so that there is no loss, or a metric has a taken name.
     """
     scores = {name: float(value) for name, value in task.finish(sums).items()}
     if "loss" not in scores:
         raise Mistake("the weights of all examples are 0: give those that count a weight over 0")
-    return {name: value for name, value in scores.items() if name == "loss" or math.isfinite(value)}
+    if taken := RESERVED & (scores.keys() - {"loss"}):
+        raise Mistake(
+            f"the task's finish returns {', '.join(sorted(taken))}, which has another meaning in "
+            "the lines of metrics: rename it"
+        )
+    return scores
+
+
+def finite(scores: Mapping[str, float]) -> dict[str, float]:
+    """Return the scores that a line of metrics can hold."""
+    return {name: value for name, value in scores.items() if math.isfinite(value)}

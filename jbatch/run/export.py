@@ -31,12 +31,7 @@ def export(model: Trained, directory: Path, to: Path) -> tuple[int, int]:
         "examples": model.examples,
         "metrics": model.metrics,
         "class_names": model.class_names,
-        # For a classifier: pixels are (value − shift) · factor, by channel.
-        **{
-            name: list(value)
-            for name in ("shift", "factor")
-            if (value := getattr(model.learner.task, name, None)) is not None
-        },
+        "normalization": model.learner.task.normalization,
         "arrays": {
             name: {"dtype": str(array.dtype), "shape": list(array.shape)}
             for name, array in arrays.items()

@@ -1,5 +1,6 @@
 """Give a run's initial state the weights of another run."""
 
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -7,14 +8,30 @@ import jax
 from jbatch.errors import Mistake, meant
 from jbatch.experiment.weights import Weights
 from jbatch.optim import named
+from jbatch.run.checkpoint import parameters_digest
 from jbatch.run.trained import Trained, load
-from jbatch.step.pure import State
-from jbatch.task.base import Tree
+from jbatch.step.pure import State, optimizer_of
+from jbatch.task.base import Learner, Tree
 
 
 def source_of(weights: Weights) -> Trained:
     """Load the other run; raise Mistake if it cannot be loaded."""
+    if jax.process_count() > 1:
+        raise Mistake(
+            "init=Weights(…) works with one process: start the run with one, and once it has saved "
+            "a checkpoint go on with several"
+        )
     return load(weights.run, weights.step)  # type: ignore[arg-type]  # the dataclass has checked it
+
+
+def weights_digest(weights: Weights) -> str:
+    """Return the SHA-256 of the other run's parameters; "" if that run is gone.
+
+    A run that has saved a checkpoint does not need the other one any more.
+    """
+    if jax.process_count() > 1 or not Path(weights.run).exists():
+        return ""
+    return parameters_digest(source_of(weights).params)
 
 
 def check_paths(weights: Weights, params: Tree) -> None:
@@ -28,8 +45,10 @@ def check_paths(weights: Weights, params: Tree) -> None:
             )
 
 
-def with_weights(state: State, other: Trained, weights: Weights) -> State:
+def with_weights(learner: Learner, state: State, other: Trained, weights: Weights) -> State:
     """Return the state with the other run's parameters and statistics where they fit.
+
+    The optimizer begins anew from them, because some optimizers copy the parameters.
 
     Raises:
         Mistake: if a parameter has another shape, or none is found.
@@ -61,7 +80,12 @@ def with_weights(state: State, other: Trained, weights: Weights) -> State:
             f"{weights.run} has no parameter of this network: it has {', '.join(list(there)[:8])}, "
             f"and the network {', '.join(mine[:8])}"
         )
-    return state._replace(params=params, stats=mapped(state.stats, beside))
+    with jax.enable_x64(False), jax.numpy_dtype_promotion("standard"):
+        optimizer = optimizer_of(learner, 0.0).init(params)
+    placed = jax.tree.map(
+        lambda new, old: jax.device_put(new, old.sharding), optimizer, state.optimizer
+    )
+    return state._replace(params=params, stats=mapped(state.stats, beside), optimizer=placed)
 
 
 def begins(path: str, beginning: str) -> bool:

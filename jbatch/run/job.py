@@ -20,6 +20,7 @@ from jbatch.plan.plan import Plan
 from jbatch.plan.table import plan_text
 from jbatch.run.build import make_setup
 from jbatch.run.check import check, warnings
+from jbatch.run.initial import weights_digest
 from jbatch.run.saved_task import SavedTask, dumped
 from jbatch.step import programs
 from jbatch.step.programs import Setup
@@ -98,6 +99,7 @@ def _resolved(experiment: Experiment, devices: Sequence[jax.Device], origin: Ori
         data=data.digest(),
         program=programs.identity(setup),
         table=plan_text(plan, experiment.plan.decaying_plan()),
+        init=None if experiment.init is None else weights_digest(experiment.init),
         task=dumped(SavedTask(setup.learner, data.about.class_names)),
     )
     return Job(
@@ -141,6 +143,7 @@ def _to_share(job: Job) -> dict[str, str]:
         "the experiment": _short(described),
         "the data": identity.data[:SHOWN],
         "the program of an update": identity.program[:SHOWN],
+        "the weights of init": str(identity.init)[:SHOWN],
         "measure_distance": str(job.measure_distance),
         # They decide when all processes evaluate and save together.
         "the moments of evaluating, saving and logging": _short(repr(job.moments.calls)),

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 
 from jbatch.devices import meshes
 from jbatch.errors import Mistake
-from jbatch.run.evaluate import finished
+from jbatch.plan.plan import Row
+from jbatch.run.evaluate import finished, finite
 from jbatch.run.goodput import goodput
 from jbatch.run.run import Run
 from jbatch.run.saving import attempt, kept
@@ -36,7 +37,7 @@ def log_training(run: Run) -> None:
         line: dict[str, Any] = {
             "kind": "train",
             **standing(run),
-            **scores,
+            **finite(scores),
             "updates_per_second": len(since) / clock.training,
             "examples_per_second": float(since.sum()) / clock.training,
             "input_wait": clock.waiting / clock.training,
@@ -62,10 +63,10 @@ def name_damaged(run: Run, names: Sequence[str], what: str) -> None:
             run.named.add(name)
 
 
-def standing(run: Run) -> dict[str, float]:
-    """Return the run's position, and the plan's row of its last update."""
+def standing(run: Run, row: Row | None = None) -> dict[str, float]:
+    """Return the run's position, and a row of the plan: by default of its last update."""
     examples = run.plan.position(run.update)
-    row = run.plan.at(max(run.update - 1, 0))
+    row = run.plan.at(max(run.update - 1, 0)) if row is None else row
     return {
         "update": run.taken,
         "examples": examples,
@@ -87,8 +88,12 @@ def write_line(run: Run, line: dict[str, Any]) -> None:
 
 @jax.jit
 def all_finite(state: State) -> jax.Array:
-    """Return whether every number of a state is finite: a bool scalar."""
-    leaves = [leaf for leaf in jax.tree.leaves(state) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    """Return whether parameters and loss are finite: a bool scalar.
+
+    A metric or a task's own state may be infinite.
+    """
+    both = state.params, state.totals.sums["loss"]
+    leaves = [leaf for leaf in jax.tree.leaves(both) if jnp.issubdtype(leaf.dtype, jnp.floating)]
     return jnp.stack([jnp.isfinite(leaf).all() for leaf in leaves]).all()
 
 

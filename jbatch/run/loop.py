@@ -2,7 +2,7 @@
 
 import errno
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -15,8 +15,8 @@ from jbatch.errors import Mistake
 from jbatch.experiment.experiment import Experiment
 from jbatch.experiment.origin import Origin
 from jbatch.files import expanded
+from jbatch.run.best import Best
 from jbatch.run.build import counted
-from jbatch.run.checkpoint import Checkpoints
 from jbatch.run.evaluate import evaluate
 from jbatch.run.log import (
     all_finite,
@@ -28,7 +28,7 @@ from jbatch.run.log import (
 )
 from jbatch.run.profiler import Profile
 from jbatch.run.progress import Bar, Lines
-from jbatch.run.run import Callback, Run
+from jbatch.run.run import OF_CALLBACK, Callback, Run
 from jbatch.run.saving import attempt, kept
 from jbatch.run.start import open_run
 from jbatch.testing import point
@@ -174,9 +174,7 @@ def run_until(run: Run, last: int) -> None:
                 continue
             phase = row.phase
             point("phase begins")
-            run.call(
-                {"kind": "phase", **standing(run), "phase": phase, "batch_size": row.batch_size}
-            )
+            run.call({"kind": "phase", **standing(run, row)})
         rows = run.next_rows(last)
         if run.profile is not None:
             _profile(run, run.profile, phase)
@@ -244,7 +242,7 @@ def _evaluate(run: Run) -> None:
         write_line(run, {"kind": "eval", **standing(run), **found.line})
     run.evaluated = run.update
     if run.best is not None and run.best.improves(found.scores):
-        _save_best(run, run.best.checkpoints)
+        _save_best(run, run.best, found.scores)
 
 
 def _save(run: Run) -> None:
@@ -259,11 +257,12 @@ def _save(run: Run) -> None:
     run.clock.ledger.write(run.examples)
 
 
-def _save_best(run: Run, best: Checkpoints) -> None:
+def _save_best(run: Run, best: Best, scores: Mapping[str, float]) -> None:
     with run.paused("saving"):
         agree.together("the run directory", run.check_held)
-        attempt(run, best.wait)
-        attempt(run, partial(best.save, run.examples, run.state))
+        attempt(run, best.checkpoints.wait)
+        if attempt(run, partial(best.checkpoints.save, run.examples, run.state)):
+            best.saved(scores)
 
 
 def _stop(run: Run, name: str) -> None:
@@ -280,6 +279,8 @@ def _outer_failures_said(directory: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if OF_CALLBACK in getattr(error, "__notes__", ()):
+            raise
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             what = f"no space left to write to {directory}. Free some"
         else:

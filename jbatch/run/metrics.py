@@ -21,7 +21,6 @@ TIMED = frozenset({"seconds", "updates_per_second", "examples_per_second", "inpu
 
 
 Count = Annotated[int, Meta(ge=0, lt=2**53)]
-Share = Annotated[float, Meta(ge=0, le=1)]
 # Bounds far beyond any run's values; within them, figures can be drawn.
 Number = Annotated[float, Meta(ge=-1e15, le=1e15)]
 NotNegative = Annotated[float, Meta(ge=0, le=1e15)]
@@ -47,7 +46,7 @@ class Trained(Standing, tag_field="kind", tag="train"):
     learning_rate: NotNegative = 0.0
     batch_size: Count = 1
     input_wait: Number = 0.0
-    accuracy: Share = 0.0
+    accuracy: Loss = 0.0
     distance: NotNegative = 0.0
     moved: NotNegative = 0.0
 
@@ -57,7 +56,7 @@ class Evaluated(Standing, tag_field="kind", tag="eval"):
 
     loss: Loss
     num_examples: Annotated[int, Meta(ge=1, lt=2**53)]
-    accuracy: Share = 0.0
+    accuracy: Loss = 0.0
 
 
 class Diverged(Standing, tag_field="kind", tag="diverged"):

@@ -1,5 +1,7 @@
 """Restore a run from its newest checkpoint, or create its initial state."""
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -7,6 +9,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from jbatch.distributed import agree
 from jbatch.run.best import Best
 from jbatch.run.checkpoint import Checkpoints
 from jbatch.run.directory import best_checkpoints, read_run
@@ -34,13 +37,25 @@ def open_checkpoints(directory: Path, job: Job, say: Callable[[str], None]) -> C
     return Checkpoints(directory / "checkpoints", say, read_run(directory)["id"], kept=kept)
 
 
-def open_best(directory: Path, job: Job, say: Callable[[str], None]) -> Best | None:
-    """Open the checkpoint of the best evaluation; None if the run keeps none."""
+def open_best(
+    directory: Path, job: Job, examples: int | None, say: Callable[[str], None]
+) -> Best | None:
+    """Open the checkpoint of the best evaluation; None if the run keeps none.
+
+    One from after the state that the run resumes from is removed: the run comes there again.
+    """
     if job.keep_best is None:
         return None
     folder = best_checkpoints(directory)
+    if agree.first():
+        for path in folder.glob("*"):
+            if path.name.isdecimal() and (examples is None or int(path.name) > examples):
+                shutil.rmtree(path, ignore_errors=True)
+    agree.exchange("best checkpoints to come", "")
     checkpoints = Checkpoints(folder, say, read_run(directory)["id"], most=1)
-    return Best(checkpoints, job.keep_best, read_metrics(directory / "metrics.jsonl"))
+    lines = read_metrics(directory / "metrics.jsonl") if agree.first() else []
+    shared = json.loads(agree.exchange("the best evaluation", json.dumps(lines))[0])
+    return Best(checkpoints, job.keep_best, shared)
 
 
 def restore(
@@ -57,7 +72,7 @@ def restore(
         state = programs.initializer(job.setup)(np.uint32(job.seed))
         if job.init is not None:
             check_paths(job.init, state.params)
-            state = with_weights(state, source_of(job.init), job.init)
+            state = with_weights(job.setup.learner, state, source_of(job.init), job.init)
         moved = Distances(state.params) if job.measure_distance else None
     if restored is None:
         if (directory / "goodput.jsonl").exists():

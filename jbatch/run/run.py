@@ -23,6 +23,7 @@ from jbatch.step.aot import Ahead
 from jbatch.step.driver import Driver
 from jbatch.step.pure import State
 
+OF_CALLBACK = "raised by a callback of jbatch.fit"
 Callback = Callable[[dict[str, Any]], object]  # is given a line of metrics
 
 
@@ -83,7 +84,11 @@ class Run:
         """Give each callback its own copy of a line; only in the process that writes metrics."""
         if self.metrics is not None:
             for callback in self.on:
-                callback(dict(line))
+                try:
+                    callback(dict(line))
+                except OSError as error:  # it is not of the run's files
+                    error.add_note(OF_CALLBACK)
+                    raise
 
     def next_rows(self, last: int) -> list[Row]:
         """Return the next call's updates, as many as its program, the moments and `last` allow."""

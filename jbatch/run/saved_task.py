@@ -31,18 +31,24 @@ def dumped(saved: SavedTask) -> bytes | None:
         return None
 
 
-def loaded(path: Path) -> SavedTask:
-    """Run the pickle, which is trusted.
-
-    Raises:
-        Mistake: if it is missing, damaged, or of other versions of Python or a library.
-    """
+def read(path: Path) -> bytes:
+    """Return the pickle's bytes; raise Mistake if they cannot be read."""
     try:
-        saved = pickle.loads(read_whole(path))
+        return read_whole(path)
     except OSError as error:
         raise Mistake(
             f"cannot read {path} ({error.strerror}): give a run directory of this version of jbatch"
         ) from error
+
+
+def loaded(content: bytes, path: Path) -> SavedTask:
+    """Run the pickle, which is trusted; `path` names it in messages.
+
+    Raises:
+        Mistake: if it is damaged, or of other versions of Python or a library.
+    """
+    try:
+        saved = pickle.loads(content)
     except Exception as error:  # of another version, any error
         raise Mistake(
             f"cannot load {path} ({type(error).__name__}: {said(error)}): use the versions of "
@@ -53,6 +59,6 @@ def loaded(path: Path) -> SavedTask:
     return saved
 
 
-def sealed_text(path: Path) -> str:
+def sealed(content: bytes) -> str:
     """Return what stands for the pickle in a seal."""
-    return f"{NAME} {hashlib.sha256(read_whole(path)).hexdigest()}"
+    return f"{NAME} {hashlib.sha256(content).hexdigest()}"

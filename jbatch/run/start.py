@@ -62,12 +62,10 @@ def open_run(
             "the checkpoints", lambda: open_checkpoints(directory, job, warnings.append)
         )
         stack.callback(checkpoints.close)
-        best = agree.together(
-            "the best checkpoint", lambda: open_best(directory, job, warnings.append)
-        )
+        start = restore(checkpoints, job, directory, warnings.append)
+        best = open_best(directory, job, start.examples, warnings.append)
         if best is not None:
             stack.callback(best.checkpoints.close)
-        start = restore(checkpoints, job, directory, warnings.append)
         claimed.accept()
 
         # 4. Wire.

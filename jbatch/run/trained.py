@@ -13,7 +13,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from jbatch.data.batch import Example
-from jbatch.devices import meshes
 from jbatch.errors import Mistake, shown, whole
 from jbatch.files import expanded
 from jbatch.messages import tell
@@ -76,11 +75,18 @@ class Trained:
         if average and self.average is None:
             raise Mistake("this run kept no average of its parameters: set Experiment.average")
         params, state = self._evaluated["average_" if average else ""]
-        count = jax.tree.leaves(examples)[0].shape[0]
+        count = _count(examples, self.learner)
         parts = []
-        for start in range(0, count, AT_ONCE):
-            index = np.minimum(np.arange(start, start + min(AT_ONCE, count)), count - 1)
-            here = jax.tree.map(lambda leaf, at=index: np.asarray(leaf)[at], examples)
+        for start in range(0, max(count, 1), AT_ONCE):
+            index = np.minimum(np.arange(start, start + min(AT_ONCE, max(count, 1))), count - 1)
+            here = jax.tree.map(
+                lambda leaf, at=index: (
+                    np.asarray(leaf)[at]
+                    if count
+                    else np.zeros((1, *np.shape(leaf)[1:]), np.asarray(leaf).dtype)
+                ),
+                examples,
+            )
             made = jax.device_get(self._predict(params, state, here))
             parts.append(jax.tree.map(lambda leaf, n=count - start: leaf[:n], made))
         return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
@@ -90,6 +96,32 @@ class Trained:
         task = self.learner.task
         one = jax.vmap(task.predict, in_axes=(None, None, 0))
         return jax.jit(one)
+
+
+def _count(examples: Example, learner: Learner) -> int:
+    """Return the number of examples; raise Mistake if they are not like the training set's."""
+    paths = jax.tree_util.tree_flatten_with_path(examples)[0]
+    known = {
+        jax.tree_util.keystr(path): leaf
+        for path, leaf in jax.tree_util.tree_flatten_with_path(learner.example.tree)[0]
+    }
+    lengths = set()
+    for path, value in paths:
+        name, shape = jax.tree_util.keystr(path), np.shape(value)
+        if name in known and shape[1:] == known[name].shape and shape:
+            lengths.add(shape[0])
+            continue
+        want = ", ".join(f"{key} (N, {str(leaf.shape)[1:-1]})" for key, leaf in known.items())
+        raise Mistake(
+            f"predict was given {name or 'an array'} of shape {shape}: give examples like the "
+            f"training set's, with a leading axis over examples: {want}"
+        )
+    if len(lengths) != 1:
+        raise Mistake(
+            f"predict was given arrays of {len(lengths)} different lengths: give examples like the "
+            "training set's, each array with the same leading axis over examples"
+        )
+    return int(lengths.pop())
 
 
 def load(directory: Path | str, step: Step = "last", *, trusted: bool = False) -> Trained:
@@ -111,12 +143,13 @@ def load(directory: Path | str, step: Step = "last", *, trusted: bool = False) -
             f"{directory} has no {saved_task.NAME}: a value of its task could not be saved. Give "
             "its experiment to jbatch.fit again to go on with it"
         )
-    if not trusted and not provenance.sealed(saved_task.sealed_text(path), run.get("task_seal")):
+    content = saved_task.read(path)  # once: what is checked is what is loaded
+    if not trusted and not provenance.sealed(saved_task.sealed(content), run.get("task_seal")):
         raise Mistake(
             f"refusing to load {path}, which is code: it was not created by you on this machine. "
             "If you trust whoever made it, pass trusted=True (--trust)"
         )
-    saved = saved_task.loaded(path)
+    saved = saved_task.loaded(content, path)
     folder = directory / "checkpoints"
     if step == "best":
         folder = best_checkpoints(directory)
@@ -126,8 +159,7 @@ def load(directory: Path | str, step: Step = "last", *, trusted: bool = False) -
         whole("step", step, least=0)
     if not folder.is_dir():
         raise Mistake(f"{directory} has no checkpoint yet: train it first")
-    device = meshes.all_devices()[0]
-    place = jax.sharding.SingleDeviceSharding(device)
+    place = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     like = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
         pure.state_shapes(saved.learner),

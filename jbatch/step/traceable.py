@@ -3,6 +3,7 @@
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,11 @@ import jax.numpy as jnp
 import optax
 
 import jbatch
+from jbatch.data.batch import Batch
 from jbatch.errors import Mistake, said
+from jbatch.plan.layout import Layout
 from jbatch.step import pure
+from jbatch.step.pure import State
 from jbatch.task.base import Learner
 from jbatch.upstream_words import STATE_DIFFERS, UNBOUND_AXIS
 
@@ -29,6 +33,8 @@ def check_learner(learner: Learner) -> None:
         state = pure.state_shapes(learner)
         _check_parameters(state.params)
         pure.no_totals(learner)
+        with jax.enable_x64(False):
+            jax.eval_shape(partial(_whole, learner), state)
     with _told("the optimizer"), jax.numpy_dtype_promotion("standard"):
         optimizer = pure.optimizer_of(learner, 0.0)
         try:
@@ -56,6 +62,23 @@ def check_learner(learner: Learner) -> None:
             "the optimizer's state changes its shapes or dtypes from one update to the next: "
             "give its parts a fixed dtype, as in optax.adam(…, mu_dtype=jnp.float32)"
         )
+
+
+def _whole(learner: Learner, state: State) -> Any:
+    """Take the gradient of a group's loss, and score an evaluation."""
+    group = learner.task.group or 1
+    layout = Layout(group, 1, group)
+    zeros = jax.tree.map(
+        lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), learner.example.stacked(group)
+    )
+    keys = jax.random.split(jax.random.key(0, impl="threefry2x32"), group)
+    sums = pure.gather(learner, layout, state, Batch(zeros, keys))
+    params, stats = pure.evaluated(learner, state)[""]
+    size = learner.task.evaluation_group
+    some = jax.tree.map(
+        lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), learner.example.stacked(size)
+    )
+    return sums, learner.task.evaluate(params, stats, Batch(some, None), jnp.ones(size, bool))
 
 
 def _accumulates(part: Any) -> bool:

@@ -44,6 +44,11 @@ class Task:
     group: int | None = None
     """g: examples of an update that see each other; None if none do."""
 
+    @property
+    def normalization(self) -> dict[str, Any]:
+        """How the input is normalized, as JSON, for programs without jbatch; {} if it is not."""
+        return {}
+
     def fitted(self, about: About) -> "Task":
         """Return the task for a dataset, such as one with as many outputs as classes."""
         del about

@@ -45,6 +45,12 @@ class Classifier(Task):
 
     evaluation_group = 1  # with running statistics
 
+    @property
+    def normalization(self) -> dict[str, Any]:
+        """How images are normalized: (value − shift) · factor by channel, then as it names."""
+        shift, factor = list(self.shift), list(self.factor)
+        return {"normalize": self.task.normalize, "shift": shift, "factor": factor}
+
     def init(self, key: jax.Array, example: Example) -> tuple[Tree, Tree]:
         """Return the initial (parameters, running statistics)."""
         del example
@@ -118,6 +124,11 @@ class OwnClassifier(ModuleTask):
     def group(self) -> int | None:  # type: ignore[override]
         """g: examples that share batch norm statistics; None without batch norm."""
         return self.fit.group
+
+    @property
+    def normalization(self) -> dict[str, Any]:
+        """How images are normalized."""
+        return self.fit.normalization
 
     def prepare(self, example: Example, key: jax.Array | None) -> Example:
         """Augment and normalize the image."""

@@ -57,6 +57,11 @@ class OfModule(Task):
         _ = self._decays  # refuses batch norms over one example
         return self._module.init(key, partial(self.task.call, example=example, key=None))
 
+    @property
+    def normalization(self) -> dict[str, Any]:
+        """How the input is normalized."""
+        return self.task.normalization
+
     def prepare(self, example: Example, key: jax.Array | None) -> Example:
         """Return an example as the task wants it."""
         return self.task.prepare(example, key)

@@ -126,7 +126,6 @@ def test_check_passes(jbatch, own, variant):
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=True, reason="the cause is sought in the largest gradient of a parameter")
 def test_check_does_not_accuse_a_network_of_what_rounding_did(jbatch, own):
     """Some pixels are always 0: before a norm, the gradient of their weights is rounding alone."""
     _, out, _ = jbatch("check", own, "constant-pixels")

@@ -2,7 +2,7 @@
 
 import hashlib
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from jbatch.data.about import About
 from jbatch.data.batch import Spec
-from jbatch.data.dataset import NARROWER
+from jbatch.data.dataset import narrowed
 from jbatch.data.source import Source
 from jbatch.data.stream.chunks import (
     Chunk,
@@ -35,8 +35,8 @@ class SourceStream:
     """
 
     def __init__(self, source: Source):
-        self._train = Split("train", source.train, source.load)
-        self._test = Split("test", source.test, source.load)
+        self._train = Split("train", source.train, source)
+        self._test = Split("test", source.test, source)
         self.counts, self.workers = (len(self._train), len(self._test)), source.workers
         here, there = self._train.spec, self._test.spec
         if here != there:
@@ -68,11 +68,20 @@ class SourceStream:
 class Split:
     """The records of a split, and how one becomes an example; picklable, for workers."""
 
-    def __init__(self, name: str, records: Any, load: Callable[..., Any] | None):
-        self.name, self._records, self._load = name, records, load
+    def __init__(self, name: str, records: Any, source: Source):
+        self.name, self._records, self._load = name, records, source.load
         if not len(records):
             raise Mistake(f"the {name} records of the source are none: give at least one")
-        _, self._structure = self._flat(0, None)
+        values, self._structure = self._flat(0, None)
+        if not values:
+            raise Mistake(
+                f"record 0 of {name} gives no array: return one from load, or a dict of arrays"
+            )
+        paths = [jax.tree_util.keystr(path) for path, _ in self._paths()]
+        # The labels that Classify reads. JAX raises no error for one that is no class.
+        labelled = source.num_classes is not None and "['label']" in paths
+        self._label = paths.index("['label']") if labelled else None
+        self._num_classes = source.num_classes
         self._leaves: tuple[Leaf, ...] | None = None
         first = self.example(0, None)
         self._leaves = tuple(Leaf(array.shape, array.dtype.name) for array in first)
@@ -106,6 +115,13 @@ class Split:
                 f"{self._structure}): load every record alike"
             )
         arrays = [_array(where, value) for value in values]
+        if self._label is not None and self._num_classes is not None:
+            label = arrays[self._label]
+            if label.shape or not 0 <= int(label) < self._num_classes:
+                raise Mistake(
+                    f"{where} has the label {shown(label.tolist())}, which is not within 0 to "
+                    f"{self._num_classes - 1}: leave it out, or correct num_classes"
+                )
         if self._leaves is not None:
             for array, leaf in zip(arrays, self._leaves, strict=True):
                 if Leaf(array.shape, array.dtype.name) != leaf:
@@ -115,15 +131,22 @@ class Split:
                     )
         return arrays
 
+    def _paths(self) -> list[tuple[Any, Any]]:
+        leaves = range(self._structure.num_leaves)
+        tree = jax.tree.unflatten(self._structure, leaves)
+        paths: list[tuple[Any, Any]] = jax.tree_util.tree_flatten_with_path(tree)[0]
+        return paths
+
     def _flat(self, index: int, rng: np.random.Generator | None) -> tuple[list[Any], Any]:
         try:
             record = self._records[index]
             example = record if self._load is None else self._load(record, rng)
         except Exception as error:  # of a person's own code
             at = traceback.extract_tb(error.__traceback__)[-1]
+            file = "" if at.filename.startswith("<") else f"{at.filename}, "
             raise Mistake(
                 f"record {index:,} of {self.name} does not load ({type(error).__name__}: "
-                f"{said(error)}; {at.filename}, line {at.lineno})"
+                f"{said(error)}; {file}line {at.lineno})"
             ) from error
         return jax.tree.flatten(example)
 
@@ -135,9 +158,7 @@ def _array(where: str, value: Any) -> npt.NDArray[Any]:
             f"{where} holds {shown(value)}: give load(record, rng), which returns arrays of "
             "numbers of one fixed shape"
         )
-    narrow = NARROWER.get(array.dtype.name)
-    if narrow is not None:
-        array = array.astype(narrow)
+    array = narrowed(where, array)
     if array.dtype.kind in "fc" and not np.isfinite(array).all():
         raise Mistake(f"{where} has NaN or infinity: leave such records out, or replace the values")
     return array

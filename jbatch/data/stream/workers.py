@@ -86,7 +86,14 @@ def decoded(chunks: Chunks, first: int, workers: int) -> Decoded:
             chunk = chunks.decode(number, room)
             yield [array[: len(chunk.exists)] for array in room], chunk
         return
-    ring = Ring(workers * CHUNKS_AHEAD, chunks.leaves, pickled(chunks))
+    try:
+        message = pickled(chunks)
+    except Exception as error:  # of a person's own records; any error
+        raise Mistake(
+            f"the records cannot be sent to workers ({type(error).__name__}: {error}): open files "
+            "in load, or give workers=0"
+        ) from error
+    ring = Ring(workers * CHUNKS_AHEAD, chunks.leaves, message)
     # For an iterator that nobody closes: at exit Grain waits for its workers, so they must be woken
     # before. Python calls exit functions in reverse order, and multiprocessing registered earlier.
     atexit.register(ring.close)
@@ -144,6 +151,9 @@ def _started(source: _IntoRing, first: int, workers: int) -> "grain.DatasetItera
 def _next(iterator: Iterator[Chunk]) -> Chunk:
     try:
         return next(iterator)
+    except Mistake as error:
+        said = str(error).partition("\n")[0]  # Grain adds lines about its own frames
+        raise Mistake(said) from error
     except RuntimeError as error:
         if WORKER_DIED not in str(error):
             raise
