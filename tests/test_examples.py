@@ -25,7 +25,7 @@ LEARNED = {
     ("fine_tuning", "odd"): ("accuracy", 0.9),
     ("parquet", "grow"): ("accuracy", 0.85),
 }
-FAST = ("own_network", "grow"), ("contrastive", "grow")
+FAST = (("own_network", "grow"),)
 
 
 @pytest.fixture(autouse=True)

@@ -73,7 +73,8 @@ words = st.one_of(
 )
 lines = st.builds(
     lambda verb, names, rest: [verb, *names, *rest],
-    st.sampled_from([verb for verb in VERBS if verb != "bench"]),
+    # Both take long when they are given what they want; they have tests of their own.
+    st.sampled_from([verb for verb in VERBS if verb not in ("bench", "check")]),
     st.one_of(st.just([str(TINY), "growing"]), st.lists(st.sampled_from(NAMES), max_size=3)),
     st.lists(words, max_size=6),
 )
@@ -88,8 +89,7 @@ def seconds_of(arguments, capsys):
     except SystemExit as exit:  # tyro's own
         code = exit.code
     out, err = capsys.readouterr()
-    failed = arguments[0] == "check" and code == 1  # as for a rate that overflows
-    assert code in (0, 2, 3) or failed, (arguments, code, err)
+    assert code in (0, 2, 3), (arguments, code, err)
     assert "Traceback" not in err
     assert code == 0 or err or out
     return time.monotonic() - begun
@@ -132,4 +132,4 @@ def test_five_hundred_command_lines(capsys, monkeypatch, tmp_path, arguments):
     """Each of which takes 5 s at most, but for those that rightly train."""
     monkeypatch.chdir(tmp_path)
     seconds = seconds_of(arguments, capsys)
-    assert seconds < 5 or arguments[0] in ("train", "check", "compare", "sweep"), arguments
+    assert seconds < 5 or arguments[0] in ("train", "compare", "sweep"), arguments
