@@ -122,9 +122,9 @@ match os.environ.get("FAULT"):
             variants = {name: replace(it, data=FewerGreys()) for name, it in variants.items()}
     case "other version":
         if second():  # with its metadata in the folder ELSEWHERE
-            metadata = Path(os.environ["ELSEWHERE"]) / "jbatch-1.2.3.dist-info" / "METADATA"
+            metadata = Path(os.environ["ELSEWHERE"]) / "optax-1.2.3.dist-info" / "METADATA"
             metadata.parent.mkdir()
-            metadata.write_text("Name: jbatch\nVersion: 1.2.3\n")
+            metadata.write_text("Name: optax\nVersion: 1.2.3\n")
             sys.path.insert(0, os.environ["ELSEWHERE"])
     case "other program":
         if second():

@@ -268,7 +268,7 @@ DIFFERENT = {
     "plan": ("--plan.num-epochs", 5, "the plan differs between processes: "),
     "mistake": ("--plan.batch-sizes", 41, "batch_sizes"),
     "program": ("--micro-batch", 20, "the experiment differs between processes: "),
-    "version": ("FAULT", "other version", "the version of jbatch differs between processes: "),
+    "version": ("FAULT", "other version", "the version of optax differs between processes: "),
     "programs": ("FAULT", "other program", "the program of an update differs between processes: "),
     "data": ("FAULT", "other data", "the data differs between processes: "),
 }
