@@ -202,6 +202,11 @@ def named(tree: Any) -> list[tuple[str, Any]]:
     ]
 
 
+def begins(path: str, beginning: str) -> bool:
+    """Return whether a path is, or is below, another: "layers.0.kernel" and "layers"."""
+    return path == beginning or path.startswith(f"{beginning}.")
+
+
 def transformation(
     optimizer: Optimizer, rate: Rate, momentum: float, frozen: Sequence[str] = ()
 ) -> optax.GradientTransformation:
@@ -234,7 +239,7 @@ def transformation(
 
     def kinds(params: Any) -> Any:
         names = [path for path, _ in named(params)]
-        stay = [any(f"{name}.".startswith(f"{path}.") for path in frozen) for name in names]
+        stay = [any(begins(name, path) for path in frozen) for name in names]
         labels = ["frozen" if each else "trained" for each in stay]
         return jax.tree.unflatten(jax.tree.structure(params), labels)
 

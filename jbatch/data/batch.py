@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 Example = Any  # a pytree of arrays, of one example or with a leading axis over examples
 
@@ -30,6 +31,10 @@ class Spec(NamedTuple):
         return jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct((*axes, *leaf.shape), leaf.dtype), self.tree
         )
+
+    def zeros(self, *axes: int) -> Example:
+        """Return examples of zeros, with these leading axes."""
+        return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), self.stacked(*axes))
 
     @property
     def nbytes(self) -> int:

@@ -24,10 +24,14 @@ class Metric:
         return f"test {self.name.replace('_', ' ')}"
 
     @property
+    def of_values(self) -> str:
+        """The unit of its values: a difference of percentages is in points."""
+        return "%" if self.unit == "points" else self.unit
+
+    @property
     def with_unit(self) -> str:
-        """The metric with the unit of its values: a difference of percentages is in points."""
-        unit = "%" if self.unit == "points" else self.unit
-        return f"{self.label} {unit}".strip()
+        """The metric with the unit of its values."""
+        return f"{self.label} {self.of_values}".strip()
 
     @property
     def is_share(self) -> bool:
@@ -89,7 +93,8 @@ class Comparison:
     metric: str | None = None
     """The score to compare. None: accuracy if the task scores it, else the loss."""
     better: Better | None = None
-    """Whether higher or lower values are better. None: lower for the loss, higher for others."""
+    """Whether higher or lower values are better. None: lower for scores with loss or error in their
+    name, higher for others."""
     scale: float | None = None
     """Shown values are this many times the scores. None: 100 for accuracy, 1 for others."""
     unit: str | None = None
@@ -126,8 +131,8 @@ class Comparison:
     def target(self, metric: Metric) -> str:
         """Return the value that runs should reach, in words; empty if none is set."""
         if self.reach is not None:
-            unit = "%" if metric.unit == "points" else metric.unit and f" {metric.unit}"
-            return f"{metric.label} {self.reach:g}{unit}"
+            space = "" if metric.of_values in ("%", "") else " "
+            return f"{metric.label} {self.reach:g}{space}{metric.of_values}"
         return "" if self.reach_loss is None else f"training loss {self.reach_loss:g}"
 
     def reached(self, line: Mapping[str, Any], metric: Metric) -> bool:
@@ -149,6 +154,11 @@ class Comparison:
         return {name for claim in self.claims for name in claim.variants}
 
 
+def better_when(name: str) -> Better:
+    """Return which values of a score are better, by its name."""
+    return "lower" if any(word in name for word in ("loss", "error")) else "higher"
+
+
 def metric_of(comparison: Comparison | None, names: Sequence[str]) -> Metric:
     """Return the metric that reports show.
 
@@ -167,6 +177,5 @@ def metric_of(comparison: Comparison | None, names: Sequence[str]) -> Metric:
             f"{meant(name, names)}: set metric to one of those"
         )
     scale = asked.scale or (ACCURACY.scale if name == ACCURACY.name else 1.0)
-    better: Better = "lower" if name == "loss" else "higher"
     unit = ("points" if scale == 100 else "") if asked.unit is None else asked.unit
-    return Metric(name, asked.better or better, scale, unit)
+    return Metric(name, asked.better or better_when(name), scale, unit)

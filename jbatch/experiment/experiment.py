@@ -22,7 +22,7 @@ MOST_GIB = 1e6  # of a device's memory
 # The command line shows the fields of the value that is there; its type may be a person's own.
 if TYPE_CHECKING:
     TaskField = Task | None
-    DataField = Data | Any | None
+    DataField = Any
     OptimizerField = Optimizer
 else:
     TaskField = DataField = OptimizerField = Any

@@ -22,6 +22,8 @@ class Weights:
     """Paths, or beginnings of paths, of parameters that stay as they are."""
     step: str | int = "last"
     """The checkpoint: last, best, or its number of examples."""
+    trusted: bool = field(default=False, compare=False)
+    """Load a run that another user trained, which runs code that it holds."""
 
     def __post_init__(self) -> None:
         for name in ("drop", "freeze"):

@@ -185,8 +185,9 @@ def _measured(axes: Axes, runs: Runs, metric: Metric | None, along: str) -> None
     logarithmic = max(ends) > LONGER * min(ends)  # else short runs look vertical
     if logarithmic:
         axes.set_xscale("log")
-    losses = [line["loss"] for found in runs.values() for run in found for line in run.training]
-    if metric is None and min(losses) > 0:
+    if metric is None and all(
+        line["loss"] > 0 for found in runs.values() for run in found for line in run.training
+    ):
         axes.set_yscale("log")
     for (variant, found), style in zip(runs.items(), styles(), strict=False):
         lines = [run.training if metric is None else run.evaluations for run in found]
@@ -201,7 +202,8 @@ def _measured(axes: Axes, runs: Runs, metric: Metric | None, along: str) -> None
     if metric is None:
         axes.set(xlabel=_AXES[along], ylabel="training loss")
         return
-    axes.set(xlabel=_AXES[along], ylabel=_with_unit(metric))
+    unit = metric.of_values and f" ({metric.of_values})"
+    axes.set(xlabel=_AXES[along], ylabel=f"{metric.label}{unit}")
     # Without the first epochs: their values would squeeze the differences.
     first = [[metric.of(line) for line in found[0].evaluations] for found in runs.values()]
     worst, at = (min, 0.1) if metric.better == "higher" else (max, 0.9)
@@ -213,11 +215,6 @@ def _measured(axes: Axes, runs: Runs, metric: Metric | None, along: str) -> None
         axes.set_ylim(bottom=max(low, edge - 0.1 * (high - edge)))
     else:
         axes.set_ylim(top=min(high, edge + 0.1 * (edge - low)))
-
-
-def _with_unit(metric: Metric) -> str:
-    unit = metric.with_unit.removeprefix(metric.label).strip()
-    return f"{metric.label} ({unit})" if unit else metric.label
 
 
 def _distances(axes: Axes, runs: Runs) -> None:

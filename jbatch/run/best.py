@@ -5,9 +5,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from jbatch.errors import Mistake, meant
+from jbatch.experiment.comparison import better_when
 from jbatch.run.checkpoint import Checkpoints
-
-FALLING = ("loss", "error")  # words in the names of scores that are better when lower
 
 
 class Best:
@@ -21,7 +20,7 @@ class Best:
 
     def __init__(self, checkpoints: Checkpoints, name: str, lines: Iterable[Mapping[str, Any]]):
         self.checkpoints, self._name = checkpoints, name
-        self._sign = -1 if any(word in name for word in FALLING) else 1
+        self._sign = 1 if better_when(name) == "higher" else -1
         saved = checkpoints.newest
         there = [line for line in lines if line["kind"] == "eval" and line["examples"] == saved]
         self._best = self._value(there[-1]) if there and name in there[-1] else -math.inf

@@ -129,9 +129,10 @@ class Checkpoints:
             Mistake: if there are checkpoints, and all are damaged.
         """
         damaged: dict[int, str] = {}
-        tried = {step for step in self._steps() if at not in (None, step)}
-        if at is not None and at not in self._steps():
-            known = ", ".join(f"{step:,}" for step in reversed(self._steps())) or "none"
+        there = self._steps()
+        tried = {step for step in there if at not in (None, step)}
+        if at is not None and at not in there:
+            known = ", ".join(f"{step:,}" for step in reversed(there)) or "none"
             raise Mistake(f"{self._directory} has no checkpoint of {at:,} examples (has: {known})")
         while steps := [step for step in self._steps() if step not in tried]:
             examples = steps[0]

@@ -7,7 +7,7 @@ import jax
 
 from jbatch.errors import Mistake, meant
 from jbatch.experiment.weights import Weights
-from jbatch.optim import named
+from jbatch.optim import begins, named
 from jbatch.run.checkpoint import parameters_digest
 from jbatch.run.trained import Trained, load
 from jbatch.step.pure import State, optimizer_of
@@ -21,7 +21,8 @@ def source_of(weights: Weights) -> Trained:
             "init=Weights(…) works with one process: start the run with one, and once it has saved "
             "a checkpoint go on with several"
         )
-    return load(weights.run, weights.step)  # type: ignore[arg-type]  # the dataclass has checked it
+    step: Any = weights.step  # the dataclass has checked it
+    return load(weights.run, step, trusted=weights.trusted)
 
 
 def weights_digest(weights: Weights) -> str:
@@ -86,8 +87,3 @@ def with_weights(learner: Learner, state: State, other: Trained, weights: Weight
         lambda new, old: jax.device_put(new, old.sharding), optimizer, state.optimizer
     )
     return state._replace(params=params, stats=mapped(state.stats, beside), optimizer=placed)
-
-
-def begins(path: str, beginning: str) -> bool:
-    """Return whether a path is, or is below, another."""
-    return path == beginning or path.startswith(f"{beginning}.")

@@ -76,17 +76,13 @@ class Trained:
             raise Mistake("this run kept no average of its parameters: set Experiment.average")
         params, state = self._evaluated["average_" if average else ""]
         count = _count(examples, self.learner)
+        if not count:
+            shapes = jax.eval_shape(self._predict, params, state, self.learner.example.stacked(1))
+            return jax.tree.map(lambda leaf: np.zeros((0, *leaf.shape[1:]), leaf.dtype), shapes)
         parts = []
-        for start in range(0, max(count, 1), AT_ONCE):
-            index = np.minimum(np.arange(start, start + min(AT_ONCE, max(count, 1))), count - 1)
-            here = jax.tree.map(
-                lambda leaf, at=index: (
-                    np.asarray(leaf)[at]
-                    if count
-                    else np.zeros((1, *np.shape(leaf)[1:]), np.asarray(leaf).dtype)
-                ),
-                examples,
-            )
+        for start in range(0, count, AT_ONCE):
+            index = np.minimum(np.arange(start, start + min(AT_ONCE, count)), count - 1)
+            here = jax.tree.map(lambda leaf, at=index: np.asarray(leaf)[at], examples)
             made = jax.device_get(self._predict(params, state, here))
             parts.append(jax.tree.map(lambda leaf, n=count - start: leaf[:n], made))
         return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)

@@ -64,8 +64,7 @@ class Sums(NamedTuple):
 def init(learner: Learner, seed: jax.Array) -> State:
     """Return the initial state from a uint32 seed."""
     key = jax.random.key(seed, impl="threefry2x32")  # whatever JAX's default is
-    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), learner.example.tree)
-    params, stats = learner.task.init(key, learner.task.prepare(zeros, None))
+    params, stats = learner.task.init(key, learner.task.prepare(learner.example.zeros(), None))
     with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes
         optimizer = optimizer_of(learner, 0.0).init(params)
     average = None
@@ -121,12 +120,8 @@ def _scores(learner: Learner) -> ScoreSums:
 
     def scored(seed: jax.Array) -> ScoreSums:
         keys = jax.random.split(jax.random.key(seed, impl="threefry2x32"), layout.size)
-        zeros = jax.tree.map(
-            lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), learner.example.stacked(layout.size)
-        )
-        example = task.prepare(jax.tree.map(lambda leaf: leaf[0], zeros), None)
-        params, stats = task.init(keys[0], example)
-        return task.sums(params, stats, Batch(zeros, keys), layout)[0]
+        params, stats = task.init(keys[0], task.prepare(learner.example.zeros(), None))
+        return task.sums(params, stats, Batch(learner.example.zeros(layout.size), keys), layout)[0]
 
     with jax.enable_x64(False):
         shapes: ScoreSums = jax.eval_shape(scored, jax.ShapeDtypeStruct((), np.uint32))

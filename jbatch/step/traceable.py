@@ -68,17 +68,12 @@ def _whole(learner: Learner, state: State) -> Any:
     """Take the gradient of a group's loss, and score an evaluation."""
     group = learner.task.group or 1
     layout = Layout(group, 1, group)
-    zeros = jax.tree.map(
-        lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), learner.example.stacked(group)
-    )
     keys = jax.random.split(jax.random.key(0, impl="threefry2x32"), group)
-    sums = pure.gather(learner, layout, state, Batch(zeros, keys))
+    sums = pure.gather(learner, layout, state, Batch(learner.example.zeros(group), keys))
     params, stats = pure.evaluated(learner, state)[""]
     size = learner.task.evaluation_group
-    some = jax.tree.map(
-        lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), learner.example.stacked(size)
-    )
-    return sums, learner.task.evaluate(params, stats, Batch(some, None), jnp.ones(size, bool))
+    batch = Batch(learner.example.zeros(size), None)
+    return sums, learner.task.evaluate(params, stats, batch, jnp.ones(size, bool))
 
 
 def _accumulates(part: Any) -> bool:

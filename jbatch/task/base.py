@@ -1,6 +1,6 @@
 """What jbatch trains: a task scores one example; jbatch maps, sums and divides."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -9,11 +9,11 @@ import jax.numpy as jnp
 from jbatch.data.about import About
 from jbatch.data.batch import Batch, Example, Spec
 from jbatch.errors import Mistake, shown, whole
+from jbatch.optim import Optimizer
 from jbatch.plan.layout import Layout
 from jbatch.task import one_example
 
 Tree = Any  # a pytree of arrays, as nested dicts
-Optimizer = Callable[..., Any]  # see `jbatch.optim.transformation`
 
 # Name → (sum over examples, sum of their weights): float32 scalars, or pytrees of arrays that
 # `finish` understands. "loss" is always there, and is two scalars.
@@ -61,7 +61,7 @@ class Task:
             key: random key.
             example: one example after `prepare`, all zeros.
         """
-        raise NotImplementedError
+        raise _missing(self, "init(key, example), which returns (parameters, state)")
 
     def prepare(self, example: Example, key: jax.Array | None) -> Example:
         """Return an example as `score` wants it: augmented and normalized, on the device.
@@ -84,7 +84,7 @@ class Task:
             example: one example after `prepare`.
             key: random key of the example's position in the run; None in evaluation.
         """
-        raise NotImplementedError
+        raise _missing(self, "score(params, state, example, key), which returns (Scores, state)")
 
     def evaluated(self, params: Tree, optimizer_state: Any) -> Tree:
         """Return the parameters to evaluate, such as an average that the optimizer keeps.
@@ -109,7 +109,7 @@ class Task:
         """
         raise Mistake(
             f"{type(self).__name__} does not say how it predicts: define predict(params, state, "
-            "example), or give Network(…, predict=…)"
+            "example), or give Network(…, predict_with=…)"
         )
 
     def finish(self, sums: Mapping[str, tuple[Any, Any]]) -> dict[str, float]:
@@ -166,6 +166,10 @@ class Task:
         keys = (None, None) if key is None else tuple(jax.random.split(key))
         scores, left = self.score(params, state, self.prepare(example, keys[0]), keys[1])
         return named(scores), left
+
+
+def _missing(task: Task, what: str) -> Mistake:
+    return Mistake(f"{type(task).__name__} is a Task without a method that it needs: define {what}")
 
 
 def named(scores: Scores) -> ScoreSums:

@@ -19,7 +19,7 @@ from jbatch.models.norm import Pass
 from jbatch.models.specs import GhostBatchNorm
 from jbatch.plan.layout import Layout
 from jbatch.task.base import Scores, ScoreSums, Task, Tree
-from jbatch.task.modules import takes
+from jbatch.task.modules import called
 from jbatch.task.network import ModuleTask
 
 if TYPE_CHECKING:
@@ -135,15 +135,14 @@ class OwnClassifier(ModuleTask):
         keys = None if key is None else key[None]
         return {**example, "image": self.fit.images(example["image"][None], keys)[0]}
 
-    def output(self, network: Any, example: Example, **given: bool) -> jax.Array:
+    def output(self, network: Any, example: Example, train: bool = False) -> jax.Array:
         """Return the logits of one image."""
-        logits: jax.Array = network(example["image"], **given)
+        logits: jax.Array = called(network, example["image"], train)
         return logits
 
     def call(self, network: Any, example: Example, key: jax.Array | None) -> Scores:
         """Return one example's loss (without label smoothing in evaluation) and accuracy."""
-        given = {"train": key is not None} if takes(type(network).__call__, "train") else {}
-        logits, classes = self.output(network, example, **given), self.fit.num_classes
+        logits, classes = self.output(network, example, key is not None), self.fit.num_classes
         if logits.shape != (classes,):
             raise Mistake(
                 f"the network returns logits of shape {logits.shape} for one image of shape "

@@ -56,7 +56,7 @@ def module_of(given: Any) -> Module:
     if isinstance(given, nnx.Module):
         name = type(given).__name__
         raise Mistake(
-            f"the network is an {name} that is already built: give what builds it, such as {name} "
+            f"the network is a {name} that is already built: give what builds it, such as {name} "
             f"or lambda rngs: {name}(…, rngs=rngs). jbatch builds it with the run's seed"
         )
     if not callable(given):
@@ -83,14 +83,13 @@ class NNX:
         self, params: Tree, state: Tree, key: jax.Array | None, call: Callable[[Any], Result]
     ) -> tuple[Result, Tree]:
         """Return `call` of the module with these arrays, and the state it leaves."""
-        graph, like, streams, state_like = _structure(self.factory)
+        graph, _, streams, _ = _structure(self.factory)
         network = nnx.merge(
             graph,
             nnx.State(params),
             _keyed(streams, jax.random.key(0, impl="threefry2x32") if key is None else key),
             nnx.State(state),
         )
-        del like, state_like
         network.eval() if key is None else network.train()
         result = call(network)
         return result, nnx.to_pure_dict(_split(network)[3])
@@ -208,6 +207,12 @@ def _check_batch_norm(name: str, axis_name: str | None) -> None:
             'itself: give BatchNorm(…, axis_name="group"), and the task a group, the number of '
             "examples that share statistics"
         )
+
+
+def called(network: Any, example: Any, train: bool) -> Any:
+    """Return a module's output for one example; it is told whether it trains if it asks."""
+    given = {"train": train} if takes(type(network).__call__, "train") else {}
+    return network(example, **given)
 
 
 def takes(function: Any, name: str) -> bool:

@@ -104,10 +104,7 @@ class OfModule(Task):
     @cached_property
     def _decays(self) -> Decays:
         def call(network: Any) -> Scores:
-            zeros = jax.tree.map(
-                lambda leaf: jax.numpy.zeros(leaf.shape, leaf.dtype), self.example.tree
-            )
-            return self.task.call(network, self.prepare(zeros, None), None)
+            return self.task.call(network, self.prepare(self.example.zeros(), None), None)
 
         return self._module.decays(call)
 

@@ -13,7 +13,7 @@ from jbatch.data.batch import Example
 from jbatch.errors import Mistake
 from jbatch.hidden import Hidden
 from jbatch.task.base import Scores, Task, check_group, means
-from jbatch.task.modules import module_of, takes
+from jbatch.task.modules import called, module_of
 from jbatch.task.network import ModuleTask
 
 
@@ -46,15 +46,14 @@ class Regress(ModuleTask):
             )
         return super().fitted(about)
 
-    def output(self, network: Any, example: Example, **given: bool) -> jax.Array:
+    def output(self, network: Any, example: Example, train: bool = False) -> jax.Array:
         """Return the prediction for one input."""
-        found: jax.Array = network(example["input"], **given)
+        found: jax.Array = called(network, example["input"], train)
         return found
 
     def call(self, network: Any, example: Example, key: jax.Array | None) -> Scores:
         """Return one example's squared error."""
-        given = {"train": key is not None} if takes(type(network).__call__, "train") else {}
-        said, target = self.output(network, example, **given), example["target"]
+        said, target = self.output(network, example, key is not None), example["target"]
         if said.shape != target.shape:
             raise Mistake(
                 f"the network returns the shape {said.shape} for one input, but a target has "

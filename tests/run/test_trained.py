@@ -1,4 +1,4 @@
-"""A trained model in the hand, its file, and runs that begin with its weights."""
+"""A trained model in the hand."""
 
 import dataclasses
 import json
@@ -10,88 +10,22 @@ import jax
 import numpy as np
 import optax
 import pytest
-from safetensors.numpy import load_file
+from flax import linen
 
 import jbatch as jb
-from jbatch import MLP, Classify, Coupling, Digits, Experiment, Mistake, Weights
-from jbatch.optim import named
-from jbatch.run.build import counted
+from jbatch import Classify, Coupling, Digits, Mistake
 from jbatch.run.checkpoint import parameters_digest
-from jbatch.run.metrics import read_metrics
-from jbatch.run.start import open_run
-from jbatch.run.trained import weights
-from runs import without_times
-
-ONE = jax.devices()[:1]
-DIGITS = Digits().load()
-
-
-def constant(num_epochs=4) -> Coupling:
-    return Coupling(optax.constant_schedule(0.05), num_epochs=num_epochs, batch_size=50)
-
-
-# In its last epoch the rate is far too large, so that the best evaluation is not the last.
-SPOILT = Coupling(
-    optax.piecewise_constant_schedule(0.1, {3: 12}), num_epochs=4, batch_size=50, momentum=0.9
+from trained_runs import (
+    DIGITS,
+    FIRST,
+    ONE,
+    TUNED,
+    Ended,
+    accuracy,
+    constant,
+    evaluations,
+    same,
 )
-FIRST = Experiment(
-    SPOILT,
-    task=Classify(MLP((32,))),
-    data=Digits(),
-    average=1500,
-    save_every=1,
-    keep_every=2,
-    keep_best="loss",
-    updates_per_call=10,
-    micro_batch=50,
-)
-TUNED = Experiment(
-    constant(),
-    task=Classify(MLP((32,))),
-    data=Digits(),
-    seed=5,
-    save_every=1,
-    updates_per_call=10,
-    micro_batch=50,
-)
-
-
-class Ended(Exception):
-    """What a callback raises."""
-
-
-def evaluations(directory) -> list[dict]:
-    return [
-        line for line in read_metrics(Path(directory) / "metrics.jsonl") if line["kind"] == "eval"
-    ]
-
-
-def accuracy(logits) -> float:
-    return float((logits.argmax(1) == DIGITS.test["label"]).mean())
-
-
-def same(one, other) -> bool:
-    here, there = jax.tree.leaves(one), jax.tree.leaves(other)
-    assert jax.tree.structure(one) == jax.tree.structure(other)
-    return all(
-        np.asarray(a).dtype == np.asarray(b).dtype and np.array_equal(a, b)
-        for a, b in zip(here, there, strict=True)
-    )
-
-
-@pytest.fixture(scope="module")
-def first(tmp_path_factory):
-    """(finished run, its directory as text)."""
-    directory = str(tmp_path_factory.mktemp("first") / "run")
-    return jb.fit(FIRST, directory, devices=ONE), directory
-
-
-@pytest.fixture(scope="module")
-def model(first):
-    return jb.load(first[1])
-
-
-# ---- load and predict ---------------------------------------------------------------------------
 
 
 def test_the_parameters_are_those_at_the_end_of_the_run(first, model):
@@ -321,327 +255,17 @@ def test_a_moved_run_of_ones_own_is_trusted(first, model, tmp_path):
     assert same(jb.load(moved).params, model.params)
 
 
-# ---- export -------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("step", ["last", "best", 3000])
-def test_export_writes_every_array_bit_for_bit(first, tmp_path, jbatch, step):
-    to = tmp_path / "weights.safetensors"
-    code, out, err = jbatch("export", first[1], "--to", to, "--step", step)
-    assert (code, err) == (0, "")
-    model = jb.load(first[1], step)
-    arrays, what = load_file(to), json.loads(to.with_suffix(".json").read_text())
-    assert {path.name for path in tmp_path.iterdir()} == {to.name, to.with_suffix(".json").name}
-    assert arrays.keys() == weights(model).keys() == what["arrays"].keys()
-    assert {name.partition("/")[0] for name in arrays} == {"params", "average"}
-    for path, leaf in named({"params": model.params, "average": model.average}):
-        found = arrays[path.replace(".", "/")]
-        assert found.dtype == leaf.dtype
-        assert found.tobytes() == np.asarray(leaf).tobytes()
-    for name, array in arrays.items():
-        assert what["arrays"][name] == {"dtype": str(array.dtype), "shape": list(array.shape)}
-    assert what["metrics"] == model.metrics
-    assert what["examples"] == model.examples
-    numbers = sum(array.size for array in arrays.values())
-    assert out.startswith(
-        f"{len(arrays)} arrays with {numbers:,} numbers, after {model.examples:,}"
-    )
-
-
-def test_exported_arrays_predict_in_numpy(first, model, tmp_path, jbatch):
-    """With the shift and factor that stand in the JSON file, and nothing of jbatch."""
-    to = tmp_path / "w.safetensors"
-    assert jbatch("export", first[1], "--to", to)[0] == 0
-    arrays, what = load_file(to), json.loads(to.with_suffix(".json").read_text())
-    kernels = sorted(name for name in arrays if name.startswith("params/") and "kernel" in name)
-    head, layer = kernels
-    by = what["normalization"]
-    x = (DIGITS.test["image"].astype(np.float32) - by["shift"]) * by["factor"]
-    hidden = x.reshape(297, -1) @ arrays[layer] + arrays[layer.replace("kernel", "bias")]
-    logits = np.maximum(hidden, 0) @ arrays[head] + arrays[head.replace("kernel", "bias")]
-    np.testing.assert_allclose(logits, model.predict(DIGITS.test), rtol=1e-3, atol=1e-3)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (("--to", "w.npz"), "--to is w.npz: give a name that ends in .safetensors"),
-        (("--to", "safetensors"), "give a name that ends in .safetensors"),
-        (("--to", "w.safetensors", "--step", "newest"), "--step is newest"),
-        (("--to", "w.safetensors", "--step", "-1"), "--step is -1"),
-        (("--to", "w.safetensors", "--step", "1500"), "has no checkpoint of 1,500 examples"),
-        ((), "--to"),
-    ],
-)
-def test_export_refuses(first, tmp_path, jbatch, monkeypatch, arguments, message):
-    monkeypatch.chdir(tmp_path)
-    code, out, err = jbatch("export", first[1], *arguments)
-    assert (code, out) == (2, "")
-    assert message in " ".join(err.split())
-    assert not list(tmp_path.iterdir())
-
-
-def test_export_of_another_users_run_asks_for_trust(first, tmp_path, jbatch, monkeypatch):
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "theirs"))
-    to = tmp_path / "w.safetensors"
-    code, _, err = jbatch("export", first[1], "--to", to)
-    assert code == 2
-    assert "--trust" in err
-    assert not to.exists()
-    assert jbatch("export", first[1], "--to", to, "--trust")[0] == 0
-    assert to.exists()
-
-
-# ---- weights of another run ---------------------------------------------------------------------
-
-
-def begun(experiment, directory) -> dict[str, np.ndarray]:
-    """A run's parameters before its first update, by path."""
-    with open_run(counted(experiment), directory, devices=ONE) as run:
-        return {path: np.array(leaf) for path, leaf in named(run.state.params)}
-
-
-@pytest.fixture(scope="module")
-def tuned(first, tmp_path_factory):
-    """(experiment, finished run): fine-tuning with frozen layers and a new head."""
-    init = Weights(first[1], drop=("head",), freeze=("layers",))
-    experiment = dataclasses.replace(TUNED, init=init)
-    directory = tmp_path_factory.mktemp("tuned") / "run"
-    return experiment, jb.fit(experiment, directory, devices=ONE), directory
-
-
-def test_a_run_begins_with_the_weights_of_another(first, model, tmp_path):
-    init = Weights(first[1], drop=("head",))
-    here = begun(dataclasses.replace(TUNED, init=init), tmp_path / "run")
-    alone, there = begun(TUNED, tmp_path / "alone"), dict(named(model.params))
-    assert here.keys() == there.keys() == alone.keys()
-    assert {path.partition(".")[0] for path in here} == {"layers", "head"}
-    for path, leaf in here.items():
-        dropped = path.startswith("head")
-        assert np.array_equal(leaf, alone[path] if dropped else there[path])
-        if not path.endswith("bias"):
-            assert not np.array_equal(leaf, there[path] if dropped else alone[path])
-
-
-@pytest.mark.parametrize("step", ["best", 3000])
-def test_a_run_begins_with_the_checkpoint_that_it_names(first, tmp_path, step):
-    here = begun(dataclasses.replace(TUNED, init=Weights(first[1], step=step)), tmp_path / "run")
-    there = dict(named(jb.load(first[1], step).params))
-    assert all(np.array_equal(leaf, there[path]) for path, leaf in here.items())
-
-
-def test_frozen_parameters_stay_and_the_others_learn(model, tuned, tmp_path):
-    experiment, run, directory = tuned
-    first_ones, last = begun(experiment, tmp_path / "run"), dict(named(run.state.params))
-    for path, leaf in named(model.params):
-        if path.startswith("layers"):
-            assert np.asarray(last[path]).tobytes() == np.asarray(leaf).tobytes()
-        else:
-            assert not np.array_equal(last[path], leaf)
-            assert not np.array_equal(last[path], first_ones[path])
-    assert evaluations(directory)[-1]["loss"] < evaluations(directory)[0]["loss"]
-
-
-@pytest.mark.parametrize(
-    ("init", "model_spec", "message"),
-    [
-        ({"drop": ("hed",)}, MLP((32,)), "init names hed, but the network has no such parameter"),
-        ({"freeze": ("layer",)}, MLP((32,)), "init names layer, but the network has no such"),
-        ({"freeze": ("head.kern",)}, MLP((32,)), "init names head.kern, but .* head.kernel"),
-        (
-            {},
-            MLP((16,)),
-            r'head.kernel has the shape \(16, 10\), but \(32, 10\) in .*drop=\("head.kernel",\)\)',
-        ),
-        ({"drop": "head"}, MLP((32,)), "drop is 'head': give a tuple of paths"),
-        ({"step": 7}, MLP((32,)), "has no checkpoint of 7 examples"),
-        ({"step": "newest"}, MLP((32,)), "step is 'newest': give last, best"),
-        ({"drop": ("layers", "head")}, MLP((32,)), "has no parameter of this network"),
-    ],
-)
-def test_weights_that_do_not_fit_are_one_mistake(first, tmp_path, init, model_spec, message):
-    def trained():
-        changed = {"task": Classify(model_spec), "init": Weights(first[1], **init)}
-        jb.fit(dataclasses.replace(TUNED, **changed), tmp_path / "run", devices=ONE)
-
-    with pytest.raises(Mistake, match=message) as refused:
-        trained()
-    assert "\n" not in str(refused.value)
-    assert not (tmp_path / "run").exists()
-
-
-def test_weights_of_no_run_are_one_mistake(tmp_path):
-    mine = dataclasses.replace(TUNED, init=Weights(tmp_path / "none"))
-    with pytest.raises(Mistake, match="none is not a run directory"):
-        jb.fit(mine, tmp_path / "run", devices=ONE)
-    assert not (tmp_path / "run").exists()
-
-
-@pytest.mark.parametrize("epoch", [0, 1, 3])
-def test_resumed_fine_tuning_is_undisturbed_bit_for_bit(tuned, tmp_path, epoch):
-    experiment, whole, directory = tuned
-
-    def end(line):
-        if line["kind"] == "eval" and line["epoch"] == epoch:
-            raise Ended
-
-    with pytest.raises(Ended):
-        jb.fit(experiment, tmp_path / "run", devices=ONE, on=[end])
-    resumed = jb.fit(experiment, tmp_path / "run", devices=ONE)
-    assert same(resumed.state, whole.state)
-    assert without_times(tmp_path / "run") == without_times(directory)
-
-
-def test_more_epochs_go_on_as_if_they_had_been_planned(tuned, tmp_path):
-    experiment, whole, directory = tuned
-    shorter = dataclasses.replace(experiment, plan=constant(2))
-    jb.fit(shorter, tmp_path / "run", devices=ONE)
-    longer = jb.fit(experiment, tmp_path / "run", devices=ONE, accept_plan_change=True)
-    assert same(longer.state.params, whole.state.params)
-    assert without_times(tmp_path / "run") == without_times(directory)
-
-
-def test_a_run_resumes_after_the_other_was_moved(first, tuned, tmp_path):
-    experiment, whole, _ = tuned
-    other = shutil.copytree(first[1], tmp_path / "other")
-    mine = dataclasses.replace(experiment, init=dataclasses.replace(experiment.init, run=other))
-
-    def end(line):
-        if line["kind"] == "train" and line["epoch"] == 2:
-            raise Ended
-
-    with pytest.raises(Ended):
-        jb.fit(mine, tmp_path / "run", devices=ONE, on=[end])
-    moved = other.rename(tmp_path / "moved")
-    mine = dataclasses.replace(mine, init=dataclasses.replace(mine.init, run=moved))
-    resumed = jb.fit(mine, tmp_path / "run", devices=ONE)
-    assert same(resumed.state.params, whole.state.params)
-
-
-@pytest.mark.parametrize("epoch", [0, 2])  # without a checkpoint, and with one
-def test_a_run_does_not_resume_with_other_weights(tuned, tmp_path, epoch):
-    experiment, _, _ = tuned
-
-    def end(line):
-        if line["kind"] == "eval" and line["epoch"] == epoch:
-            raise Ended
-
-    with pytest.raises(Ended):
-        jb.fit(experiment, tmp_path / "run", devices=ONE, on=[end])
-    jb.fit(dataclasses.replace(TUNED, plan=constant(1)), tmp_path / "other", devices=ONE)
-    init = dataclasses.replace(experiment.init, run=tmp_path / "other")
-    with pytest.raises(Mistake, match="weights"):
-        jb.fit(dataclasses.replace(experiment, init=init), tmp_path / "run", devices=ONE)
-
-
-# ---- callbacks ----------------------------------------------------------------------------------
-
-GROWING = dataclasses.replace(
-    TUNED,
-    plan=Coupling(
-        optax.piecewise_constant_schedule(0.05, {2: 1 / 3}),
-        num_epochs=3,
-        batch_size=50,
-        batch_sizes=(50, 150),
-    ),
-)
-
-
-@pytest.fixture(scope="module")
-def growing(tmp_path_factory):
-    """(finished run, directory, lines that a callback was given)."""
-    lines = []
-    directory = tmp_path_factory.mktemp("growing") / "run"
-
-    def changes(line):
-        line["kind"] = "changed"
-        line.clear()
-
-    run = jb.fit(GROWING, directory, devices=ONE, on=[changes, lines.append, changes])
-    return run, directory, lines
-
-
-def test_callbacks_are_given_every_line_in_order(growing):
-    _, _, lines = growing
-    assert [(line["kind"], line["epoch"], line["batch_size"]) for line in lines] == [
-        ("eval", 0, 50),
-        ("phase", 0, 50),
-        ("train", 1, 50),
-        ("eval", 1, 50),
-        ("train", 2, 50),
-        ("eval", 2, 50),
-        ("phase", 2, 150),
-        ("train", 3, 150),
-        ("eval", 3, 150),
-    ]
-    assert [line["phase"] for line in lines if line["kind"] == "phase"] == [0, 1]
-
-
-def test_a_phase_line_has_the_rate_of_its_phase(tmp_path):
-    lines = []
-    size = GROWING.plan.batch_size
-    plan = dataclasses.replace(GROWING.plan, growth=0.5, batch_sizes=(size, size * 3 // 2))
-    falling = dataclasses.replace(GROWING, plan=plan)
-    run = jb.fit(falling, tmp_path / "run", devices=ONE, on=[lines.append])
-    [second] = [line for line in lines if line["kind"] == "phase" and line["phase"] == 1]
-    row = run.plan.at(run.plan.phases[1].first_update)
-    assert second["batch_size"] == row.batch_size == size * 3 // 2
-    assert second["learning_rate"] == row.learning_rate
-    assert second["noise_scale"] == run.plan.noise_scale(row.update)
-
-
-def test_what_a_callback_changes_is_its_own(growing):
-    _, directory, lines = growing
-    written = [line for line in lines if line["kind"] != "phase"]
-    assert read_metrics(directory / "metrics.jsonl") == written
-
-
-def test_a_callback_sees_a_line_that_is_written(tmp_path):
-    seen = []
-
-    def read(line):
-        lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
-        seen.append(line["kind"] == "phase" or json.loads(lines[-1]) == line)
-
-    jb.fit(dataclasses.replace(TUNED, plan=constant(1)), tmp_path / "run", devices=ONE, on=[read])
-    assert seen == [True] * 4
-
-
-@pytest.mark.parametrize(
-    ("kind", "epoch"), [("eval", 0), ("phase", 0), ("train", 1), ("eval", 2), ("phase", 2)]
-)
-def test_an_exception_of_a_callback_ends_the_run_which_resumes(growing, tmp_path, kind, epoch):
-    whole, directory, _ = growing
-
-    def end(line):
-        if (line["kind"], line["epoch"]) == (kind, epoch):
-            raise Ended("of mine")
-
-    with pytest.raises(Ended, match=r"^of mine$"):
-        jb.fit(GROWING, tmp_path / "run", devices=ONE, on=[end])
-    assert read_metrics(tmp_path / "run" / "metrics.jsonl")[-1]["epoch"] == epoch
-    resumed = jb.fit(GROWING, tmp_path / "run", devices=ONE)
-    assert parameters_digest(resumed.state.params) == parameters_digest(whole.state.params)
-    assert without_times(tmp_path / "run") == without_times(directory)
-
-
-def test_a_mistake_of_a_callback_does_not_remove_the_run(growing, tmp_path):
-    whole, _, _ = growing
-
-    def end(line):
-        raise Mistake("of mine")
-
-    with pytest.raises(Mistake, match="of mine"):
-        jb.fit(GROWING, tmp_path / "run", devices=ONE, on=[end])
-    resumed = jb.fit(GROWING, tmp_path / "run", devices=ONE)
-    assert parameters_digest(resumed.state.params) == parameters_digest(whole.state.params)
-
-
-def test_an_os_error_of_a_callback_is_its_own(tmp_path):
-    """Trackers raise those when the network is away: requests' exceptions are OSErrors."""
-
-    def end(line):
-        raise ConnectionError("the tracker is away")
-
-    with pytest.raises(ConnectionError, match="the tracker is away"):
-        jb.fit(GROWING, tmp_path / "run", devices=ONE, on=[end])
+class Reader(linen.Module):
+    """A network that must be told whether it trains."""
+
+    @linen.compact
+    def __call__(self, image, train):
+        x = linen.Dense(16)(image.reshape(-1))
+        return linen.Dense(10)(linen.Dropout(0.1, deterministic=not train)(x))
+
+
+def test_a_network_that_is_told_whether_it_trains_predicts(tmp_path):
+    own = dataclasses.replace(TUNED, task=Classify(Reader()), plan=constant(1))
+    jb.fit(own, tmp_path / "run", devices=ONE)
+    model = jb.load(tmp_path / "run")
+    assert accuracy(model.predict(DIGITS.test)) == model.metrics["accuracy"]

@@ -1,5 +1,7 @@
 """Faults of a person's own task, optimizer or data: one message each, and nothing is written."""
 
+from dataclasses import dataclass
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,6 +19,7 @@ from jbatch import (
     Network,
     Regress,
     Scores,
+    Task,
     fit,
 )
 
@@ -46,6 +49,12 @@ class LinenNorm(linen.Module):
     @linen.compact
     def __call__(self, x):
         return linen.Dense(2)(linen.BatchNorm(use_running_average=False)(x))
+
+
+@dataclass(frozen=True)
+class Unscored(Task):
+    def init(self, key, example):
+        return {"w": jnp.zeros(6)}, {}
 
 
 def loss(network, example):
@@ -97,11 +106,15 @@ CASES = {
     ),
     "a module that is built": (
         lambda: experiment(Network(linear(nnx.Rngs(0)), loss)),
-        r"the network is an? Linear that is already built: give what builds it",
+        r"the network is a Linear that is already built: give what builds it",
     ),
     "a network that needs more than rngs": (
         lambda: experiment(Network(nnx.Linear, loss)),
         r"cannot be built from rngs alone .*lambda rngs: Net\(10, rngs=rngs\)",
+    ),
+    "a task without a score": (
+        lambda: experiment(Unscored()),
+        r"Unscored is a Task without a method that it needs: define score\(params, state,",
     ),
     "no network": (lambda: experiment(Network(3, loss)), r"the network is 3: give a flax linen"),
     "another number of classes": (
