@@ -43,6 +43,8 @@ from .plan.plan import Row as Row
 from .run.loop import fit as fit
 from .run.trained import Trained as Trained
 from .run.trained import load as load
+from .study.from_python import compare as compare
+from .study.from_python import sweep as sweep
 from .task.base import Scores as Scores
 from .task.base import Task as Task
 from .task.classify import Classify as Classify

@@ -16,8 +16,8 @@ from jbatch.data.batch import Example
 from jbatch.data.resident import MOST_IN_FLIGHT, ResidentData, some
 from jbatch.devices import meshes
 from jbatch.errors import Mistake
+from jbatch.experiment.described import describe
 from jbatch.experiment.experiment import Experiment
-from jbatch.experiment.identity import describe
 from jbatch.run.newest import newest_of
 from jbatch.step.driver import InFlight
 from jbatch.task import classifier

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import TypeVar
 
 from jbatch.cli.arguments import RunsCode, flag, leading, print_help, split_options, wants_help
-from jbatch.errors import Mistake, whole
-from jbatch.experiment.comparison import Comparison
+from jbatch.errors import Mistake
 from jbatch.experiment.experiment import Experiment
+from jbatch.experiment.load import ExperimentFile
 from jbatch.experiment.origin import Origin
 from jbatch.experiment.overrides import override
 from jbatch.run.reopen import load_experiment_file
 from jbatch.study.grid import cells, check_field, quoted
-from jbatch.study.many import Study
+from jbatch.study.many import Study, seeds_of
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ def read(
     arguments: Sequence[str],
     usage: str,
     grid_of: Callable[[Known], Sequence[str]] = lambda _: (),
-) -> tuple[Study, Known]:
+) -> tuple[Study, Known, ExperimentFile]:
     """Read `FILE [VARIANT …] [options] [fields]`.
 
     Args:
@@ -65,22 +65,14 @@ def read(
             check_field(text, file.variant(name))
         made = {}
         for cell, changes in points:
-            origin = Origin(
-                file.code, name, (*overrides, *changes), cell, str(file.path.absolute())
-            )
+            origin = file.origin(name, (*overrides, *changes), cell)
             called = f"{verb} {file.path} {name}"
             made[origin] = override(file.variant(name), origin.overrides, called)
         # As text, because a ramp has no hash.
         if len({repr(experiment) for experiment in made.values()}) < len(points):
             raise Mistake(f"--grid {quoted(' '.join(grid))}: give each value once")
         origins |= made
-    stated = file.comparison or Comparison(claims=())
-    seeds = stated.seeds if known.seeds is None else known.seeds
-    for seed in seeds:
-        whole("--seeds", seed, least=0, most=2**32 - 1)
-    if not seeds or len(set(seeds)) != len(seeds):
-        raise Mistake(f"--seeds {' '.join(map(str, seeds))}: give at least one seed, each once")
-    return Study(file, origins, seeds), known
+    return Study(file.stated, origins, seeds_of(file.stated, known.seeds)), known, file
 
 
 def _check_flags(grid: Sequence[str], overrides: Sequence[str]) -> None:

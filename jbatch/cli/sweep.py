@@ -30,7 +30,9 @@ class Options(several.Options):
 
 def run(arguments: Sequence[str]) -> None:
     """Train the missing runs, then print the table and write the report."""
-    study, options = several.read(Options, arguments, USAGE, grid_of=lambda options: options.grid)
+    study, options, file = several.read(
+        Options, arguments, USAGE, grid_of=lambda options: options.grid
+    )
     if not options.grid:
         raise Mistake("give --grid FIELD=VALUE,VALUE…, or use jbatch compare, which needs no grid")
-    train(study, options.out or Path("runs") / f"{study.file.path.stem}-sweep")
+    train(study, options.out or Path("runs") / f"{file.path.stem}-sweep")

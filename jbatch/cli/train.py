@@ -8,7 +8,6 @@ from pathlib import Path
 from jbatch.cli.arguments import RunsCode, file_and_variant, leading, split_options, wants_help
 from jbatch.distributed import agree, supervise
 from jbatch.errors import Mistake, whole
-from jbatch.experiment.origin import Origin
 from jbatch.messages import show
 from jbatch.run.directory import directory_of
 from jbatch.run.libraries import prepare_libraries
@@ -83,7 +82,7 @@ def run(arguments: Sequence[str]) -> int | None:
         found = agree.join(options.coordinator, options.num_processes, options.process_id)
         agree.say(found)
     file, variant, options, overrides, experiment = file_and_variant(Options, arguments, USAGE)
-    origin = Origin(file.code, variant, overrides, file=str(file.path.absolute()))
+    origin = file.origin(variant, overrides)
     directory = options.run_dir or directory_of(
         Path("runs") / file.path.stem, variant, experiment.seed
     )

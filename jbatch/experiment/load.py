@@ -5,6 +5,7 @@ import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.util import decode_source
 from pathlib import Path
 from types import ModuleType
@@ -12,6 +13,9 @@ from types import ModuleType
 from jbatch.errors import Mistake, said, shown
 from jbatch.experiment.comparison import Comparison
 from jbatch.experiment.experiment import Experiment
+from jbatch.experiment.origin import Origin
+from jbatch.experiment.own_code import importable, modules_below
+from jbatch.experiment.stated import Stated, stated
 from jbatch.files import expanded, read_whole
 
 MOST_CODE = 1 << 24  # bytes
@@ -27,6 +31,19 @@ class ExperimentFile:
     docstring: str
     variants: Mapping[str, Experiment]
     comparison: Comparison | None
+    modules: Mapping[str, str]  # path relative to the file's folder → text
+
+    @cached_property
+    def stated(self) -> Stated:
+        """What the file says of all its variants."""
+        return stated(self.docstring, self.variants, self.comparison)
+
+    def origin(
+        self, variant: str, overrides: tuple[str, ...] = (), cell: tuple[str, ...] = ()
+    ) -> Origin:
+        """Return the origin of a run of this file."""
+        file = str(self.path.absolute())
+        return Origin(variant, overrides, cell, self.code, file, self.modules, self.stated)
 
     def variant(self, name: str) -> Experiment:
         """Return the variant of that name; raise Mistake, listing all, if there is none."""
@@ -69,13 +86,16 @@ def read_code(path: Path, declared: bool = True) -> str:
         ) from error
 
 
-def experiment_file(path: Path, code: str, origin: str | None = None) -> ExperimentFile:
+def experiment_file(
+    path: Path, code: str, origin: str | None = None, modules: Mapping[str, str] | None = None
+) -> ExperimentFile:
     """Run the code of an experiment file that is trusted, and return its values.
 
     Args:
         path: the file's path.
         code: the file's text.
-        origin: path of the original if the file is a copy; the code reads and imports from there.
+        origin: path of the original if the file is a copy; the code reads files from there.
+        modules: texts to import in place of files beside the original; None to import those.
 
     Raises:
         Mistake: if the code fails, or holds no experiments.
@@ -83,7 +103,8 @@ def experiment_file(path: Path, code: str, origin: str | None = None) -> Experim
     module = ModuleType("<experiment>")
     module.__file__ = origin or str(path.absolute())
     sys.modules[module.__name__] = module  # dataclasses look up annotations there
-    with _told(path), _importable(Path(module.__file__).parent), redirect_stdout(sys.stderr):
+    folder = Path(module.__file__).parent
+    with _told(path), importable(folder, modules or {}), redirect_stdout(sys.stderr):
         exec(compile(code, str(path), "exec"), vars(module))  # the text that was checked
         values = vars(module)
         variants = values.get("variants")
@@ -91,7 +112,7 @@ def experiment_file(path: Path, code: str, origin: str | None = None) -> Experim
     if not isinstance(variants, dict) or not variants:
         raise Mistake(f"{path} has no `variants`: give a dict of name → jbatch Experiment")
     for name, variant in variants.items():
-        _check_name(path, name)
+        check_name(path, name)
         if not isinstance(variant, Experiment):
             raise Mistake(
                 f"{path}: variant {name!r} is a {type(variant).__name__}, not a jbatch Experiment"
@@ -110,7 +131,9 @@ def experiment_file(path: Path, code: str, origin: str | None = None) -> Experim
             )
     docstring = values.get("__doc__")
     docstring = docstring.strip() if isinstance(docstring, str) else ""
-    return ExperimentFile(path, code, docstring, variants, comparison)
+    if modules is None:
+        modules = modules_below(folder, code)
+    return ExperimentFile(path, code, docstring, variants, comparison, modules)
 
 
 @contextmanager
@@ -129,23 +152,10 @@ def _told(path: Path) -> Iterator[None]:
         raise Mistake(f"{path}{where} does not load: {what}") from error
 
 
-@contextmanager
-def _importable(folder: Path) -> Iterator[None]:
-    """Put a folder on the import path: first while its file runs, last afterwards."""
-    name = str(folder)
-    sys.path.insert(0, name)
-    try:
-        yield
-    finally:
-        sys.path.remove(name)
-        if name not in sys.path:
-            sys.path.append(name)
-
-
-def _check_name(path: Path, name: object) -> None:
-    """Check that a variant's name can be printed and can name a folder."""
+def check_name(where: Path | str, name: object) -> None:
+    """Check that a variant's name, which `where` gives, can be printed and can name a folder."""
     if not isinstance(name, str):
-        raise Mistake(f"{path}: the name of a variant is {shown(name)}: use text")
+        raise Mistake(f"{where}: the name of a variant is {shown(name)}: use text")
     parts = name.split(", ")
     if (
         not name.isprintable()
@@ -155,6 +165,6 @@ def _check_name(path: Path, name: object) -> None:
         or any(len(part.encode()) > LONGEST_NAME for part in parts)
     ):
         raise Mistake(
-            f"{path}: a variant is called {name!a}, which cannot name its run folders: use at most "
-            f"{LONGEST_NAME} printable characters without slashes, and not . or .."
+            f"{where}: a variant is called {name!a}, which cannot name its run folders: use at "
+            f"most {LONGEST_NAME} printable characters without slashes, and not . or .."
         )

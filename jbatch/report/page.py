@@ -15,7 +15,6 @@ from jinja2 import (
 
 from jbatch.experiment.comparison import Comparison
 from jbatch.files import write_whole
-from jbatch.plan.table import plan_text
 from jbatch.printable import printable
 from jbatch.report.curves import compare_curves
 from jbatch.report.runs import Record, find, lost, summarize
@@ -81,10 +80,7 @@ def write_report(
         ),
         diverged=" ".join(diverged(records)),
         groups=groups,
-        plans=[
-            (variant, plan_text(record.plan, record.experiment.plan.decaying_plan()))
-            for variant, record in plans.items()
-        ],
+        plans=[(variant, record.table) for variant, record in plans.items()],
         accounts=[
             f"{record.variant} seed {record.seed}: {account_text(record.account)}"
             for record in records

@@ -1,43 +1,19 @@
-"""Read runs back for a report."""
+"""Read runs back for a report, without running any code that they hold."""
 
+import re
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from jbatch.errors import Mistake
-from jbatch.experiment.experiment import Experiment
-from jbatch.experiment.identity import describe
-from jbatch.experiment.load import ExperimentFile
-from jbatch.experiment.origin import Origin
-from jbatch.experiment.overrides import override_again
+from jbatch.experiment.stated import Stated
 from jbatch.messages import tell
 from jbatch.report.runs import Record
-from jbatch.run.directory import holds, read_run
+from jbatch.run.directory import read_plan, read_run, read_stated, text_in
 from jbatch.run.goodput import read_account
 from jbatch.run.metrics import read_metrics
-from jbatch.run.reopen import remake
 
 
-def says(file: ExperimentFile, record: Record) -> bool:
-    """Return whether an experiment file describes a run in the same way as the run's own copy."""
-    try:
-        variant = file.variant(record.of_file)
-        experiment = override_again(variant, record.overrides, record.directory)
-        experiment = _counted(experiment, record.directory)
-        return holds(record.directory, describe(experiment), experiment.plan.plan())
-    except Mistake:
-        return False
-
-
-def _counted(experiment: Experiment, directory: Path) -> Experiment:
-    """Return the experiment with the run's number of examples, if its plan does not say."""
-    if experiment.plan.num_examples is not None:
-        return experiment
-    known = read_run(directory)["experiment"].get("plan", {}).get("num_examples")
-    return replace(experiment, plan=replace(experiment.plan, num_examples=known))
-
-
-def readable_runs(found: Sequence[Path], trusted: bool) -> list[tuple[ExperimentFile, Record]]:
+def readable_runs(found: Sequence[Path]) -> list[Record]:
     """Read all readable runs, and warn about the others.
 
     Raises:
@@ -46,7 +22,7 @@ def readable_runs(found: Sequence[Path], trusted: bool) -> list[tuple[Experiment
     read, mistakes = [], []
     for directory in found:
         try:
-            read.append(read_record(directory, trusted))
+            read.append(read_record(directory))
         except Mistake as mistake:
             mistakes.append(mistake)
     if not read:
@@ -56,34 +32,62 @@ def readable_runs(found: Sequence[Path], trusted: bool) -> list[tuple[Experiment
     return read
 
 
-def read_record(directory: Path, trusted: bool) -> tuple[ExperimentFile, Record]:
-    """Read a run; return its experiment file and its record."""
-    origin, file, experiment = remake(directory, trusted=trusted)
-    return file, record_of(directory, origin, experiment)
-
-
-def record_of(directory: Path, origin: Origin, experiment: Experiment) -> Record:
-    """Read a run whose experiment is known."""
-    experiment = _counted(experiment, directory)
+def read_record(directory: Path) -> Record:
+    """Read a run; raise Mistake if its files are missing or damaged."""
+    run = read_run(directory)
+    origin = run["origin"] or {"variant": _named(directory)}
+    cell = tuple(origin.get("cell", ()))
+    if not isinstance(run["experiment"].get("seed"), int):
+        raise Mistake(f"{directory}/run.json is damaged (its experiment has no seed): restore it")
     return Record(
         directory=directory,
-        variant=origin.name,
-        cell=origin.cell,
-        overrides=origin.overrides,
-        experiment=experiment,
-        plan=experiment.plan.plan(),
+        variant=", ".join((origin["variant"], *cell)),
+        described=run["experiment"],
+        plan=read_plan(directory),
         lines=read_metrics(directory / "metrics.jsonl"),
-        environment=read_run(directory)["environment"],
+        environment=run["environment"],
         account=read_account(directory / "goodput.jsonl"),
+        cell=cell,
+        overrides=tuple(origin.get("overrides", ())),
+        table=text_in(directory / "plan.txt"),
+        series=run.get("series", ""),
+        point=run.get("point"),
     )
 
 
-def in_order(file: ExperimentFile, records: Sequence[Record]) -> list[Record]:
-    """Sort records by the file's variants, then by a grid's values, then by seed."""
-    names = list(file.variants)
+def _named(directory: Path) -> str:
+    """Name a run that was made in Python by its folder, without the seed's."""
+    path = directory.absolute()
+    return path.parent.name if re.fullmatch(r"seed-\d+", path.name) else path.name
 
-    def place(record: Record) -> tuple[int, list[tuple[str, int, float, str]], int]:
-        return names.index(record.of_file), [_natural(part) for part in record.cell], record.seed
+
+def stated_of(records: Sequence[Record]) -> Stated:
+    """Return what the newest run's experiment file stated.
+
+    Raises:
+        Mistake: if it says something else of a run's variant than that run's own file.
+    """
+    states = [read_stated(record.directory) for record in records]
+    ages = [(record.directory / "run.json").stat().st_mtime for record in records]
+    both = zip(states, ages, strict=True)
+    newest, _ = max(both, key=lambda each: (bool(each[0].variants), each[1]))
+    for record, own in zip(records, states, strict=True):
+        if own.variants and own != newest and not own.agrees(newest, record.of_file):
+            raise Mistake(
+                f"{record.directory} cannot share a report with newer runs here: their experiment "
+                f"file says something else of {record.of_file}, or does not have it. Give a "
+                "directory with runs of one file"
+            )
+    return newest
+
+
+def in_order(records: Sequence[Record], variants: Sequence[str]) -> list[Record]:
+    """Sort records by their variants' order, then by a grid's values, then by seed."""
+    places = {name: place for place, name in enumerate(variants)}
+
+    def place(record: Record) -> tuple[int, str, list[tuple[str, int, float, str]], int]:
+        of_file = places.get(record.of_file, len(places))
+        return of_file, record.of_file, [_natural(part) for part in record.cell], record.seed
 
     return sorted(records, key=place)
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,7 @@ from scipy import stats
 
 from jbatch.errors import Mistake
 from jbatch.experiment.comparison import Comparison, Metric, metric_of
-from jbatch.experiment.experiment import Experiment
-from jbatch.experiment.identity import differences_between
+from jbatch.experiment.described import differences_in
 from jbatch.plan.plan import Plan
 from jbatch.run.metrics import scores_in
 
@@ -26,13 +25,16 @@ class Record:
 
     directory: Path
     variant: str
-    experiment: Experiment
+    described: Mapping[str, Any]  # the experiment's values
     plan: Plan
     lines: Sequence[Mapping[str, Any]]  # of metrics.jsonl
-    environment: Mapping[str, Any]
-    account: Mapping[str, float]  # seconds by activity
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    account: Mapping[str, float] = field(default_factory=dict)  # seconds by activity
     cell: tuple[str, ...] = ()  # of a sweep's grid: the last parts of the variant's name
     overrides: tuple[str, ...] = ()  # of the command line
+    table: str = ""  # the printed plan
+    series: str = ""  # where its experiment says that reports draw it
+    point: Mapping[str, float] | None = None
 
     @property
     def of_file(self) -> str:
@@ -42,7 +44,8 @@ class Record:
     @property
     def seed(self) -> int:
         """Return the run's seed."""
-        return self.experiment.seed
+        seed: int = self.described["seed"]
+        return seed
 
     @property
     def training(self) -> list[Mapping[str, Any]]:
@@ -242,8 +245,7 @@ def summarize(records: Sequence[Record], comparison: Comparison | None = None) -
 def _check_alike(variant: str, runs: Sequence[Record]) -> None:
     first = runs[0]
     for run in runs[1:]:
-        same = replace(run.experiment, seed=first.experiment.seed)
-        found = differences_between(first.experiment, same)
+        found = differences_in(first.described, {**run.described, "seed": first.seed})
         if found or run.plan.digest != first.plan.digest:
             raise Mistake(
                 f"{first.directory} and {run.directory} are both called {variant}, but differ: "

@@ -38,9 +38,9 @@ def point_of(record: Record) -> Point | None:
             return None
         series = ", ".join((record.of_file, *record.cell[:-1]))
         quantity = field.rpartition(".")[2].replace("-", " ")
-    elif record.experiment.point:
-        [(quantity, value)] = record.experiment.point.items()
-        series = record.experiment.series
+    elif record.point:
+        [(quantity, value)] = record.point.items()
+        series = record.series
     else:
         return None
     return Point(series, quantity, value) if math.isfinite(value) else None

@@ -73,10 +73,12 @@ def transient(runs: Sequence[Record]) -> Transient | None:
     comes from earlier batches. Return None if some update's length was not logged, a phase is too
     short or the change is smaller than the noise.
     """
-    plan, optimizer = runs[0].plan, runs[0].experiment.optimizer
+    plan, optimizer = runs[0].plan, runs[0].described.get("optimizer")
     if len(plan.phases) < 2 or not plan.momentum:
         return None
-    if not isinstance(optimizer, SGD) or optimizer.nesterov:  # the theory is SGD's
+    if not isinstance(optimizer, Mapping):  # a function of the person's own
+        return None
+    if optimizer.get("class") != SGD.__name__ or optimizer.get("nesterov"):  # the theory is SGD's
         return None
     phase = plan.phases[1]
     settled = int(AFTER / (1 - plan.momentum))

@@ -48,7 +48,7 @@ def claim(
 
         def save_if_changed() -> None:
             if here is not None and here.changed:
-                write_run(directory, job.identity)
+                write_run(directory, job.identity, job.plan)
 
         def accept() -> None:
             agree.together("the new plan", save_if_changed)

@@ -1,8 +1,11 @@
 """Write and read the files of a run directory, and refuse to mix two runs in one.
 
 experiment.py   the experiment file, as it was at the first start
+code/           the modules that it imports from below its folder
+stated.json     what the file says beside this run: docstring, comparison, other variants
 run.json        variant, overrides, values of the experiment, digests of plan, data and program
 plan.txt        the printed plan
+plan.npz        every update of the plan, for reports
 metrics.jsonl   one line per log point and per evaluation
 tensorboard/    the same numbers as TensorBoard events
 goodput.jsonl   how the wall time was spent, over all starts
@@ -27,16 +30,20 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, Any
 
+import msgspec
 from msgspec import Meta, Struct
 
 from jbatch import files
 from jbatch.devices.environment import LIBRARIES, SETTINGS, environment
 from jbatch.distributed import agree
 from jbatch.errors import Mistake
-from jbatch.experiment.identity import Identity, differences_in
+from jbatch.experiment.described import differences_in
+from jbatch.experiment.identity import Identity
+from jbatch.experiment.stated import Stated
 from jbatch.files import read_whole, write_whole
 from jbatch.json_lines import read_json
 from jbatch.plan.plan import Plan
+from jbatch.plan.saved import plan_bytes, plan_from
 from jbatch.run import provenance, saved_task
 from jbatch.run.lock import locked, refuse_links
 
@@ -86,7 +93,7 @@ def held(
             changed = _changed(directory, identity, plan, accept_plan_change)
             _check_digests(directory, identity)
         else:
-            write_run(directory, identity)
+            write_run(directory, identity, plan)
             changed = False
         here = Held(changed, check)
         try:
@@ -97,7 +104,7 @@ def held(
             raise
 
 
-FORMAT = 4  # of run.json and of checkpoints; run.json of format 1 does not name it
+FORMAT = 5  # of run.json and of checkpoints; run.json of format 1 does not name it
 
 
 @dataclass
@@ -109,18 +116,22 @@ class Held:
     begun: bool = False  # whether the run is open: a fresh claim that fails before is removed
 
 
-def write_run(directory: Path, identity: Identity) -> None:
-    """Write run.json, plan.txt and, if the experiment came from a file, experiment.py."""
-    source: dict[str, Any] | None = None
+def write_run(directory: Path, identity: Identity, plan: Plan) -> None:
+    """Write the files that say what the run is: its code, plan and values."""
     origin = identity.origin
+    source: dict[str, Any] | None = None
     if origin is not None:
         source = {"variant": origin.variant, "overrides": list(origin.overrides)}
         source["cell"] = list(origin.cell)
         if origin.file is not None:
             source["file"] = origin.file
-        source["seal"] = provenance.seal(what_is_sealed(origin.code, source))
-        write_whole(directory / "experiment.py", origin.code)
+        if origin.code is not None:
+            source["seal"] = provenance.seal(what_is_sealed(origin.code, source, origin.modules))
+            write_whole(directory / "experiment.py", origin.code)
+        _write_modules(directory / CODE, origin.modules)
+        write_whole(directory / STATED, msgspec.json.encode(origin.stated))
     write_whole(directory / "plan.txt", identity.table)
+    write_whole(directory / "plan.npz", plan_bytes(plan))
     # Written last: a directory with run.json is a run directory.
     values = {
         "format": FORMAT,
@@ -131,9 +142,57 @@ def write_run(directory: Path, identity: Identity) -> None:
         "digests": {"data": identity.data, "program": identity.program}
         | ({} if identity.init is None else {"init": identity.init}),
         "experiment": identity.described,
+        "series": identity.series,
+        "point": identity.point,
         "environment": environment(),
     }
     write_whole(directory / "run.json", json.dumps(values, indent=2) + "\n")
+
+
+def _write_modules(folder: Path, modules: Mapping[str, str]) -> None:
+    """Write exactly these modules, path → text, below a folder of the run directory."""
+    shutil.rmtree(folder, ignore_errors=True)
+    for relative, text in modules.items():
+        path = folder / relative
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, text)
+
+
+def read_modules(directory: Path) -> dict[str, str]:
+    """Return the modules that `_write_modules` has written."""
+    folder = directory / CODE
+    found = sorted(path for path in folder.rglob("*.py") if path.is_file())
+    return {path.relative_to(folder).as_posix(): text_in(path) for path in found}
+
+
+def read_stated(directory: Path) -> Stated:
+    """Return what the run's experiment file stated; nothing if it was made in Python.
+
+    Raises:
+        Mistake: if the file is damaged.
+    """
+    if read_run(directory)["origin"] is None:
+        return Stated()
+    path = directory / STATED
+    read = read_json(path, Stated, "restore it, or report the directory without this run")
+    return msgspec.convert(read, Stated)
+
+
+def read_plan(directory: Path) -> Plan:
+    """Return the run's plan; raise Mistake if its file is missing or damaged."""
+    path = directory / "plan.npz"
+    try:
+        plan = plan_from(read_whole(path))
+        if plan.digest == read_run(directory)["plan_digest"]:
+            return plan
+        why = "it is not the plan of run.json"
+    except OSError as error:
+        why = str(error.strerror)
+    except ValueError as error:
+        if isinstance(error, Mistake):
+            raise
+        why = str(error)
+    raise Mistake(f"{path} cannot be read ({why}): restore it, or report without this run")
 
 
 def _write_task(directory: Path, task: bytes | None) -> str | None:
@@ -162,7 +221,11 @@ def wait_for_run(directory: Path) -> None:
         )
 
 
-CLAIM = {"experiment.py", "plan.txt", "task.pkl", "run.json", "micro_batch.json", "lock"}
+CODE, STATED = "code", "stated.json"
+CLAIM = {
+    *("experiment.py", CODE, STATED, "plan.txt", "plan.npz", "task.pkl", "run.json"),
+    *("micro_batch.json", "lock"),
+}
 
 
 def _unclaimed(directory: Path) -> bool:
@@ -174,10 +237,10 @@ def _unclaimed(directory: Path) -> bool:
 
 def _give_up(directory: Path, made: Sequence[Path]) -> None:
     """Remove the files of a claim, and the folders in `made`, deepest first."""
-    for name in (*CLAIM, "metrics.jsonl", "goodput.jsonl"):
+    for name in (*(CLAIM - {CODE}), "metrics.jsonl", "goodput.jsonl"):
         (directory / name).unlink(missing_ok=True)
         (directory / f"{name}.tmp").unlink(missing_ok=True)
-    for name in ("checkpoints", "best", "tensorboard"):
+    for name in (CODE, "checkpoints", "best", "tensorboard"):
         shutil.rmtree(directory / name, ignore_errors=True)
     with suppress(OSError):  # a folder with other files stays
         for folder in made:
@@ -244,6 +307,8 @@ class _Run(Struct):
     digests: dict[str, str]
     id: str
     task_seal: str | None = None
+    series: str = ""
+    point: dict[str, float] | None = None
 
 
 def read_run_if_there(directory: Path) -> dict[str, Any] | None:
@@ -252,10 +317,10 @@ def read_run_if_there(directory: Path) -> dict[str, Any] | None:
     return read_run(directory) if path.exists() or path.is_symlink() else None
 
 
-def what_is_sealed(code: str, source: Mapping[str, Any]) -> str:
+def what_is_sealed(code: str, source: Mapping[str, Any], modules: Mapping[str, str]) -> str:
     """Return, as one text, everything that decides which code a rebuilt experiment runs."""
-    file = [source["file"]] if source.get("file") is not None else []
-    return json.dumps([code, source["variant"], source["overrides"], *file])
+    file = source.get("file")
+    return json.dumps([code, source["variant"], source["overrides"], file, sorted(modules.items())])
 
 
 def text_in(path: Path) -> str:

@@ -12,8 +12,9 @@ from jbatch import __version__
 from jbatch.data.inputs import Loaded
 from jbatch.devices.environment import LIBRARIES
 from jbatch.distributed import agree
+from jbatch.experiment.described import describe
 from jbatch.experiment.experiment import Experiment
-from jbatch.experiment.identity import Identity, describe
+from jbatch.experiment.identity import Identity
 from jbatch.experiment.origin import Origin
 from jbatch.experiment.weights import Weights
 from jbatch.plan.plan import Plan
@@ -101,6 +102,8 @@ def _resolved(experiment: Experiment, devices: Sequence[jax.Device], origin: Ori
         table=plan_text(plan, experiment.plan.decaying_plan()),
         init=None if experiment.init is None else weights_digest(experiment.init),
         task=dumped(SavedTask(setup.learner, data.about.class_names)),
+        series=experiment.series,
+        point=experiment.point,
     )
     return Job(
         plan=plan,

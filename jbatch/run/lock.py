@@ -122,10 +122,14 @@ def _machine() -> str:
     return path.read_text().strip() if path.exists() else platform.node()
 
 
+# That a run writes to; it also removes what is in the first three.
+FOLDERS = ("checkpoints", "damaged", "best", "tensorboard", "profile", "code")
+
+
 def refuse_links(directory: Path) -> None:
     """Raise Mistake if a folder that a run writes to or removes is a link or not a folder."""
-    folders = [directory / name for name in ("checkpoints", "damaged", "tensorboard", "profile")]
-    inside = (path for folder in folders[:2] if folder.is_dir() for path in folder.iterdir())
+    folders = [directory / name for name in FOLDERS]
+    inside = (path for folder in folders[:3] if folder.is_dir() for path in folder.iterdir())
     for path in folders:
         if path.exists() and not path.is_dir():
             raise Mistake(f"{path} is not a folder: remove it, or give another run directory")

@@ -7,8 +7,8 @@ from typing import NamedTuple
 from jbatch.data.inputs import Loaded
 from jbatch.devices import meshes
 from jbatch.errors import Mistake
+from jbatch.experiment.described import describe
 from jbatch.experiment.experiment import Experiment
-from jbatch.experiment.identity import describe
 from jbatch.messages import tell
 from jbatch.plan.plan import Plan
 from jbatch.run.build import counted, make_setup

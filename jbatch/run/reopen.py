@@ -11,30 +11,39 @@ from jbatch.experiment.origin import Origin
 from jbatch.experiment.overrides import override, override_again
 from jbatch.files import expanded
 from jbatch.run import provenance
-from jbatch.run.directory import read_run, read_run_if_there, text_in, what_is_sealed
+from jbatch.run.directory import (
+    CODE,
+    read_modules,
+    read_run,
+    read_run_if_there,
+    text_in,
+    what_is_sealed,
+)
 
 
-def check_own(file: Path, code: str, run: Mapping[str, Any]) -> None:
-    """Check that this user created the experiment file of a run directory.
+def check_own(file: Path, code: str, run: Mapping[str, Any], modules: Mapping[str, str]) -> None:
+    """Check that this user created the code of a run directory.
 
     Args:
         file: the experiment file.
         code: its text.
         run: the contents of its directory's run.json, read once.
+        modules: the texts of the modules that it imports.
 
     Raises:
         Mistake: if not.
     """
     origin = run["origin"] or {"variant": "", "overrides": []}
-    if not provenance.sealed(what_is_sealed(code, origin), origin.get("seal")):
+    if not provenance.sealed(what_is_sealed(code, origin, modules), origin.get("seal")):
+        also = f", and {file.parent / CODE}" if modules else ""
         raise Mistake(
-            f"refusing to run {file}: it was not created by you on this machine. Read it, then "
-            "pass --trust"
+            f"refusing to run {file}: it was not created by you on this machine. Read it{also}, "
+            "then pass --trust"
         )
 
 
 def read_origin(directory: Path, trusted: bool) -> Origin:
-    """Return where the run's experiment came from, with the text of its file at that time.
+    """Return where the run's experiment came from, with its code at that time.
 
     Raises:
         Mistake: if the file is missing, or another user created it and it is not `trusted`.
@@ -45,13 +54,13 @@ def read_origin(directory: Path, trusted: bool) -> Origin:
             f"{directory} has no experiment.py, so jbatch cannot rebuild its experiment: give a "
             "run of `jbatch train`, `compare` or `sweep`"
         )
-    origin, code = run["origin"], text_in(file)
+    origin, code, modules = run["origin"], text_in(file), read_modules(directory)
     if not trusted:
-        check_own(file, code, run)
+        check_own(file, code, run, modules)
     if "\0" in (origin.get("file") or ""):
         raise Mistake(f"{directory}/run.json is damaged (its file name has a NUL): restore it")
     overrides, cell = (tuple(origin.get(name, ())) for name in ("overrides", "cell"))
-    return Origin(code, origin["variant"], overrides, cell, origin.get("file"))
+    return Origin(origin["variant"], overrides, cell, code, origin.get("file"), modules)
 
 
 def remake(
@@ -63,7 +72,8 @@ def remake(
     """
     directory = expanded(directory)
     origin = read_origin(directory, trusted)
-    file = experiment_file(directory / "experiment.py", origin.code, origin.file)
+    assert origin.code is not None
+    file = experiment_file(directory / "experiment.py", origin.code, origin.file, origin.modules)
     experiment = override_again(file.variant(origin.variant), origin.overrides, directory)
     if overrides:
         experiment = override(experiment, overrides, f"jbatch: {directory}")
@@ -83,6 +93,9 @@ def load_experiment_file(path: Path, trusted: bool = False) -> ExperimentFile:
     path = expanded(path)
     run = read_run_if_there(path.parent)
     code = read_code(path, declared=run is None)  # a copy in a run directory is UTF-8
-    if run is not None and not trusted:
-        check_own(path, code, run)
-    return experiment_file(path, code)
+    if run is None:
+        return experiment_file(path, code)
+    modules = read_modules(path.parent)
+    if not trusted:
+        check_own(path, code, run, modules)
+    return experiment_file(path, code, (run["origin"] or {}).get("file"), modules)

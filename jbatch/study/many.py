@@ -1,20 +1,22 @@
-"""Train several experiments of one file over several seeds; write their table and report."""
+"""Train several experiments over several seeds; write their table and report."""
 
 import dataclasses
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from jbatch.devices import meshes
 from jbatch.distributed.preemption import check_asked, saved_below
-from jbatch.errors import Mistake
+from jbatch.errors import Mistake, whole
+from jbatch.experiment.comparison import Comparison
+from jbatch.experiment.described import describe
 from jbatch.experiment.experiment import Experiment
-from jbatch.experiment.identity import describe
-from jbatch.experiment.load import ExperimentFile
 from jbatch.experiment.origin import Origin
+from jbatch.experiment.stated import Stated
 from jbatch.messages import show, tell
 from jbatch.plan.plan import Plan
-from jbatch.report.read import in_order, record_of
+from jbatch.report.read import in_order, read_record
 from jbatch.report.runs import Record
 from jbatch.run.build import counted
 from jbatch.run.check import check
@@ -26,9 +28,19 @@ from jbatch.run.metrics import scores_of, scores_text
 class Study(NamedTuple):
     """Hold the experiments to train, and over which seeds."""
 
-    file: ExperimentFile
+    stated: Stated
     experiments: dict[Origin, Experiment]
     seeds: tuple[int, ...]
+
+
+def seeds_of(stated: Stated, given: Sequence[int] | None) -> tuple[int, ...]:
+    """Return the seeds that are given, or those of the comparison; each once."""
+    seeds = (stated.comparison or Comparison()).seeds if given is None else tuple(given)
+    for seed in seeds:
+        whole("--seeds", seed, least=0, most=2**32 - 1)
+    if not seeds or len(set(seeds)) != len(seeds):
+        raise Mistake(f"--seeds {' '.join(map(str, seeds))}: give at least one seed, each once")
+    return seeds
 
 
 class Planned(NamedTuple):
@@ -69,10 +81,11 @@ def train(study: Study, out: Path) -> list[Record]:
     runs = _planned(study, out)
     records = [_recorded(run, f"run {number} of {len(runs)}") for number, run in enumerate(runs, 1)]
     check_asked()
-    records = in_order(study.file, records)
-    show(comparison_text(records, study.file.comparison))
+    stated = study.stated
+    records = in_order(records, list(stated.variants))
+    show(comparison_text(records, stated.comparison))
     title = out.absolute().name
-    page = write_report(out, title, study.file.docstring, records, study.file.comparison)
+    page = write_report(out, title, stated.docstring, records, stated.comparison)
     show(f"\n{time.perf_counter() - begun:.0f} s in total. Report: {page}")
     others = {path.parent for path in out.glob("**/run.json")} - {run.directory for run in runs}
     if others:
@@ -135,7 +148,7 @@ def _recorded(run: Planned, of: str) -> Record:
             fit(experiment, directory, origin=origin, progress=shown, label=label)
         except Diverged as diverged:
             tell(f"jbatch: {run.called}: {diverged}")
-    record = record_of(directory, origin, experiment)
+    record = read_record(directory)
     outcome = f"diverged; remove {directory} to try again"
     if not record.diverged:
         outcome = (
@@ -150,10 +163,10 @@ def _recorded(run: Planned, of: str) -> Record:
 
 def _over(run: Planned) -> bool:
     """Return whether the run was trained before, to its end or until it diverged."""
-    directory, origin, experiment, plan = run
+    directory, plan = run.directory, run.plan
     if not (directory / "run.json").exists():  # `_planned` has checked that it is this run's
         return False
-    record = record_of(directory, origin, experiment)
+    record = read_record(directory)
     folder = directory / "checkpoints"
     saved = not folder.exists() or (folder / str(plan.end)).is_dir()  # or the user removed them
     return record.diverged or (record.finished and saved)

@@ -115,7 +115,7 @@ def test_check_names_a_bias_before_a_norm_under_adam(jbatch, own):
     assert {path.name for path in own.parent.iterdir()} == {"own.py"}
 
 
-@pytest.mark.parametrize("variant", [slow("no-bias"), "bias-sgd", "functions"])
+@pytest.mark.parametrize("variant", [slow("no-bias"), slow("bias-sgd"), "functions"])
 def test_check_passes(jbatch, own, variant):
     """Without the bias; with it, but without Adam; and without any norm."""
     code, out, _ = jbatch("check", own, variant)
@@ -132,6 +132,7 @@ def test_check_does_not_accuse_a_network_of_what_rounding_did(jbatch, own):
     assert "its examples see more than themselves" not in out
 
 
+@pytest.mark.slow
 def test_check_names_a_parameter_whose_gradient_is_not_finite(jbatch, own):
     code, out, _ = jbatch("check", own, "root")
     passed, text = outcomes(out)["finite gradients"]

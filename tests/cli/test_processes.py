@@ -62,7 +62,7 @@ def test_training_goes_on_when_nobody_reads_its_messages(tmp_path):
 def test_what_cannot_be_written_is_one_message(trained, tmp_path, jbatch):
     run = shutil.copytree(trained, tmp_path / "run")
     (run / "report.html").mkdir()
-    code, _, err = jbatch("report", run, "--trust")
+    code, _, err = jbatch("report", run)
     assert code == 2
     assert re.fullmatch(r"jbatch: .*report\.html: Is a directory\n", err)
     assert not list(run.glob("*.tmp"))

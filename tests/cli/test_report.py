@@ -5,7 +5,12 @@ import os
 import re
 import shutil
 
+import msgspec
+import pytest
+
 from commands import TINY
+from jbatch import couple, load_file
+from jbatch.plan.saved import plan_bytes
 
 
 def test_report_of_a_run_is_one_file_that_needs_no_other(trained, jbatch):
@@ -32,50 +37,83 @@ def test_no_verdict_without_the_stated_baseline(tmp_path, jbatch):
 
 
 def with_another_file(trained, directory, *changes):
-    """A run, and a later copy of it whose experiment file was changed."""
-    shutil.copytree(trained, directory / "one")
+    """A run, and what its file states after a change: (the run's directory, a later run's)."""
+    one = shutil.copytree(trained, directory / "one")
     other = shutil.copytree(trained, directory / "other")
-    text = (other / "experiment.py").read_text()
+    text = TINY.read_text()
     for old, new in changes:
+        assert old in text
         text = text.replace(old, new)
-    (other / "experiment.py").write_text(text)
+    file = directory / "changed.py"
+    file.write_text(text)
+    (other / "stated.json").write_bytes(msgspec.json.encode(load_file(file).stated))
     later = (other / "run.json").stat().st_mtime + 10
     os.utime(other / "run.json", (later, later))
+    return one, other
 
 
-def test_report_of_several_experiments_is_refused(trained, tmp_path, jbatch):
-    with_another_file(trained, tmp_path, ("schedule=SCHEDULE", "schedule=lambda e: SCHEDULE(e)/2"))
-    code, _, err = jbatch("report", tmp_path, "--trust")
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("schedule=SCHEDULE", "schedule=lambda e: SCHEDULE(e)/2"),
+        ("piecewise_constant_schedule(0.05", "piecewise_constant_schedule(0.06"),
+        ("hidden=(32,)", "hidden=(33,)"),
+    ],
+    ids=["another function", "other values in a function", "another network"],
+)
+def test_report_of_several_experiments_is_refused(trained, tmp_path, jbatch, change):
+    one, _ = with_another_file(trained, tmp_path, change)
+    code, _, err = jbatch("report", tmp_path)
     assert code == 2
-    assert "several experiment files" in err
-    assert f"does not describe {tmp_path / 'one'}" in err
+    assert f"{one} cannot share a report with newer runs here" in err
 
 
-def changed_copy(trained, directory, *overrides):
-    """A run, as if it had been made with other fields."""
-    shutil.copytree(trained, directory)
-    values = json.loads((directory / "run.json").read_text())
-    values["origin"]["overrides"] = list(overrides)
-    (directory / "run.json").write_text(json.dumps(values))
-
-
-def test_a_run_whose_fields_are_gone_is_left_out_of_a_report(trained, tmp_path, jbatch):
-    changed_copy(trained, tmp_path / "other", "--task.model.hidden", "8")
-    shutil.copytree(trained, tmp_path / "one")
-    for name in ("one", "other"):
-        file = tmp_path / name / "experiment.py"
-        file.write_text(file.read_text().replace("MLP(hidden=(32,),", "SmallCNN((8,),"))
-        file.write_text(file.read_text().replace("    MLP,\n", "    SmallCNN,\n"))
-    code, _, err = jbatch("report", tmp_path, "--trust")
+def test_a_report_runs_no_code(trained, tmp_path, jbatch):
+    directory = shutil.copytree(trained, tmp_path / "run")
+    (directory / "experiment.py").write_text("raise SystemError")
+    (directory / "task.pkl").unlink()
+    code, _, err = jbatch("report", directory)
     assert code == 0, err
-    assert "warning: the report leaves out a run" in err
-    assert "run.json has overrides that do not fit its experiment: --task.model.hidden 8" in err
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("plan.npz", b"PK"),
+        ("plan.npz", None),
+        ("stated.json", b"{"),
+        ("stated.json", b'{"comparison": {"margin": -1}}'),
+    ],
+)
+def test_a_run_whose_files_are_damaged_is_named(trained, tmp_path, jbatch, name, content):
+    directory = shutil.copytree(trained, tmp_path / "run")
+    path = directory / name
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    code, _, err = jbatch("report", directory)
+    assert code == 2
+    assert str(path) in err
+    assert err.count("\n") == 1
+
+
+def test_the_plan_is_that_of_run_json(trained, tmp_path, jbatch):
+    directory = shutil.copytree(trained, tmp_path / "run")
+    plan = couple(lambda epoch: 0.1 + 0 * epoch, num_examples=100, num_epochs=1, batch_size=10)
+    (directory / "plan.npz").write_bytes(plan_bytes(plan))
+    code, _, err = jbatch("report", directory)
+    assert code == 2
+    assert "plan.npz cannot be read (it is not the plan of run.json)" in err
 
 
 def test_report_refuses_two_networks_of_one_name(trained, tmp_path, jbatch):
     shutil.copytree(trained, tmp_path / "one")
-    changed_copy(trained, tmp_path / "other", "--seed", "1", "--task.model.hidden", "8")
-    code, _, err = jbatch("report", tmp_path, "--trust")
+    other = shutil.copytree(trained, tmp_path / "other")
+    values = json.loads((other / "run.json").read_text())
+    values["experiment"]["seed"] = 1
+    values["experiment"]["task"]["model"]["hidden"] = [8]
+    (other / "run.json").write_text(json.dumps(values))
+    code, _, err = jbatch("report", tmp_path)
     assert code == 2
     assert (
         "are both called growing, but differ: task.model.hidden is [32] there and [8] here" in err
@@ -85,6 +123,6 @@ def test_report_refuses_two_networks_of_one_name(trained, tmp_path, jbatch):
 def test_report_takes_the_newest_text_of_one_experiment(trained, tmp_path, jbatch):
     found = ("An experiment small enough for a test", "What was found")
     with_another_file(trained, tmp_path, found, ("margin=5", "margin=6"))
-    code, _, err = jbatch("report", tmp_path, "--trust")
+    code, _, err = jbatch("report", tmp_path)
     assert code == 0, err
     assert "What was found" in (tmp_path / "report.html").read_text()

@@ -65,7 +65,7 @@ def test_metrics(name, trained, tmp_path, jbatch):
     assert "metrics.jsonl line 1 is damaged (" in said
 
 
-@pytest.mark.parametrize("name", ["run.json", "metrics.jsonl", "experiment.py"])
+@pytest.mark.parametrize("name", ["run.json", "metrics.jsonl", "plan.npz", "stated.json"])
 @pytest.mark.parametrize("kind", ["fifo", "folder", "device", "a link to nothing"])
 def test_what_is_no_ordinary_file(name, kind, trained, tmp_path, jbatch):
     directory = shutil.copytree(trained[0], tmp_path / "run")

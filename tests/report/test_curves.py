@@ -1,7 +1,5 @@
 """Whether curves coincide."""
 
-from dataclasses import replace
-
 import numpy as np
 import optax
 import pytest
@@ -12,9 +10,7 @@ from jbatch.experiment.comparison import Claim, Comparison
 from jbatch.report.curves import against_margin, compare_curves
 from jbatch.report.runs import Record
 from jbatch.report.text import curve_text
-from jbatch.run.reopen import load_experiment_file
 
-GROWING = load_experiment_file(TINY).variant("growing")
 PLAN = jbatch.couple(
     optax.constant_schedule(0.1), num_examples=100, num_epochs=3, batch_size=10, growth_factor=2
 )
@@ -28,7 +24,7 @@ def record(variant, seed, losses, short=0.0):
         at = {"epoch": number - short, "update": 10 * number, "examples": 100 * number}
         lines.append({"kind": "train", "loss": loss, **at})
         lines.append({"kind": "eval", "accuracy": 1 - loss, **at})
-    return Record(TINY.parent, variant, replace(GROWING, seed=seed), PLAN, lines, {}, {})
+    return Record(TINY.parent, variant, {"seed": seed}, PLAN, lines)
 
 
 def test_differences_are_paired_by_seed_and_held_against_the_margin():

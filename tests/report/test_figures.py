@@ -11,9 +11,7 @@ from jbatch.experiment.comparison import Claim, Comparison
 from jbatch.report.drawing import saved
 from jbatch.report.figures import figures
 from jbatch.report.runs import Record
-from jbatch.run.reopen import load_experiment_file
 
-GROWING = load_experiment_file(TINY).variant("growing")
 NAMES = {
     "training_loss_epochs",
     "training_loss_updates",
@@ -41,7 +39,7 @@ def record(variant, growth=2.0, losses=(0.5, 0.3)):
         for end, loss in enumerate(losses, 1)
         for kind, name, value in (("train", "loss", loss), ("eval", "accuracy", 1 - loss))
     ]
-    return Record(TINY.parent, variant, GROWING, plan, lines, {}, {})
+    return Record(TINY.parent, variant, {"seed": 0}, plan, lines)
 
 
 def curves(figure):

@@ -15,7 +15,6 @@ from jbatch.report.scaling import Point, against, point_of, points
 from jbatch.report.text import comparison_table, comparison_text
 from jbatch.run.reopen import load_experiment_file
 
-EXPERIMENT = load_experiment_file(TINY).variant("decaying")
 PLAN = jbatch.couple(
     optax.constant_schedule(0.1), num_examples=100, num_epochs=2, batch_size=10, batch_sizes=[10]
 )
@@ -36,8 +35,8 @@ def run(variant, accuracies, seed=0, cell=()):
     series, _, last = variant.rpartition(", ")
     size = last.removeprefix("batch size ")
     point = {"batch size": float(size)} if size != last else None
-    experiment = replace(EXPERIMENT, seed=seed, series=series, point=point)
-    return Record(TINY.parent, variant, experiment, PLAN, lines, {}, {}, cell)
+    seeded = {"seed": seed}
+    return Record(TINY.parent, variant, seeded, PLAN, lines, cell=cell, series=series, point=point)
 
 
 def by_variant(*records):
@@ -78,9 +77,7 @@ def test_points_are_of_one_quantity():
     def at(*said):
         runs = {}
         for name, series, point in said:
-            record = run(name, [0.5])
-            of = replace(record.experiment, series=series, point=point)
-            runs[name] = [replace(record, experiment=of)]
+            runs[name] = [replace(run(name, [0.5]), series=series, point=point)]
         return points(runs).keys()
 
     assert at(("x", "a", {"size": 1}), ("y", "b", {"size": 2})) == {"x", "y"}
@@ -93,7 +90,7 @@ def test_points_are_of_one_quantity():
 
 def test_a_point_is_of_one_quantity():
     with pytest.raises(Mistake, match=r"point is .* give one quantity"):
-        replace(EXPERIMENT, point={"a": 1, "b": 2})
+        replace(load_experiment_file(TINY).variant("decaying"), point={"a": 1, "b": 2})
 
 
 def test_means_over_seeds_without_what_diverged():

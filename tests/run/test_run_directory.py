@@ -18,7 +18,7 @@ import pytest
 from commands import TINY, end, newest, run, start
 from jbatch.distributed.preemption import Interrupted, PhaseEnd
 from jbatch.errors import Mistake
-from jbatch.experiment.identity import describe
+from jbatch.experiment.described import describe
 from jbatch.run import lock as lock_module
 from jbatch.run.checkpoint import parameters_digest
 from jbatch.run.directory import read_run

@@ -53,7 +53,7 @@ def test_a_run_on_photographs_learns_and_says_what_it_waited_for(undisturbed):
     assert [line["num_examples"] for line in lines if line["kind"] == "eval"] == [25] * 7
 
 
-@pytest.mark.parametrize("stopped_at", [36, 37])
+@pytest.mark.parametrize("stopped_at", [pytest.param(36, marks=pytest.mark.slow), 37])
 def test_resumed_is_undisturbed_bit_for_bit(folder, undisturbed, tmp_path, stopped_at):
     """At the boundary of the phases, and after it from an older checkpoint; by other workers."""
     whole, directory = undisturbed
@@ -65,6 +65,7 @@ def test_resumed_is_undisturbed_bit_for_bit(folder, undisturbed, tmp_path, stopp
     assert without_times(tmp_path / "run") == without_times(directory)
 
 
+@pytest.mark.slow
 def test_devices_and_micro_batches_give_the_same_run(folder, undisturbed, tmp_path):
     _, directory = undisturbed
     experiment = dataclasses.replace(experiment_of(folder), micro_batch=2)

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import stat
+import sys
 from pathlib import Path
 
 import jax
@@ -12,7 +13,6 @@ import pytest
 from commands import TINY
 from jbatch.cli import main
 from jbatch.errors import Mistake
-from jbatch.experiment.origin import Origin
 from jbatch.run import provenance, reopen
 from jbatch.run.loop import fit
 from jbatch.run.reopen import load_experiment_file
@@ -21,10 +21,8 @@ from jbatch.run.reopen import load_experiment_file
 @pytest.fixture(scope="module")
 def mine(tmp_path_factory):
     directory = tmp_path_factory.mktemp("mine") / "run"
-    experiment = load_experiment_file(TINY).variant("growing")
-    fit(
-        experiment, directory, origin=Origin(TINY.read_text(), "growing"), devices=jax.devices()[:1]
-    )
+    file, devices = load_experiment_file(TINY), jax.devices()[:1]
+    fit(file.variant("growing"), directory, origin=file.origin("growing"), devices=devices)
     return directory
 
 
@@ -39,14 +37,44 @@ def foreign(mine, tmp_path, monkeypatch):
     return directory, trace
 
 
-@pytest.mark.parametrize("verb", ["eval", "report"])
-def test_code_from_elsewhere_does_not_run_unless_it_is_trusted(foreign, capsys, verb):
+def test_code_from_elsewhere_does_not_run_unless_it_is_trusted(foreign, capsys):
     directory, trace = foreign
-    assert main([verb, str(directory)]) == 2
+    assert main(["report", str(directory)]) == 0  # it needs no code
+    assert main(["eval", str(directory)]) == 2
     assert "experiment.py: it was not created by you" in capsys.readouterr().err
     assert not trace.exists()
-    assert main([verb, str(directory), "--trust"]) == 0
+    assert main(["eval", str(directory), "--trust"]) == 0
     assert trace.exists()
+
+
+def test_modules_that_the_file_imports_are_its_code_too(tmp_path, capsys, monkeypatch):
+    """They are kept as they were, imported from there, and sealed."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    home, directory = tmp_path / "home", tmp_path / "run"
+    (home / "parts").mkdir(parents=True)
+    (home / "parts" / "rates.py").write_text("from . import factor\nRATE = 0.1 * factor.TWO\n")
+    (home / "parts" / "factor.py").write_text("TWO = 2\n")
+    (home / "unused.py").write_text("")
+    file = home / "mine.py"
+    file.write_text("from parts.rates import RATE\nassert RATE == 0.2\n" + TINY.read_text())
+    arguments = ["train", str(file), "growing", "--run-dir", str(directory)]
+    assert main([*arguments, "--plan.num-epochs", "1"]) == 0
+    kept = directory / "code" / "parts"
+    assert sorted(path.name for path in directory.glob("code/**/*.py")) == ["factor.py", "rates.py"]
+
+    def forgotten():
+        for name in [name for name in sys.modules if name.partition(".")[0] == "parts"]:
+            monkeypatch.delitem(sys.modules, name)
+
+    (home / "parts" / "factor.py").write_text("raise SystemError\n")  # as it is now
+    forgotten()
+    assert main(["eval", str(directory)]) == 0
+    (kept / "factor.py").write_text("TWO = 2; import pathlib\n")
+    forgotten()
+    assert main(["eval", str(directory)]) == 2
+    assert f"Read it, and {directory / 'code'}, then pass --trust" in capsys.readouterr().err
+    (home / "parts" / "factor.py").unlink()
+    assert main(["eval", str(directory), "--trust"]) == 0
 
 
 @pytest.mark.parametrize("verb", ["train", "plan", "compare"])
@@ -63,7 +91,7 @@ def test_a_file_that_changes_after_it_was_checked_runs_as_it_was(mine, monkeypat
     file = mine / "experiment.py"
     code = file.read_text()
 
-    def check(path, checked, run):
+    def check(path, checked, run, modules):
         path.write_text("raise SystemError")
 
     monkeypatch.setattr(reopen, "check_own", check)
@@ -154,7 +182,7 @@ def test_links_in_a_run_directory_lead_nowhere(mine, tmp_path):
     (directory / "metrics.jsonl.tmp").symlink_to(precious)
     fit(experiment, directory, devices=jax.devices()[:1])
     (directory / "training_loss_epochs.png").symlink_to(precious)
-    assert main(["report", str(directory), "--trust"]) == 0
+    assert main(["report", str(directory)]) == 0
     (directory / "lock").unlink()
     (directory / "lock").symlink_to(precious)
     with pytest.raises(Mistake, match=r"cannot write to .*lock: Too many levels"):

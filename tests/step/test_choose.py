@@ -98,6 +98,7 @@ def test_what_a_compiler_refuses_does_not_fit():
         largest({8192}, 1, 128, 10**6, needs)
 
 
+@pytest.mark.slow
 @given(
     st.integers(1, 400),
     st.floats(1.1, 2),
@@ -231,6 +232,7 @@ def test_a_choice_is_kept_for_the_machine_and_the_setup(monkeypatch, tmp_path):
     assert len(measured) == 7
 
 
+@pytest.mark.slow
 def test_passes_are_timed_as_they_are(monkeypatch, tmp_path):
     """Really, on one pass of each size; a perceptron of 32 units is not worth cutting."""
     monkeypatch.setattr(autotune, "SECONDS_OF_TURN", 0.01)

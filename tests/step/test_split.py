@@ -1,6 +1,7 @@
 """The result of a run does not depend on how its updates are split."""
 
 from dataclasses import dataclass
+from functools import cache
 
 import jax
 import jax.numpy as jnp
@@ -84,11 +85,13 @@ def smooth():
 
 @pytest.fixture(scope="module")
 def whole():
-    """The run on one device in one pass, for each task."""
-    return {
-        task: run_updates(setup_of(task), batch_size=48, learning_rate=rate_of(task))
-        for task in (PLAIN, GHOST, ADAM)
-    }
+    """The run of a task on one device in one pass, made when a test asks for it."""
+
+    @cache
+    def made(task):
+        return run_updates(setup_of(task), batch_size=48, learning_rate=rate_of(task))
+
+    return made
 
 
 def rate_of(task):
@@ -105,9 +108,8 @@ def assert_same(state, other):
     ("task", "devices", "passes", "mapping"),
     [
         *((PLAIN, *split) for split in SPLITS + PMAP),
-        (GHOST, *SPLITS[2]),
         (ADAM, *SPLITS[2]),
-        *(slow(GHOST, *split) for split in [*SPLITS[:2], SPLITS[3], *PMAP]),
+        *(slow(GHOST, *split) for split in SPLITS + PMAP),
         *(slow(ADAM, *split) for split in [*SPLITS[:2], SPLITS[3], *PMAP]),
     ],
     ids=lambda value: NAMES.get(value, str(value)),
@@ -119,7 +121,7 @@ def test_any_split_gives_the_same_parameters(whole, task, devices, passes, mappi
         passes=passes,
         learning_rate=rate_of(task),
     )
-    expected, expected_losses = whole[task]
+    expected, expected_losses = whole(task)
     assert_same(state.params, expected.params)
     assert_same(state.stats, expected.stats)
     np.testing.assert_allclose(losses, expected_losses, rtol=TOLERANCE)
@@ -127,12 +129,10 @@ def test_any_split_gives_the_same_parameters(whole, task, devices, passes, mappi
     assert right * 20 * 48 == pytest.approx(expected_right * 20 * 48, abs=2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("devices", "passes", "mapping"),
-    [
-        SPLITS[2],
-        *(slow(*split) for split in SPLITS if split[1] == 1),
-    ],
+    [SPLITS[2], *(split for split in SPLITS if split[1] == 1)],
     ids=lambda value: str(value),
 )
 def test_any_split_of_bfloat16_agrees_to_its_own_rounding(devices, passes, mapping):
@@ -154,12 +154,17 @@ def test_any_split_of_bfloat16_agrees_to_its_own_rounding(devices, passes, mappi
     np.testing.assert_allclose(losses, expected_losses, rtol=2**-7)
 
 
-@pytest.mark.parametrize("mapping", ["shard_map", slow("pmap")])
-def test_ghost_batches_that_span_blocks_of_devices(mapping):
+@pytest.mark.parametrize(
+    ("task", "mapping"),
+    [(ADAM, "shard_map"), slow(GHOST, "shard_map"), slow(GHOST, "pmap")],
+    ids=lambda value: NAMES.get(value, str(value)),
+)
+def test_ghost_batches_that_span_blocks_of_devices(task, mapping):
     """64 in groups of 16 on 8 devices: four blocks of two devices, each with a group of its own."""
     assert Layout(64, 8, 16).blocks == ((0, 1), (2, 3), (4, 5), (6, 7))
-    expected, _ = run_updates(setup_of(GHOST), batch_size=64)
-    state, _ = run_updates(setup_of(GHOST, 8, mapping), batch_size=64)
+    rate = rate_of(task)
+    expected, _ = run_updates(setup_of(task), batch_size=64, learning_rate=rate)
+    state, _ = run_updates(setup_of(task, 8, mapping), batch_size=64, learning_rate=rate)
     assert_same(state.params, expected.params)
     assert_same(state.stats, expected.stats)
 

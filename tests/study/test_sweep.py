@@ -104,6 +104,7 @@ def test_a_sweep_trains_its_grid_once_and_goes_on_where_one_diverges(tmp_path, j
     assert "Diverged: decaying" in page
 
 
+@pytest.mark.slow
 def test_results_are_drawn_against_the_grids_last_field(tmp_path, jbatch):
     grid = ("--grid", "plan.momentum=0.5,0.9")
     code, _, err = jbatch("sweep", TINY, "decaying", *grid, "--seeds", 0, "--out", tmp_path)

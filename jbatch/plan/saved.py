@@ -1,0 +1,45 @@
+"""A plan as bytes, so that a report can read every update without the experiment's code."""
+
+import dataclasses
+import io
+import json
+import zipfile
+import zlib
+from typing import Any
+
+import numpy as np
+
+from jbatch.plan.plan import Plan
+
+_VALUES = "values"  # the member with the plan's numbers and warnings as JSON
+
+
+def plan_bytes(plan: Plan) -> bytes:
+    """Return the plan as a compressed NumPy archive of its arrays and values."""
+    parts = {field.name: getattr(plan, field.name) for field in dataclasses.fields(plan)}
+    arrays: dict[str, Any] = {
+        name: part for name, part in parts.items() if isinstance(part, np.ndarray)
+    }
+    values = {name: part for name, part in parts.items() if name not in arrays}
+    arrays["positions"] = np.diff(plan.positions, prepend=0)  # nearly constant: they pack well
+    file = io.BytesIO()
+    arrays[_VALUES] = np.frombuffer(json.dumps(values).encode(), np.uint8)
+    np.savez_compressed(file, **arrays)
+    return file.getvalue()
+
+
+def plan_from(content: bytes) -> Plan:
+    """Return the plan that `plan_bytes` has written.
+
+    Raises:
+        ValueError: if the content is damaged.
+    """
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+            arrays: dict[str, Any] = {name: archive[name] for name in archive.files}
+        values = json.loads(arrays.pop(_VALUES).tobytes())
+        arrays["positions"] = np.cumsum(arrays["positions"], dtype=np.int64)
+        values["warnings"] = tuple(values["warnings"])
+        return Plan(**values, **arrays)
+    except (zipfile.BadZipFile, zlib.error, KeyError, TypeError, EOFError, OSError) as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from error
