@@ -12,9 +12,10 @@ from jbatch.cli.arguments import (
     split_options,
     wants_help,
 )
+from jbatch.errors import Mistake
 from jbatch.messages import show
 from jbatch.run.libraries import prepare_libraries
-from jbatch.run.reopen import remake
+from jbatch.run.reopen import made_in_python, remake
 
 USAGE = "jbatch eval DIR"
 
@@ -43,13 +44,22 @@ def run(arguments: Sequence[str]) -> None:
         _, _, experiment = remake(directory, trusted="--trust" in rest)
         print_help(Options, f"jbatch eval {directory}", experiment.data, "data")
     options, overrides = split_options(Options, rest)
-    _, _, experiment = remake(directory, overrides, options.trust)
 
     from jbatch.run.metrics import scores_text
-    from jbatch.run.newest import evaluate_newest
+    from jbatch.run.newest import evaluate_newest, evaluate_saved
 
-    prepare_libraries()
-    update, found, digest = evaluate_newest(experiment, directory)
+    if made_in_python(directory):
+        if overrides:
+            raise Mistake(
+                f"{directory} was made in Python, so its fields cannot be given here "
+                f"({' '.join(overrides)[:200]}): use jbatch.load({str(directory)!r}).evaluate(…)"
+            )
+        prepare_libraries()
+        update, found, digest = evaluate_saved(directory, options.trust)
+    else:
+        _, _, experiment = remake(directory, overrides, options.trust)
+        prepare_libraries()
+        update, found, digest = evaluate_newest(experiment, directory)
     values = {"update": update, **found.line, "parameters_digest": digest}
     if options.json:
         print(json.dumps(values))

@@ -21,6 +21,15 @@ class Spec(NamedTuple):
     structure: jax.tree_util.PyTreeDef
     leaves: tuple[jax.ShapeDtypeStruct, ...]
 
+    def __str__(self) -> str:
+        """Return the parts in words: image uint8 (8, 8, 1), label int32 ()."""
+        paths = jax.tree_util.tree_flatten_with_path(self.tree)[0]
+        return ", ".join(
+            f"{jax.tree_util.keystr(path, simple=True, separator='.')} {leaf.dtype} "
+            f"{leaf.shape}".strip()
+            for path, leaf in paths
+        )
+
     @property
     def tree(self) -> Example:
         """The example, with a ShapeDtypeStruct for every array."""

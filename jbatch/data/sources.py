@@ -109,4 +109,5 @@ def _random_bytes(key: int, count: int) -> npt.NDArray[np.uint8]:
     return words.view(np.uint8)[:count]
 
 
-Data = Digits | TFDS | Photographs | Generated | Arrays | Source
+Named = Digits | TFDS | Photographs | Generated  # they say where examples are, and hold none
+Data = Named | Arrays | Source

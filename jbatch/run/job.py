@@ -10,6 +10,7 @@ import jax
 
 from jbatch import __version__
 from jbatch.data.inputs import Loaded
+from jbatch.data.sources import Named
 from jbatch.devices.environment import LIBRARIES
 from jbatch.distributed import agree
 from jbatch.experiment.described import describe
@@ -93,6 +94,7 @@ def _resolved(experiment: Experiment, devices: Sequence[jax.Device], origin: Ori
     plan = experiment.plan.plan()
     check(experiment, plan, len(devices))
     setup, data = make_setup(experiment, plan, devices)
+    named = experiment.data if isinstance(experiment.data, Named) else None
     identity = Identity(
         origin=origin,
         described=describe(experiment),
@@ -101,7 +103,7 @@ def _resolved(experiment: Experiment, devices: Sequence[jax.Device], origin: Ori
         program=programs.identity(setup),
         table=plan_text(plan, experiment.plan.decaying_plan()),
         init=None if experiment.init is None else weights_digest(experiment.init),
-        task=dumped(SavedTask(setup.learner, data.about.class_names)),
+        task=dumped(SavedTask(setup.learner, data.about.class_names, named)),
         series=experiment.series,
         point=experiment.point,
     )

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jbatch.data.inputs import Loaded
+from jbatch.data.open import load as open_data
 from jbatch.devices import meshes
 from jbatch.errors import Mistake
 from jbatch.experiment.described import describe
@@ -15,6 +16,7 @@ from jbatch.run.build import counted, make_setup
 from jbatch.run.checkpoint import Checkpoints, parameters_digest
 from jbatch.run.directory import check_data, differences, read_run
 from jbatch.run.evaluate import Evaluation, evaluate
+from jbatch.run.trained import evaluated, load
 from jbatch.step import programs
 from jbatch.step.programs import Evaluate, Setup
 from jbatch.step.pure import State
@@ -55,6 +57,23 @@ def newest_of(experiment: Experiment, directory: Path) -> Newest:
 
 def _warn(text: str) -> None:
     tell(f"jbatch: warning: {text}")
+
+
+def evaluate_saved(directory: Path, trusted: bool) -> tuple[int, Evaluation, str]:
+    """Evaluate the newest checkpoint of a run that has no experiment file, as its task was saved.
+
+    Raises:
+        Mistake: if the run's data was given as arrays, which it does not keep.
+    """
+    model = load(directory, trusted=trusted)
+    if model.data is None:
+        raise Mistake(
+            f"{directory} was trained on data that it does not keep: evaluate it in Python, with "
+            f"jbatch.load({str(directory)!r}).evaluate(examples)"
+        )
+    data = open_data(model.data)
+    check_data(directory, data.digest())
+    return *evaluated(model, data), parameters_digest(model.train_state.params)
 
 
 def evaluate_newest(experiment: Experiment, directory: Path) -> tuple[int, Evaluation, str]:

@@ -6,7 +6,7 @@ It is a pickle, which is code: like the experiment file, it is sealed with the u
 import hashlib
 import pickle
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jbatch.by_value import pickled
 from jbatch.errors import Mistake, said
@@ -21,6 +21,7 @@ class SavedTask(NamedTuple):
 
     learner: Learner
     class_names: tuple[str, ...] | None
+    data: Any = None  # a dataset that is named, not held: one of `Named`
 
 
 def dumped(saved: SavedTask) -> bytes | None:

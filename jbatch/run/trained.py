@@ -13,14 +13,20 @@ import jax.numpy as jnp
 import numpy as np
 
 from jbatch.data.batch import Example
+from jbatch.data.dataset import Dataset, checked
+from jbatch.data.inputs import Loaded
+from jbatch.data.resident import ResidentData
+from jbatch.devices import meshes
 from jbatch.errors import Mistake, shown, whole
 from jbatch.files import expanded
 from jbatch.messages import tell
 from jbatch.run import provenance, saved_task
 from jbatch.run.checkpoint import Checkpoints
 from jbatch.run.directory import best_checkpoints, read_run
+from jbatch.run.evaluate import Evaluation, evaluate
 from jbatch.run.metrics import read_metrics, scores_of
-from jbatch.step import pure
+from jbatch.step import programs, pure
+from jbatch.step.programs import Evaluate, Setup
 from jbatch.step.pure import State
 from jbatch.task.base import Learner, Tree
 
@@ -38,6 +44,7 @@ class Trained:
     examples: int  # that training had seen
     metrics: dict[str, float]  # scores on the test set at the checkpoint; {} if not evaluated there
     class_names: tuple[str, ...] | None  # None if the dataset has none
+    data: Any = None  # the run's dataset; None if it was arrays or a class of the person's own
 
     @cached_property
     def _evaluated(self) -> dict[str, tuple[Tree, Tree]]:
@@ -87,11 +94,39 @@ class Trained:
             parts.append(jax.tree.map(lambda leaf, n=count - start: leaf[:n], made))
         return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
 
+    def evaluate(self, examples: Example) -> dict[str, float]:
+        """Return the scores on examples like the test set's, by name, each example once.
+
+        Args:
+            examples: arrays with a leading axis over examples; they are normalized as in training.
+
+        Raises:
+            Mistake: if they are not like the training set's, or cannot be evaluated on.
+        """
+        data = ResidentData(checked("the examples", Dataset(examples, examples)))
+        if data.about.example != self.learner.example:
+            raise Mistake(
+                f"one of the examples is {data.about.example}, but of the training set "
+                f"{self.learner.example}: give arrays of the same names, shapes and dtypes"
+            )
+        return evaluated(self, data)[1].scores
+
     @cached_property
     def _predict(self) -> Callable[..., Any]:
         task = self.learner.task
         one = jax.vmap(task.predict, in_axes=(None, None, 0))
         return jax.jit(one)
+
+
+def evaluated(model: Trained, data: Loaded) -> tuple[int, Evaluation]:
+    """Evaluate a model on the test set of a dataset: (updates taken, evaluation)."""
+    mesh = meshes.make_mesh(jax.local_devices()[:1])
+    setup = Setup(model.learner, data.inputs, mesh, "shard_map")
+    state = jax.device_put(model.train_state, meshes.replicated(mesh))
+    with closing(data.test(mesh, setup.evaluation_size)) as test:
+        found = evaluate(setup, programs.compiled(setup, Evaluate()), state, test)
+    assert found is not None  # nothing asks it to stop
+    return int(state.taken), found
 
 
 def _count(examples: Example, learner: Learner) -> int:
@@ -167,7 +202,8 @@ def load(directory: Path | str, step: Step = "last", *, trusted: bool = False) -
     lines = read_metrics(directory / "metrics.jsonl")
     there = [line for line in lines if line["examples"] == restored.examples]
     metrics = next((scores_of(line) for line in there if line["kind"] == "eval"), {})
-    return Trained(saved.learner, restored.state, restored.examples, metrics, saved.class_names)
+    state, examples = restored.state, restored.examples
+    return Trained(saved.learner, state, examples, metrics, saved.class_names, saved.data)
 
 
 @contextmanager
