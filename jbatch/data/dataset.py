@@ -12,7 +12,7 @@ NARROWER = {"float64": np.float32, "int64": np.int32, "uint64": np.uint32}
 
 
 class Dataset(NamedTuple):
-    """A training set and a test set in memory.
+    """A training set, a test set and, if there is one, a validation set in memory.
 
     Each is a pytree of NumPy arrays with a leading axis over examples, such as {"image": …,
     "label": …}.
@@ -22,6 +22,7 @@ class Dataset(NamedTuple):
     test: Any
     num_classes: int | None = None  # None if it does not matter, or the labels tell
     class_names: tuple[str, ...] | None = None
+    validation: Any = None  # evaluated during the run in place of the test set
 
 
 def check_labels(what: str, labels: npt.NDArray[np.integer], num_classes: int) -> None:
@@ -60,17 +61,25 @@ def checked(what: str, dataset: Any) -> Dataset:
             "a dict of arrays with a leading axis over examples"
         )
     train, test = _split(what, "train", dataset.train), _split(what, "test", dataset.test)
-    here, there = _kinds(train), _kinds(test)
+    _check_alike(what, train, "test", test)
+    validation = dataset.validation
+    if validation is not None:
+        validation = _split(what, "validation", validation)
+        _check_alike(what, train, "validation", validation)
+    if (classes := dataset.num_classes) is not None:
+        classes = whole(f"num_classes of {what}", classes)
+    return Dataset(train, test, classes, dataset.class_names, validation)
+
+
+def _check_alike(what: str, train: Any, name: str, split: Any) -> None:
+    here, there = _kinds(train), _kinds(split)
     if here != there:
         differ = [name for name in {**here, **there} if here.get(name) != there.get(name)]
         told = [f"{name} is {here.get(name)} and {there.get(name)}" for name in differ]
         raise Mistake(
-            f"the train and test examples of {what} differ: {'; '.join(told)}: give both the same "
-            "arrays, with the same shapes and dtypes after the first axis"
+            f"the train and {name} examples of {what} differ: {'; '.join(told)}: give both the "
+            "same arrays, with the same shapes and dtypes after the first axis"
         )
-    if (classes := dataset.num_classes) is not None:
-        classes = whole(f"num_classes of {what}", classes)
-    return Dataset(train, test, classes, dataset.class_names)
 
 
 def _split(what: str, name: str, split: Any) -> Any:

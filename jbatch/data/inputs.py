@@ -103,8 +103,11 @@ class Loaded(Protocol):
     def about(self) -> About:
         """What a task may depend on."""
 
+    def validation(self) -> "Loaded | None":
+        """Return the data with the validation set in place of the test set, if there is one."""
+
     def digest(self) -> str:
-        """Hash which examples the dataset holds (SHA-256)."""
+        """Hash which examples the training set and the test set hold (SHA-256)."""
 
     def feed(
         self, mesh: Mesh, seed: int, plan: Plan, passes: Mapping[int, Passes], update: int, /

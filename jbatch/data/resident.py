@@ -126,8 +126,15 @@ class ResidentData:
         train, test = (len(jax.tree.leaves(split)[0]) for split in (dataset.train, dataset.test))
         self.inputs = ResidentInputs(train, test, example)
 
+    def validation(self) -> "ResidentData | None":
+        """Return the data with the validation set in place of the test set, if there is one."""
+        held_out = self.dataset.validation
+        if held_out is None:
+            return None
+        return ResidentData(self.dataset._replace(test=held_out, validation=None))
+
     def digest(self) -> str:
-        """Hash all examples (SHA-256)."""
+        """Hash all examples of the training set and of the test set (SHA-256)."""
         hashed = hashlib.sha256()
         for path, array in jax.tree_util.tree_flatten_with_path(self.dataset[:2])[0]:
             name = f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}"

@@ -20,6 +20,8 @@ class Source:
     """Training records: len(train), and train[i] for 0 ≤ i < len(train)."""
     test: Hidden[Any] = field(compare=False)
     """Test records."""
+    validation: Hidden[Any] = field(default=None, compare=False, kw_only=True)
+    """Records to evaluate on during the run; the test records are then left for its end."""
     load: Hidden[Callable[..., Any] | None] = None
     """Called in a worker as load(record, rng), with a NumPy random Generator for the example's
     position in the run; it is None in evaluation. None: a record is an example."""
@@ -29,8 +31,10 @@ class Source:
     """Worker processes per host. None: one per core. 0: load in the trainer process."""
 
     def __post_init__(self) -> None:
-        for name in ("train", "test"):
+        for name in ("train", "test", "validation"):
             records = getattr(self, name)
+            if name == "validation" and records is None:
+                continue
             if not (hasattr(records, "__len__") and hasattr(records, "__getitem__")):
                 raise Mistake(
                     f"{name} of Source is {shown(records)}, which has no len or no random access: "

@@ -53,6 +53,8 @@ class Arrays:
     """The test set: the same arrays of other examples."""
     num_classes: int | None = None
     """Number of classes. None: one more than the largest training label."""
+    validation: Hidden[Any] = None
+    """Examples to evaluate on during the run; the test set is then left for its end."""
 
     def __post_init__(self) -> None:
         if self.num_classes is not None:
@@ -60,7 +62,7 @@ class Arrays:
 
     def load(self) -> Dataset:
         """Return the arrays as a dataset, which jbatch checks."""
-        return Dataset(self.train, self.test, self.num_classes)
+        return Dataset(self.train, self.test, self.num_classes, validation=self.validation)
 
 
 @dataclass(frozen=True)

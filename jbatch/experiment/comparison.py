@@ -17,6 +17,12 @@ class Metric:
     better: Better
     scale: float  # shown values are this many times those of the lines
     unit: str  # of a difference of shown values
+    over_run: str = "test"  # the set that runs evaluate on again and again
+
+    @property
+    def curve_label(self) -> str:
+        """What its curves over a run show, in words."""
+        return f"{self.over_run} {self.name.replace('_', ' ')}"
 
     @property
     def label(self) -> str:

@@ -14,9 +14,10 @@ class Identity:
     origin: Origin | None
     described: dict[str, Any]  # the experiment's values, as JSON
     plan: str  # SHA-256 of the plan
-    data: str  # SHA-256 of the dataset's examples
+    data: str  # SHA-256 of the examples of the training set and of the test set
     program: str  # SHA-256 of one update's computation
     table: str  # the printed plan
+    validation: str | None = None  # the same with the validation set in place of the test set
     init: str | None = None  # SHA-256 of the weights that the run begins with
     task: bytes | None = None  # pickle of the fitted task; None if it cannot be pickled
     series: str = ""  # where reports draw the run, as the experiment says

@@ -10,7 +10,8 @@ from jbatch.run.run import Run
 def account(run: Run, directory: Path) -> str:
     """Return the run's result, and how its time was spent, as text."""
     lines = read_metrics(directory / "metrics.jsonl")
-    evaluation = [line for line in lines if line["kind"] == "eval"][-1]
+    kind = "test" if any(line["kind"] == "test" for line in lines) else "eval"
+    evaluation = [line for line in lines if line["kind"] == kind][-1]
     spent = account_text(read_account(directory / "goodput.jsonl"))
     return (
         f"{run.taken:,} updates: test {scores_text(scores_of(evaluation))} on "

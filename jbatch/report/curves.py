@@ -70,7 +70,7 @@ def _test(mine: Sequence[Record], base: Sequence[Record], metric: Metric, margin
     )
     differences = metric.scale * (ours - theirs)
     unit = metric.unit and f" {metric.unit}"
-    return _curve(mine, base, metric.label, unit, margin, differences, epochs)
+    return _curve(mine, base, metric.curve_label, unit, margin, differences, epochs)
 
 
 def _lines(

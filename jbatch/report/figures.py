@@ -81,11 +81,11 @@ def _figures(runs: Runs, metric: Metric) -> dict[str, tuple[str, Figure]]:
             same,
             lambda axes: _measured(axes, runs, None, "update"),
         ),
-        f"test_{metric.name}_epochs": (
-            f"{metric.label.capitalize()} against epochs{band}.",
+        f"{metric.over_run}_{metric.name}_epochs": (
+            f"{metric.curve_label.capitalize()} against epochs{band}.",
             lambda axes: _measured(axes, runs, metric, "epoch"),
         ),
-        f"test_{metric.name}_updates": (
+        f"{metric.over_run}_{metric.name}_updates": (
             same,
             lambda axes: _measured(axes, runs, metric, "update"),
         ),
@@ -203,7 +203,7 @@ def _measured(axes: Axes, runs: Runs, metric: Metric | None, along: str) -> None
         axes.set(xlabel=_AXES[along], ylabel="training loss")
         return
     unit = metric.of_values and f" ({metric.of_values})"
-    axes.set(xlabel=_AXES[along], ylabel=f"{metric.label}{unit}")
+    axes.set(xlabel=_AXES[along], ylabel=f"{metric.curve_label}{unit}")
     # Without the first epochs: their values would squeeze the differences.
     first = [[metric.of(line) for line in found[0].evaluations] for found in runs.values()]
     worst, at = (min, 0.1) if metric.better == "higher" else (max, 0.9)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,16 @@ class Record:
     def evaluations(self) -> list[Mapping[str, Any]]:
         """Return the log lines of evaluations."""
         return [line for line in self.lines if line["kind"] == "eval"]
+
+    @property
+    def tested(self) -> Mapping[str, Any] | None:
+        """Return the line of the test set at the end, of a run with a validation set."""
+        return next((line for line in reversed(self.lines) if line["kind"] == "test"), None)
+
+    @property
+    def final(self) -> Mapping[str, Any]:
+        """Return the line with the scores to report: of the test set, at the end."""
+        return self.tested or self.evaluations[-1]
 
     @property
     def finished(self) -> bool:
@@ -190,6 +200,8 @@ def metric_in(records: Sequence[Record], comparison: Comparison | None) -> Metri
                 f"{run.directory} does not score {metric.name}, which others do: report each "
                 "directory by itself"
             )
+    if any(run.tested for run in records):
+        metric = replace(metric, over_run="validation")
     return metric
 
 
@@ -230,7 +242,7 @@ def summarize(records: Sequence[Record], comparison: Comparison | None = None) -
                 updates=updates,
                 training_loss=np.array([run.training[-1]["loss"] for run in runs]),
                 metric=metric,
-                test_metric=np.array([metric.of(run.evaluations[-1]) for run in runs]),
+                test_metric=np.array([metric.of(run.final) for run in runs]),
                 training_seconds=training,
                 updates_per_second=updates / training,
                 examples_per_second=np.array([run.trained for run in runs]) / training,

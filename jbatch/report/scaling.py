@@ -145,9 +145,7 @@ def _of_metric(
         what = metric.label.capitalize()
         yield (
             f"test_{metric.name}",
-            figure(
-                f"{what} at the end", metric.with_unit, lambda run: metric.of(run.evaluations[-1])
-            ),
+            figure(f"{what} at the end", metric.with_unit, lambda run: metric.of(run.final)),
         )
         return
     yield (
@@ -155,9 +153,7 @@ def _of_metric(
         figure(
             "Test error at the end",
             "test error (%)",
-            lambda run: _error(
-                run.evaluations[-1][metric.name], run.evaluations[-1]["num_examples"]
-            ),
+            lambda run: _error(run.final[metric.name], run.final["num_examples"]),
         ),
     )
     if all(metric.name in run.training[-1] for run in runs):

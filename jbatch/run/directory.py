@@ -132,6 +132,11 @@ def write_run(directory: Path, identity: Identity, plan: Plan) -> None:
         write_whole(directory / STATED, msgspec.json.encode(origin.stated))
     write_whole(directory / "plan.txt", identity.table)
     write_whole(directory / "plan.npz", plan_bytes(plan))
+    digests = {"data": identity.data, "program": identity.program}
+    if identity.validation is not None:
+        digests["validation"] = identity.validation
+    if identity.init is not None:
+        digests["init"] = identity.init
     # Written last: a directory with run.json is a run directory.
     values = {
         "format": FORMAT,
@@ -139,8 +144,7 @@ def write_run(directory: Path, identity: Identity, plan: Plan) -> None:
         "task_seal": _write_task(directory, identity.task),
         "id": before["id"] if (before := read_run_if_there(directory)) else uuid.uuid4().hex,
         "plan_digest": identity.plan,
-        "digests": {"data": identity.data, "program": identity.program}
-        | ({} if identity.init is None else {"init": identity.init}),
+        "digests": digests,
         "experiment": identity.described,
         "series": identity.series,
         "point": identity.point,
@@ -400,6 +404,11 @@ def _check_digests(directory: Path, identity: Identity) -> None:
     """
     check_data(directory, identity.data)
     run, here = read_run(directory), environment()
+    if run["digests"].get("validation") != identity.validation:
+        raise Mistake(
+            f"the validation set differs from the one of {directory} (by its SHA-256): restore it, "
+            "or give another run directory"
+        )
     if identity.init and run["digests"].get("init", "") not in ("", identity.init):
         raise Mistake(
             f"{directory} began with other weights than init names now (by their SHA-256): give "

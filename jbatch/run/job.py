@@ -3,8 +3,9 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
+from typing import NamedTuple
 
 import jax
 
@@ -21,7 +22,7 @@ from jbatch.experiment.weights import Weights
 from jbatch.plan.plan import Plan
 from jbatch.plan.table import plan_text
 from jbatch.run.build import make_setup
-from jbatch.run.check import check, warnings
+from jbatch.run.check import check, task_and_data, warnings
 from jbatch.run.initial import weights_digest
 from jbatch.run.saved_task import SavedTask, dumped
 from jbatch.step import programs
@@ -49,6 +50,13 @@ class Moments:
     calls: tuple[int, ...]  # sorted; a call of the step never crosses one
 
 
+class Evaluated(NamedTuple):
+    """What a run evaluates on: the test part of `data`."""
+
+    setup: Setup
+    data: Loaded
+
+
 @dataclass(frozen=True)
 class Job:
     """Everything that decides a run."""
@@ -56,6 +64,7 @@ class Job:
     plan: Plan
     setup: Setup
     data: Loaded
+    validation: Evaluated | None  # None: the run evaluates on the test set alone
     seed: int
     limits: Limits
     moments: Moments
@@ -64,6 +73,16 @@ class Job:
     keep_best: str | None
     init: Weights | None
     warnings: tuple[str, ...]
+
+    @property
+    def test(self) -> Evaluated:
+        """The test set."""
+        return Evaluated(self.setup, self.data)
+
+    @property
+    def evaluated(self) -> Evaluated:
+        """What the run evaluates on again and again: the validation set, or else the test set."""
+        return self.validation or self.test
 
     @property
     def batch_sizes(self) -> list[int]:
@@ -94,6 +113,7 @@ def _resolved(experiment: Experiment, devices: Sequence[jax.Device], origin: Ori
     plan = experiment.plan.plan()
     check(experiment, plan, len(devices))
     setup, data = make_setup(experiment, plan, devices)
+    validation = _validation(experiment, setup, data)
     named = experiment.data if isinstance(experiment.data, Named) else None
     identity = Identity(
         origin=origin,
@@ -102,6 +122,7 @@ def _resolved(experiment: Experiment, devices: Sequence[jax.Device], origin: Ori
         data=data.digest(),
         program=programs.identity(setup),
         table=plan_text(plan, experiment.plan.decaying_plan()),
+        validation=None if validation is None else validation.data.digest(),
         init=None if experiment.init is None else weights_digest(experiment.init),
         task=dumped(SavedTask(setup.learner, data.about.class_names, named)),
         series=experiment.series,
@@ -111,6 +132,7 @@ def _resolved(experiment: Experiment, devices: Sequence[jax.Device], origin: Ori
         plan=plan,
         setup=setup,
         data=data,
+        validation=validation,
         seed=experiment.seed,
         limits=Limits(experiment.micro_batch, experiment.device_memory),
         moments=_moments(experiment, plan),
@@ -120,6 +142,15 @@ def _resolved(experiment: Experiment, devices: Sequence[jax.Device], origin: Ori
         init=experiment.init,
         warnings=(*plan.warnings, *warnings(experiment, plan)),
     )
+
+
+def _validation(experiment: Experiment, setup: Setup, data: Loaded) -> Evaluated | None:
+    """Return the validation set, if the data has one; raise Mistake if the task refuses it."""
+    held_out = data.validation()
+    if held_out is None:
+        return None
+    task_and_data(experiment)[0].fitted(held_out.about)
+    return Evaluated(replace(setup, inputs=held_out.inputs), held_out)
 
 
 def _moments(experiment: Experiment, plan: Plan) -> Moments:
@@ -147,6 +178,7 @@ def _to_share(job: Job) -> dict[str, str]:
         "the plan": identity.plan[:SHOWN],
         "the experiment": _short(described),
         "the data": identity.data[:SHOWN],
+        "the validation set": str(identity.validation)[:SHOWN],
         "the program of an update": identity.program[:SHOWN],
         "the weights of init": str(identity.init)[:SHOWN],
         "measure_distance": str(job.measure_distance),

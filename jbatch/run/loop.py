@@ -31,6 +31,8 @@ from jbatch.run.progress import Bar, Lines
 from jbatch.run.run import OF_CALLBACK, Callback, Run
 from jbatch.run.saving import attempt, kept
 from jbatch.run.start import open_run
+from jbatch.step import programs
+from jbatch.step.programs import Evaluate
 from jbatch.testing import point
 from jbatch.upstream_words import PEER_LOST
 
@@ -63,9 +65,9 @@ def fit(
         until_phase: stop before this phase of the plan; 1 is the second phase.
         accept_plan_change: if the directory has another plan, resume with this one from the
             examples seen.
-        on: called, in the first process, with a copy of each line of metrics (`kind` is train, eval
-            or diverged), and with the run's position when a phase begins (`kind` is phase). An
-            exception of theirs ends the run; what was saved stays.
+        on: called, in the first process, with a copy of each line of metrics (`kind` is train,
+            eval, test or diverged), and with the run's position when a phase begins (`kind` is
+            phase). An exception of theirs ends the run; what was saved stays.
         profile: trace some calls of each phase in the first process, into `directory`/profile.
 
     Returns:
@@ -232,17 +234,36 @@ def _evaluate(run: Run) -> None:
         if not _waited(run, partial(run.ahead.ready, None)):
             return
     with run.paused("evaluation"):
-        known = len(run.test.damaged)
-        found = evaluate(run.job.setup, run.ahead.evaluate(), run.state, run.test, run.stop.waiting)
+        known, setup = len(run.test.damaged), run.job.evaluated.setup
+        found = evaluate(setup, run.ahead.evaluate(), run.state, run.test, run.stop.waiting)
     if found is None:
         return
     name_damaged(run, run.test.damaged[known:], "left out")
     refuse_diverged(run, found.scores["loss"])
+    # The test set first: a run that has its last evaluation has been tested.
+    if run.job.validation is not None and run.update == run.plan.num_updates and not _tested(run):
+        return
     with run.paused("logging"):
         write_line(run, {"kind": "eval", **standing(run), **found.line})
     run.evaluated = run.update
     if run.best is not None and run.best.improves(found.scores):
         _save_best(run, run.best, found.scores)
+
+
+def _tested(run: Run) -> bool:
+    """Evaluate on the test set and log the result; return False on a stop request."""
+    setup, data = run.job.test
+    with run.paused("evaluation"):
+        test = agree.together("the test set", lambda: data.test(setup.mesh, setup.evaluation_size))
+        with closing(test):
+            compiled = programs.compiled(setup, Evaluate())
+            found = evaluate(setup, compiled, run.state, test, run.stop.waiting)
+    if found is None:
+        return False
+    name_damaged(run, test.damaged, "left out")
+    with run.paused("logging"):
+        write_line(run, {"kind": "test", **standing(run), **found.line})
+    return True
 
 
 def _save(run: Run) -> None:

@@ -59,11 +59,15 @@ class Evaluated(Standing, tag_field="kind", tag="eval"):
     accuracy: Loss = 0.0
 
 
+class Tested(Evaluated, tag_field="kind", tag="test"):
+    """A line of the test set's evaluation, of a run that evaluates on a validation set."""
+
+
 class Diverged(Standing, tag_field="kind", tag="diverged"):
     """The last line of a run whose loss became NaN or infinite."""
 
 
-Line = Trained | Evaluated | Diverged
+Line = Trained | Evaluated | Tested | Diverged
 
 
 class MetricsLog:

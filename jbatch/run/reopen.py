@@ -44,9 +44,8 @@ def check_own(file: Path, code: str, run: Mapping[str, Any], modules: Mapping[st
 
 def made_in_python(directory: Path) -> bool:
     """Return whether a run has no experiment file; raise Mistake if it is no run directory."""
-    read_run(directory)
-    file = directory / "experiment.py"
-    return not (file.exists() or file.is_symlink())
+    origin, file = read_run(directory)["origin"] or {}, directory / "experiment.py"
+    return origin.get("file") is None and not (file.exists() or file.is_symlink())
 
 
 def read_origin(directory: Path, trusted: bool) -> Origin:

@@ -72,7 +72,7 @@ def open_run(
         plan, setup, update = job.plan, job.setup, start.update
         phase = plan.at(update).phase if update < plan.num_updates else len(plan.phases)
         to_come = {size: passes[size] for size in job.batch_sizes[phase:]}
-        ahead = stack.enter_context(closing(Ahead(setup, to_come)))
+        ahead = stack.enter_context(closing(Ahead(setup, to_come, job.evaluated.setup)))
         metrics, ledger = agree.together("logs", lambda: _logs(directory, start.examples, started))
         if metrics is not None:
             stack.enter_context(closing(metrics))
@@ -88,9 +88,8 @@ def open_run(
             "the training set", lambda: job.data.feed(setup.mesh, job.seed, plan, passes, update)
         )
         stack.callback(feed.close)
-        test = agree.together(
-            "the test set", lambda: job.data.test(setup.mesh, setup.evaluation_size)
-        )
+        evaluated_on, size = job.evaluated.data, job.evaluated.setup.evaluation_size
+        test = agree.together("the test set", lambda: evaluated_on.test(setup.mesh, size))
         stack.callback(test.close)
         claimed.begin()
         stop.listening = True

@@ -32,12 +32,17 @@ class Program(NamedTuple):
 class Ahead:
     """Compiles in the order of first use, one at a time."""
 
-    def __init__(self, setup: Setup, passes: Mapping[int, Passes]):
-        """Start to compile; `passes` has the current phase first, then the later ones."""
+    def __init__(self, setup: Setup, passes: Mapping[int, Passes], evaluated: Setup | None = None):
+        """Start to compile; `passes` has the current phase first, then the later ones.
+
+        `evaluated` is the setup of evaluations, if they are of another set than the test set.
+        """
         self._seconds: list[float] = []
         self._pool = ThreadPoolExecutor(1, THREADS)
         # First, because a run begins with an evaluation.
-        self._evaluate = self._pool.submit(self._timed, programs.compiled, setup, Evaluate())
+        self._evaluate = self._pool.submit(
+            self._timed, programs.compiled, evaluated or setup, Evaluate()
+        )
         self._programs: dict[int, Future[Program]] = {
             size: self._pool.submit(self._timed, _program, setup, passes[size]) for size in passes
         }

@@ -152,7 +152,7 @@ def _recorded(run: Planned, of: str) -> Record:
     outcome = f"diverged; remove {directory} to try again"
     if not record.diverged:
         outcome = (
-            f"{record.updates:,} updates, test {scores_text(scores_of(record.evaluations[-1]))}, "
+            f"{record.updates:,} updates, test {scores_text(scores_of(record.final))}, "
             f"{record.lines[-1]['seconds']:.1f} s"
         )
     tell(f"{of}: {run.called}: {'already trained: ' * before}{outcome}")

@@ -57,7 +57,7 @@ def test_train_says_what_came_out(trained, jbatch):
     assert re.search(r"\ngoodput \d+\.\d% of \d+\.\d s: training \d+\.\d s, ", out)
     assert {path.name for path in trained.iterdir()} == {
         *("experiment.py", "run.json", "plan.txt", "metrics.jsonl", "tensorboard", "checkpoints"),
-        *("goodput.jsonl", "lock", "micro_batch.json", "task.pkl"),
+        *("goodput.jsonl", "lock", "micro_batch.json", "task.pkl", "plan.npz", "stated.json"),
     }
     assert (trained / "experiment.py").read_text() == TINY.read_text()
 

@@ -227,10 +227,10 @@ DAMAGES = {
     "made by another version": (
         lambda run: (run / "run.json").write_text('{"origin": null}'),
         ["report"],
-        "another version of jbatch .* .its run.json has format 1, this version reads 4",
+        "another version of jbatch .* .its run.json has format 1, this version reads 5",
     ),
     "no environment": (
-        lambda run: (run / "run.json").write_text('{"format": 4, "origin": 0, "plan_digest": 0}'),
+        lambda run: (run / "run.json").write_text('{"format": 5, "origin": 0, "plan_digest": 0}'),
         ["train", TINY, "growing", "--run-dir"],
         "run.json is damaged",
     ),

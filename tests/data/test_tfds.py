@@ -74,6 +74,17 @@ def test_where_it_lies_does_not_tell_runs_apart():
     assert TFDS("pictures") != TFDS("pictures", test="validation")
 
 
+def test_a_part_of_the_training_split_may_be_held_out(data_dir):
+    whole = TFDS("pictures", data_dir).load()
+    loaded = TFDS("pictures", data_dir, train="train[:3]", validation="train[3:]").load()
+    for name in ("image", "label"):
+        assert (loaded.train[name] == whole.train[name][:3]).all()
+        assert (loaded.validation[name] == whole.train[name][3:]).all()
+        assert (loaded.test[name] == whole.test[name]).all()
+    with pytest.raises(Mistake, match="has no split 'held_out'"):
+        TFDS("pictures", data_dir, validation="held_out").load()
+
+
 def to_tfrecord(data_dir):
     path = info_file(data_dir)
     path.write_text(json.dumps(json.loads(path.read_text()) | {"fileFormat": "tfrecord"}))

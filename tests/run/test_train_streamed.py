@@ -82,6 +82,21 @@ def test_eval_of_a_finished_run(folder, undisturbed):
     assert found.scores["accuracy"] == last["accuracy"]
 
 
+def test_a_held_out_split_is_evaluated_on_and_the_test_split_at_the_end(folder, tmp_path):
+    experiment = experiment_of(folder)
+    source = dataclasses.replace(experiment.data.source, test="train", validation="validation")
+    data = dataclasses.replace(experiment.data, source=source)
+    plan = dataclasses.replace(experiment.plan, num_epochs=1)
+    fit(
+        dataclasses.replace(experiment, data=data, plan=plan),
+        tmp_path / "run",
+        devices=jax.devices()[:1],
+    )
+    lines = read_metrics(tmp_path / "run" / "metrics.jsonl")
+    told = [(line["kind"], line.get("num_examples")) for line in lines]
+    assert told == [("eval", 25), ("train", None), ("test", 96), ("eval", 25)]
+
+
 def test_damaged_files_are_counted_and_named(folder, tmp_path, capsys):
     damaged = write_folder(tmp_path / "photographs", 96, 25)
     for name in ("train/cat/0004.jpg", "val/dog/0002.jpg"):

@@ -54,7 +54,7 @@ def test_a_finished_comparison_is_not_trained_again(compared, capsys):
 def test_another_experiment_does_not_take_its_place(compared):
     _, out = compared
     with pytest.raises(
-        Mistake, match="holds a different run, which differs in optimizer.weight_decay"
+        Mistake, match=r"holds a different run, which differs in optimizer\.weight_decay"
     ):
         jbatch.compare({"small": replace(ARRAYS, optimizer=SGD(weight_decay=0.1))}, out, seeds=[0])
 

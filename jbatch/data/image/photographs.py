@@ -20,6 +20,8 @@ class ImageFolder:
     """Split to train on."""
     test: str = "validation"
     """Split to evaluate on. The split validation is the folder val or validation."""
+    validation: str | None = None
+    """Split to evaluate on during the run; the test split is then left for its end."""
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,7 @@ class Splits(NamedTuple):
 
 
 def open_records(source: TFDS | ImageFolder) -> Splits:
-    """Open both splits.
+    """Open the splits to train and to evaluate on.
 
     Raises:
         Mistake: if one is missing or incomplete.

@@ -38,9 +38,17 @@ class TFDS:
     """Split to train on, or a part of it in tfds's notation: train[:10%]."""
     test: str = "test"
     """Split to evaluate on, or a part of it: test[:10%]."""
+    validation: str | None = None
+    """Split to evaluate on during the run, such as train[90%:] beside train[:90%]; the test split
+    is then left for its end."""
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that it names."""
+        return self.train, self.test, *filter(None, [self.validation])
 
     def load(self) -> Dataset:
-        """Read both splits into memory.
+        """Read all splits into memory.
 
         Raises:
             Mistake: if one is missing, damaged or too large.
@@ -51,9 +59,9 @@ class TFDS:
 @lru_cache(1)  # several runs in one process often share a dataset
 def _load(data: TFDS, data_dir: str | None) -> Dataset:
     builder = open_builder(data, data_dir)
-    train, test = (_split(builder, name) for name in (data.train, data.test))
+    train, test, *held_out = (_split(builder, name) for name in data.splits)
     label = builder.info.features["label"]
-    return Dataset(train, test, label.num_classes, tuple(label.names))
+    return Dataset(train, test, label.num_classes, tuple(label.names), *held_out)
 
 
 def open_builder(data: TFDS, data_dir: str | None) -> "tfds.core.DatasetBuilder":
@@ -88,13 +96,13 @@ def open_builder(data: TFDS, data_dir: str | None) -> "tfds.core.DatasetBuilder"
     if not splits:
         there = ", ".join(sorted(path.name for path in (root / name).iterdir()))
         raise Mistake(f"{builder.data_dir} is missing ({root / name} holds {there}): {advice}")
-    for split in (data.train, data.test):
+    for split in data.splits:
         try:
             empty = not splits[split].num_examples
         except ValueError as error:
             raise Mistake(
                 f"{data.name} has no split {split!r} ({str(error).splitlines()[0]}). It has "
-                f"{', '.join(splits)}: set train and test to those, for example test='validation'"
+                f"{', '.join(splits)}: set train, test and validation to those"
             ) from error
         if empty:
             raise Mistake(f"the split {split!r} of {data.name} has no examples: give another split")
@@ -108,7 +116,7 @@ def open_builder(data: TFDS, data_dir: str | None) -> "tfds.core.DatasetBuilder"
         )
     # One listing: checking files in a bucket one by one would cost a request each.
     names = {path.name for path in epath.Path(builder.data_dir).iterdir()}
-    for split in (data.train, data.test):
+    for split in data.splits:
         lost = [str(path) for path in splits[split].filepaths if path.name not in names]
         if lost:
             raise Mistake(f"{lost[0]} is missing ({len(lost)} in all): restore it, or {advice}")

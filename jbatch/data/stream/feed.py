@@ -97,6 +97,9 @@ class Stream(Protocol):
     def workers(self) -> int | None:
         """Worker processes per host; None for one per core."""
 
+    def validation(self) -> "Stream | None":
+        """Return the stream with the validation split in place of the test's, if there is one."""
+
     def digest(self) -> str:
         """Hash which examples both splits hold (SHA-256)."""
 
@@ -113,6 +116,11 @@ class StreamedData:
     def __init__(self, stream: Stream):
         self._stream, self.about = stream, stream.about
         self.inputs = StreamedInputs(*stream.counts, self.about.example)
+
+    def validation(self) -> "StreamedData | None":
+        """Return the data with the validation set in place of the test set, if there is one."""
+        held_out = self._stream.validation()
+        return None if held_out is None else StreamedData(held_out)
 
     def digest(self) -> str:
         """Hash which examples both splits hold (SHA-256)."""

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 
 import jax
 import numpy as np
@@ -25,6 +26,14 @@ class PhotographStream:
         self.counts = self._splits.train.count, self._splits.test.count
         self.about = about_photographs(view, self._splits.class_names)
         self.workers = view.workers
+
+    def validation(self) -> "PhotographStream | None":
+        """Return the stream with the validation split in place of the test's, if there is one."""
+        source = self._view.source
+        if source.validation is None:
+            return None
+        held_out = replace(source, test=source.validation, validation=None)
+        return PhotographStream(replace(self._view, source=held_out))
 
     def digest(self) -> str:
         """Hash which examples both splits hold (SHA-256); reads no example."""

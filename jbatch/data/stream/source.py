@@ -34,17 +34,24 @@ class SourceStream:
         Mistake: if a split is empty, or its first record does not load.
     """
 
-    def __init__(self, source: Source):
+    def __init__(self, source: Source, evaluated: str = "test"):
+        self._source = source
         self._train = Split("train", source.train, source)
-        self._test = Split("test", source.test, source)
+        self._test = Split(evaluated, getattr(source, evaluated), source)
         self.counts, self.workers = (len(self._train), len(self._test)), source.workers
         here, there = self._train.spec, self._test.spec
         if here != there:
             raise Mistake(
-                f"the test examples of the source are {shown(there.tree)}, but the train examples "
-                f"are {shown(here.tree)}: load both the same way"
+                f"the {evaluated} examples of the source are {shown(there.tree)}, but the train "
+                f"examples are {shown(here.tree)}: load both the same way"
             )
         self.about = About(here, source.num_classes)
+
+    def validation(self) -> "SourceStream | None":
+        """Return the stream with the validation records in place of the test's, if there are."""
+        if self._source.validation is None or self._test.name == "validation":
+            return None
+        return SourceStream(self._source, "validation")
 
     def digest(self) -> str:
         """Hash the numbers of examples and some of them, evenly spaced (SHA-256)."""
