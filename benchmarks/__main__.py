@@ -17,8 +17,8 @@ from jbatch.report.page import template
 
 # Benchmarks of speed. `soak` tests recovery and `check` compares with a baseline.
 SUITE = (
-    *("updates_per_second", "peers", "growth", "scaling", "phase_change", "input_pipeline"),
-    *("input_memory", "plan_building", "seeds", "estimate"),
+    *("updates_per_second", "open_task", "peers", "growth", "scaling", "phase_change"),
+    *("input_pipeline", "input_memory", "plan_building", "seeds", "estimate"),
 )
 
 

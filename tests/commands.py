@@ -1,6 +1,7 @@
 """jbatch commands as a person runs them, in processes of their own."""
 
 import os
+import socket
 import subprocess
 import sys
 from contextlib import closing
@@ -51,6 +52,27 @@ def end(process: subprocess.Popen) -> tuple[int, str, str]:
     """(exit code, stdout, stderr) of a command."""
     out, err = process.communicate(timeout=120)
     return process.returncode, out, err
+
+
+def start_all(count, *arguments, devices=8, each=((), ()), **environment):
+    """`jbatch train` in `count` processes; `each` has further arguments of single ones."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    cluster = ("--distributed", "--coordinator", f"localhost:{port}", "--num-processes", count)
+    return [
+        start(
+            *("train", *arguments, *cluster, "--process-id", process),
+            *(each[process] if process < len(each) else ()),
+            devices=devices // count,
+            **environment,
+        )
+        for process in range(count)
+    ]
+
+
+def end_all(processes) -> list[tuple[int, str, str]]:
+    return [end(process) for process in processes]
 
 
 def newest(directory: Path) -> tuple[int, str]:

@@ -5,12 +5,11 @@ import json
 import os
 import re
 import signal
-import socket
 import time
 
 import pytest
 
-from commands import FAULTS, TINY, end, newest, start
+from commands import FAULTS, TINY, end, end_all, newest, start, start_all
 from jbatch.run.metrics import read_metrics
 from marks import slow
 from photographs import write_folder
@@ -19,27 +18,6 @@ from runs import without_times
 
 TRACED, PHOTOGRAPHS = TINY.with_name("traced.py"), TINY.with_name("tiny_photographs.py")
 LONG = ("--plan.num-epochs", 400, "--plan.max-batch-size", 40, "--save-every", 3)
-
-
-def start_all(count, *arguments, devices=8, each=((), ()), **environment):
-    """`jbatch train` in `count` processes; `each` has further arguments of single ones."""
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    cluster = ("--distributed", "--coordinator", f"localhost:{port}", "--num-processes", count)
-    return [
-        start(
-            *("train", *arguments, *cluster, "--process-id", process),
-            *(each[process] if process < len(each) else ()),
-            devices=devices // count,
-            **environment,
-        )
-        for process in range(count)
-    ]
-
-
-def end_all(processes) -> list[tuple[int, str, str]]:
-    return [end(process) for process in processes]
 
 
 def trained(folder, count, *options, devices=8, code=0, **environment):
