@@ -39,6 +39,17 @@ def write_golden(request) -> bool:
     return request.config.getoption("--write-golden")
 
 
+@pytest.fixture(scope="module")
+def standard_promotion():
+    """JAX's default rules, for users' own code and flax's, which mix dtypes."""
+    import jax  # after the environment above
+
+    strict = jax.config.jax_numpy_dtype_promotion
+    jax.config.update("jax_numpy_dtype_promotion", "standard")  # in the compiling thread too
+    yield
+    jax.config.update("jax_numpy_dtype_promotion", strict)
+
+
 @pytest.fixture
 def jbatch(capsys):
     """Run a command: (exit code, stdout, stderr)."""

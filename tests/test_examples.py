@@ -28,12 +28,7 @@ LEARNED = {
 FAST = (("own_network", "grow"),)
 
 
-@pytest.fixture(autouse=True)
-def standard_promotion():
-    strict = jax.config.jax_numpy_dtype_promotion
-    jax.config.update("jax_numpy_dtype_promotion", "standard")  # in the compiling thread too
-    yield
-    jax.config.update("jax_numpy_dtype_promotion", strict)
+pytestmark = pytest.mark.usefixtures("standard_promotion")
 
 
 def example(name, variant):

@@ -22,7 +22,7 @@ STORIES = (
 )
 VARIANT = {"regression": "adam"}
 AS_USERS = {"JAX_NUMPY_DTYPE_PROMOTION": "standard"}
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("standard_promotion")]
 
 
 def command(name: str, directory: Path, *options):
