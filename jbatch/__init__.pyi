@@ -37,6 +37,10 @@ from .optim import Adam as Adam
 from .optim import AdamW as AdamW
 from .optim import Rprop as Rprop
 from .plan.couple import couple as couple
+from .plan.notations import deepspeed_ramp as deepspeed_ramp
+from .plan.notations import maxtext_ramp as maxtext_ramp
+from .plan.notations import megatron_ramp as megatron_ramp
+from .plan.notations import olmo_core_ramp as olmo_core_ramp
 from .plan.plan import Phase as Phase
 from .plan.plan import Plan as Plan
 from .plan.plan import Row as Row

@@ -1,7 +1,7 @@
 """Format numbers, lists and tables for people, the same on a terminal, in a pipe and in a file."""
 
+import unicodedata
 from collections.abc import Sequence
-from io import StringIO
 
 
 def counted(count: float, noun: str, form: str = ",") -> str:
@@ -69,18 +69,18 @@ def listed(texts: Sequence[str], most: int, between: str = "; ", last: str = "; 
 
 def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Format a table as text: first column flush left, the others flush right."""
-    # Here, because data workers import this file, and rich takes long to import.
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    widths = [max(map(_width, column)) for column in zip(header, *rows, strict=True)]
+    rule = "─" * (sum(widths) + 3 * (len(widths) - 1))
+    return "\n".join((_aligned(header, widths), rule, *(_aligned(row, widths) for row in rows)))
 
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for index, name in enumerate(header):
-        table.add_column(name, justify="left" if index == 0 else "right", no_wrap=True)
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    out = StringIO()
-    # Wide enough for any row: rich would fold rows to the width of the terminal.
-    Console(file=out, width=1000, color_system=None).print(table)
-    return "\n".join(line.rstrip() for line in out.getvalue().rstrip().splitlines())
+
+def _width(text: str) -> int:
+    """Return the columns of a terminal that a text takes."""
+    wide = sum(unicodedata.east_asian_width(letter) in "WF" for letter in text)
+    return len(text) + wide - sum(map(bool, map(unicodedata.combining, text)))
+
+
+def _aligned(row: Sequence[str], widths: Sequence[int]) -> str:
+    spaces = [" " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True)]
+    others = (space + cell for space, cell in zip(spaces[1:], row[1:], strict=True))
+    return "   ".join((row[0] + spaces[0], *others)).rstrip()

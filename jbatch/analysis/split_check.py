@@ -87,7 +87,7 @@ def _first_of(plan: Plan) -> Plan:
     end = plan.position(some.stop)
     return replace(
         plan,
-        num_epochs=min(plan.num_epochs, end / plan.num_examples),
+        length=min(plan.length, plan.measure.at(end)),
         positions=plan.positions[some],
         batch_sizes=plan.batch_sizes[some],
         learning_rates=plan.learning_rates[some],

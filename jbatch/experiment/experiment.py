@@ -14,6 +14,7 @@ from jbatch.experiment.kinds import check_kinds
 from jbatch.experiment.weights import Weights
 from jbatch.optim import SGD, Optimizer
 from jbatch.plan.couple import couple
+from jbatch.plan.measure import Unit
 from jbatch.plan.plan import Plan
 from jbatch.task.base import Task
 
@@ -33,13 +34,22 @@ class Coupling:
     """The arguments of `jbatch.couple`; its docstring explains each one."""
 
     schedule: Annotated[Callable, Suppress]  # type: ignore[type-arg]  # kinds.py shows it
-    """An optax schedule: learning rate over epochs. The command line cannot change it."""
+    """Learning rate over the unit (epochs unless you say so): an optax schedule, or a function of
+    one float. The command line cannot change it."""
     num_examples: int | None = field(default=None, kw_only=True)
-    """N, examples in the training set. None: as many as the dataset has."""
-    num_epochs: float
+    """N, examples in the training set. None: as many as the dataset has; without a dataset, the
+    plan is of a stream without epochs."""
+    num_epochs: float | None = None
     """Length of the run in epochs."""
-    batch_size: int
-    """B0, examples of the first update over all devices."""
+    batch_size: int | None = None
+    """B0, examples of the first update over all devices. None: the ramp's first size."""
+    length: float | None = field(default=None, kw_only=True)
+    """Length of the run in the unit, instead of num_epochs."""
+    unit: Unit = field(default="epochs", kw_only=True)
+    """What schedule, length, ramp and intervals count, and the printed plan. Updates are those of
+    the base batch."""
+    sequence_length: int | None = field(default=None, kw_only=True)
+    """Tokens of an example."""
     max_batch_size: int | None = None
     """Largest batch size. None: the largest of the grid that is at most num_examples."""
     growth_factor: float | None = None
@@ -48,8 +58,11 @@ class Coupling:
     """Grow through these batch sizes, ascending from B0."""
     batch_multiple: int | None = None
     """Grow through the multiples of this number, from B0 on."""
-    ramp: dict[float, int] | None = None
-    """Set the batch sizes by hand: epoch, size, epoch, size … starting at epoch 0."""
+    ramp: dict[float, int] | str | None = None
+    """Set the batch sizes by hand: start, size, start, size … from 0 on. Also as text, such as
+    "0:768 250B:1536", or "32 32 65536" (start, increment, examples) up to max_batch_size."""
+    allow_shrink: bool = field(default=False, kw_only=True)
+    """Let the sizes of a ramp fall."""
     rate: float = 1.0
     """A factor on the schedule, such as to sweep the learning rate."""
     momentum: float = 0.0
@@ -63,7 +76,7 @@ class Coupling:
     (B0 / base_batch_size)^p. None: B0."""
     adapt_regime: bool = False
     """Train for as many updates as base_batch_size would take, not for as many epochs. jbatch
-    multiplies num_epochs and the epochs of the schedule and ramp by B0 / base_batch_size;
+    multiplies the length and the places of the schedule and ramp by B0 / base_batch_size;
     log_every, eval_every and save_every stay as they are."""
 
     def __post_init__(self) -> None:
@@ -75,7 +88,7 @@ class Coupling:
         Raises:
             Mistake: if it cannot be made, or the number of examples is not known.
         """
-        if self.num_examples is None:
+        if self.num_examples is None and (self.unit == "epochs" or self.length is None):
             raise Mistake("plan.num_examples is not given: give it, or the experiment's data")
         return self._plan
 
@@ -85,7 +98,7 @@ class Coupling:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         rate, schedule = values.pop("rate"), self.schedule
         if rate != 1:
-            values["schedule"] = lambda epoch: rate * schedule(epoch)
+            values["schedule"] = lambda value: rate * schedule(value)
         return couple(**values)
 
     def decaying_plan(self) -> Plan | None:
@@ -101,15 +114,17 @@ class Coupling:
 
         The size is `base_batch_size`, or `batch_size` if that is None.
         """
-        size = self.base_batch_size or self.batch_size
+        first = self.batch_size or int(self.plan().batch_sizes[0])  # a ramp's
+        size = self.base_batch_size or first
         return replace(
             self,
-            batch_size=size if size <= (self.num_examples or size) else self.batch_size,
+            batch_size=size if size <= (self.num_examples or size) else first,
             max_batch_size=None,
             growth_factor=None,
             batch_sizes=None,
             batch_multiple=None,
             ramp=None,
+            allow_shrink=False,
             growth=0.0,
             base_batch_size=None,
             adapt_regime=False,
@@ -149,15 +164,15 @@ class Experiment:
     """How jbatch maps the step over devices."""
     seed: int = 0
     """Seed of the initial parameters, the order of examples and their augmentation."""
-    log_every: float = field(default=1.0, compare=False)  # these change nothing that is trained
-    """Epochs between lines of training metrics."""
-    eval_every: float = field(default=1.0, compare=False)
-    """Epochs between evaluations on the test set."""
-    save_every: float = field(default=10.0, compare=False)
-    """Epochs between checkpoints. jbatch also saves one at every phase change and at the end; it
-    keeps the last two."""
+    log_every: float | None = field(default=None, compare=False)  # no interval changes the training
+    """Between lines of training metrics, in plan.unit. None: an epoch."""
+    eval_every: float | None = field(default=None, compare=False)
+    """Between evaluations on the test set, in plan.unit. None: an epoch."""
+    save_every: float | None = field(default=None, compare=False)
+    """Between checkpoints, in plan.unit. None: 10 epochs. jbatch also saves one at every phase
+    change and at the end; it keeps the last two."""
     keep_every: float | None = field(default=None, compare=False)
-    """Epochs between checkpoints that stay. None: none do."""
+    """Between checkpoints that stay, in plan.unit. None: none do."""
     keep_best: str | None = field(default=None, compare=False)
     """Name of a score: also keep the checkpoint of the evaluation that is best by it. Scores with
     loss or error in their name are best when lowest, others when highest."""
@@ -202,4 +217,4 @@ class Experiment:
         whole("seed", self.seed, least=0, most=2**32 - 1)
         for name in ("log_every", "eval_every", "save_every", "keep_every"):
             if (value := getattr(self, name)) is not None:
-                positive(name, value, of="a number of epochs")
+                positive(name, value, of=f"a number of {self.plan.unit}")

@@ -15,7 +15,8 @@ MOST_SIZES = 10_000_000
 
 def allowed_sizes(
     *,
-    num_examples: int,
+    limit: int,
+    of: str,
     batch_size: int,
     max_batch_size: int | None,
     growth_factor: float | None,
@@ -26,7 +27,8 @@ def allowed_sizes(
 
     Give exactly one of `growth_factor` (B0 times its powers), `batch_sizes` (the sizes themselves)
     and `batch_multiple` (its multiples). `max_batch_size` ends the list, and is its last size even
-    if it is not on the grid. With None, the largest grid size within `num_examples` is the last.
+    if it is not on the grid. With None, the largest grid size within `limit` is the last: N, or
+    the length of a stream, which `of` names.
 
     Returns:
         int64 array of shape (sizes,), strictly ascending, starting with `batch_size`.
@@ -34,21 +36,21 @@ def allowed_sizes(
     Raises:
         Mistake: if a size is impossible.
     """
-    limit = num_examples if max_batch_size is None else max_batch_size
+    most, limit = limit, limit if max_batch_size is None else max_batch_size
     if limit < batch_size:
         raise Mistake(
             f"max_batch_size {limit:,} is under the first batch, {batch_size:,}: "
             f"give at least {batch_size:,} (if equal, the batch never grows)"
         )
-    if limit > num_examples:
+    if limit > most:
         raise Mistake(
-            f"max_batch_size {limit:,} is over the {num_examples:,} examples of an epoch: "
-            f"give at most {num_examples:,}, or None"
+            f"max_batch_size {limit:,} is over the {most:,} examples of {of}: "
+            f"give at most {most:,}, or None"
         )
     if growth_factor is not None:
         grid = _powers(batch_size, growth_factor, limit)
     elif batch_sizes is not None:
-        grid = _listed(batch_sizes, batch_size, num_examples)
+        grid = _listed(batch_sizes, batch_size, most, of)
     else:
         assert batch_multiple is not None  # one of the three is given
         grid = _multiples(batch_size, batch_multiple, limit)
@@ -74,13 +76,13 @@ def _powers(batch_size: int, factor: float, limit: int) -> npt.NDArray[np.int64]
 
 
 def _listed(
-    batch_sizes: Sequence[int], batch_size: int, num_examples: int
+    batch_sizes: Sequence[int], batch_size: int, most: int, of: str
 ) -> npt.NDArray[np.int64]:
     listed = wholes("batch_sizes", batch_sizes)
-    if max(listed, default=0) > num_examples:
+    if max(listed, default=0) > most:
         raise Mistake(
-            f"batch_sizes go to {max(listed):,}, over the {num_examples:,} examples of an epoch: "
-            f"end them at {num_examples:,} or below"
+            f"batch_sizes go to {max(listed):,}, over the {most:,} examples of {of}: "
+            f"end them at {most:,} or below"
         )
     sizes = np.array(listed, np.int64)
     if len(sizes) == 0 or sizes[0] != batch_size:

@@ -1,39 +1,46 @@
 """Coupling: turn a learning-rate schedule into a plan that grows the batch.
 
-docs/theory.md derives the rule and says where it breaks down.
+docs/theory.md derives the rule and says where it breaks down; docs/plans.md describes the units.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
 import numpy.typing as npt
 
 from jbatch.errors import Mistake, not_negative, positive, real, share, shown, whole
+from jbatch.plan import ramp as ramps
 from jbatch.plan import schedule as schedules
 from jbatch.plan.batch_sizes import ROUNDING_OF_DECAY, allowed_sizes
-from jbatch.plan.plan import Plan, last_position
+from jbatch.plan.measure import Measure, Unit
+from jbatch.plan.measure import measure as measured
+from jbatch.plan.over_updates import over_updates
+from jbatch.plan.plan import Plan
+from jbatch.plan.walk import SizeAt, walk
 from jbatch.plan.warnings import plan_warnings
 
 MOST_UPDATES = 10_000_000  # a plan holds every update in memory
 MOST_POSITION = 2**53  # float64 represents every whole number up to here
 
-# (epochs, decay s) → batch sizes
-SizeAt = Callable[[npt.NDArray[np.float64], npt.NDArray[np.float64]], npt.NDArray[np.int64]]
-
 
 def couple(
     schedule: schedules.Schedule,
     *,
-    num_examples: int,
-    num_epochs: float,
-    batch_size: int,
+    num_examples: int | None = None,
+    num_epochs: float | None = None,
+    length: float | None = None,
+    unit: Unit = "epochs",
+    sequence_length: int | None = None,
+    batch_size: int | None = None,
     max_batch_size: int | None = None,
     growth_factor: float | None = None,
     batch_sizes: Sequence[int] | None = None,
     batch_multiple: int | None = None,
-    ramp: Mapping[float, int] | None = None,
+    ramp: Mapping[float, int] | str | None = None,
+    allow_shrink: bool = False,
     momentum: float = 0.0,
     scaling: float = 1.0,
     growth: float = 1.0,
@@ -42,7 +49,7 @@ def couple(
 ) -> Plan:
     """Turn a learning-rate schedule into a plan that grows the batch where the rate would decay.
 
-    With s(e) = schedule(e) / (its running peak), the decay by epoch e:
+    With s(e) = schedule(e) / (its running peak), the decay by epoch e (or example, token, update):
 
         B(e) = largest allowed size ≤ B0 · s(e)^(−q)
         ε(e) = schedule(e) · (B(e)/B0)^p
@@ -58,24 +65,33 @@ def couple(
     noise scale, up to the factor 1 − B/N.
 
     Give at most one of `growth_factor`, `batch_sizes`, `batch_multiple` and `ramp`. With none, the
-    batch stays at `batch_size`.
+    batch stays at `batch_size`. Without `num_examples` the plan is of a stream without epochs.
 
     Args:
-        schedule: an optax schedule that gives the learning rate over epochs (not over updates).
-        num_examples: N, examples in the training set.
+        schedule: learning rate over the unit (epochs unless you say so): an optax schedule, or a
+            function of one float, for which JAX need not be installed.
+        num_examples: N, examples in the training set; None for a stream without epochs.
         num_epochs: length of the run in epochs; with a fraction the run ends within an epoch.
-        batch_size: B0, examples of the first update, over all devices.
+        length: length of the run in the unit, instead of num_epochs.
+        unit: what schedule, length and ramp count, and the printed table: epochs, examples, tokens
+            or updates. An update counts as the examples of one at the base batch, so that a growing
+            batch does not change what a schedule over updates means (docs/plans.md).
+        sequence_length: tokens of an example.
+        batch_size: B0, examples of the first update, over all devices; None for the ramp's first.
         max_batch_size: the largest size, always allowed; None for the largest grid size ≤ N.
         growth_factor: allow B0 times the powers of this number.
         batch_sizes: allow these sizes, ascending from B0.
         batch_multiple: allow the multiples of this number, from B0 on.
-        ramp: epoch → size, set by hand from epoch 0 on; the rate follows as in ε(e).
+        ramp: start → size, set by hand from 0 on; the rate follows as in ε(e). Also as text:
+            "0:768 250B:1536", or "32 32 65536" for start, increment and examples, which ends at
+            max_batch_size.
+        allow_shrink: let the sizes of a ramp fall.
         momentum: m of the optimizer (β1 for Adam), in [0, 1).
         scaling: p, the scaling rule, in [0, 1]; 0 keeps the schedule's rate.
         growth: q, how much of the decay becomes batch growth, in [0, 1/p]; 0 for none.
         base_batch_size: the batch size that the schedule was tuned for; None for B0.
         adapt_regime: keep the number of updates that `base_batch_size` would take, instead of the
-            number of epochs. This multiplies num_epochs and the epochs of the schedule and ramp by
+            length. This multiplies the length and the places of the schedule and ramp by
             B0/base_batch_size, in whole batches of an epoch (Hoffer et al., arXiv 1705.08741,
             section 4.2).
 
@@ -83,7 +99,8 @@ def couple(
         The plan, one row for each update.
 
     Raises:
-        Mistake: if sizes are impossible, or rates are negative, not finite or all 0.
+        Mistake: if sizes are impossible, rates are negative, not finite or all 0, or the unit lacks
+            what it needs.
 
     >>> import optax
     >>> schedule = optax.piecewise_constant_schedule(0.1, {60: 0.2, 120: 0.2, 160: 0.2})
@@ -92,13 +109,22 @@ def couple(
     >>> plan.num_updates, [phase.batch_size for phase in plan.phases]
     (29040, [128, 640, 3200, 5120])
     """
-    num_examples = whole("num_examples", num_examples, most=MOST_POSITION)
-    batch_size = whole("batch_size", batch_size, most=MOST_POSITION)
+    if num_examples is not None:
+        num_examples = whole("num_examples", num_examples, most=MOST_POSITION)
     if max_batch_size is not None:
         max_batch_size = whole("max_batch_size", max_batch_size, most=MOST_POSITION)
-    positive("num_epochs", num_epochs, of="a length")
-    num_epochs = float(num_epochs)
-    if batch_size > num_examples:
+    in_examples = False
+    if ramp is not None:
+        end_of_text = max_batch_size if isinstance(ramp, str) else None
+        ramp, in_examples = ramps.read_ramp(ramp, end_of_text)
+        if in_examples:
+            max_batch_size = None
+        if batch_size is None:
+            batch_size = ramps.first_size(ramp)
+    if batch_size is None:
+        raise Mistake("batch_size is not given: give the examples of the first update")
+    batch_size = whole("batch_size", batch_size, most=MOST_POSITION)
+    if num_examples is not None and batch_size > num_examples:
         raise Mistake(
             f"batch_size {batch_size:,} is over the {num_examples:,} examples of an epoch: "
             f"give at most {num_examples:,}"
@@ -119,14 +145,18 @@ def couple(
         raise Mistake(
             "adapt_regime needs base_batch_size: give the batch size that the schedule is tuned for"
         )
-    stretch = Fraction(1)
-    if adapt_regime:  # in whole batches, because an epoch skips its remainder
-        if base > num_examples:
-            raise Mistake(
-                f"base_batch_size {base:,} is over the {num_examples:,} examples of an epoch, so "
-                "adapt_regime cannot count its updates: give a smaller one"
-            )
-        stretch = Fraction(num_examples // base, num_examples // batch_size)
+    measure = measured(unit, num_examples, sequence_length, base)
+    length = _length(measure, num_epochs, length)
+    planned, stretch = length, Fraction(1)
+    if adapt_regime:
+        measure, stretch = _adapted(measure, batch_size, base)
+    length = float(length * stretch)
+    limit = num_examples or _end_of_stream(measure, length)
+    if batch_size > limit:
+        raise Mistake(
+            f"batch_size {batch_size:,} is over the {limit:,} examples of the run: give a longer "
+            "run or a smaller batch"
+        )
     ways = {
         "growth_factor": growth_factor,
         "batch_sizes": batch_sizes,
@@ -139,6 +169,8 @@ def couple(
             f"{' and '.join(given)} each set the batch sizes: give only one of "
             f"{', '.join(ways)}, and None for the others"
         )
+    if allow_shrink and ramp is None:
+        raise Mistake("allow_shrink is for a ramp, and there is none: give ramp, or leave it out")
     if not given:
         if max_batch_size not in (None, batch_size):
             raise Mistake(
@@ -147,11 +179,18 @@ def couple(
             )
         batch_sizes = (batch_size,)
     if ramp is not None:
-        size_at = _by_hand(ramp, num_examples, batch_size, max_batch_size, growth)
+        if max_batch_size is not None or growth != 1:
+            raise Mistake(
+                "ramp sets every batch size: with it, leave max_batch_size at None and growth at 1"
+            )
+        if in_examples:
+            ramp = {measure.at(math.ceil(start)): size for start, size in ramp.items()}
+        size_at = ramps.by_hand(ramp, measure, batch_size, limit, allow_shrink)
         largest = max(ramp.values())
     else:
         sizes = allowed_sizes(
-            num_examples=num_examples,
+            limit=limit,
+            of=ramps.whole_of(measure),
             batch_size=batch_size,
             max_batch_size=max_batch_size,
             growth_factor=growth_factor,
@@ -161,15 +200,10 @@ def couple(
         size_at = _by_decay(sizes, growth)
         largest = int(sizes[-1]) if growth else batch_size
 
-    schedule_epochs, num_epochs = num_epochs, float(num_epochs * stretch)
-    _check_length(num_epochs, num_examples, batch_size, stretch)
-    positions, taken, rates = _walk(
-        schedule,
-        size_at,
-        num_examples,
-        last_position(num_epochs, num_examples),
-        batch_size,
-        stretch,
+    _check_length(length, measure, batch_size, stretch)
+    read = schedules.reader(schedule, measure)
+    positions, taken, rates = walk(
+        read, size_at, measure, measure.position(length), batch_size, stretch, allow_shrink
     )
     peak = float(rates.max())
     if peak == 0:
@@ -181,22 +215,24 @@ def couple(
             f"the learning rate overflows float32 (its peak is {peak:g} at batch {base:,}): give a "
             "smaller rate"
         )
+    found = over_updates(read, positions, rates, measure, planned)
     warnings = plan_warnings(
         positions=positions,
         sizes=taken,
         rates=learning_rates,
-        num_examples=num_examples,
-        num_epochs=num_epochs,
-        schedule_epochs=schedule_epochs,
+        measure=measure,
+        length=length,
+        schedule_length=planned,
         momentum=momentum,
         largest=largest,
         peak=peak,
         of_first=(batch_size / base) ** scaling,
         by_hand=ramp is not None,
+        over_updates=found,
     )
     return Plan(
-        num_examples=num_examples,
-        num_epochs=num_epochs,
+        measure=measure,
+        length=length,
         momentum=momentum,
         scaling=scaling,
         positions=positions,
@@ -206,24 +242,64 @@ def couple(
     )
 
 
-def _check_length(num_epochs: float, num_examples: int, batch_size: int, stretch: Fraction) -> None:
+def _length(measure: Measure, num_epochs: float | None, length: float | None) -> float:
+    """Return the length of the run in the unit, given in exactly one way."""
+    if num_epochs is not None and length is not None:
+        raise Mistake(
+            f"num_epochs is {shown(num_epochs)} and length is {shown(length)}, and both set the "
+            "length of the run: give only one"
+        )
+    if length is not None:
+        positive("length", length, of=f"a number of {measure.unit}")
+        return float(length)
+    if num_epochs is None:
+        raise Mistake(f"the run has no length: give length, in {measure.unit}, or num_epochs")
+    positive("num_epochs", num_epochs, of="a length")
+    if measure.num_examples is None:
+        raise Mistake(
+            f"num_epochs is {num_epochs:g}, but num_examples is not given, so an epoch has no "
+            f"length: give num_examples, or length in {measure.unit}"
+        )
+    return measure.of_epochs(float(num_epochs))
+
+
+def _adapted(measure: Measure, batch_size: int, base: int) -> tuple[Measure, Fraction]:
+    """Return the measure and the stretch of lengths that keep the base batch's updates."""
+    num_examples = measure.num_examples
+    if num_examples is not None and base > num_examples:
+        raise Mistake(
+            f"base_batch_size {base:,} is over the {num_examples:,} examples of an epoch, so "
+            "adapt_regime cannot count its updates: give a smaller one"
+        )
+    if measure.unit == "updates":
+        return replace(measure, base=batch_size), Fraction(1)
+    if num_examples is None:
+        return measure, Fraction(batch_size, base)
+    # In whole batches, because an epoch skips its remainder.
+    return measure, Fraction(num_examples // base, num_examples // batch_size)
+
+
+def _end_of_stream(measure: Measure, length: float) -> int:
+    """Return the examples of a stream, at least 1 and at most `MOST_POSITION`."""
+    return max(1, math.floor(min(float(length * measure.per), MOST_POSITION)))
+
+
+def _check_length(length: float, measure: Measure, batch_size: int, stretch: Fraction) -> None:
     """Check that a plan can hold all updates, before looking any up."""
-    updates = num_epochs * num_examples / batch_size
-    if updates > MOST_UPDATES:
+    examples = length * float(measure.per)
+    said = f"the run is {measure.amount(length)} long"
+    if examples / batch_size > MOST_UPDATES:
         raise Mistake(
-            f"num_epochs is {num_epochs:g}: {num_examples:,} examples in batches of {batch_size:,} "
-            f"are {updates:.3g} updates, and a plan holds at most {MOST_UPDATES:,}. Give fewer "
-            "epochs, or a larger batch"
+            f"{said}: {examples:,.6g} examples in batches of {batch_size:,} are "
+            f"{examples / batch_size:.3g} updates, and a plan holds at most {MOST_UPDATES:,}. Give "
+            "a shorter run, or a larger batch"
         )
-    if num_epochs * num_examples * stretch.denominator > 2**62:
-        raise Mistake(
-            f"num_epochs is {num_epochs:g}: with {num_examples:,} examples each, their positions "
-            "overflow 62 bits; give fewer epochs"
-        )
+    if examples * (measure.per * stretch).denominator > 2**62:
+        raise Mistake(f"{said}, and its positions overflow 62 bits: give a shorter run")
 
 
 def _by_decay(sizes: npt.NDArray[np.int64], growth: float) -> SizeAt:
-    """Make the function (epochs, decay s) → largest allowed size ≤ B0 · s^(−q)."""
+    """Make the function (values in the unit, decay s) → largest allowed size ≤ B0 · s^(−q)."""
 
     def size_at(
         _: npt.NDArray[np.float64], decay: npt.NDArray[np.float64]
@@ -233,119 +309,3 @@ def _by_decay(sizes: npt.NDArray[np.int64], growth: float) -> SizeAt:
         return sizes[np.searchsorted(sizes, wanted, side="right") - 1]
 
     return size_at
-
-
-def _by_hand(
-    ramp: Mapping[float, int],
-    num_examples: int,
-    batch_size: int,
-    max_batch_size: int | None,
-    growth: float,
-) -> SizeAt:
-    """Make the function (epochs, decay s) → the ramp's size."""
-    if not isinstance(ramp, Mapping):
-        raise Mistake(
-            f"ramp is {shown(ramp)}: give a dict of epoch → batch size, such as {{0: 128, 60: 640}}"
-        )
-    for start in ramp:
-        not_negative("an epoch of ramp", start)
-    ramp = {float(start): size for start, size in ramp.items()}
-    starts = sorted(ramp)
-    if not starts or starts[0] != 0:
-        raise Mistake(f"ramp {shown(ramp)} does not start at epoch 0: add the first batch size")
-    listed = [whole(f"ramp at epoch {start:g}", ramp[start]) for start in starts]
-    if max(listed) > num_examples:
-        raise Mistake(
-            f"ramp goes to {max(listed):,}, over the {num_examples:,} examples of an epoch: "
-            f"end it at {num_examples:,} or below"
-        )
-    sizes = np.array(listed, np.int64)
-    if sizes[0] != batch_size:
-        raise Mistake(
-            f"ramp starts with {sizes[0]:,} and batch_size is {batch_size:,}: make the two agree"
-        )
-    if np.any(np.diff(sizes) <= 0):
-        raise Mistake(f"ramp {shown(ramp)} does not ascend: give sizes that grow with the epoch")
-    if max_batch_size is not None or growth != 1:
-        raise Mistake(
-            "ramp sets every batch size: with it, leave max_batch_size at None and growth at 1"
-        )
-
-    def size_at(
-        epochs: npt.NDArray[np.float64], _: npt.NDArray[np.float64]
-    ) -> npt.NDArray[np.int64]:
-        return sizes[np.searchsorted(starts, epochs, side="right") - 1]
-
-    return size_at
-
-
-def _walk(
-    schedule: schedules.Schedule,
-    size_at: SizeAt,
-    num_examples: int,
-    end: int,
-    batch_size: int,
-    stretch: Fraction,
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """Compute position, batch size and schedule value of every update from 0 to `end`.
-
-    The recurrence, one look-up at a time: v = schedule(x/N), peak = max(peak, v), s = v/peak (1
-    while the peak is 0), b = max(B, size for s); if x mod N + b > N, skip to the next epoch's start
-    and look up again; else the update takes [x, x+b) and B = b. For speed, this function looks up a
-    whole block as if the batch stayed the same, and keeps it up to the first look-up that grows it.
-    """
-    read = schedules.reader(schedule)
-    position, size, peak = 0, batch_size, 0.0
-    block = schedules.SHORT
-    # (positions, sizes, values) of each block
-    updates: list[tuple[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike]] = []
-    while position < end:
-        lookups = _lookups(position, size, num_examples, block)
-        lookups = lookups[lookups < end]
-        # The schedule's epochs. One division of whole numbers, so that boundaries stay exact.
-        epochs = lookups * stretch.denominator / (num_examples * stretch.numerator)
-        values = read(epochs, peak)
-        peaks = np.maximum(peak, np.maximum.accumulate(values))
-        decay = np.divide(values, peaks, out=np.ones_like(values), where=peaks > 0)
-        wanted = np.maximum(size, size_at(epochs, decay))
-        grows = np.flatnonzero(wanted > size)
-        stop = int(grows[0]) if len(grows) else len(lookups)
-        fits = lookups[:stop] % num_examples + size <= num_examples
-        taken = lookups[:stop][fits]
-        updates.append((taken, np.full(len(taken), size), values[:stop][fits]))
-        if len(grows):
-            position, wanted_size, peak = int(lookups[stop]), int(wanted[stop]), peaks[stop]
-            if position % num_examples + wanted_size > num_examples:
-                position = (position // num_examples + 1) * num_examples
-            else:
-                size = wanted_size
-                updates.append(([position], [size], [values[stop]]))
-                position += size
-            block = schedules.SHORT
-        else:
-            last, peak = int(lookups[-1]), peaks[-1]
-            position = last + size if fits[-1] else (last // num_examples + 1) * num_examples
-            block = schedules.LONG
-    columns = [np.concatenate(column) for column in zip(*updates, strict=True)]
-    if not columns or len(columns[0]) == 0:
-        raise Mistake(
-            f"the run ends at position {end:,}, before one whole batch: give a longer run or a "
-            "smaller batch"
-        )
-    positions, sizes, values = columns
-    return positions.astype(np.int64), sizes.astype(np.int64), values.astype(np.float64)
-
-
-def _lookups(position: int, size: int, num_examples: int, count: int) -> npt.NDArray[np.int64]:
-    """Return the next `count` positions to look up if the batch stays the same.
-
-    They include the remainder at the end of each epoch.
-    """
-    index = np.arange(count)
-    epoch, place = divmod(position, num_examples)
-    left = -(-(num_examples - place) // size)  # look-ups left in this epoch
-    each = -(-num_examples // size)  # look-ups in a whole epoch
-    later, nth = np.divmod(index - left, each)
-    return np.where(
-        index < left, position + index * size, (epoch + 1 + later) * num_examples + nth * size
-    )

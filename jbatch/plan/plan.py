@@ -1,19 +1,21 @@
 """The plan: the immutable table update → (position, batch size, learning rate, momentum)."""
 
 import hashlib
+import json
 import math
 from bisect import bisect_right
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from jbatch.errors import Mistake
+from jbatch.errors import Mistake, whole
 from jbatch.plan.layout import nearest_batch_sizes, why_not
+from jbatch.plan.measure import Measure, Unit
 from jbatch.plan.noise import noise_scale
 
 if TYPE_CHECKING:
@@ -27,17 +29,12 @@ def exactly(epochs: float) -> Fraction:
     return said.limit_denominator(1_000_000) or said  # or as written, if it would round to 0
 
 
-def last_position(num_epochs: float, num_examples: int) -> int:
-    """Return the position after `num_epochs`; rounding error never adds an example."""
-    return math.ceil(round(num_epochs * num_examples, 6))
-
-
 class Row(NamedTuple):
     """One update of a plan."""
 
     update: int  # 0 for the first
     position: int  # of the update's first example in the stream of all epochs
-    epoch: float  # position / num_examples
+    epoch: float | None  # position / num_examples; None for a stream without epochs
     phase: int
     batch_size: int
     learning_rate: float
@@ -50,7 +47,7 @@ class Phase(NamedTuple):
     index: int  # type: ignore[assignment]  # hides tuple.index
     first_update: int
     updates: int
-    first_epoch: float
+    first_epoch: float | None  # None for a stream without epochs
     batch_size: int
     learning_rate: tuple[float, float]  # of the first and the last update
 
@@ -60,11 +57,12 @@ class Plan:
     """Every update of a training run, as `couple` makes it.
 
     The three arrays are the single source: `at`, `phases`, `crossings` and `learning_rate` derive
-    from them, and so do trainer, loader, logs and the printed table. `str(plan)` is that table.
+    from them, and so do trainer, loader, logs and the printed table. `str(plan)` is that table,
+    `len(plan)` the number of updates, and `for row in plan` goes through them.
     """
 
-    num_examples: int  # N, examples in the training set
-    num_epochs: float
+    measure: Measure  # the unit, N, tokens of an example
+    length: float  # of the run, in the unit
     momentum: float
     scaling: float  # p: the rate follows the batch as B^p
     positions: npt.NDArray[np.int64]  # (num_updates,)
@@ -81,8 +79,14 @@ class Plan:
 
         return plan_text(self).rstrip()
 
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def __iter__(self) -> Iterator[Row]:
+        return map(self.at, range(len(self)))
+
     def __repr__(self) -> str:
-        sizes = f"{self.batch_sizes[0]:,} to {self.batch_sizes[-1]:,}"
+        sizes = f"{self.batch_sizes.min():,} to {self.batch_sizes.max():,}"
         return f"<Plan of {self.num_updates:,} updates, batches of {sizes}>"
 
     @property
@@ -91,11 +95,34 @@ class Plan:
         return len(self.positions)
 
     @property
+    def num_examples(self) -> int | None:
+        """N, examples in the training set; None for a stream without epochs."""
+        return self.measure.num_examples
+
+    @property
+    def examples_per_epoch(self) -> int:
+        """N; raises Mistake for a stream, which has no epochs."""
+        if self.measure.num_examples is None:
+            raise Mistake(
+                "this plan is of a stream without epochs, which jbatch plans but does not train: "
+                "give plan.num_examples, or the experiment's data"
+            )
+        return self.measure.num_examples
+
+    @property
+    def num_epochs(self) -> float | None:
+        """Length of the run in epochs; None for a stream without epochs."""
+        if self.measure.num_examples is None:
+            return None
+        if self.measure.unit == "epochs":
+            return self.length
+        return self.measure.position(self.length) / self.measure.num_examples
+
+    @property
     def end(self) -> int:
         """The position at the end of the run, after the last epoch's remainder."""
         return max(
-            int(self.positions[-1] + self.batch_sizes[-1]),
-            last_position(self.num_epochs, self.num_examples),
+            int(self.positions[-1] + self.batch_sizes[-1]), self.measure.position(self.length)
         )
 
     def position(self, updates: int) -> int:
@@ -106,16 +133,21 @@ class Plan:
         """Return the first update that starts at position `examples` or later."""
         return int(np.searchsorted(self.positions, examples))
 
-    def crossings(self, epochs: float) -> frozenset[int]:
-        """Return the update counts at which the position has passed a multiple of `epochs`.
+    def crossings(self, every: float, unit: Unit | None = None) -> frozenset[int]:
+        """Return the update counts at which the position has passed a multiple of `every`.
 
         The end of the run is always among them.
+
+        Args:
+            every: length of an interval.
+            unit: of `every`; None for the plan's own.
         """
-        every = exactly(epochs) * self.num_examples
-        positions = np.append(self.positions, self.end)
-        if max(self.end * every.denominator, every.numerator) > np.iinfo(np.int64).max:
+        measure = self.measure if unit is None else replace(self.measure, unit=unit)
+        step = exactly(every) * measure.per
+        positions = measure.examples(np.append(self.positions, self.end))
+        if max(self.end * step.denominator, step.numerator) > np.iinfo(np.int64).max:
             positions = positions.astype(object)  # Python's ints cannot overflow
-        passed = positions * every.denominator // every.numerator
+        passed = positions * step.denominator // step.numerator
         crossed = np.flatnonzero(passed[1:] != passed[:-1]) + 1
         return frozenset(crossed.tolist()) | {self.num_updates}
 
@@ -127,7 +159,7 @@ class Plan:
         return Row(
             update=update,
             position=position,
-            epoch=position / self.num_examples,
+            epoch=None if self.num_examples is None else position / self.num_examples,
             phase=bisect_right(self._first_updates, update) - 1,
             batch_size=int(self.batch_sizes[update]),
             learning_rate=float(self.learning_rates[update]),
@@ -135,7 +167,7 @@ class Plan:
         )
 
     def noise_scale(self, update: int) -> float:
-        """Return the planned noise scale ε/(1−m) · (N/B − 1) of one update."""
+        """Return the planned noise scale ε/(1−m) · (N/B − 1) of one update; ε/(1−m)/B without N."""
         row = self.at(update)
         return noise_scale(row.learning_rate, row.batch_size, row.momentum, self.num_examples)
 
@@ -171,6 +203,52 @@ class Plan:
         rates, last = self.learning_rates, self.num_updates - 1
         return lambda count: jnp.asarray(rates)[jnp.minimum(count, last)]
 
+    def every(self, micro_batch: int) -> "Callable[[ArrayLike], Any]":
+        """Return how many micro-batches each update has, for `optax.MultiSteps`.
+
+        Args:
+            micro_batch: examples of a micro-batch, over all devices.
+
+        Returns:
+            A function of the update (int, any shape), int32 of its shape, or int for an int; the
+            `every_k_schedule` of MultiSteps. After the last update it stays the same.
+
+        Raises:
+            Mistake: if the micro-batch does not divide every batch size.
+
+        >>> import optax
+        >>> plan = jbatch.couple(optax.constant_schedule(0.1), num_examples=1000, num_epochs=2,
+        ...                      batch_size=100, ramp={0: 100, 1: 200})
+        >>> [plan.every(50)(update) for update in (0, 9, 10)]
+        [2, 2, 4]
+        """
+        micro_batch = whole("micro_batch", micro_batch)
+        sizes = sorted({phase.batch_size for phase in self.phases})
+        if odd := [size for size in sizes if size % micro_batch]:
+            raise Mistake(
+                f"micro_batch {micro_batch:,} does not divide a batch of {odd[0]:,}: give a "
+                f"divisor of all sizes, at most {math.gcd(*sizes):,}"
+            )
+        counts, last = (self.batch_sizes // micro_batch).astype(np.int32), self.num_updates - 1
+
+        def count(update: "ArrayLike") -> Any:
+            if isinstance(update, int | np.integer):
+                return int(counts[min(int(update), last)])
+            import jax.numpy as jnp  # a loop without JAX counts in ints
+
+            return jnp.asarray(counts)[jnp.minimum(update, last)]
+
+        return count
+
+    def to_json(self) -> str:
+        """Describe the plan and its phases as JSON text, as `jbatch plan --json` prints it.
+
+        Each phase has its first example (and token and epoch, where the plan knows them).
+        """
+        from jbatch.plan.table import plan_json
+
+        return json.dumps(plan_json(self, None), indent=2)
+
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the rows: runs with the same digest take the same updates."""
@@ -193,11 +271,11 @@ class Plan:
         Raises:
             Mistake: names each size, the reason, and the nearest sizes that work.
         """
-        problems = []
+        problems, limit = [], self.num_examples or self.end
         for size in sorted({phase.batch_size for phase in self.phases}):
             reason = why_not(size, devices, ghost_batch)
             if reason:
-                nearest = nearest_batch_sizes(size, devices, ghost_batch, self.num_examples)
+                nearest = nearest_batch_sizes(size, devices, ghost_batch, limit)
                 fix = " or ".join(f"{near:,}" for near in nearest)
                 problems.append(
                     f"batch {size:,} {reason}: {f'use {fix}' if fix else 'use fewer devices'}"

@@ -1,109 +1,109 @@
-"""Read an optax schedule at many epochs, fast, and report its mistakes."""
+"""Read a schedule at many places, fast, and report its mistakes. Needs JAX only to trace."""
 
 import re
 import sys
 import traceback
 from collections.abc import Callable
-from contextlib import AbstractContextManager, redirect_stdout
-from functools import lru_cache
+from contextlib import redirect_stdout
+from typing import Any, TypeVar
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
-from jax.typing import ArrayLike
 
 from jbatch.errors import Mistake, said, shown
+from jbatch.plan.measure import Measure
+from jbatch.plan.walk import Reader, Values
 
-# Only these lengths are compiled, because each new length costs a compilation. The short one is for
-# plans that grow at every other look-up. The long one makes a million look-ups cheap.
-SHORT, LONG = 512, 32_768
-
-Schedule = Callable[[jax.Array], ArrayLike]  # epoch → rate, as optax.Schedule
-Blocks = Callable[[npt.NDArray[np.float32]], jax.Array]  # many epochs → their rates
+Schedule = Callable[[Any], Any]  # a number in the plan's unit → rate: optax.Schedule, or plain
+Rates = TypeVar("Rates", Values, Values | None)
 
 
-def reader(
-    schedule: Schedule,
-) -> Callable[[npt.NDArray[np.float64], float], npt.NDArray[np.float64]]:
-    """Make a function that reads the schedule at many epochs.
+def reader(schedule: Schedule, measure: Measure) -> Reader:
+    """Make a function that reads the schedule at many values of the plan's unit.
 
-    The schedule runs in float32 on the CPU, so that the plan does not depend on the device that
-    trains. Epochs are rounded towards zero, so that no update before a boundary gets the rate after
-    it. (Rounded to nearest in float32, the last example of ImageNet's epoch 29 would be in epoch
-    30.)
+    Where JAX is installed, it traces the schedule and runs it on the CPU, so that the plan does not
+    depend on the device that trains. What it cannot trace (`math.cos`, an `if`, a table in NumPy)
+    is called with one Python float after another. Epochs are in float32, rounded towards zero, so
+    that no update before a boundary gets the rate after it. (Rounded to nearest in float32, the
+    last example of ImageNet's epoch 29 would be in epoch 30.) Other units are counts, which soon
+    pass what float32 tells apart, and are in float64.
 
     Args:
-        schedule: an optax schedule, a traceable function of one scalar.
+        schedule: an optax schedule, or a function of one float.
+        measure: the plan's unit.
 
     Returns:
-        A function (epochs, peak) → rates. `epochs` is float64 of shape (n,), with n at most `LONG`.
+        A function (values, peak) → rates. `values` is float64 of shape (n,), with n at most `LONG`.
         `peak` is the highest rate so far. The rates are float64 of the same shape; rates within
         rounding of 0 are 0. It raises Mistake for a rate that is negative or not finite.
     """
     if not callable(schedule):
         raise Mistake(
-            f"the schedule is {_called(schedule)}, not a function of the epoch: for a constant "
-            "rate give optax.constant_schedule(rate). Transformations that watch the loss, such as "
-            "reduce_on_plateau, cannot be planned"
+            f"the schedule is {_called(schedule)}, not a function of the {measure.unit[:-1]}: for "
+            "a constant rate give optax.constant_schedule(rate). Transformations that watch the "
+            "loss, such as reduce_on_plateau, cannot be planned"
         )
-    blocks = _blocks(schedule)
+    single = measure.unit == "epochs"
+    traced = _traced(schedule, single)
 
-    def read(epochs: npt.NDArray[np.float64], peak: float) -> npt.NDArray[np.float64]:
-        length = SHORT if len(epochs) <= SHORT else LONG
-        padded = np.full(length, epochs[-1])
-        padded[: len(epochs)] = epochs
-        with (
-            _on_cpu(),
-            jax.enable_x64(False),
-            jax.numpy_dtype_promotion("standard"),
-            redirect_stdout(sys.stderr),  # a user's schedule may print, and would break --json
-        ):
-            rates = _evaluate(blocks, _float32_towards_zero(padded))
-        if rates.shape != (length,):
+    def read(values: Values, peak: float) -> Values:
+        nonlocal traced
+        rates = None
+        with redirect_stdout(sys.stderr):  # a user's schedule may print, and would break --json
+            if traced is not None:
+                rates = _evaluate(traced, values)
+            if rates is None:
+                traced, rates = None, _evaluate(_one_by_one(schedule), values)
+        if rates.shape != values.shape:
             raise Mistake(
-                f"the schedule gives an array of shape {rates.shape[1:]} per epoch, not one rate: "
-                "return a scalar"
+                f"the schedule gives an array of shape {rates.shape[1:]} per {measure.unit[:-1]}, "
+                "not one rate: return a scalar"
             )
-        rates = rates[: len(epochs)]
-        _refuse(epochs, rates, ~np.isfinite(rates))  # before it becomes the peak
+        if single:  # the same without JAX, where a function does not round within
+            rates = rates.astype(np.float32).astype(np.float64)
+        _refuse(measure, values, rates, ~np.isfinite(rates))  # before it becomes the peak
         # A cosine ends at 1e-9, not 0, and sometimes just below it.
         rounding = np.finfo(np.float32).eps * max(peak, np.max(np.abs(rates), initial=0.0))
         rates = np.where(np.abs(rates) <= rounding, 0.0, rates)
-        _refuse(epochs, rates, rates < 0)
+        _refuse(measure, values, rates, rates < 0)
         return rates
 
     return read
 
 
-def _blocks(schedule: Schedule) -> Blocks:
-    """Return the schedule compiled for many epochs; cached if the schedule can be hashed."""
+def _traced(schedule: Schedule, single: bool) -> Callable[[Values], Values | None] | None:
+    """Return the schedule for many values, traced by JAX; None without JAX."""
     try:
-        return _kept(schedule)
-    except TypeError:  # a schedule that cannot be hashed
-        return _kept.__wrapped__(schedule)
+        from jbatch.plan import traced
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in ("jax", "jaxlib"):
+            raise
+        return None
+    return traced.traced(schedule, single)
 
 
-@lru_cache(64)
-def _kept(schedule: Schedule) -> Blocks:
-    return jax.jit(jax.vmap(lambda epoch: jnp.asarray(schedule(epoch), jnp.float32)))
+def _one_by_one(schedule: Schedule) -> Callable[[Values], Values]:
+    """Return the schedule for many values, called with one Python float after another."""
+
+    def evaluate(values: Values) -> Values:
+        rates = [np.asarray(schedule(value)) for value in values.tolist()]
+        if odd := [rate for rate in rates if rate.dtype.kind not in "iuf"]:
+            raise Mistake(f"the schedule gives {shown(odd[0].item())}: return a number")
+        return np.array(rates, np.float64)
+
+    return evaluate
 
 
-def _evaluate(blocks: Blocks, epochs: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+def _evaluate(evaluate: Callable[[Values], Rates], values: Values) -> Rates:
     try:
-        return np.asarray(blocks(epochs), np.float64)
-    except jax.errors.JAXTypeError as error:
-        raise Mistake(
-            "JAX cannot trace the schedule, because it branches on the epoch's value "
-            f"({type(error).__name__}): use jnp.where or optax.join_schedules"
-        ) from error
-    except TypeError as error:
-        raise Mistake(
-            f"the schedule is not a function of the epoch alone ({said(error)}){_line(error)}: "
-            "give one; schedules that depend on the loss or on other values cannot be planned"
-        ) from error
+        return evaluate(values)
     except Mistake:
         raise
+    except TypeError as error:
+        raise Mistake(
+            f"the schedule is not a function of one number ({said(error)}){_line(error)}: give "
+            "one; schedules that depend on the loss or on other values cannot be planned"
+        ) from error
     except BaseException as error:  # a user's code may raise anything, SystemExit included
         what = f"{type(error).__name__}: {said(error)}".removesuffix(": ")
         raise Mistake(f"the schedule fails{_line(error)}: {what}: fix the schedule") from error
@@ -119,34 +119,13 @@ def _line(error: BaseException) -> str:
     return f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
 
 
-def _float32_towards_zero(epochs: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
-    rounded = epochs.astype(np.float32)
-    return np.where(rounded > epochs, np.nextafter(rounded, np.float32(0)), rounded)
-
-
-def _refuse(
-    epochs: npt.NDArray[np.float64], rates: npt.NDArray[np.float64], bad: npt.NDArray[np.bool_]
-) -> None:
+def _refuse(measure: Measure, values: Values, rates: Values, bad: npt.NDArray[np.bool_]) -> None:
     if bad.any():
         first = int(np.argmax(bad))
         raise Mistake(
-            f"the schedule gives {rates[first]:g} at epoch {epochs[first]:g}: learning rates "
-            "must be finite and at least 0; fix the schedule or shorten num_epochs"
+            f"the schedule gives {rates[first]:g} at {measure.named(values[first])}: learning "
+            "rates must be finite and at least 0; fix the schedule or shorten the run"
         )
-
-
-def _on_cpu() -> AbstractContextManager[None]:
-    try:
-        cpu: AbstractContextManager[None] = jax.default_device(jax.local_devices(backend="cpu")[0])
-        return cpu
-    except (RuntimeError, AssertionError) as error:  # JAX raises either, depending on the platform
-        said = (str(error) or "not here").splitlines()[0]
-        asked = jax.config.jax_platforms  # type: ignore[attr-defined]  # JAX sets it at run time
-        raise Mistake(
-            f"JAX_PLATFORMS is {asked}, and JAX cannot use the CPU ({said}). "
-            "jbatch reads schedules on the CPU: give platforms of this machine, cpu among them, "
-            "such as JAX_PLATFORMS=cuda,cpu"
-        ) from error
 
 
 def _called(value: object) -> str:

@@ -1,5 +1,6 @@
 """Write a plan as a table for people and as JSON for programs."""
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,7 @@ if TYPE_CHECKING:  # a plan's text is made here
 # A smooth plan may have hundreds of phases, a staircase thousands of stretches. A longer table
 # leaves out its middle.
 MOST_ROWS = 60
+MOST_STRETCHES = 20  # of a phase, in a table that would be longer
 
 
 def plan_text(plan: "Plan", decaying: "Plan | None" = None) -> str:
@@ -23,31 +25,58 @@ def plan_text(plan: "Plan", decaying: "Plan | None" = None) -> str:
         plan: the plan.
         decaying: the plan at a constant batch to compare with; None for no comparison.
     """
-    parts: list[tuple[str, int, int]] = []  # (name, first update, updates)
-    for phase in plan.phases:
-        parts.append((str(phase.index), phase.first_update, phase.updates))
-        stretches = _stretches(plan, phase)
-        if len(stretches) > 1:
-            parts += [("  ·", *stretch) for stretch in stretches]
+    parts = _parts(plan)
     rows = [_cells(plan, *part) for part in _ends(parts)]
+    header = ["phase", plan.measure.unit, "updates", "batch", "learning rate", "noise scale"]
+    if plan.measure.unit == "updates":  # of the base batch, which need not be the plan's own
+        header[1] = "base updates"
+    if plan.num_examples is not None:
+        header.append("1 − B/N")
     if len(parts) > MOST_ROWS:
         left_out = f"… {len(parts) - len(rows):,} rows more (--json has all phases)"
-        rows.insert(MOST_ROWS // 2, (left_out, *[""] * 6))
-    table = text_table(
-        ("phase", "epochs", "updates", "batch", "learning rate", "noise scale", "1 − B/N"), rows
-    )
+        rows.insert(MOST_ROWS // 2, (left_out, *[""] * (len(header) - 1)))
+    table = text_table(header, rows)
     rule = {1.0: "linear", 0.5: "square root", 0.0: "none"}.get(plan.scaling, "power")
     lines = [
-        f"N = {counted(plan.num_examples, 'example')}, {counted(plan.num_epochs, 'epoch', 'g')}, "
-        f"momentum {plan.momentum:g}, scaling p = {plan.scaling:g} ({rule})",
+        f"{_length(plan)}, momentum {plan.momentum:g}, scaling p = {plan.scaling:g} ({rule})",
         "",
         table,
         "",
         counted(plan.num_updates, "update") + _against(plan, decaying),
-        _held(plan.scaling),
+        _held(plan),
     ]
     lines += [f"Warning: {warning}." for warning in plan.warnings]
     return "\n".join(lines) + "\n"
+
+
+def _length(plan: "Plan") -> str:
+    """Say how long the run is: "N = 1,500 examples, 50 epochs"."""
+    measure, parts = plan.measure, []
+    if plan.num_examples is not None:
+        parts.append(f"N = {counted(plan.num_examples, 'example')}")
+    if plan.num_epochs is not None:
+        parts.append(counted(rounded(plan.num_epochs, 6), "epoch", "g"))
+    if measure.unit != "epochs":
+        each = {
+            "examples": "",
+            "tokens": f" ({measure.sequence_length:,} per example)",
+            "updates": f" of {counted(measure.base, 'example')}",
+        }[measure.unit]
+        parts.append(measure.amount(plan.length) + each)
+    return ", ".join(parts)
+
+
+def _parts(plan: "Plan") -> list[tuple[str, int, int]]:
+    """List the rows of the table: (name, first update, updates)."""
+    stretches = [_stretches(plan, phase) for phase in plan.phases]
+    # Hundreds of steps within a phase say less than the phase's own row.
+    most = math.inf if sum(1 + len(each) for each in stretches) <= MOST_ROWS else MOST_STRETCHES
+    parts: list[tuple[str, int, int]] = []
+    for phase, each in zip(plan.phases, stretches, strict=True):
+        parts.append((str(phase.index), phase.first_update, phase.updates))
+        if 1 < len(each) <= most:
+            parts += [("  ·", *stretch) for stretch in each]
+    return parts
 
 
 def _ends(parts: list[tuple[str, int, int]]) -> list[tuple[str, int, int]]:
@@ -70,7 +99,13 @@ def _against(plan: "Plan", decaying: "Plan | None") -> str:
     return f"{kept}: {1 - ratio:.1%} saved" if ratio < 1 else f"{kept}: {ratio - 1:.1%} more"
 
 
-def _held(scaling: float) -> str:
+def _held(plan: "Plan") -> str:
+    scaling = plan.scaling
+    if plan.num_examples is None:
+        held = f"ε/B^{scaling:g}" if scaling not in (0, 1) else "ε/B" if scaling else "the rate ε"
+        return (
+            f"Noise scale: ε/(1−m)/B, per example of the stream, as N is not known. Held is {held}."
+        )
     if scaling == 1:
         return "Noise scale: ε/(1−m) · (N/B − 1), which falls short of the schedule's by 1 − B/N."
     held = f"ε/B^{scaling:g}" if scaling else "the schedule's rate ε"
@@ -82,6 +117,9 @@ def plan_json(plan: "Plan", decaying: "Plan | None") -> dict[str, Any]:
     return {
         "num_examples": plan.num_examples,
         "num_epochs": plan.num_epochs,
+        "unit": plan.measure.unit,
+        "length": plan.length,
+        "sequence_length": plan.measure.sequence_length,
         "num_updates": plan.num_updates,
         "decaying_updates": decaying and decaying.num_updates,
         "scaling": plan.scaling,
@@ -92,7 +130,7 @@ def plan_json(plan: "Plan", decaying: "Plan | None") -> dict[str, Any]:
                 "batch_size": phase.batch_size,
                 "first_update": phase.first_update,
                 "updates": phase.updates,
-                "first_epoch": phase.first_epoch,
+                **_first(plan, phase),
                 # A float32 holds no more digits.
                 "learning_rate": [rounded(rate, 7) for rate in phase.learning_rate],
                 "peak_learning_rate": rounded(
@@ -110,18 +148,30 @@ def plan_json(plan: "Plan", decaying: "Plan | None") -> dict[str, Any]:
     }
 
 
+def _first(plan: "Plan", phase: "Phase") -> dict[str, float | None]:
+    """Return where a phase begins, in every unit that the plan knows."""
+    position, tokens = plan.position(phase.first_update), plan.measure.sequence_length
+    return {
+        "first_example": position,
+        "first_token": None if tokens is None else position * tokens,
+        "first_epoch": phase.first_epoch,
+    }
+
+
 def _cells(plan: "Plan", name: str, first: int, updates: int) -> tuple[str, ...]:
-    last, rates = first + updates - 1, _rates(plan, first, updates)
-    end = plan.at(last + 1).epoch if last + 1 < plan.num_updates else plan.num_epochs
-    return (
+    last, rates, measure = first + updates - 1, _rates(plan, first, updates), plan.measure
+    ends = last + 1 == plan.num_updates
+    end = plan.length if ends else measure.at(plan.position(last + 1))
+    size = plan.at(first).batch_size
+    cells = (
         name,
-        f"{plan.at(first).epoch:.6g} – {end:.6g}",
+        f"{measure.number(measure.at(plan.position(first)))} – {measure.number(end)}",
         f"{updates:,}",
-        f"{plan.at(first).batch_size:,}",
+        f"{size:,}",
         _span(rates),
-        _span(noise_scale(rates, plan.at(first).batch_size, plan.momentum, plan.num_examples)),
-        f"{1 - plan.at(first).batch_size / plan.num_examples:.3f}",
+        _span(noise_scale(rates, size, plan.momentum, plan.num_examples)),
     )
+    return cells if plan.num_examples is None else (*cells, f"{1 - size / plan.num_examples:.3f}")
 
 
 def _rates(plan: "Plan", first: int, updates: int) -> npt.NDArray[np.float64]:

@@ -140,7 +140,7 @@ def _planned(axes: Axes, plans: Mapping[str, Plan], quantity: Quantity, name: st
         at = np.unique(np.concatenate([[0], changes, [len(values) - 1]]))
         if len(at) > MOST_POINTS:
             at = at[np.linspace(0, len(at) - 1, MOST_POINTS).astype(int)]
-        epochs = np.append(plan.positions[at], plan.end) / plan.num_examples
+        epochs = np.append(plan.positions[at], plan.end) / plan.examples_per_epoch
         # Drop float32's last digits: they alone would fill the axis of a constant.
         shown = [rounded(value, 6) for value in np.append(values[at], values[-1])]
         axes.plot(epochs, shown, drawstyle="steps-post", label=in_legend(variant), **style)

@@ -121,7 +121,7 @@ def against(
         "epoch_time": figure(
             "Time of an epoch, training alone",
             "seconds per epoch",
-            lambda run: run.training_seconds / (run.plan.end / run.plan.num_examples),
+            lambda run: run.training_seconds / (run.plan.end / run.plan.examples_per_epoch),
         ),
     }
     to = comparison.target(metric) if comparison is not None else ""
@@ -162,7 +162,7 @@ def _of_metric(
             figure(
                 "Training error in the last log interval",
                 "training error (%)",
-                lambda run: _error(run.training[-1][metric.name], run.plan.num_examples),
+                lambda run: _error(run.training[-1][metric.name], run.plan.examples_per_epoch),
             ),
         )
 

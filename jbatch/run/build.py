@@ -39,7 +39,7 @@ def make_setup(
         )
     data = load(source)
     count = data.inputs.num_examples
-    if count != plan.num_examples:
+    if count != plan.examples_per_epoch:
         raise Mistake(
             f"the training set has {count:,} examples, but the plan is for {plan.num_examples:,}: "
             f"set plan.num_examples to {count}"
@@ -87,7 +87,7 @@ def _check_room(learner: Learner, devices: Sequence[jax.Device]) -> None:
 def paper_setup(experiment: Experiment, plan: Plan, devices: int | Sequence[jax.Device]) -> Setup:
     """Return a `Setup` without reading data, for a number of abstract devices or for real ones."""
     task, source = task_and_data(experiment)
-    inputs, about = on_paper(source, plan.num_examples)
+    inputs, about = on_paper(source, plan.examples_per_epoch)
     learner = _learner(experiment, task.fitted(about), about, plan)
     if isinstance(devices, int):
         mesh = AbstractMesh((devices,), (AXIS,))

@@ -154,14 +154,17 @@ def _validation(experiment: Experiment, setup: Setup, data: Loaded) -> Evaluated
 
 
 def _moments(experiment: Experiment, plan: Plan) -> Moments:
-    evaluations = plan.crossings(experiment.eval_every) | {0}
+    def moments(every: float | None, epochs: float) -> frozenset[int]:
+        return plan.crossings(epochs, "epochs") if every is None else plan.crossings(every)
+
+    evaluations = moments(experiment.eval_every, 1) | {0}
     changes = {phase.first_update for phase in plan.phases[1:]}
     kept = plan.crossings(experiment.keep_every) if experiment.keep_every else frozenset()
-    saves = plan.crossings(experiment.save_every) | changes | kept
-    logs = plan.crossings(experiment.log_every)
+    saves = moments(experiment.save_every, 10) | changes | kept
+    logs = moments(experiment.log_every, 1)
     # Calls also end with each epoch, which has its own order, and each phase, which has its own
     # program. `saves` includes the starts of the phases.
-    calls = evaluations | saves | logs | plan.crossings(1)
+    calls = evaluations | saves | logs | plan.crossings(1, "epochs")
     return Moments(evaluations, saves, kept, logs, tuple(sorted(calls)))
 
 

@@ -70,7 +70,7 @@ def standing(run: Run, row: Row | None = None) -> dict[str, float]:
     return {
         "update": run.taken,
         "examples": examples,
-        "epoch": examples / run.plan.num_examples,
+        "epoch": examples / run.plan.examples_per_epoch,
         "seconds": time.perf_counter() - run.begun,
         "phase": row.phase,
         "batch_size": row.batch_size,
@@ -105,7 +105,8 @@ def refuse_diverged(run: Run, loss: float) -> None:
     write_line(run, {"kind": "diverged", **standing(run)})
     attempt(run, run.checkpoints.wait)  # so that the message names the last good checkpoint
     raise Diverged(
-        f"the loss is not finite between updates {run.logged:,} and {run.update:,} (epoch "
-        f"{row.epoch:.2f}, batch size {row.batch_size:,}, learning rate {row.learning_rate:g}). "
+        f"the loss is not finite between updates {run.logged:,} and {run.update:,} (at "
+        f"{run.plan.measure.place(row.position)}, batch size {row.batch_size:,}, learning rate "
+        f"{row.learning_rate:g}). "
         f"{kept(run)}. Lower the learning rate, or warm it up"
     )

@@ -150,9 +150,18 @@ def progress(seconds_between: float = 5.0) -> Lines | Bar:
 
 def _position(plan: Plan, line: dict[str, Any]) -> str:
     return (
-        f"epoch {line['epoch']:.1f}/{plan.num_epochs:g}  {_phase(plan, line['phase'])}"
+        f"{_place(plan, line)}  {_phase(plan, line['phase'])}"
         f"batch {line['batch_size']:,}  rate {line['learning_rate']:.3g}  loss {line['loss']:.4g}"
     )
+
+
+def _place(plan: Plan, line: dict[str, Any]) -> str:
+    """Return how far a run is, in the plan's unit: "epoch 3.0/50", "1.2B/4.8B tokens"."""
+    measure = plan.measure
+    if measure.unit == "epochs":
+        return f"epoch {line['epoch']:.1f}/{plan.num_epochs:g}"
+    done = measure.number(measure.at(line["examples"]))
+    return f"{done}/{measure.number(plan.length)} {measure.unit}"
 
 
 def _phase(plan: Plan, phase: int) -> str:

@@ -138,7 +138,7 @@ class StreamedData:
         ready = decoded(chunks, positions.first(update), self._workers)
         wanted = ((start, layout.per_device) for start, layout in passes_of(plan, passes, update))
         joined = _Passes(ready, wanted, mesh, rows, self.about.example)
-        return StreamedFeed(joined, seed, plan.num_examples)
+        return StreamedFeed(joined, seed, plan.examples_per_epoch)
 
     def test(self, mesh: Mesh, size: int) -> "StreamedTest":
         """Stream the test set, `size` examples per device and pass; workers start at first use."""
