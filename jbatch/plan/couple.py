@@ -54,9 +54,9 @@ def couple(
         B(e) = largest allowed size ≤ B0 · s(e)^(−q)
         ε(e) = schedule(e) · (B(e)/B0)^p
 
-    Both are looked up at each update's first example. The batch never shrinks, and an epoch ends
-    with its last whole batch. If the schedule was tuned for another batch size, give that as
-    `base_batch_size`: it replaces B0 in ε(e).
+    Both are looked up at each update's first example. The batch never shrinks, and an epoch, or a
+    stream, ends with its last whole batch. If the schedule was tuned for another batch size, give
+    that as `base_batch_size`: it replaces B0 in ε(e).
 
     With p = 1 and q = 1 this is the "increasing batch size" of Smith et al. (arXiv 1711.00489).
     `max_batch_size` equal to B0 gives their "decaying learning rate", a value in between their
@@ -151,7 +151,9 @@ def couple(
     if adapt_regime:
         measure, stretch = _adapted(measure, batch_size, base)
     length = float(length * stretch)
-    limit = num_examples or _end_of_stream(measure, length)
+    _check_length(length, measure, batch_size, stretch)
+    end = measure.position(length)
+    limit = num_examples or end  # of a batch; a stream is one epoch
     if batch_size > limit:
         raise Mistake(
             f"batch_size {batch_size:,} is over the {limit:,} examples of the run: give a longer "
@@ -200,11 +202,8 @@ def couple(
         size_at = _by_decay(sizes, growth)
         largest = int(sizes[-1]) if growth else batch_size
 
-    _check_length(length, measure, batch_size, stretch)
     read = schedules.reader(schedule, measure)
-    positions, taken, rates = walk(
-        read, size_at, measure, measure.position(length), batch_size, stretch, allow_shrink
-    )
+    positions, taken, rates = walk(read, size_at, measure, end, batch_size, stretch, allow_shrink)
     peak = float(rates.max())
     if peak == 0:
         raise Mistake("the schedule is 0 at every update and learns nothing: give a rate over 0")
@@ -277,11 +276,6 @@ def _adapted(measure: Measure, batch_size: int, base: int) -> tuple[Measure, Fra
         return measure, Fraction(batch_size, base)
     # In whole batches, because an epoch skips its remainder.
     return measure, Fraction(num_examples // base, num_examples // batch_size)
-
-
-def _end_of_stream(measure: Measure, length: float) -> int:
-    """Return the examples of a stream, at least 1 and at most `MOST_POSITION`."""
-    return max(1, math.floor(min(float(length * measure.per), MOST_POSITION)))
 
 
 def _check_length(length: float, measure: Measure, batch_size: int, stretch: Fraction) -> None:

@@ -92,9 +92,9 @@ class Measure:
         """Name a position: "epoch 30", "4.8B tokens"."""
         return self.named(self.at(position))
 
-    def amount_at(self, position: int) -> str:
-        """Format a position as a length: "30 epochs", "4.8B tokens"."""
-        return self.amount(self.at(position))
+    def since(self, position: int) -> str:
+        """Name what begins at a position: "from epoch 30", "from 4.8B tokens on,"."""
+        return f"from {self.place(position)}{'' if self.unit == 'epochs' else ' on,'}"
 
     def between(self, first: float, last: float) -> str:
         """Name a range of values: "epochs 20 and 50", "1.2B and 2.4B tokens"."""

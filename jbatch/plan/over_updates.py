@@ -8,6 +8,7 @@ from jbatch.plan.measure import Measure
 from jbatch.plan.walk import SHORT, Reader
 
 MOST_STAIRS = 60  # a schedule may step each epoch; more steps than this are of updates
+MOST_EPOCHS = 1000  # of a schedule over epochs, which a shorter run may cut short
 JUMP = 1e-6  # of the peak; smaller changes are rounding
 
 
@@ -35,12 +36,12 @@ def over_updates(
             f'updates: give it as it is, over updates, with unit="updates" and base_batch_size='
             f"{stair}"
         )
-    updates = round(length * measure.num_examples / measure.base)
-    if updates > 10 * length and _moves_over(read, rates, updates):
+    updates = int(length * (measure.num_examples // measure.base))
+    if updates > max(MOST_EPOCHS, 10 * length) and _moves_over(read, rates, updates):
         return (
             f"over the run's {measure.amount(length)} the schedule hardly begins, and over its "
             f"{updates:,} updates it does all it does, so it seems to count updates: give "
-            f'unit="updates" and length={updates}'
+            f'unit="updates" and length={updates} in place of num_epochs'
         )
     return None
 

@@ -51,19 +51,17 @@ def plan_text(plan: "Plan", decaying: "Plan | None" = None) -> str:
 
 def _length(plan: "Plan") -> str:
     """Say how long the run is: "N = 1,500 examples, 50 epochs"."""
-    measure, parts = plan.measure, []
-    if plan.num_examples is not None:
-        parts.append(f"N = {counted(plan.num_examples, 'example')}")
-    if plan.num_epochs is not None:
-        parts.append(counted(rounded(plan.num_epochs, 6), "epoch", "g"))
-    if measure.unit != "epochs":
-        each = {
-            "examples": "",
-            "tokens": f" ({measure.sequence_length:,} per example)",
-            "updates": f" of {counted(measure.base, 'example')}",
-        }[measure.unit]
-        parts.append(measure.amount(plan.length) + each)
-    return ", ".join(parts)
+    measure = plan.measure
+    length = measure.amount(plan.length)
+    if measure.unit == "tokens":
+        length += f" ({measure.sequence_length:,} per example)"
+    if measure.unit == "updates":
+        length += f" of {counted(measure.base, 'example')}"
+    if plan.num_examples is None or plan.num_epochs is None:
+        return f"Stream of {length}"
+    epochs = counted(rounded(plan.num_epochs, 6), "epoch", "g")
+    said = f"N = {counted(plan.num_examples, 'example')}, {epochs}"
+    return said if measure.unit == "epochs" else f"{said}, {length}"
 
 
 def _parts(plan: "Plan") -> list[tuple[str, int, int]]:

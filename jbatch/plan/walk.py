@@ -9,8 +9,6 @@ import numpy.typing as npt
 from jbatch.errors import Mistake
 from jbatch.plan.measure import Measure
 
-ENDLESS = 2**60  # examples of a stream, for which no plan is long enough
-
 # Look-ups in a block. A schedule is compiled for these lengths only, because each new length costs
 # a compilation. The short one is for plans that grow at every other look-up. The long one makes a
 # million look-ups cheap.
@@ -35,9 +33,9 @@ def walk(
     The recurrence, one look-up at a time: v = schedule(x in the plan's unit), peak = max(peak, v),
     s = v/peak (1 while the peak is 0), b = max(B, size for s), or the size itself if the batch may
     shrink; if x mod N + b > N, skip to the next epoch's start and look up again; else the update
-    takes [x, x+b) and B = b. Without N nothing is skipped. For speed, this function looks up a
-    whole block as if the batch stayed the same, and keeps it up to the first look-up that changes
-    it.
+    takes [x, x+b) and B = b. A stream is one epoch, as long as the run. For speed, this function
+    looks up a whole block as if the batch stayed the same, and keeps it up to the first look-up
+    that changes it.
 
     Args:
         read: (values in the unit, peak) → rates of the schedule.
@@ -55,7 +53,7 @@ def walk(
     Raises:
         Mistake: if the run ends before its first update, or the schedule fails.
     """
-    num_examples = measure.num_examples or ENDLESS
+    num_examples = measure.num_examples or end
     # One division of whole numbers, so that boundaries stay exact.
     per = measure.per * stretch
     position, size, peak = 0, batch_size, 0.0

@@ -8,6 +8,8 @@ import numpy.typing as npt
 from jbatch.plan.batch_sizes import ROUNDING_OF_DECAY as ROUNDING
 from jbatch.plan.measure import Measure
 
+REST = 0.01  # of a stream that may be left out at its end
+
 
 def plan_warnings(
     *,
@@ -47,6 +49,8 @@ def plan_warnings(
     if measure.num_examples is not None:
         yield from _warn_of_size(positions, sizes, measure, measure.num_examples)
         yield from _warn_of_transient(positions, sizes, measure, measure.num_examples, momentum)
+    else:
+        yield from _warn_of_rest(positions, sizes, measure, length)
     yield from _warn_of_peak(positions, rates, peak, of_first, measure, by_hand)
     yield from _warn_of_zero(positions, rates, measure, length)
 
@@ -74,10 +78,23 @@ def _warn_of_size(
         first = int(np.argmax(over))
         largest = int(sizes.max())
         yield (
-            f"from {measure.place(int(positions[first]))} the batch is over N/10 = "
-            f"{num_examples // 10:,} examples: at {largest:,} the noise scale falls short of the schedule's by B/N = "
-            f"{largest / num_examples:.0%}"
+            f"{measure.since(int(positions[first]))} the batch is over N/10 = "
+            f"{num_examples // 10:,} examples: at {largest:,} the noise scale falls "
+            f"short of the schedule's by B/N = {largest / num_examples:.0%}"
             + (f"; max_batch_size={num_examples // 10} stays within" if not over[0] else "")
+        )
+
+
+def _warn_of_rest(
+    positions: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64], measure: Measure, length: float
+) -> Iterator[str]:
+    """Warn if much of a stream is left out at its end, because it fills no batch."""
+    end, taken = measure.position(length), int(positions[-1] + sizes[-1])
+    if end - taken > REST * end:
+        yield (
+            f"the run ends at {measure.place(taken)}, because the last {1 - taken / end:.1%} of "
+            "its examples do not fill the next batch: give a smaller max_batch_size, or a longer "
+            "run"
         )
 
 
@@ -93,7 +110,7 @@ def _warn_of_transient(
     if momentum and long.any():
         first = int(np.argmax(long))
         yield (
-            f"from {measure.place(int(positions[first]))} momentum {momentum:g} takes "
+            f"{measure.since(int(positions[first]))} momentum {momentum:g} takes "
             f"B/(N(1−m)) = {transient[first]:.2g} epochs to follow a change (up to "
             f"{transient.max():.2g}): expect a lag, or use a smaller momentum or batch"
         )

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 import jbatch
 from jbatch.plan import batch_sizes
 from jbatch.plan import schedule as schedules
+from jbatch.plan.measure import measure
+from jbatch.plan.walk import LONG
 
 # ---- properties -----------------------------------------------------------------------------
 
@@ -88,7 +90,7 @@ def couplings(draw):
 def reference(arguments):
     """The recurrence of couple's definition, one look-up at a time."""
     n, first = arguments["num_examples"], arguments["batch_size"]
-    read = schedules.reader(arguments["schedule"])
+    read = schedules.reader(arguments["schedule"], measure("epochs", n, None, first))
     if "ramp" in arguments:
         ramp = arguments["ramp"]
 
@@ -96,7 +98,8 @@ def reference(arguments):
             return ramp[max(start for start in ramp if start <= epoch)]
     else:
         sizes = batch_sizes.allowed_sizes(
-            num_examples=n,
+            limit=n,
+            of="an epoch",
             batch_size=first,
             **{
                 name: arguments.get(name)
@@ -269,7 +272,9 @@ def test_zero_takes_the_largest_size():
 def test_no_update_before_a_boundary_sees_the_rate_after_it():
     # One example before epoch 30 of ImageNet is 30.0 in float32.
     n = 1_281_167
-    read = schedules.reader(optax.piecewise_constant_schedule(1.0, {30: 0.1}))
+    read = schedules.reader(
+        optax.piecewise_constant_schedule(1.0, {30: 0.1}), measure("epochs", n, None, 1)
+    )
     before, at = read(np.array([(30 * n - 1) / n, 30 * n / n]), 1.0)
     assert (before, at) == (1.0, pytest.approx(0.1))
 
@@ -288,7 +293,7 @@ def test_a_million_updates_are_a_few_calls(monkeypatch):
         growth_factor=2,
     )
     assert plan.num_updates == 1_000_000
-    assert len(calls) <= 1_000_000 / schedules.LONG + 2
+    assert len(calls) <= 1_000_000 / LONG + 2
 
 
 def test_learning_rate_is_an_optax_schedule_of_the_update():

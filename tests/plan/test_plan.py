@@ -1,5 +1,6 @@
 """The look-up."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -148,18 +149,76 @@ def rows(text):
     return body[: body.index("\n\n")].splitlines()
 
 
-def test_no_table_is_longer_than_sixty_rows():
-    # A schedule over updates, given for epochs: float32 makes each of its updates a stair.
-    schedule = optax.warmup_cosine_decay_schedule(0.0, 1e-3, 2_000, 280_000)
+STAIRCASE = {
+    # A schedule over updates of 30 examples, given for epochs.
+    "schedule": lambda epoch: UPDATES(jnp.floor(epoch * 300)),
+    "num_examples": 9_000,
+    "num_epochs": 9,
+    "batch_size": 3,
+}
+UPDATES = optax.warmup_cosine_decay_schedule(0.0, 1e-3, 200, 2_700)
+
+
+def test_a_schedule_over_updates_in_stairs_is_found():
+    plan = jbatch.couple(**STAIRCASE)
+    assert len(rows(plan_text(plan))) == 1
+    [warning] = [warning for warning in plan.warnings if "staircase" in warning]
+    assert "every 30 examples" in warning
+    assert 'unit="updates" and base_batch_size=30' in warning
+    told = {"schedule": UPDATES, "num_epochs": None, "length": 2_700, "unit": "updates"}
+    smooth = jbatch.couple(**(STAIRCASE | told), base_batch_size=30, scaling=0.0)
+    assert not any("staircase" in warning for warning in smooth.warnings)
+    with jax.numpy_dtype_promotion("standard"):
+        rates = jax.vmap(UPDATES)(jnp.arange(2_700.0))
+    np.testing.assert_allclose(smooth.learning_rates[::10], rates, rtol=1e-4, atol=1e-9)
+
+
+def test_a_schedule_over_updates_as_it_is_is_found():
+    values = {"num_examples": 9_000, "num_epochs": 9, "batch_size": 30}
+    for schedule in (
+        UPDATES,
+        optax.cosine_decay_schedule(0.1, 2_700),
+        optax.piecewise_constant_schedule(0.1, {900: 0.1, 1800: 0.1}),
+        optax.linear_schedule(0.1, 0.0, 2_500),
+    ):
+        [warning] = jbatch.couple(schedule, **values, growth_factor=2).warnings
+        assert warning.endswith('give unit="updates" and length=2700 in place of num_epochs')
+
+
+@pytest.mark.parametrize("num_epochs", [0.3, 1, 5, 90])
+def test_a_schedule_over_epochs_is_not_taken_for_one_over_updates(num_epochs):
+    values = {"num_examples": 9_000, "num_epochs": num_epochs, "batch_size": 30}
+    for schedule in (  # of a run of 90 epochs, also where it is cut short
+        optax.warmup_cosine_decay_schedule(0.0, 0.1, 5, 90),
+        optax.piecewise_constant_schedule(0.1, {30: 0.1, 60: 0.1}),
+        optax.exponential_decay(0.1, 1, 0.99),
+        optax.exponential_decay(0.1, 1, 0.94, staircase=True),
+        optax.constant_schedule(0.1),
+        optax.linear_schedule(0.1, 0.0, 90),
+    ):
+        said = " ".join(jbatch.couple(schedule, **values).warnings)
+        assert "count updates" not in said
+        assert "staircase" not in said
+
+
+@pytest.mark.parametrize("steps", [30, 100, 3000])
+def test_no_table_is_longer_than_sixty_rows(steps):
     plan = jbatch.couple(
-        lambda epoch: schedule(jnp.floor(epoch * 300)),
+        optax.exponential_decay(0.1, 9 / steps, 0.99, staircase=True),
         num_examples=9_000,
         num_epochs=9,
         batch_size=3,
     )
-    text = plan_text(plan)
-    assert len(rows(text)) == 60
-    assert "rows more (--json has all phases)" in text
+    assert len(rows(plan_text(plan))) == (31 if steps == 30 else 1)
+    grown = jbatch.couple(
+        optax.exponential_decay(0.1, 9 / steps, 0.99, staircase=True),
+        num_examples=9_000,
+        num_epochs=9,
+        batch_size=3,
+        batch_multiple=3,
+    )
+    assert len(rows(plan_text(grown))) <= 60
+    assert ("rows more (--json has all phases)" in plan_text(grown)) == (len(grown.phases) > 60)
 
 
 def test_a_phase_shows_its_highest_rate():

@@ -34,7 +34,18 @@ REFUSED = {
         "watch the loss",
     ),
     "of the loss": ({"schedule": lambda epoch, loss: epoch * loss}, "depend on the loss"),
-    "branches": ({"schedule": lambda epoch: 0.1 if epoch < 1 else 0.01}, "jnp.where"),
+    "branches to text": (
+        {"schedule": lambda epoch: 0.1 if epoch < 1 else "slow"},
+        "the schedule gives 'slow': return a number",
+    ),
+    "branches, and fails": (
+        {"schedule": lambda epoch: 0.1 if epoch < 1 else 1 / 0},
+        r"the schedule fails .*test_refused.py, line \d+\): ZeroDivisionError",
+    ),
+    "branches to two": (
+        {"schedule": lambda epoch: np.full(2, 0.1) if epoch < 1 else 0.1 * np.ones(2)},
+        r"shape \(2,\) per epoch, not one rate",
+    ),
     "vector": ({"schedule": lambda epoch: epoch * np.ones(2, np.float32)}, "not one rate"),
     "max under first": ({"max_batch_size": 5}, "max_batch_size 5 is under the first batch, 10"),
     "max over N": ({"max_batch_size": 1001}, "1,001 is over the 1,000 examples"),
@@ -100,6 +111,73 @@ REFUSED = {
     "ramp disagrees": ({"growth_factor": None, "ramp": {0: 20}}, "starts with 20"),
     "ramp shrinks": ({"growth_factor": None, "ramp": {0: 10, 1: 5}}, "does not ascend"),
     "ramp over N": ({"growth_factor": None, "ramp": {0: 10, 1: 5000}}, "over the 1,000"),
+    "ramp repeats": (
+        {"growth_factor": None, "ramp": {0: 10, 1: 10}, "allow_shrink": True},
+        "a size twice in a row: give it once",
+    ),
+    "thresholds fall": (
+        {"growth_factor": None, "ramp": "0:10 250B:20 100B:40"},
+        "100B:40 after a threshold of 250,000,000,000: thresholds must rise",
+    ),
+    "no notation": (
+        {"growth_factor": None, "ramp": "0-10, 1-20"},
+        "ramp has '0-10': write THRESHOLD:SIZE, as in \"0:768 250B:1536\", or START",
+    ),
+    "an empty notation": ({"growth_factor": None, "ramp": " "}, "does not start at epoch 0"),
+    "increments without an end": (
+        {"growth_factor": None, "ramp": "10 10 500"},
+        "give the size that it ends at as max_batch_size",
+    ),
+    "increments that miss the end": (
+        {"growth_factor": None, "ramp": "10 20 500", "max_batch_size": 40},
+        "from 10 by 20 does not end at 40",
+    ),
+    "shrinking without a ramp": ({"allow_shrink": True}, "allow_shrink is for a ramp"),
+    "no first batch": ({"batch_size": None}, "batch_size is not given"),
+    "two lengths": ({"length": 3}, "num_epochs is 3 and length is 3, and both .*: give only one"),
+    "no length": ({"num_epochs": None}, "no length: give length, in epochs, or num_epochs"),
+    "a length of nothing": (
+        {"num_epochs": None, "length": 0, "unit": "examples"},
+        "length is 0.0: give a number of examples over 0",
+    ),
+    "an unknown unit": ({"unit": "token"}, "unit is 'token': .* did you mean tokens\\?"),
+    "a unit of no kind": ({"unit": 3}, "unit is 3: give one of epochs, examples, tokens, updates"),
+    "epochs of a stream": (
+        {"num_examples": None},
+        "num_examples is not given, and the plan counts epochs: give num_examples, or",
+    ),
+    "a stream's length in epochs": (
+        {"num_examples": None, "unit": "examples"},
+        "num_epochs is 3, but num_examples is not given, .* or length in examples",
+    ),
+    "tokens of unknown examples": (
+        {"unit": "tokens"},
+        "counts tokens, but sequence_length is not given",
+    ),
+    "no tokens": ({"sequence_length": 0}, "sequence_length is 0: give a whole number"),
+    "updates of a large base": (
+        {"unit": "updates", "base_batch_size": 2000},
+        "the base batch of 2,000 is over the 1,000 examples of an epoch",
+    ),
+    "a batch over the stream": (
+        {"num_examples": None, "num_epochs": None, "unit": "examples", "length": 5},
+        "batch_size 10 is over the 5 examples of the run",
+    ),
+    "a maximum over the stream": (
+        {
+            "num_examples": None,
+            "num_epochs": None,
+            "unit": "updates",
+            "length": 5,
+            "max_batch_size": 51,
+        },
+        "max_batch_size 51 is over the 50 examples of the run",
+    ),
+    "an endless stream": (
+        {"num_examples": None, "num_epochs": None, "unit": "tokens", "length": 1e300}
+        | {"sequence_length": 8},
+        "the run is 1e\\+288T tokens long: .* a plan holds at most 10,000,000",
+    ),
     "ramp and max": (
         {"growth_factor": None, "ramp": {0: 10}, "max_batch_size": 20},
         "leave max_batch_size at None",
