@@ -7,6 +7,7 @@ from pathlib import Path
 
 from markdown_it import MarkdownIt
 
+import jbatch
 from jbatch.cli import main
 
 ROOT = Path(__file__).parent.parent
@@ -116,6 +117,30 @@ def test_the_example_of_photographs_is_an_experiment():
     plan = values["variants"]["growing"].plan.plan()
     assert plan.warnings == ()
     assert plan.phases[-1].batch_size == 896
+
+
+def test_the_example_in_tokens_runs():
+    values = run_first_example(ROOT / "docs" / "plans.md")
+    assert [phase.batch_size for phase in values["plan"].phases] == [512, 1024, 2048, 4096]
+    assert values["row"].update == len(values["plan"]) - 1
+
+
+def test_the_ramps_that_the_page_shows_are_taken():
+    page = (ROOT / "docs" / "plans.md").read_text()
+    shown = re.findall(r"`ramp=(.*?)`", page)
+    assert len(shown) == 7
+    for text in shown:
+        ramp = eval(text, {"jbatch": jbatch})
+        last = 1024 if isinstance(ramp, str) and ":" not in ramp else None
+        plan = jbatch.couple(
+            lambda _: 0.1,
+            unit="tokens",
+            sequence_length=4096,
+            length=1e12,
+            ramp=ramp,
+            max_batch_size=last,
+        )
+        assert len(plan.phases) > 1
 
 
 def run_first_example(document: Path) -> dict:

@@ -7,7 +7,7 @@ from jbatch.errors import Mistake
 from jbatch.plan.measure import Measure
 from jbatch.plan.walk import SHORT, Reader
 
-MOST_STAIRS = 60  # a schedule may step each epoch; more steps than this are of updates
+MOST_STAIRS = 60  # a schedule may step each epoch, or twice; more and shorter steps are updates
 MOST_EPOCHS = 1000  # of a schedule over epochs, which a shorter run may cut short
 JUMP = 1e-6  # of the peak; smaller changes are rounding
 
@@ -30,7 +30,7 @@ def over_updates(
     """
     if measure.unit != "epochs" or measure.num_examples is None:
         return None
-    if (stair := _stair(positions, rates)) is not None and stair <= measure.num_examples / 2:
+    if (stair := _stair(positions, rates)) is not None and stair <= measure.num_examples / 10:
         return (
             f"the schedule is a staircase with a step every {stair:,} examples, as if it counted "
             f'updates: give it as it is, over updates, with unit="updates" and base_batch_size='
