@@ -146,6 +146,8 @@ def couple(
             "adapt_regime needs base_batch_size: give the batch size that the schedule is tuned for"
         )
     measure = measured(unit, num_examples, sequence_length, base)
+    if ramp is not None and in_examples:
+        ramp = {measure.at(math.ceil(start)): size for start, size in ramp.items()}
     length = _length(measure, num_epochs, length)
     planned, stretch = length, Fraction(1)
     if adapt_regime:
@@ -185,8 +187,6 @@ def couple(
             raise Mistake(
                 "ramp sets every batch size: with it, leave max_batch_size at None and growth at 1"
             )
-        if in_examples:
-            ramp = {measure.at(math.ceil(start)): size for start, size in ramp.items()}
         size_at = ramps.by_hand(ramp, measure, batch_size, limit, allow_shrink)
         largest = max(ramp.values())
     else:

@@ -61,7 +61,10 @@ class Measure:
 
     def position(self, value: float) -> int:
         """Return the first position at or after `value` units; rounding never adds an example."""
-        counted = math.ceil(round(value * self.per, 6))
+        exact = Fraction(value) * self.per
+        nearest = round(exact)
+        rounding = max(5e-7, float(exact) * 2**-52)
+        counted = nearest if abs(exact - nearest) <= rounding else math.ceil(exact)
         if (whole_updates := self._whole_updates) is None:
             return counted
         num_examples, each = whole_updates

@@ -235,6 +235,11 @@ def test_samples_of_an_increment_are_examples_in_every_unit():
     ]
     assert {tuple(plan.batch_sizes) for plan in plans} == {tuple(plans[0].batch_sizes)}
     assert [phase.updates for phase in plans[0].phases] == [13, 6, 25]
+    values |= {"base_batch_size": 8, "adapt_regime": True}  # stretches the ramp too
+    examples = jbatch.couple(CONSTANT, **values, unit="examples", length=800)
+    updates = jbatch.couple(CONSTANT, **values, unit="updates", length=100)
+    assert examples.digest == updates.digest
+    assert [phase.updates for phase in examples.phases] == [25, 13, 16]
 
 
 IMPOSSIBLE = {

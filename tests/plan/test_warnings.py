@@ -65,6 +65,13 @@ def test_updates_that_learn_nothing_are_said():
     assert not jbatch.couple(warm_up, num_examples=1000, num_epochs=50, batch_size=100).warnings
 
 
+def test_the_end_of_a_long_cosine_is_no_reason_to_warn():
+    cosine = optax.cosine_decay_schedule(0.1, 20)
+    plan = jbatch.couple(cosine, num_examples=10_000, num_epochs=20, batch_size=10)
+    assert plan.learning_rates[-1] == 0
+    assert not plan.warnings
+
+
 def test_a_decaying_twin_of_too_many_updates_is_left_out():
     coupling = jbatch.Coupling(
         schedule=STEP,
