@@ -15,8 +15,7 @@ from jbatch.errors import Mistake, not_negative, positive, real, share, shown, w
 from jbatch.plan import ramp as ramps
 from jbatch.plan import schedule as schedules
 from jbatch.plan.batch_sizes import ROUNDING_OF_DECAY, allowed_sizes
-from jbatch.plan.measure import Measure, Unit
-from jbatch.plan.measure import measure as measured
+from jbatch.plan.measure import Measure, Unit, make_measure
 from jbatch.plan.over_updates import over_updates
 from jbatch.plan.plan import Plan
 from jbatch.plan.walk import SizeAt, walk
@@ -54,9 +53,9 @@ def couple(
         B(e) = largest allowed size ≤ B0 · s(e)^(−q)
         ε(e) = schedule(e) · (B(e)/B0)^p
 
-    Both are looked up at each update's first example. The batch never shrinks, and an epoch, or a
-    stream, ends with its last whole batch. If the schedule was tuned for another batch size, give
-    that as `base_batch_size`: it replaces B0 in ε(e).
+    Both are looked up at each update's first example. The batch never shrinks (unless a ramp may),
+    and an epoch, or a stream, ends with its last whole batch. If the schedule was tuned for another
+    batch size, give that as `base_batch_size`: it replaces B0 in ε(e).
 
     With p = 1 and q = 1 this is the "increasing batch size" of Smith et al. (arXiv 1711.00489).
     `max_batch_size` equal to B0 gives their "decaying learning rate", a value in between their
@@ -145,7 +144,7 @@ def couple(
         raise Mistake(
             "adapt_regime needs base_batch_size: give the batch size that the schedule is tuned for"
         )
-    measure = measured(unit, num_examples, sequence_length, base)
+    measure = make_measure(unit, num_examples, sequence_length, base)
     if ramp is not None and in_examples:
         ramp = {measure.at(math.ceil(start)): size for start, size in ramp.items()}
     length = _length(measure, num_epochs, length)

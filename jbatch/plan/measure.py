@@ -33,10 +33,10 @@ class Measure:
     def per(self) -> Fraction:
         """Examples in one of the unit."""
         if self.unit == "epochs":
-            assert self.num_examples is not None  # `measure` checks it
+            assert self.num_examples is not None  # `make_measure` checks it
             return Fraction(self.num_examples)
         if self.unit == "tokens":
-            assert self.sequence_length is not None  # `measure` checks it
+            assert self.sequence_length is not None  # `make_measure` checks it
             return Fraction(1, self.sequence_length)
         return Fraction(self.base if self.unit == "updates" else 1)
 
@@ -115,7 +115,9 @@ def short(count: float) -> str:
     return f"{count:,.0f}"
 
 
-def measure(unit: str, num_examples: int | None, sequence_length: int | None, base: int) -> Measure:
+def make_measure(
+    unit: str, num_examples: int | None, sequence_length: int | None, base: int
+) -> Measure:
     """Check a plan's unit and what it needs, and return its measure.
 
     Raises:

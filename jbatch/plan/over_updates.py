@@ -39,8 +39,8 @@ def over_updates(
     updates = int(length * (measure.num_examples // measure.base))
     if updates > max(MOST_EPOCHS, 10 * length) and _moves_over(read, rates, updates):
         return (
-            f"over the run's {measure.amount(length)} the schedule hardly begins, and over its "
-            f"{updates:,} updates it does all it does, so it seems to count updates: give "
+            f"the schedule barely moves within the run's {measure.amount(length)}, and does within "
+            f"its {updates:,} updates, so it seems to count updates: give "
             f'unit="updates" and length={updates} in place of num_epochs'
         )
     return None

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import jbatch
 from jbatch.plan import batch_sizes
 from jbatch.plan import schedule as schedules
-from jbatch.plan.measure import measure
+from jbatch.plan.measure import make_measure
 from jbatch.plan.walk import LONG
 
 # ---- properties -----------------------------------------------------------------------------
@@ -90,7 +90,7 @@ def couplings(draw):
 def reference(arguments):
     """The recurrence of couple's definition, one look-up at a time."""
     n, first = arguments["num_examples"], arguments["batch_size"]
-    read = schedules.reader(arguments["schedule"], measure("epochs", n, None, first))
+    read = schedules.reader(arguments["schedule"], make_measure("epochs", n, None, first))
     if "ramp" in arguments:
         ramp = arguments["ramp"]
 
@@ -273,7 +273,7 @@ def test_no_update_before_a_boundary_sees_the_rate_after_it():
     # One example before epoch 30 of ImageNet is 30.0 in float32.
     n = 1_281_167
     read = schedules.reader(
-        optax.piecewise_constant_schedule(1.0, {30: 0.1}), measure("epochs", n, None, 1)
+        optax.piecewise_constant_schedule(1.0, {30: 0.1}), make_measure("epochs", n, None, 1)
     )
     before, at = read(np.array([(30 * n - 1) / n, 30 * n / n]), 1.0)
     assert (before, at) == (1.0, pytest.approx(0.1))

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import jbatch
-from jbatch.plan.measure import measure, short
+from jbatch.plan.measure import make_measure, short
 from jbatch.plan.plan import exactly
 from jbatch.plan.table import plan_text
 
@@ -29,7 +29,7 @@ def measures(draw):
     base = draw(st.integers(1, 500))
     number = st.integers(base, 20_000)
     num_examples = draw(number if unit == "epochs" else st.one_of(st.none(), number))
-    return measure(unit, num_examples, draw(st.integers(1, 9_000)), base)
+    return make_measure(unit, num_examples, draw(st.integers(1, 9_000)), base)
 
 
 @given(measures(), st.integers(0, 2**50))
@@ -295,3 +295,19 @@ def test_multi_steps_takes_the_plans_updates():
         batch = examples[place : place + row.batch_size]
         whole -= np.float32(row.learning_rate) * (whole - batch.mean())
     assert float(params) == pytest.approx(float(whole), rel=1e-5)
+
+
+def test_a_coupling_takes_a_stream_and_a_ramp_as_text():
+    values = {"unit": "tokens", "length": 10e6, "sequence_length": 1000, "ramp": "0:16 4M:32 8M:48"}
+    coupling = jbatch.Coupling(CONSTANT, **values, scaling=0.0)
+    plan = coupling.plan()
+    assert plan.digest == jbatch.couple(CONSTANT, **values, scaling=0.0).digest
+    decaying = coupling.decaying.plan()
+    assert set(decaying.batch_sizes) == {16}
+    assert len(decaying) == 625
+    halved = jbatch.Coupling(lambda t: 0.1 if t < 5e6 else 0.05, **values, rate=0.5).plan()
+    assert halved.learning_rates[0] == np.float32(0.05)
+    with pytest.raises(jbatch.Mistake, match="num_examples is not given: give it, or"):
+        jbatch.Coupling(CONSTANT, num_epochs=2, batch_size=16).plan()
+    with pytest.raises(jbatch.Mistake, match="num_examples is not given: give it, or"):
+        jbatch.Coupling(CONSTANT, num_epochs=2, batch_size=16, unit="examples").plan()

@@ -218,6 +218,21 @@ def test_thresholds_take_suffixes(text, ramp):
     assert notations.steps(text) == ramp
 
 
+@given(
+    st.lists(st.integers(1, 10**6), min_size=1, max_size=6),
+    st.sampled_from(["", "K", "M", "B", "T", "k", "b"]),
+    st.sampled_from([" ", ", ", "  ", ","]),
+)
+def test_what_is_written_is_read(sizes, suffix, between):
+    written = [f"{place}{suffix}:{size}" for place, size in enumerate(sizes)]
+    scale = notations.SUFFIXES[suffix.upper()]
+    read = notations.steps(between.join(written))
+    assert read == {place * scale: size for place, size in enumerate(sizes)}
+    if len(written) > 1:
+        with pytest.raises(jbatch.Mistake, match="thresholds must rise"):
+            notations.steps(between.join(reversed(written)))
+
+
 @pytest.mark.parametrize("text", ["32 32 65536", "[32, 32, 65536]", " 32,32,65536 "])
 def test_increments_are_read_from_flags_and_lists(text):
     assert notations.increments(text) == (32, 32, 65536)
