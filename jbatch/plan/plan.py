@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from jax.typing import ArrayLike
 
 
-def exactly(epochs: float) -> Fraction:
+def exactly(value: float) -> Fraction:
     """Return the fraction that a float is meant to be: 0.1 → 1/10, 0.3333333333333333 → 1/3."""
-    said = Fraction(str(epochs))
+    said = Fraction(str(value))
     return said.limit_denominator(1_000_000) or said  # or as written, if it would round to 0
 
 

@@ -40,8 +40,8 @@ def reader(schedule: Schedule, measure: Measure) -> Reader:
     if not callable(schedule):
         raise Mistake(
             f"the schedule is {_called(schedule)}, not a function of the {measure.unit[:-1]}: for "
-            "a constant rate give optax.constant_schedule(rate). Transformations that watch the "
-            "loss, such as reduce_on_plateau, cannot be planned"
+            "a constant rate give optax.constant_schedule(rate), or lambda _: rate. "
+            "Transformations that watch the loss, such as reduce_on_plateau, cannot be planned"
         )
     single = measure.unit == "epochs"
     traced = _traced(schedule, single)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import jbatch
@@ -134,6 +134,26 @@ def test_plan_is_the_recurrence(arguments):
     plan = jbatch.couple(**arguments)
     rows = list(zip(plan.positions, plan.batch_sizes, plan.learning_rates, strict=True))
     assert rows == reference(arguments)
+
+
+@settings(max_examples=20)
+@given(couplings())
+def test_a_stream_is_one_epoch_as_long_as_the_run(arguments):
+    n = arguments.pop("num_examples")
+    epochs = arguments.pop("num_epochs")
+    schedule = arguments.pop("schedule")
+    ramp = {start * n: size for start, size in arguments.pop("ramp", {}).items()}
+    arguments |= {"unit": "examples", "length": n, "ramp": ramp or None}
+
+    def over_examples(value):
+        return schedule(value * (epochs / n))
+
+    stream = jbatch.couple(over_examples, **arguments)
+    epoch = jbatch.couple(over_examples, num_examples=n, **arguments)
+    assert (stream.num_examples, epoch.num_examples) == (None, n)
+    np.testing.assert_array_equal(stream.positions, epoch.positions)
+    np.testing.assert_array_equal(stream.batch_sizes, epoch.batch_sizes)
+    np.testing.assert_array_equal(stream.learning_rates, epoch.learning_rates)
 
 
 @given(couplings(), st.floats(0.1, 10))
