@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from jbatch.plan.measure import make_measure
 from jbatch.plan.plan import Plan
 
 _VALUES = "values"  # the member with the plan's numbers and warnings as JSON
@@ -21,6 +22,7 @@ def plan_bytes(plan: Plan) -> bytes:
         name: part for name, part in parts.items() if isinstance(part, np.ndarray)
     }
     values = {name: part for name, part in parts.items() if name not in arrays}
+    values["measure"] = dataclasses.asdict(plan.measure)
     arrays["positions"] = np.diff(plan.positions, prepend=0)  # nearly constant: they pack well
     file = io.BytesIO()
     arrays[_VALUES] = np.frombuffer(json.dumps(values).encode(), np.uint8)
@@ -40,6 +42,7 @@ def plan_from(content: bytes) -> Plan:
         values = json.loads(arrays.pop(_VALUES).tobytes())
         arrays["positions"] = np.cumsum(arrays["positions"], dtype=np.int64)
         values["warnings"] = tuple(values["warnings"])
+        values["measure"] = make_measure(**values["measure"])
         return Plan(**values, **arrays)
     except (zipfile.BadZipFile, zlib.error, KeyError, TypeError, EOFError, OSError) as error:
         raise ValueError(f"{type(error).__name__}: {error}") from error

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 import jbatch
 from jbatch.plan.measure import make_measure, short
 from jbatch.plan.plan import exactly
+from jbatch.plan.saved import plan_bytes, plan_from
 from jbatch.plan.table import plan_text
 
 UNITS = ("epochs", "examples", "tokens", "updates")
@@ -265,6 +266,17 @@ def test_json_has_the_first_example_and_token_of_each_phase():
     of_epochs = jbatch.couple(CONSTANT, num_examples=100, num_epochs=2, batch_size=20)
     [phase] = json.loads(of_epochs.to_json())["phases"]
     assert (phase["first_example"], phase["first_token"], phase["first_epoch"]) == (0, None, 0)
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_a_saved_plan_keeps_its_unit(unit):
+    n = None if unit == "updates" else 1000
+    values = {"num_examples": n, "sequence_length": TOKENS, "batch_size": 20}
+    plan = jbatch.couple(CONSTANT, **values, unit=unit, length=50 if unit != "tokens" else 9000)
+    again = plan_from(plan_bytes(plan))
+    assert (again.measure, again.length, again.end) == (plan.measure, plan.length, plan.end)
+    assert again.digest == plan.digest
+    assert str(again) == str(plan)
 
 
 def test_multi_steps_takes_the_plans_updates():
