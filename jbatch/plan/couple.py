@@ -114,8 +114,7 @@ def couple(
         max_batch_size = whole("max_batch_size", max_batch_size, most=MOST_POSITION)
     in_examples = False
     if ramp is not None:
-        end_of_text = max_batch_size if isinstance(ramp, str) else None
-        ramp, in_examples = ramps.read_ramp(ramp, end_of_text)
+        ramp, in_examples = ramps.read_ramp(ramp, max_batch_size)
         if in_examples:
             max_batch_size = None
         if batch_size is None:
