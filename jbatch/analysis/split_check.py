@@ -23,6 +23,7 @@ from jbatch.run.build import counted, make_setup
 from jbatch.run.check import check
 from jbatch.run.checkpoint import Checkpoints, parameters_digest
 from jbatch.run.evaluate import evaluate
+from jbatch.run.job import Evaluated, validation_of
 from jbatch.step import programs
 from jbatch.step.aot import Ahead
 from jbatch.step.driver import Driver
@@ -70,6 +71,7 @@ def check_experiment(experiment: Experiment, devices: Sequence[jax.Device]) -> I
     plan = _first_of(experiment.plan.plan())
     check(experiment, plan, 1)
     setup, data = make_setup(experiment, plan, devices[:1])
+    held_out = validation_of(setup, data)
     rows = [plan.at(update) for update in range(plan.num_updates)]
     here = _Trainer(setup, data, plan, rows, experiment.seed)
     whole = here.trained(Split(1, 1))
@@ -78,7 +80,9 @@ def check_experiment(experiment: Experiment, devices: Sequence[jax.Device]) -> I
     for split in _splits(setup, rows, len(devices)):
         yield here.compared(whole, here.trained(split, devices), split)
     yield here.resumed(whole)
-    yield here.evaluated(whole, devices)
+    yield here.evaluated(whole, devices, Evaluated(setup, data))
+    if held_out is not None:
+        yield here.evaluated(whole, devices, held_out, " on the validation set")
 
 
 def _first_of(plan: Plan) -> Plan:
@@ -227,14 +231,16 @@ class _Trainer:
         found = "the same bits" if same else "other parameters than without saving"
         return Checked(f"{len(self._rows) - 1} resumes", same, found)
 
-    def evaluated(self, whole: State, devices: Sequence[jax.Device]) -> Checked:
+    def evaluated(
+        self, whole: State, devices: Sequence[jax.Device], on: Evaluated, what: str = ""
+    ) -> Checked:
         """Evaluate on one device and on all, in passes of other sizes."""
         found = []
         for count in (1, len(devices)):
             mesh = meshes.make_mesh(list(devices[:count]))
-            setup = replace(self._setup, mesh=mesh)
+            setup = replace(on.setup, mesh=mesh)
             state = jax.device_put(whole, meshes.replicated(mesh))
-            with closing(self._data.test(mesh, setup.evaluation_size)) as test:
+            with closing(on.data.test(mesh, setup.evaluation_size)) as test:
                 scored = evaluate(setup, programs.compiled(setup, Evaluate()), state, test)
             assert scored is not None  # nothing asks it to stop
             found.append(scored.scores)
@@ -246,7 +252,7 @@ class _Trainer:
         said = f"{text}; they differ by {apart:.1e}" if len(devices) > 1 else text
         if not passed:
             said += ": an example's scores depend on those beside it in a pass"
-        return Checked(f"evaluation, {where}", passed, said)
+        return Checked(f"evaluation{what}, {where}", passed, said)
 
 
 def _is_rounding(gradient: Any, largest: float) -> Any:

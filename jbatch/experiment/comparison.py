@@ -138,7 +138,7 @@ class Comparison:
         """Return the value that runs should reach, in words; empty if none is set."""
         if self.reach is not None:
             space = "" if metric.of_values in ("%", "") else " "
-            return f"{metric.label} {self.reach:g}{space}{metric.of_values}"
+            return f"{metric.curve_label} {self.reach:g}{space}{metric.of_values}"
         return "" if self.reach_loss is None else f"training loss {self.reach_loss:g}"
 
     def reached(self, line: Mapping[str, Any], metric: Metric) -> bool:

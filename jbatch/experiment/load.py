@@ -102,9 +102,14 @@ def experiment_file(
     """
     module = ModuleType("<experiment>")
     module.__file__ = origin or str(path.absolute())
+    module.__package__ = ""  # so that a relative import says what it lacks
     sys.modules[module.__name__] = module  # dataclasses look up annotations there
     folder = Path(module.__file__).parent
-    with _told(path), importable(folder, modules or {}), redirect_stdout(sys.stderr):
+    with (
+        _told(path),
+        importable(folder, modules) as finder,
+        redirect_stdout(sys.stderr),
+    ):
         exec(compile(code, str(path), "exec"), vars(module))  # the text that was checked
         values = vars(module)
         variants = values.get("variants")
@@ -131,8 +136,11 @@ def experiment_file(
             )
     docstring = values.get("__doc__")
     docstring = docstring.strip() if isinstance(docstring, str) else ""
+    # Imports within functions, which are still to come, run these texts too.
     if modules is None:
-        modules = modules_below(folder, code)
+        for name, text in modules_below(folder, code).items():
+            finder.texts.setdefault(name, text)
+    modules = dict(sorted(finder.texts.items()))
     return ExperimentFile(path, code, docstring, variants, comparison, modules)
 
 
@@ -147,6 +155,11 @@ def _told(path: Path) -> Iterator[None]:
         if isinstance(error, SyntaxError) and error.filename == str(path):
             lines = [error.lineno]
         where = f", line {lines[-1]}," if lines else ""
+        if "no known parent package" in str(error):
+            error = ImportError(
+                "a relative import in the file itself: its folder is importable, so write "
+                "`from net import …` for `from .net import …`"
+            )
         kind = "" if isinstance(error, Mistake) else f"{type(error).__name__}: "
         what = f"{kind}{said(error)}".removesuffix(": ")
         raise Mistake(f"{path}{where} does not load: {what}") from error

@@ -5,6 +5,7 @@ import itertools
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.util import decode_source
@@ -68,53 +69,73 @@ def _paths(folder: Path, name: str) -> Iterator[Path]:
 
 
 @contextmanager
-def importable(folder: Path, modules: Mapping[str, str]) -> Iterator[None]:
-    """Make an experiment file's folder importable: first while the file runs, last afterwards.
+def importable(folder: Path, modules: Mapping[str, str] | None) -> Iterator["Folder"]:
+    """Make modules from below an experiment file's folder importable, now and in its functions.
 
     Args:
         folder: of the original file.
-        modules: texts to import in place of files there.
+        modules: the texts to import, and no others; None to import from the folder.
     """
-    name, kept = str(folder), _Kept(folder, modules)
-    sys.meta_path.insert(0, kept)
-    sys.path.insert(0, name)
+    finder = Folder(folder, {} if modules is None else dict(modules), sealed=modules is not None)
+    for name, module in list(sys.modules.items()):  # of another file that has one of this name
+        loader = getattr(getattr(module, "__spec__", None), "loader", None)
+        if isinstance(loader, Folder) and finder.finds(name):
+            del sys.modules[name]
+    for each in list(sys.meta_path):
+        if isinstance(each, Folder) and each.folder == folder:
+            sys.meta_path.remove(each)
+    sys.meta_path.insert(0, finder)
+    name = str(folder)
+    if modules is not None:
+        yield finder
+        return
+    sys.path.insert(0, name)  # for modules that are no text
     try:
-        yield
+        yield finder
     finally:
         sys.path.remove(name)
         if name not in sys.path:
             sys.path.append(name)
-        sys.meta_path.remove(kept)
-        if modules:
-            sys.meta_path.append(kept)  # for imports within functions
 
 
-class _Kept(MetaPathFinder, Loader):
-    """Import modules from texts that were checked."""
+@dataclass(eq=False)
+class Folder(MetaPathFinder, Loader):
+    """Imports modules from below a folder as texts, and keeps what it has imported."""
 
-    def __init__(self, folder: Path, texts: Mapping[str, str]) -> None:
-        self.folder, self.texts = folder, texts
+    folder: Path
+    texts: dict[str, str]  # path relative to the folder → text
+    sealed: bool  # import nothing but these texts
+
+    def finds(self, name: str) -> str | None:
+        """Return the path of a module's file, relative to the folder; None if there is none."""
+        stem = name.replace(".", "/")
+        for path in (f"{stem}/__init__.py", f"{stem}.py"):
+            if path in self.texts or (not self.sealed and (self.folder / path).is_file()):
+                return path
+        return None
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        stem = name.replace(".", "/")
-        package, module = f"{stem}/__init__.py", f"{stem}.py"
-        found = next((each for each in (package, module) if each in self.texts), None)
-        if found is None:
-            if not any(each.startswith(f"{stem}/") for each in self.texts):
-                return None
-            spec = ModuleSpec(name, None, is_package=True)  # a folder without __init__.py
-            spec.submodule_search_locations = [str(self.folder / stem)]
-            return spec
-        spec = ModuleSpec(name, self, origin=str(self.folder / found), is_package=found == package)
-        spec.has_location = True  # sets __file__: a module may read files beside it
-        if found == package:
+        """Return where a module is, for Python's import."""
+        if name.partition(".")[0] == "jbatch":
+            return None
+        stem, found = name.replace(".", "/"), self.finds(name)
+        package = found is None or found.endswith("/__init__.py")
+        if found is None and not any(each.startswith(f"{stem}/") for each in self.texts):
+            return None
+        origin = None if found is None else str(self.folder / found)
+        spec = ModuleSpec(name, self if found else None, origin=origin, is_package=package)
+        spec.has_location = found is not None  # sets __file__: a module may read files beside it
+        if package:
             spec.submodule_search_locations = [str(self.folder / stem)]
         return spec
 
     def exec_module(self, module: ModuleType) -> None:
+        """Run a module's text."""
         assert module.__spec__ is not None
-        origin = str(module.__spec__.origin)
-        text = self.texts[Path(origin).relative_to(self.folder).as_posix()]
-        exec(compile(text, origin, "exec"), vars(module))
+        origin = Path(str(module.__spec__.origin))
+        path = origin.relative_to(self.folder).as_posix()
+        if path not in self.texts:
+            self.texts[path] = decode_source(read_whole(origin))
+        exec(compile(self.texts[path], str(origin), "exec"), vars(module))

@@ -44,6 +44,7 @@ def _digest(function: Callable[..., Any]) -> str:
     """Return a SHA-256 of a function's code and of the values that it closes over.
 
     Moving it to another line changes nothing. Another version of Python may give another digest.
+    Of other callables, such as jitted functions, it may know the type alone.
     """
     hashed = hashlib.sha256()
     for part in _parts(function, set()):
@@ -63,8 +64,9 @@ def _parts(value: Any, seen: set[int]) -> Iterator[str]:
             for cell in value.__closure__ or ():
                 with suppress(ValueError):  # an empty cell
                     yield from _parts(cell.cell_contents, seen)
-    elif isinstance(value, tuple | list):
-        for part in value:
+    elif isinstance(value, tuple | list | frozenset | set):
+        ordered = isinstance(value, tuple | list)
+        for part in value if ordered else sorted(value, key=repr):
             yield from _parts(part, seen)
     elif " at 0x" in repr(value):  # an address differs from process to process
         yield type(value).__qualname__

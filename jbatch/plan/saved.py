@@ -9,9 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from jbatch.plan.couple import MOST_UPDATES
 from jbatch.plan.measure import make_measure
 from jbatch.plan.plan import Plan
 
+# What reading a damaged archive may raise.
+DAMAGE = zipfile.BadZipFile, zlib.error, KeyError, TypeError, EOFError, OSError, RecursionError
+MOST_BYTES = 24 * MOST_UPDATES  # an update has 20
 _VALUES = "values"  # the member with the plan's numbers and warnings as JSON
 
 
@@ -37,12 +41,17 @@ def plan_from(content: bytes) -> Plan:
         ValueError: if the content is damaged.
     """
     try:
+        with zipfile.ZipFile(io.BytesIO(content)) as members:
+            if sum(member.file_size for member in members.infolist()) > MOST_BYTES:
+                raise ValueError("it is larger than any plan")
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
             arrays: dict[str, Any] = {name: archive[name] for name in archive.files}
         values = json.loads(arrays.pop(_VALUES).tobytes())
+        if any(array.ndim != 1 for array in arrays.values()):
+            raise ValueError("its arrays have not one axis each")
         arrays["positions"] = np.cumsum(arrays["positions"], dtype=np.int64)
         values["warnings"] = tuple(values["warnings"])
         values["measure"] = make_measure(**values["measure"])
         return Plan(**values, **arrays)
-    except (zipfile.BadZipFile, zlib.error, KeyError, TypeError, EOFError, OSError) as error:
+    except DAMAGE as error:
         raise ValueError(f"{type(error).__name__}: {error}") from error

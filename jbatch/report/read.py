@@ -8,8 +8,9 @@ from jbatch.errors import Mistake
 from jbatch.experiment.stated import Stated
 from jbatch.messages import tell
 from jbatch.report.runs import Record
-from jbatch.run.directory import read_plan, read_run, read_stated, text_in
+from jbatch.run.directory import read_run
 from jbatch.run.goodput import read_account
+from jbatch.run.kept import read_plan, read_stated, text_in
 from jbatch.run.metrics import read_metrics
 
 
@@ -43,12 +44,14 @@ def read_record(directory: Path) -> Record:
         directory=directory,
         variant=", ".join((origin["variant"], *cell)),
         described=run["experiment"],
-        plan=read_plan(directory),
+        plan=read_plan(directory, run["plan_digest"]),
         lines=read_metrics(directory / "metrics.jsonl"),
         environment=run["environment"],
         account=read_account(directory / "goodput.jsonl"),
         cell=cell,
         overrides=tuple(origin.get("overrides", ())),
+        validated="validation" in run["digests"],
+        stated=run["origin"] is not None,
         table=text_in(directory / "plan.txt"),
         series=run.get("series", ""),
         point=run.get("point"),
@@ -67,7 +70,7 @@ def stated_of(records: Sequence[Record]) -> Stated:
     Raises:
         Mistake: if it says something else of a run's variant than that run's own file.
     """
-    states = [read_stated(record.directory) for record in records]
+    states = [read_stated(record.directory) if record.stated else Stated() for record in records]
     ages = [(record.directory / "run.json").stat().st_mtime for record in records]
     both = zip(states, ages, strict=True)
     newest, _ = max(both, key=lambda each: (bool(each[0].variants), each[1]))

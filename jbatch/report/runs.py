@@ -32,6 +32,8 @@ class Record:
     account: Mapping[str, float] = field(default_factory=dict)  # seconds by activity
     cell: tuple[str, ...] = ()  # of a sweep's grid: the last parts of the variant's name
     overrides: tuple[str, ...] = ()  # of the command line
+    stated: bool = False  # whether it keeps what a file or a study states of all its runs
+    validated: bool = False  # whether its evaluations are of a validation set
     table: str = ""  # the printed plan
     series: str = ""  # where its experiment says that reports draw it
     point: Mapping[str, float] | None = None
@@ -58,14 +60,11 @@ class Record:
         return [line for line in self.lines if line["kind"] == "eval"]
 
     @property
-    def tested(self) -> Mapping[str, Any] | None:
-        """Return the line of the test set at the end, of a run with a validation set."""
-        return next((line for line in reversed(self.lines) if line["kind"] == "test"), None)
-
-    @property
     def final(self) -> Mapping[str, Any]:
-        """Return the line with the scores to report: of the test set, at the end."""
-        return self.tested or self.evaluations[-1]
+        """Return the line with the scores to report: of the test set at the end, or the newest."""
+        ended = [line for line in self.lines if line["examples"] == self.plan.end]
+        tested = [line for line in ended if line["kind"] == "test"]
+        return tested[-1] if tested else self.evaluations[-1]
 
     @property
     def finished(self) -> bool:
@@ -200,7 +199,7 @@ def metric_in(records: Sequence[Record], comparison: Comparison | None) -> Metri
                 f"{run.directory} does not score {metric.name}, which others do: report each "
                 "directory by itself"
             )
-    if any(run.tested for run in records):
+    if any(run.validated for run in records):
         metric = replace(metric, over_run="validation")
     return metric
 

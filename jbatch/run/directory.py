@@ -30,7 +30,6 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, Any
 
-import msgspec
 from msgspec import Meta, Struct
 
 from jbatch import files
@@ -39,12 +38,12 @@ from jbatch.distributed import agree
 from jbatch.errors import Mistake
 from jbatch.experiment.described import differences_in
 from jbatch.experiment.identity import Identity
-from jbatch.experiment.stated import Stated
-from jbatch.files import read_whole, write_whole
+from jbatch.files import write_whole
 from jbatch.json_lines import read_json
 from jbatch.plan.plan import Plan
-from jbatch.plan.saved import plan_bytes, plan_from
+from jbatch.plan.saved import plan_bytes
 from jbatch.run import provenance, saved_task
+from jbatch.run.kept import CODE, PLAN, STATED, text_in, write_modules, write_stated
 from jbatch.run.lock import locked, refuse_links
 
 
@@ -128,10 +127,10 @@ def write_run(directory: Path, identity: Identity, plan: Plan) -> None:
         if origin.code is not None:
             source["seal"] = provenance.seal(what_is_sealed(origin.code, source, origin.modules))
             write_whole(directory / "experiment.py", origin.code)
-        _write_modules(directory / CODE, origin.modules)
-        write_whole(directory / STATED, msgspec.json.encode(origin.stated))
+        write_modules(directory, origin.modules)
+        write_stated(directory, origin.stated)
     write_whole(directory / "plan.txt", identity.table)
-    write_whole(directory / "plan.npz", plan_bytes(plan))
+    write_whole(directory / PLAN, plan_bytes(plan))
     digests = {"data": identity.data, "program": identity.program}
     if identity.validation is not None:
         digests["validation"] = identity.validation
@@ -151,52 +150,6 @@ def write_run(directory: Path, identity: Identity, plan: Plan) -> None:
         "environment": environment(),
     }
     write_whole(directory / "run.json", json.dumps(values, indent=2) + "\n")
-
-
-def _write_modules(folder: Path, modules: Mapping[str, str]) -> None:
-    """Write exactly these modules, path → text, below a folder of the run directory."""
-    shutil.rmtree(folder, ignore_errors=True)
-    for relative, text in modules.items():
-        path = folder / relative
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, text)
-
-
-def read_modules(directory: Path) -> dict[str, str]:
-    """Return the modules that `_write_modules` has written."""
-    folder = directory / CODE
-    found = sorted(path for path in folder.rglob("*.py") if path.is_file())
-    return {path.relative_to(folder).as_posix(): text_in(path) for path in found}
-
-
-def read_stated(directory: Path) -> Stated:
-    """Return what the run's experiment file stated; nothing if it was made in Python.
-
-    Raises:
-        Mistake: if the file is damaged.
-    """
-    if read_run(directory)["origin"] is None:
-        return Stated()
-    path = directory / STATED
-    read = read_json(path, Stated, "restore it, or report the directory without this run")
-    return msgspec.convert(read, Stated)
-
-
-def read_plan(directory: Path) -> Plan:
-    """Return the run's plan; raise Mistake if its file is missing or damaged."""
-    path = directory / "plan.npz"
-    try:
-        plan = plan_from(read_whole(path))
-        if plan.digest == read_run(directory)["plan_digest"]:
-            return plan
-        why = "it is not the plan of run.json"
-    except OSError as error:
-        why = str(error.strerror)
-    except ValueError as error:
-        if isinstance(error, Mistake):
-            raise
-        why = str(error)
-    raise Mistake(f"{path} cannot be read ({why}): restore it, or report without this run")
 
 
 def _write_task(directory: Path, task: bytes | None) -> str | None:
@@ -225,9 +178,8 @@ def wait_for_run(directory: Path) -> None:
         )
 
 
-CODE, STATED = "code", "stated.json"
 CLAIM = {
-    *("experiment.py", CODE, STATED, "plan.txt", "plan.npz", "task.pkl", "run.json"),
+    *("experiment.py", CODE, STATED, "plan.txt", PLAN, "task.pkl", "run.json"),
     *("micro_batch.json", "lock"),
 }
 
@@ -325,17 +277,6 @@ def what_is_sealed(code: str, source: Mapping[str, Any], modules: Mapping[str, s
     """Return, as one text, everything that decides which code a rebuilt experiment runs."""
     file = source.get("file")
     return json.dumps([code, source["variant"], source["overrides"], file, sorted(modules.items())])
-
-
-def text_in(path: Path) -> str:
-    """Return the text of a file of a run directory; raise Mistake if it cannot be read."""
-    try:
-        return read_whole(path).decode()
-    except (OSError, UnicodeDecodeError) as error:
-        raise Mistake(
-            f"cannot read {path} ({getattr(error, 'strerror', None) or error}): restore it, or "
-            "start in another run directory"
-        ) from error
 
 
 def differences(directory: Path, described: dict[str, Any]) -> list[str]:

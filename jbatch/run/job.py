@@ -22,7 +22,7 @@ from jbatch.experiment.weights import Weights
 from jbatch.plan.plan import Plan
 from jbatch.plan.table import plan_text
 from jbatch.run.build import make_setup
-from jbatch.run.check import check, task_and_data, warnings
+from jbatch.run.check import check, warnings
 from jbatch.run.initial import weights_digest
 from jbatch.run.saved_task import SavedTask, dumped
 from jbatch.step import programs
@@ -85,6 +85,11 @@ class Job:
         return self.validation or self.test
 
     @property
+    def evaluations(self) -> tuple[Setup, ...]:
+        """The setups of all evaluations, the first one first."""
+        return tuple(dict.fromkeys((self.evaluated.setup, self.setup)))
+
+    @property
     def batch_sizes(self) -> list[int]:
         """The batch size of each phase."""
         return [phase.batch_size for phase in self.plan.phases]
@@ -113,7 +118,7 @@ def _resolved(experiment: Experiment, devices: Sequence[jax.Device], origin: Ori
     plan = experiment.plan.plan()
     check(experiment, plan, len(devices))
     setup, data = make_setup(experiment, plan, devices)
-    validation = _validation(experiment, setup, data)
+    validation = validation_of(setup, data)
     named = experiment.data if isinstance(experiment.data, Named) else None
     identity = Identity(
         origin=origin,
@@ -144,12 +149,13 @@ def _resolved(experiment: Experiment, devices: Sequence[jax.Device], origin: Ori
     )
 
 
-def _validation(experiment: Experiment, setup: Setup, data: Loaded) -> Evaluated | None:
+def validation_of(setup: Setup, data: Loaded) -> Evaluated | None:
     """Return the validation set, if the data has one; raise Mistake if the task refuses it."""
     held_out = data.validation()
     if held_out is None:
         return None
-    task_and_data(experiment)[0].fitted(held_out.about)
+    if held_out.about.test is not None:
+        setup.task.check("validation", held_out.about.test)
     return Evaluated(replace(setup, inputs=held_out.inputs), held_out)
 
 

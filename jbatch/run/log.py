@@ -97,7 +97,7 @@ def all_finite(state: State) -> jax.Array:
     return jnp.stack([jnp.isfinite(leaf).all() for leaf in leaves]).all()
 
 
-def refuse_diverged(run: Run, loss: float) -> None:
+def refuse_diverged(run: Run, loss: float, where: str = "") -> None:
     """Raise Diverged if the loss is not finite, after a line that says so."""
     if math.isfinite(loss):
         return
@@ -105,7 +105,7 @@ def refuse_diverged(run: Run, loss: float) -> None:
     write_line(run, {"kind": "diverged", **standing(run)})
     attempt(run, run.checkpoints.wait)  # so that the message names the last good checkpoint
     raise Diverged(
-        f"the loss is not finite between updates {run.logged:,} and {run.update:,} (at "
+        f"the loss {where}is not finite between updates {run.logged:,} and {run.update:,} (at "
         f"{run.plan.measure.place(row.position)}, batch size {row.batch_size:,}, learning rate "
         f"{row.learning_rate:g}). "
         f"{kept(run)}. Lower the learning rate, or warm it up"

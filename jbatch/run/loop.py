@@ -31,8 +31,6 @@ from jbatch.run.progress import Bar, Lines
 from jbatch.run.run import OF_CALLBACK, Callback, Run
 from jbatch.run.saving import attempt, kept
 from jbatch.run.start import open_run
-from jbatch.step import programs
-from jbatch.step.programs import Evaluate
 from jbatch.testing import point
 from jbatch.upstream_words import PEER_LOST
 
@@ -235,13 +233,15 @@ def _evaluate(run: Run) -> None:
             return
     with run.paused("evaluation"):
         known, setup = len(run.test.damaged), run.job.evaluated.setup
-        found = evaluate(setup, run.ahead.evaluate(), run.state, run.test, run.stop.waiting)
+        found = evaluate(setup, run.ahead.evaluate(setup), run.state, run.test, run.stop.waiting)
     if found is None:
         return
     name_damaged(run, run.test.damaged[known:], "left out")
     refuse_diverged(run, found.scores["loss"])
-    # The test set first: a run that has its last evaluation has been tested.
-    if run.job.validation is not None and run.update == run.plan.num_updates and not _tested(run):
+    # At the first evaluation too, because a fault of the test set would else be found at the end.
+    # Its line comes before the other, so that a run that has its last evaluation has been tested.
+    tests = run.job.validation is not None and run.update in (0, run.plan.num_updates)
+    if tests and not _tested(run):
         return
     with run.paused("logging"):
         write_line(run, {"kind": "eval", **standing(run), **found.line})
@@ -256,11 +256,12 @@ def _tested(run: Run) -> bool:
     with run.paused("evaluation"):
         test = agree.together("the test set", lambda: data.test(setup.mesh, setup.evaluation_size))
         with closing(test):
-            compiled = programs.compiled(setup, Evaluate())
+            compiled = run.ahead.evaluate(setup)
             found = evaluate(setup, compiled, run.state, test, run.stop.waiting)
     if found is None:
         return False
     name_damaged(run, test.damaged, "left out")
+    refuse_diverged(run, found.scores["loss"], "on the test set ")
     with run.paused("logging"):
         write_line(run, {"kind": "test", **standing(run), **found.line})
     return True

@@ -78,13 +78,18 @@ class MetricsLog:
         path = directory / "metrics.jsonl"
         last = -1 if examples is None else examples
         kept = [line for line in read_metrics(path) if line["examples"] <= last]
+        if kept and kept[-1]["kind"] == "test":  # a kill came before the evaluation beside it
+            kept.pop()
         write_whole(path, "".join(json.dumps(line) + "\n" for line in kept))
         self.seconds_before = kept[-1]["seconds"] if kept else 0.0
-        evaluated = [line["examples"] for line in kept if line["kind"] == "eval"]
-        self.evaluated = evaluated[-1] if evaluated else None  # examples at the last evaluation
+        self._last = {line["kind"]: line["examples"] for line in kept}
         self._path, self._file = path, path.open("a")
         update = kept[-1]["update"] + 1 if kept else 0
         self._events = Events(directory / "tensorboard", update)
+
+    def last(self, kind: str) -> int | None:
+        """Return the examples at the last line of a kind that was there before this start."""
+        return self._last.get(kind)
 
     def write(self, line: dict[str, Any]) -> None:
         """Append one line; its numbers become events at its update.

@@ -11,14 +11,8 @@ from jbatch.experiment.origin import Origin
 from jbatch.experiment.overrides import override, override_again
 from jbatch.files import expanded
 from jbatch.run import provenance
-from jbatch.run.directory import (
-    CODE,
-    read_modules,
-    read_run,
-    read_run_if_there,
-    text_in,
-    what_is_sealed,
-)
+from jbatch.run.directory import read_run, read_run_if_there, what_is_sealed
+from jbatch.run.kept import CODE, read_modules, text_in
 
 
 def check_own(file: Path, code: str, run: Mapping[str, Any], modules: Mapping[str, str]) -> None:

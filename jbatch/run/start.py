@@ -72,12 +72,14 @@ def open_run(
         plan, setup, update = job.plan, job.setup, start.update
         phase = plan.at(update).phase if update < plan.num_updates else len(plan.phases)
         to_come = {size: passes[size] for size in job.batch_sizes[phase:]}
-        ahead = stack.enter_context(closing(Ahead(setup, to_come, job.evaluated.setup)))
+        ahead = stack.enter_context(closing(Ahead(setup, to_come, job.evaluations)))
         metrics, ledger = agree.together("logs", lambda: _logs(directory, start.examples, started))
         if metrics is not None:
             stack.enter_context(closing(metrics))
         stack.enter_context(closing(ledger))
-        seconds, evaluated = _before(metrics)
+        seconds, evaluated, tested = _before(metrics)
+        if job.validation is not None and update == plan.num_updates and tested != evaluated:
+            evaluated = None  # it ended under another plan, which ended later
         display = _told(progress)
         display.begin(label, plan, update)
         stack.callback(display.end)
@@ -136,8 +138,10 @@ def _logs(
     )
 
 
-def _before(metrics: MetricsLog | None) -> tuple[float, int | None]:
-    """Return process 0's (seconds before this start, examples at the last evaluation)."""
-    known = [0.0, None] if metrics is None else [metrics.seconds_before, metrics.evaluated]
-    seconds, evaluated = json.loads(agree.exchange("metrics", json.dumps(known))[0])
-    return seconds, evaluated
+def _before(metrics: MetricsLog | None) -> tuple[float, int | None, int | None]:
+    """Return process 0's (seconds before this start, examples at the last eval and test lines)."""
+    known: tuple[float, int | None, int | None] = 0.0, None, None
+    if metrics is not None:
+        known = metrics.seconds_before, metrics.last("eval"), metrics.last("test")
+    seconds, evaluated, tested = json.loads(agree.exchange("metrics", json.dumps(known))[0])
+    return seconds, evaluated, tested

@@ -42,7 +42,9 @@ class Trained:
     learner: Learner
     train_state: State  # on one device
     examples: int  # that training had seen
-    metrics: dict[str, float]  # scores on the test set at the checkpoint; {} if not evaluated there
+    # Scores at the checkpoint, of the test set or, before the end of a run that has one, of the
+    # validation set; {} if it was not evaluated there.
+    metrics: dict[str, float]
     class_names: tuple[str, ...] | None  # None if the dataset has none
     data: Any = None  # the run's dataset; None if it was arrays or a class of the person's own
 
@@ -109,6 +111,7 @@ class Trained:
                 f"one of the examples is {data.about.example}, but of the training set "
                 f"{self.learner.example}: give arrays of the same names, shapes and dtypes"
             )
+        self.learner.task.check("examples'", examples)
         return evaluated(self, data)[1].scores
 
     @cached_property
@@ -201,7 +204,8 @@ def load(directory: Path | str, step: Step = "last", *, trusted: bool = False) -
         raise Mistake(f"{directory} has no checkpoint {shown(step)}: train it first")
     lines = read_metrics(directory / "metrics.jsonl")
     there = [line for line in lines if line["examples"] == restored.examples]
-    metrics = next((scores_of(line) for line in there if line["kind"] == "eval"), {})
+    by_kind = {line["kind"]: scores_of(line) for line in there if line["kind"] in ("eval", "test")}
+    metrics = by_kind.get("test", by_kind.get("eval", {}))
     state, examples = restored.state, restored.examples
     return Trained(saved.learner, state, examples, metrics, saved.class_names, saved.data)
 

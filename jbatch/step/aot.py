@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, NamedTuple, TypeVar
 
@@ -32,36 +32,44 @@ class Program(NamedTuple):
 class Ahead:
     """Compiles in the order of first use, one at a time."""
 
-    def __init__(self, setup: Setup, passes: Mapping[int, Passes], evaluated: Setup | None = None):
-        """Start to compile; `passes` has the current phase first, then the later ones.
+    def __init__(
+        self, setup: Setup, passes: Mapping[int, Passes], evaluated: Sequence[Setup] | None = None
+    ):
+        """Start to compile.
 
-        `evaluated` is the setup of evaluations, if they are of another set than the test set.
+        Args:
+            setup: of updates.
+            passes: of each batch size, the current phase first, then the later ones.
+            evaluated: the setups of evaluations; None for `setup` alone.
         """
         self._seconds: list[float] = []
         self._pool = ThreadPoolExecutor(1, THREADS)
         # First, because a run begins with an evaluation.
-        self._evaluate = self._pool.submit(
-            self._timed, programs.compiled, evaluated or setup, Evaluate()
-        )
+        self._evaluations: dict[Setup, Future[Executable]] = {
+            each: self._pool.submit(self._timed, programs.compiled, each, Evaluate())
+            for each in evaluated or (setup,)
+        }
         self._programs: dict[int, Future[Program]] = {
             size: self._pool.submit(self._timed, _program, setup, passes[size]) for size in passes
         }
 
     def ready(self, batch_size: int | None, seconds: float = 0.0) -> bool:
-        """Return whether a batch size's functions are compiled; None asks for the evaluation.
+        """Return whether a batch size's functions are compiled; None asks for the evaluations.
 
         Waits for them for up to `seconds`.
         """
-        future: Future[Any] = self._evaluate if batch_size is None else self._programs[batch_size]
-        return bool(wait([future], seconds).done)
+        futures: list[Future[Any]] = list(self._evaluations.values())
+        if batch_size is not None:
+            futures = [self._programs[batch_size]]
+        return not wait(futures, seconds).not_done
 
     def program(self, batch_size: int) -> Program:
         """Return the functions of a batch size; wait until they are compiled."""
         return self._programs[batch_size].result()
 
-    def evaluate(self) -> Executable:
+    def evaluate(self, setup: Setup) -> Executable:
         """Return the function of an evaluation; wait until it is compiled."""
-        return self._evaluate.result()
+        return self._evaluations[setup].result()
 
     @property
     def seconds(self) -> float:

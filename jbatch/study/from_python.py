@@ -74,6 +74,8 @@ def sweep(
         Mistake: if an experiment cannot be trained, or a folder holds another run.
     """
     out = expanded(Path(out))
+    values = {field: tuple(each) for field, each in grid.items()}
+    _check_grid(values)
     if isinstance(variants, Experiment):
         variants = {out.absolute().name: variants}
     if isinstance(variants, ExperimentFile):
@@ -87,10 +89,13 @@ def sweep(
     experiments = {}
     for name, experiment in made.items():
         base = Origin(name) if file is None else file.origin(name)
-        for cell, here in _cells(experiment, grid):
+        for cell, here in _cells(experiment, values):
             origin = dataclasses.replace(base, cell=cell, stated=said)
             if origin in experiments:
-                raise Mistake(f"{origin.name} is in the grid twice: give each value once")
+                raise Mistake(
+                    f"{origin.name} is in the grid twice: give each value once, and functions "
+                    "names of their own"
+                )
             experiments[origin] = here
     return train(Study(said, experiments, seeds_of(said, seeds)), out)
 
@@ -110,16 +115,37 @@ def _check_variants(variants: Mapping[str, Experiment], comparison: Comparison |
         )
 
 
+def _check_grid(grid: Mapping[str, tuple[Any, ...]]) -> None:
+    for field, values in grid.items():
+        if not values:
+            raise Mistake(f"the grid has no value of {field}: give one at least")
+        if field == "seed":
+            raise Mistake("the grid has seed: give seeds=(0, 1, 2) instead")
+        for value in values:
+            name = _named(value)
+            if ", " in name:
+                raise Mistake(
+                    f"the grid has {shown(value)} for {field}, which makes no folder's name: name "
+                    "such values as variants, {'name': experiment}"
+                )
+            check_name("the grid", f"{field} {name}")
+
+
+def _named(value: Any) -> str:
+    """Return a grid's value as text: a function's name, numbers of a tuple one after another."""
+    told = value if isinstance(value, tuple | list) else (value,)
+    return " ".join(str(getattr(each, "__qualname__", each)) for each in told)
+
+
 def _cells(
-    experiment: Experiment, grid: Mapping[str, Sequence[Any]]
+    experiment: Experiment, grid: Mapping[str, tuple[Any, ...]]
 ) -> Iterator[tuple[tuple[str, ...], Experiment]]:
     """Yield (name, experiment) of each combination of a grid's values."""
     for values in itertools.product(*grid.values()):
         here, names = experiment, []
         for field, value in zip(grid, values, strict=True):
             here = _replaced(here, field, value, field)
-            told = value if isinstance(value, tuple | list) else (value,)
-            names.append(f"{field.replace('_', '-')} {' '.join(map(str, told))}")
+            names.append(f"{field.replace('_', '-')} {_named(value)}")
         yield tuple(names), here
 
 

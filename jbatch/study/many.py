@@ -37,9 +37,9 @@ def seeds_of(stated: Stated, given: Sequence[int] | None) -> tuple[int, ...]:
     """Return the seeds that are given, or those of the comparison; each once."""
     seeds = (stated.comparison or Comparison()).seeds if given is None else tuple(given)
     for seed in seeds:
-        whole("--seeds", seed, least=0, most=2**32 - 1)
+        whole("a seed", seed, least=0, most=2**32 - 1)
     if not seeds or len(set(seeds)) != len(seeds):
-        raise Mistake(f"--seeds {' '.join(map(str, seeds))}: give at least one seed, each once")
+        raise Mistake(f"seeds {' '.join(map(str, seeds))}: give at least one seed, each once")
     return seeds
 
 
@@ -118,7 +118,7 @@ def _planned(study: Study, out: Path) -> list[Planned]:
             differs = "; ".join(differences(directory, describe(experiment))) or "its schedule"
             raise Mistake(
                 f"{directory} holds a different run, which differs in {differs}: give another "
-                "folder as --out"
+                "folder (--out"
             )
     return runs
 

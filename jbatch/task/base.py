@@ -54,6 +54,14 @@ class Task:
         del about
         return self
 
+    def check(self, what: str, examples: Example) -> None:
+        """Raise Mistake if examples cannot be scored, such as for a label that is no class.
+
+        Args:
+            what: their name in messages.
+            examples: arrays with a leading axis over examples.
+        """
+
     def init(self, key: jax.Array, example: Example) -> tuple[Tree, Tree]:
         """Return the initial (parameters, state).
 

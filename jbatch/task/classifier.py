@@ -11,6 +11,7 @@ import numpy as np
 from flax import nnx
 
 from jbatch.data.batch import Batch, Example
+from jbatch.data.dataset import check_labels
 from jbatch.data.image.augment import augment
 from jbatch.data.image.normalize import normalized
 from jbatch.errors import Mistake
@@ -50,6 +51,10 @@ class Classifier(Task):
         """How images are normalized: (value − shift) · factor by channel, then as it names."""
         shift, factor = list(self.shift), list(self.factor)
         return {"normalize": self.task.normalize, "shift": shift, "factor": factor}
+
+    def check(self, what: str, examples: Example) -> None:
+        """Raise Mistake for a label that is no class."""
+        check_labels(f"the {what} labels", examples["label"], self.num_classes)
 
     def init(self, key: jax.Array, example: Example) -> tuple[Tree, Tree]:
         """Return the initial (parameters, running statistics)."""
@@ -129,6 +134,10 @@ class OwnClassifier(ModuleTask):
     def normalization(self) -> dict[str, Any]:
         """How images are normalized."""
         return self.fit.normalization
+
+    def check(self, what: str, examples: Example) -> None:
+        """Raise Mistake for a label that is no class."""
+        self.fit.check(what, examples)
 
     def prepare(self, example: Example, key: jax.Array | None) -> Example:
         """Augment and normalize the image."""

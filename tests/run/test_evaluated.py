@@ -51,5 +51,8 @@ def test_examples_unlike_the_training_sets_are_one_mistake(arrays):
     told = r"image float32 \(8, 8, 1\), label int32 \(\), but of the training set image uint8"
     with pytest.raises(jb.Mistake, match=told):
         model.evaluate(other)
+    wrong = {**DIGITS.test, "label": DIGITS.test["label"] + 5}
+    with pytest.raises(jb.Mistake, match=r"the examples' labels: .* not within 0 to 9"):
+        model.evaluate(wrong)
     with pytest.raises(jb.Mistake, match="different numbers of examples"):
         model.evaluate({"image": DIGITS.test["image"], "label": DIGITS.test["label"][:3]})

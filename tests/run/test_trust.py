@@ -47,34 +47,87 @@ def test_code_from_elsewhere_does_not_run_unless_it_is_trusted(foreign, capsys):
     assert trace.exists()
 
 
-def test_modules_that_the_file_imports_are_its_code_too(tmp_path, capsys, monkeypatch):
-    """They are kept as they were, imported from there, and sealed."""
+MINE = """
+import importlib
+from parts.rates import RATE
+assert RATE == 0.2
+importlib.import_module("dynamic")
+
+class Own(Digits):
+    def load(self):
+        import late
+        assert late.NUMBER == 3
+        return Digits.load(self)
+
+variants = {name: replace(one, data=Own()) for name, one in variants.items()}
+"""
+BESIDE = {
+    "parts/rates.py": "from . import factor\nRATE = 0.1 * factor.TWO\n",
+    "parts/factor.py": "TWO = 2\n",
+    "late.py": "NUMBER = 3\n",
+    "dynamic.py": "",
+    "unused.py": "",
+}
+
+
+@pytest.fixture
+def own_modules(tmp_path, monkeypatch):
+    """(folder of an experiment file that imports others in every way, its run's directory)."""
     monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
     home, directory = tmp_path / "home", tmp_path / "run"
     (home / "parts").mkdir(parents=True)
-    (home / "parts" / "rates.py").write_text("from . import factor\nRATE = 0.1 * factor.TWO\n")
-    (home / "parts" / "factor.py").write_text("TWO = 2\n")
-    (home / "unused.py").write_text("")
+    for name, text in BESIDE.items():
+        (home / name).write_text(text)
+    text = TINY.read_text().replace(
+        "import optax\n", "from dataclasses import replace\nimport optax\n"
+    )
     file = home / "mine.py"
-    file.write_text("from parts.rates import RATE\nassert RATE == 0.2\n" + TINY.read_text())
+    file.write_text(text + MINE)
     arguments = ["train", str(file), "growing", "--run-dir", str(directory)]
     assert main([*arguments, "--plan.num-epochs", "1"]) == 0
-    kept = directory / "code" / "parts"
-    assert sorted(path.name for path in directory.glob("code/**/*.py")) == ["factor.py", "rates.py"]
+    return home, directory
 
-    def forgotten():
-        for name in [name for name in sys.modules if name.partition(".")[0] == "parts"]:
-            monkeypatch.delitem(sys.modules, name)
 
-    (home / "parts" / "factor.py").write_text("raise SystemError\n")  # as it is now
-    forgotten()
+def test_modules_that_the_file_imports_are_kept_and_imported_again(own_modules):
+    """As they were: in packages, within functions, and by a name made while it runs."""
+    home, directory = own_modules
+    code = directory / "code"
+    kept = {path.relative_to(code).as_posix() for path in code.glob("**/*.py")}
+    assert kept == BESIDE.keys() - {"unused.py"}
+    for name in BESIDE:
+        (home / name).write_text("raise SystemError\n")
     assert main(["eval", str(directory)]) == 0
-    (kept / "factor.py").write_text("TWO = 2; import pathlib\n")
-    forgotten()
+    shutil.rmtree(home)
+    assert main(["eval", str(directory)]) == 0
+
+
+def test_they_are_sealed_with_the_file(own_modules, capsys):
+    _, directory = own_modules
+    (directory / "code" / "late.py").write_text("NUMBER = 1 + 2\n")
     assert main(["eval", str(directory)]) == 2
     assert f"Read it, and {directory / 'code'}, then pass --trust" in capsys.readouterr().err
-    (home / "parts" / "factor.py").unlink()
     assert main(["eval", str(directory), "--trust"]) == 0
+
+
+def test_each_file_has_its_own_module_of_a_name(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
+    for width in (8, 9, 10):
+        folder = tmp_path / str(min(width, 9))  # the last is the second, changed
+        folder.mkdir(exist_ok=True)
+        (folder / "width.py").write_text(f"WIDTH = {width}\n")
+        text = TINY.read_text().replace("hidden=(32,)", "hidden=(WIDTH,)")
+        (folder / "mine.py").write_text("from width import WIDTH\n" + text)
+        file = load_experiment_file(folder / "mine.py")
+        assert file.variants["growing"].task.model.hidden == (width,)
+        assert file.modules == {"width.py": f"WIDTH = {width}\n"}
+
+
+def test_a_relative_import_of_the_file_is_said(tmp_path):
+    (tmp_path / "mine.py").write_text("from .width import WIDTH\n")
+    with pytest.raises(Mistake, match=r"write `from net import …` for `from \.net import …`"):
+        load_experiment_file(tmp_path / "mine.py")
 
 
 @pytest.mark.parametrize("verb", ["train", "plan", "compare"])

@@ -107,6 +107,19 @@ REFUSED = {
         "plan.rate 1 is in the grid twice",
     ),
     "a bad value": (lambda out: jbatch.sweep(BASE, {"plan.rate": [-1]}, out), "rate is -1"),
+    "no value": (
+        lambda out: jbatch.sweep(BASE, {"plan.rate": []}, out),
+        "has no value of plan.rate",
+    ),
+    "a grid of seeds": (lambda out: jbatch.sweep(BASE, {"seed": [1]}, out), "give seeds="),
+    "values that name no folder": (
+        lambda out: jbatch.sweep(BASE, {"optimizer": [SGD(weight_decay=0.1)]}, out),
+        "makes no folder's name: name such values as variants",
+    ),
+    "two functions of one name": (
+        lambda out: jbatch.sweep(BASE, {"optimizer": [lambda r: None, lambda r: 1]}, out),
+        "give each value once, and functions names of their own",
+    ),
     "a seed twice": (lambda out: jbatch.compare({"a": BASE}, out, seeds=[1, 1]), "each once"),
 }
 
