@@ -71,6 +71,11 @@ def checked(what: str, dataset: Any) -> Dataset:
     return Dataset(train, test, classes, dataset.class_names, validation)
 
 
+def checked_examples(examples: Any) -> Any:
+    """Return examples as NumPy arrays, checked as those of a dataset are."""
+    return _split("those given", "examples", examples)
+
+
 def _check_alike(what: str, train: Any, name: str, split: Any) -> None:
     here, there = _kinds(train), _kinds(split)
     if here != there:

@@ -167,7 +167,8 @@ class Experiment:
     log_every: float | None = field(default=None, compare=False)  # no interval changes the training
     """Between lines of training metrics, in plan.unit. None: an epoch."""
     eval_every: float | None = field(default=None, compare=False)
-    """Between evaluations on the test set, in plan.unit. None: an epoch."""
+    """Between evaluations on the validation set, or else the test set, in plan.unit. None: an
+    epoch."""
     save_every: float | None = field(default=None, compare=False)
     """Between checkpoints, in plan.unit. None: 10 epochs. jbatch also saves one at every phase
     change and at the end; it keeps the last two."""

@@ -63,7 +63,10 @@ def allowed_sizes(
 def _powers(batch_size: int, factor: float, limit: int) -> npt.NDArray[np.int64]:
     factor = real("growth_factor", factor)
     if not 1 < factor < math.inf:
-        raise Mistake(f"growth_factor {factor} does not grow the batch: give a factor over 1")
+        raise Mistake(
+            f"growth_factor {factor} does not grow the batch: give a factor over "
+            "1, or leave growth_factor out for a constant batch"
+        )
     sizes = [batch_size]
     while (size := sizes[-1] * factor) < limit + 0.5:
         if abs(size - round(size)) > ROUNDING * size:  # 0.3/0.1 is 3, but for the last bit

@@ -77,9 +77,9 @@ def stated_of(records: Sequence[Record]) -> Stated:
     for record, own in zip(records, states, strict=True):
         if own.variants and own != newest and not own.agrees(newest, record.of_file):
             raise Mistake(
-                f"{record.directory} cannot share a report with newer runs here: their experiment "
-                f"file says something else of {record.of_file}, or does not have it. Give a "
-                "directory with runs of one file"
+                f"{record.directory} cannot share a report with newer runs here: what was stated "
+                f"with them says something else of {record.of_file}, or does not have it. Give a "
+                "directory with the runs of one file, or of one comparison"
             )
     return newest
 

@@ -14,12 +14,12 @@ from jbatch.errors import Mistake
 from jbatch.experiment.comparison import Comparison, Metric, metric_of
 from jbatch.experiment.described import differences_in
 from jbatch.plan.plan import Plan
-from jbatch.run.metrics import scores_in
+from jbatch.run.metrics import scores_in, scores_of, scores_text
 
 Floats = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Record:
     """Hold one run, read from its directory."""
 
@@ -37,6 +37,10 @@ class Record:
     table: str = ""  # the printed plan
     series: str = ""  # where its experiment says that reports draw it
     point: Mapping[str, float] | None = None
+
+    def __repr__(self) -> str:
+        scores = f": {scores_text(scores_of(self.final))}" if self.evaluations else ""
+        return f"<Record of {self.variant} seed {self.seed}{scores}>"
 
     @property
     def of_file(self) -> str:

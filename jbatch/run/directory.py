@@ -90,7 +90,7 @@ def held(
     with locked(directory, asked) as check:
         if not (fresh := not (directory / "run.json").exists()):
             changed = _changed(directory, identity, plan, accept_plan_change)
-            _check_digests(directory, identity)
+            check_digests(directory, identity)
         else:
             write_run(directory, identity, plan)
             changed = False
@@ -337,7 +337,7 @@ def check_data(directory: Path, digest: str) -> None:
         )
 
 
-def _check_digests(directory: Path, identity: Identity) -> None:
+def check_digests(directory: Path, identity: Identity) -> None:
     """Raise Mistake if the data or the program of an update is not the run's.
 
     The program is compared under the same versions and settings only, because its text depends on

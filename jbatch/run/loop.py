@@ -11,7 +11,7 @@ import jax
 
 from jbatch.distributed import agree
 from jbatch.distributed.preemption import Interrupted, PhaseEnd
-from jbatch.errors import Mistake
+from jbatch.errors import Mistake, shown
 from jbatch.experiment.experiment import Experiment
 from jbatch.experiment.origin import Origin
 from jbatch.files import expanded
@@ -77,6 +77,13 @@ def fit(
         Interrupted: on SIGTERM or Ctrl-C, after saving; or if another process is lost.
         PhaseEnd: before `until_phase` begins, after saving.
     """
+    if not isinstance(experiment, Experiment):
+        raise Mistake(
+            f"fit was given {shown(experiment)}: give one Experiment, such as a variant of "
+            "jbatch.load_file(path)"
+        )
+    if callable(on):
+        raise Mistake(f"on is {shown(on)}: give a list of functions, on=[…]")
     directory = expanded(Path(directory))
     experiment = agree.together("the data", lambda: counted(experiment))
     last = agree.together("the plan", lambda: _last_update(experiment, until_phase))

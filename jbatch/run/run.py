@@ -27,7 +27,7 @@ OF_CALLBACK = "raised by a callback of jbatch.fit"
 Callback = Callable[[dict[str, Any]], object]  # is given a line of metrics
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(repr=False)
 class Run:
     """A run in progress: first its fixed parts, then its position."""
 
@@ -57,6 +57,9 @@ class Run:
     moved: Distances | None = None  # None if distances are not measured
     on: Sequence[Callback] = ()
     best: Best | None = None  # None if it keeps no best checkpoint
+
+    def __repr__(self) -> str:
+        return f"<Run after {self.taken:,} updates of {self.plan.num_updates:,}>"
 
     @property
     def plan(self) -> Plan:

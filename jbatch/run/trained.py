@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jbatch.data.batch import Example
-from jbatch.data.dataset import Dataset, checked
+from jbatch.data.batch import Example, Spec, spec_of
+from jbatch.data.dataset import Dataset, checked_examples
 from jbatch.data.inputs import Loaded
 from jbatch.data.resident import ResidentData
 from jbatch.devices import meshes
@@ -24,7 +24,7 @@ from jbatch.run import provenance, saved_task
 from jbatch.run.checkpoint import Checkpoints
 from jbatch.run.directory import best_checkpoints, read_run
 from jbatch.run.evaluate import Evaluation, evaluate
-from jbatch.run.metrics import read_metrics, scores_of
+from jbatch.run.metrics import read_metrics, scores_of, scores_text
 from jbatch.step import programs, pure
 from jbatch.step.programs import Evaluate, Setup
 from jbatch.step.pure import State
@@ -35,7 +35,7 @@ AT_ONCE = 256  # examples in one pass of `predict`
 Step = Literal["last", "best"] | int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Trained:
     """A run's checkpoint."""
 
@@ -47,6 +47,10 @@ class Trained:
     metrics: dict[str, float]
     class_names: tuple[str, ...] | None  # None if the dataset has none
     data: Any = None  # the run's dataset; None if it was arrays or a class of the person's own
+
+    def __repr__(self) -> str:
+        scores = f": {scores_text(self.metrics)}" if self.metrics else ""
+        return f"<Trained after {self.examples:,} examples{scores}>"
 
     @cached_property
     def _evaluated(self) -> dict[str, tuple[Tree, Tree]]:
@@ -105,14 +109,10 @@ class Trained:
         Raises:
             Mistake: if they are not like the training set's, or cannot be evaluated on.
         """
-        data = ResidentData(checked("the examples", Dataset(examples, examples)))
-        if data.about.example != self.learner.example:
-            raise Mistake(
-                f"one of the examples is {data.about.example}, but of the training set "
-                f"{self.learner.example}: give arrays of the same names, shapes and dtypes"
-            )
-        self.learner.task.check("examples'", examples)
-        return evaluated(self, data)[1].scores
+        given = checked_examples(examples)
+        _check_like(given, self.learner.example)
+        self.learner.task.check("examples'", given)
+        return evaluated(self, ResidentData(Dataset(given, given)))[1].scores
 
     @cached_property
     def _predict(self) -> Callable[..., Any]:
@@ -130,6 +130,25 @@ def evaluated(model: Trained, data: Loaded) -> tuple[int, Evaluation]:
         found = evaluate(setup, programs.compiled(setup, Evaluate()), state, test)
     assert found is not None  # nothing asks it to stop
     return int(state.taken), found
+
+
+def _check_like(examples: Example, known: Spec) -> None:
+    """Raise Mistake if examples have not the names, dtypes and shapes of the training set's."""
+    here, there = (
+        {jax.tree_util.keystr(path): leaf for path, leaf in flat[0]}
+        for flat in map(jax.tree_util.tree_flatten_with_path, (spec_of(examples).tree, known.tree))
+    )
+    for name in {**there, **here}:
+        mine, theirs = here.get(name), there.get(name)
+        if mine != theirs:
+            raise Mistake(
+                f"the examples have {name or 'an array'} of {_kind(mine)}, and the training set of "
+                f"{_kind(theirs)}: give arrays of the same names, shapes and dtypes"
+            )
+
+
+def _kind(leaf: jax.ShapeDtypeStruct | None) -> str:
+    return "none" if leaf is None else f"{leaf.dtype} {leaf.shape}"
 
 
 def _count(examples: Example, learner: Learner) -> int:

@@ -29,7 +29,8 @@ def check_learner(learner: Learner) -> None:
     Raises:
         Mistake: if one fails, which names the line of a person's code where it did.
     """
-    with _told("the task"):
+    one = f"it is called with one example, without a batch axis: {learner.example}"
+    with _told("the task", one):
         state = pure.state_shapes(learner)
         _check_parameters(state.params)
         pure.no_totals(learner)
@@ -97,8 +98,8 @@ def _check_parameters(params: Any) -> None:
 
 
 @contextmanager
-def _told(what: str) -> Iterator[None]:
-    """Turn an error of a person's code into a Mistake that names its line."""
+def _told(what: str, given: str = "") -> Iterator[None]:
+    """Turn an error of a person's code into a Mistake: its line, and what it was given."""
     try:
         yield
     except Mistake:
@@ -116,7 +117,7 @@ def _told(what: str) -> Iterator[None]:
                 f'{what}{where} uses the axis "group", but no examples see each other: give the '
                 "task a group, the number of examples that share statistics"
             ) from error
-        raise Mistake(f"{what} cannot be traced{where}: {text}") from error
+        raise Mistake(f"{what} fails{where}: {text}{given and f' ({given})'}") from error
 
 
 def _line(error: BaseException) -> str:

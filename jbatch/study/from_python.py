@@ -2,7 +2,7 @@
 
 import dataclasses
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,8 +74,7 @@ def sweep(
         Mistake: if an experiment cannot be trained, or a folder holds another run.
     """
     out = expanded(Path(out))
-    values = {field: tuple(each) for field, each in grid.items()}
-    _check_grid(values)
+    values = _checked_grid(grid)
     if isinstance(variants, Experiment):
         variants = {out.absolute().name: variants}
     if isinstance(variants, ExperimentFile):
@@ -115,8 +114,12 @@ def _check_variants(variants: Mapping[str, Experiment], comparison: Comparison |
         )
 
 
-def _check_grid(grid: Mapping[str, tuple[Any, ...]]) -> None:
-    for field, values in grid.items():
+def _checked_grid(grid: Mapping[str, Iterable[Any]]) -> dict[str, tuple[Any, ...]]:
+    checked = {}
+    for field, given in grid.items():
+        if isinstance(given, str) or not isinstance(given, Iterable):
+            raise Mistake(f"the grid has {shown(given)} for {field}: give a list of values")
+        values = checked[field] = tuple(given)
         if not values:
             raise Mistake(f"the grid has no value of {field}: give one at least")
         if field == "seed":
@@ -129,6 +132,7 @@ def _check_grid(grid: Mapping[str, tuple[Any, ...]]) -> None:
                     "such values as variants, {'name': experiment}"
                 )
             check_name("the grid", f"{field} {name}")
+    return checked
 
 
 def _named(value: Any) -> str:

@@ -2,14 +2,15 @@
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jbatch.devices import meshes
 from jbatch.distributed.preemption import check_asked, saved_below
 from jbatch.errors import Mistake, whole
-from jbatch.experiment.comparison import Comparison
+from jbatch.experiment.comparison import Comparison, metric_of
 from jbatch.experiment.described import describe
 from jbatch.experiment.experiment import Experiment
 from jbatch.experiment.origin import Origin
@@ -20,9 +21,11 @@ from jbatch.report.read import in_order, read_record
 from jbatch.report.runs import Record
 from jbatch.run.build import counted
 from jbatch.run.check import check
-from jbatch.run.directory import differences, directory_of, holds
+from jbatch.run.directory import check_digests, differences, directory_of, holds
+from jbatch.run.job import resolve
+from jbatch.run.kept import read_modules, text_in
 from jbatch.run.libraries import prepare_libraries
-from jbatch.run.metrics import scores_of, scores_text
+from jbatch.run.metrics import scores_in, scores_of, scores_text
 
 
 class Study(NamedTuple):
@@ -35,6 +38,8 @@ class Study(NamedTuple):
 
 def seeds_of(stated: Stated, given: Sequence[int] | None) -> tuple[int, ...]:
     """Return the seeds that are given, or those of the comparison; each once."""
+    if isinstance(given, int):
+        raise Mistake(f"seeds is {given}: give several, such as ({given},)")
     seeds = (stated.comparison or Comparison()).seeds if given is None else tuple(given)
     for seed in seeds:
         whole("a seed", seed, least=0, most=2**32 - 1)
@@ -76,10 +81,13 @@ def train(study: Study, out: Path) -> list[Record]:
     prepare_libraries()
     begun = time.perf_counter()
     if (out / "run.json").exists():
-        raise Mistake(f"{out} is a run directory: give another folder as --out")
+        raise Mistake(f"{out} is a run directory: give another folder (--out)")
     saved_below(out)
     runs = _planned(study, out)
-    records = [_recorded(run, f"run {number} of {len(runs)}") for number, run in enumerate(runs, 1)]
+    records = [
+        _recorded(run, f"run {number} of {len(runs)}", study.stated.comparison)
+        for number, run in enumerate(runs, 1)
+    ]
     check_asked()
     stated = study.stated
     records = in_order(records, list(stated.variants))
@@ -117,8 +125,8 @@ def _planned(study: Study, out: Path) -> list[Planned]:
         if (directory / "run.json").exists() and not holds(directory, describe(experiment), plan):
             differs = "; ".join(differences(directory, describe(experiment))) or "its schedule"
             raise Mistake(
-                f"{directory} holds a different run, which differs in {differs}: give another "
-                "folder (--out"
+                f"{directory} holds a different run ({differs}): give another folder (--out), or "
+                "remove that run"
             )
     return runs
 
@@ -133,7 +141,7 @@ def _checked_plan(origin: Origin, experiment: Experiment, devices: int) -> Plan:
     return plan
 
 
-def _recorded(run: Planned, of: str) -> Record:
+def _recorded(run: Planned, of: str, comparison: Comparison | None) -> Record:
     """Train a run unless it is finished or has diverged, and read it back."""
     from jbatch.run.log import Diverged
     from jbatch.run.loop import fit
@@ -142,10 +150,13 @@ def _recorded(run: Planned, of: str) -> Record:
     directory, origin, experiment, _ = run
     check_asked()
     before = _over(run)
-    if not before:
+    if before:
+        _check_code(run)
+    else:
         shown, label = progress(seconds_between=30), f"{run.called}, {of}"
         try:
-            fit(experiment, directory, origin=origin, progress=shown, label=label)
+            on = [partial(_check_scored, comparison)]
+            fit(experiment, directory, origin=origin, progress=shown, label=label, on=on)
         except Diverged as diverged:
             tell(f"jbatch: {run.called}: {diverged}")
     record = read_record(directory)
@@ -159,6 +170,22 @@ def _recorded(run: Planned, of: str) -> Record:
     if experiment.measure_distance and not all("distance" in line for line in record.training):
         raise Mistake(f"{directory} was trained without distances: remove it to train it with them")
     return record
+
+
+def _check_scored(comparison: Comparison | None, line: Mapping[str, Any]) -> None:
+    """Raise Mistake at a run's first evaluation if it does not score what is compared."""
+    if line["kind"] == "eval":
+        metric_of(comparison, scores_in(line))
+
+
+def _check_code(run: Planned) -> None:
+    """Raise Mistake if a finished run was trained with other code, by its program and data."""
+    directory, origin, experiment, _ = run
+    if origin.code is not None:
+        kept = text_in(directory / "experiment.py"), read_modules(directory)
+        if kept == (origin.code, dict(origin.modules)):
+            return
+    check_digests(directory, resolve(experiment, meshes.all_devices(), origin).identity)
 
 
 def _over(run: Planned) -> bool:

@@ -116,8 +116,8 @@ class Task:
             Mistake: if the task does not say.
         """
         raise Mistake(
-            f"{type(self).__name__} does not say how it predicts: define predict(params, state, "
-            "example), or give Network(…, predict_with=…)"
+            f"{type(self).__name__} does not say how it predicts: give Network(…, predict_with="
+            "lambda network, example: …), or define predict(params, state, example) in your Task"
         )
 
     def finish(self, sums: Mapping[str, tuple[Any, Any]]) -> dict[str, float]:

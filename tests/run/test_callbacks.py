@@ -43,6 +43,13 @@ def growing(tmp_path_factory):
     return run, directory, lines
 
 
+def test_what_is_no_experiment_or_no_list_is_one_mistake(tmp_path):
+    with pytest.raises(Mistake, match=r"fit was given 'mine\.py': give one Experiment"):
+        jb.fit("mine.py", tmp_path / "run")
+    with pytest.raises(Mistake, match="give a list of functions"):
+        jb.fit(TUNED, tmp_path / "run", on=print)
+
+
 def test_callbacks_are_given_every_line_in_order(growing):
     _, _, lines = growing
     assert [(line["kind"], line["epoch"], line["batch_size"]) for line in lines] == [

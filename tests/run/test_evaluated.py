@@ -48,7 +48,7 @@ def test_fields_cannot_be_given(first, capsys):
 def test_examples_unlike_the_training_sets_are_one_mistake(arrays):
     model = jb.load(arrays)
     other = {"image": DIGITS.test["image"].astype(np.float32), "label": DIGITS.test["label"]}
-    told = r"image float32 \(8, 8, 1\), label int32 \(\), but of the training set image uint8"
+    told = r"have \['image'\] of float32 \(8, 8, 1\), and the training set of uint8 \(8, 8, 1\)"
     with pytest.raises(jb.Mistake, match=told):
         model.evaluate(other)
     wrong = {**DIGITS.test, "label": DIGITS.test["label"] + 5}

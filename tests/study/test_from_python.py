@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from flax import nnx
 
 import jbatch
 from jbatch import MLP, SGD, Arrays, Claim, Classify, Comparison, Digits, Experiment, Mistake
@@ -53,9 +54,7 @@ def test_a_finished_comparison_is_not_trained_again(compared, capsys):
 
 def test_another_experiment_does_not_take_its_place(compared):
     _, out = compared
-    with pytest.raises(
-        Mistake, match=r"holds a different run, which differs in optimizer\.weight_decay"
-    ):
+    with pytest.raises(Mistake, match=r"holds a different run \(optimizer\.weight_decay is"):
         jbatch.compare({"small": replace(ARRAYS, optimizer=SGD(weight_decay=0.1))}, out, seeds=[0])
 
 
@@ -83,7 +82,37 @@ variants = {"one": Experiment(plan, task=Classify(MLP((16,))), data=Digits())}
     assert main([*command[:-1], str(tmp_path / "out")]) == 0
 
 
+def test_a_finished_run_of_other_code_is_refused(tmp_path):
+    """Two networks of one name, as after an edit."""
+
+    def net(activation):
+        class Net(nnx.Module):
+            def __init__(self, rngs):
+                self.first = nnx.Linear(64, 10, rngs=rngs)
+
+            def __call__(self, image):
+                return activation(self.first(image.ravel()))
+
+        return Net
+
+    def variants(activation):
+        return {"one": replace(ARRAYS, task=Classify(net(activation)))}
+
+    jbatch.compare(variants(nnx.relu), tmp_path, seeds=[0])
+    jbatch.compare(variants(nnx.relu), tmp_path, seeds=[0])
+    with pytest.raises(Mistake, match="was trained with other code"):
+        jbatch.compare(variants(nnx.tanh), tmp_path, seeds=[0, 1])
+
+
+def test_a_metric_that_is_not_scored_is_refused_before_the_first_update(tmp_path):
+    with pytest.raises(Mistake, match=r"metric is .acuracy., but the runs score .*did you mean"):
+        jbatch.compare({"a": ARRAYS}, tmp_path, comparison=Comparison(metric="acuracy"))
+    assert not list(tmp_path.glob("**/checkpoints/*"))
+
+
 REFUSED = {
+    "no list of values": (lambda out: jbatch.sweep(BASE, {"plan.rate": 1}, out), "a list of val"),
+    "a number of seeds": (lambda out: jbatch.compare({"a": BASE}, out, seeds=3), "seeds is 3"),
     "no variants": (lambda out: jbatch.compare({}, out), "give a dict of name → Experiment"),
     "no experiment": (lambda out: jbatch.compare({"a": 3}, out), "variant 'a' is 3"),
     "a name that is no folder": (

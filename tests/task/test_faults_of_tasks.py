@@ -139,11 +139,11 @@ CASES = {
     ),
     "a missing key": (
         lambda: experiment(Functions(init, lambda params, example, key: example["target"])),
-        r"the task cannot be traced \(.*test_faults_of_tasks.py, line \d+\): KeyError: 'target'",
+        r"the task fails \(.*test_faults_of_tasks.py, line \d+\): KeyError: 'target'",
     ),
     "a wrong shape": (
         lambda: experiment(Functions(init, lambda params, *_: params["w"] @ jnp.zeros(3))),
-        r"the task cannot be traced \(.*test_faults_of_tasks.py, line \d+\): TypeError",
+        r"the task fails \(.*test_faults_of_tasks.py, line \d+\): TypeError",
     ),
     "whole parameters": (
         lambda: experiment(Functions(lambda *_: {"n": jnp.zeros(2, int)}, lambda *_: 0.0)),
