@@ -12,6 +12,7 @@ from flax import nnx
 from jax.nn.initializers import Initializer
 from jax.typing import DTypeLike
 
+from jbatch.models.conv.conv import conv
 from jbatch.models.norm import Pass, norm_layer
 from jbatch.models.specs import LocalResponseNorm, NoNorm, Norm, WeightNorm
 
@@ -97,13 +98,7 @@ class Conv(Weighted):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """(B, H, W, fan_in) → (B, H', W', fan_out)."""
-        y = jax.lax.conv_general_dilated(
-            x,
-            self.weights(x.dtype),
-            (self.stride, self.stride),
-            self.padding,
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        )
+        y = conv(x, self.weights(x.dtype), self.stride, self.padding)
         return self.biased(y)
 
 
