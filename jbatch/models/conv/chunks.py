@@ -2,21 +2,37 @@
 
 XLA computes one operation after another on whole arrays. A loop over chunks computes all operations
 on one chunk before the next. (XLA's convolutions themselves would be slow inside a loop.)
+
+Chunks are cut from the whole arrays in place. XLA would compute an array once more for each other
+shape that it is reshaped to.
 """
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 
 def mapped(function: Callable[[jax.Array], jax.Array], x: jax.Array, examples: int) -> jax.Array:
-    """Map a function over chunks of about so many examples: (N, …) → (N, …)."""
-    cut = _cut(x, examples)  # (chunks, examples, …)
-    found: jax.Array = jax.lax.map(function, cut)
-    return found.reshape(-1, *found.shape[2:])[: x.shape[0]]
+    """Map a function over chunks of at most so many examples: (N, …) → (N, …)."""
+    count = x.shape[0]
+    chunks, each = _cut(count, examples)
+    shape = jax.eval_shape(function, jax.ShapeDtypeStruct((each, *x.shape[1:]), x.dtype))
+
+    def put(chunk: jax.Array, made: jax.Array) -> jax.Array:
+        start = jnp.minimum(chunk * each, count - each)  # the last two chunks may overlap
+        here = function(jax.lax.dynamic_slice_in_dim(x, start, each))
+        return jax.lax.dynamic_update_slice_in_dim(made, here, start, 0)
+
+    # What the loop overwrites must be made from x. Zeros would be made as the program begins, kept
+    # until the loop needs them, and copied, since several loops share them.
+    begun = x
+    if (count, *shape.shape[1:]) != x.shape or shape.dtype != x.dtype:
+        some = x[(0,) * x.ndim].astype(shape.dtype)
+        begun = jnp.broadcast_to(some, (count, *shape.shape[1:]))
+    made: jax.Array = jax.lax.fori_loop(0, chunks, put, begun)
+    return made
 
 
 def summed(
@@ -25,26 +41,29 @@ def summed(
     b: jax.Array,
     examples: int,
 ) -> list[jax.Array]:
-    """Sum what a function returns for chunks of about so many examples of (N, …) and (N, …).
+    """Sum what a function returns for chunks of at most so many examples of (N, …) and (N, …).
 
-    Examples of zeros fill the last chunk.
+    The function must return zeros where `b` is zero.
     """
-    cut = _cut(a, examples), _cut(b, examples)
-    shapes = jax.eval_shape(function, *(jax.ShapeDtypeStruct(c.shape[1:], c.dtype) for c in cut))
+    count = a.shape[0]
+    chunks, each = _cut(count, examples)
+    cut = (jax.ShapeDtypeStruct((each, *whole.shape[1:]), whole.dtype) for whole in (a, b))
+    shapes = jax.eval_shape(function, *cut)
 
-    def add(sums: list[jax.Array], chunk: Any) -> tuple[list[jax.Array], None]:
-        return [old + new for old, new in zip(sums, function(*chunk), strict=True)], None
+    def add(number: jax.Array, sums: list[jax.Array]) -> list[jax.Array]:
+        start = jnp.minimum(number * each, count - each)
+        here, there = (jax.lax.dynamic_slice_in_dim(whole, start, each) for whole in (a, b))
+        if chunks * each > count:  # the last two chunks overlap: count each example once
+            new = start + jnp.arange(each) >= number * each
+            there = jnp.where(new.reshape(-1, *[1] * (b.ndim - 1)), there, jnp.zeros_like(there))
+        return [old + more for old, more in zip(sums, function(here, there), strict=True)]
 
-    sums: list[jax.Array]
-    sums, _ = jax.lax.scan(add, [jnp.zeros(each.shape, each.dtype) for each in shapes], cut)
+    zeros = [jnp.zeros(shape.shape, shape.dtype) for shape in shapes]
+    sums: list[jax.Array] = jax.lax.fori_loop(0, chunks, add, zeros)
     return sums
 
 
-def _cut(x: jax.Array, examples: int) -> jax.Array:
-    """(N, …) → (chunks, n, …), with n at most `examples` and zeros after the last example."""
-    count = x.shape[0]
+def _cut(count: int, examples: int) -> tuple[int, int]:
+    """Return the number of chunks, and the examples of each."""
     chunks = math.ceil(count / max(1, examples))
-    each = math.ceil(count / chunks)
-    if missing := chunks * each - count:
-        x = jnp.pad(x, [(0, missing)] + [(0, 0)] * (x.ndim - 1))
-    return x.reshape(chunks, each, *x.shape[1:])
+    return chunks, math.ceil(count / chunks)

@@ -22,7 +22,7 @@ MANY = 8192  # output pixels of a batch, below which XLA's own gradients are as 
 
 def convolved(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
     """(N, H, W, C), (kh, kw, C, K) → (N, H', W', K)."""
-    if not (_winograd(x, geometry) and x.shape[3] >= WIDE):
+    if not (_winograd(x, geometry) and min(kernel.shape[2:]) >= WIDE):
         return stock.convolved(x, kernel, geometry)
     with jax.default_matmul_precision(geometry.precision):
         return winograd.convolved(x, kernel, geometry.padding, _examples(x))
@@ -31,7 +31,7 @@ def convolved(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
 def input_gradient(g: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
     """(N, H', W', K), (kh, kw, C, K) → (N, H, W, C)."""
     with jax.default_matmul_precision(geometry.precision):
-        if _winograd(g, geometry) and g.shape[3] >= WIDE:
+        if _winograd(g, geometry) and min(kernel.shape[2:]) >= WIDE:
             # The kernel turned round, its channels exchanged, over the image with wider edges.
             (top, bottom), (left, right) = geometry.padding
             padding = (2 - top, 2 - bottom), (2 - left, 2 - right)
