@@ -16,7 +16,8 @@ CHUNK = 2**19  # bytes of float32 input of a chunk; with all that is made of it,
 LARGEST = 2**20  # bytes of one example; above, a chunk is no longer in a cache
 WIDE = 64  # channels in the sums of a product, from which transforms cost less than they save
 NARROW = 16  # channels, below which views cost more than their product saves
-PIXELS = 1024  # of a chunk whose products are summed over pixels, at least
+PIXELS = 1024  # of a chunk, at least: products are as large as this for few enough additions
+NARROWER = (jnp.float32, jnp.bfloat16, jnp.float16)  # dtypes that float32 holds
 MANY = 8192  # output pixels of a batch, below which XLA's own gradients are as fast
 
 
@@ -37,23 +38,18 @@ def input_gradient(g: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.A
             padding = (2 - top, 2 - bottom), (2 - left, 2 - right)
             turned = kernel[::-1, ::-1].transpose(0, 1, 3, 2)
             return winograd.convolved(g, turned, padding, _examples(g))
-        if (
-            max(geometry.stride) > 1
-            and max(geometry.size) > 1
-            and _products(g, kernel.shape[2], geometry)
-        ):
-            return products.input_gradient(g, kernel, geometry, _examples(g))
         return stock.input_gradient(g, kernel, geometry)
 
 
 def kernel_gradient(x: jax.Array, g: jax.Array, geometry: Geometry) -> jax.Array:
     """(N, H, W, C), (N, H', W', K) → (kh, kw, C, K)."""
     larger = max(x, g, key=_bytes)
-    pixels = geometry.output[0] * geometry.output[1]
-    examples = max(_examples(larger), -(-PIXELS // pixels))
+    examples = _examples(larger)
     with jax.default_matmul_precision(geometry.precision):
         if _winograd(larger, geometry) and min(x.shape[3], g.shape[3]) >= WIDE:
             return winograd.kernel_gradient(x, g, geometry.padding, examples)
+        if _products(g, x.shape[3], geometry) and geometry.size == (1, 1):
+            return products.pointwise_kernel_gradient(x, g, geometry)
         if _products(g, x.shape[3], geometry) and _small(larger):
             return products.kernel_gradient(x, g, geometry, examples)
         return stock.kernel_gradient(x, g, geometry)
@@ -76,21 +72,22 @@ def _products(g: jax.Array, fan_in: int, geometry: Geometry) -> bool:
     edges = [edge for both in geometry.padding for edge in both]
     return (
         max(geometry.size) <= 3
-        and min(edges) >= 0
+        and (max(edges) == 0 if geometry.size == (1, 1) else min(edges) >= 0)
         and fan_in >= NARROW
         and g.shape[0] * rows * columns >= MANY
-        and _small(g)
+        and g.dtype in NARROWER
     )
 
 
 def _small(x: jax.Array) -> bool:
     """Return whether an example fits a chunk, in a dtype that float32 holds."""
-    return x.dtype in (jnp.float32, jnp.bfloat16, jnp.float16) and _bytes(x) <= LARGEST
+    return x.dtype in NARROWER and _bytes(x) <= LARGEST
 
 
 def _examples(x: jax.Array) -> int:
     """Return the number of examples of a chunk."""
-    return max(1, CHUNK // _bytes(x))
+    pixels = x.shape[1] * x.shape[2]
+    return max(CHUNK // _bytes(x), math.ceil(PIXELS / pixels))
 
 
 def _bytes(x: jax.Array) -> int:
