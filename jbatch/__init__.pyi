@@ -16,6 +16,7 @@ from .experiment.experiment import Experiment as Experiment
 from .experiment.load import ExperimentFile as ExperimentFile
 from .experiment.load import load_file as load_file
 from .experiment.weights import Weights as Weights
+from .models.conv.conv import conv as conv
 from .models.specs import MLP as MLP
 from .models.specs import CifarResNet as CifarResNet
 from .models.specs import GhostBatchNorm as GhostBatchNorm

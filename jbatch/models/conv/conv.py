@@ -54,12 +54,14 @@ def conv(
         return lax.conv_general_dilated(
             x, kernel, strides, padding, dimension_numbers=numbers, **options
         )
-    image, size = x.shape[1:3], kernel.shape[:2]
+    (_, *image, _), (*size, _, _) = x.shape, kernel.shape
     if isinstance(padding, str):
         padding = lax.padtype_to_pads(image, size, strides, padding)
     told = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]  # set at run time
-    (top, bottom), (left, right) = padding
-    geometry = Geometry(image, size, strides, ((top, bottom), (left, right)), told)
+    (height, width), (rows, columns), (top, bottom), (left, right) = image, size, *padding
+    geometry = Geometry(
+        (height, width), (rows, columns), strides, ((top, bottom), (left, right)), told
+    )
     found: jax.Array = convolution.bind(x, kernel, geometry=geometry)
     return found
 

@@ -23,7 +23,7 @@ from jax.interpreters import ad, batching, mlir
 from jbatch.models.conv import on_cpu, stock
 from jbatch.models.conv.geometry import Geometry
 
-Map = Callable[[jax.Array, jax.Array, Geometry], jax.Array]
+Map = Callable[..., jax.Array]  # (array, array, geometry) → array
 
 
 def _primitive(name: str, anywhere: Map, cpu: Map) -> Any:

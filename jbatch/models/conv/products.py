@@ -50,13 +50,10 @@ def pointwise_kernel_gradient(x: jax.Array, g: jax.Array, geometry: Geometry) ->
     down, along = geometry.stride
     seen = x[:, ::down, ::along].astype(jnp.float32).reshape(-1, x.shape[3])
     sent = g.astype(jnp.float32).reshape(-1, g.shape[3])
-    if x.shape[3] <= g.shape[3]:
-        kernel = _transposed(seen) @ sent
-    else:
-        kernel = (_transposed(sent) @ seen).T
+    kernel = _transposed(seen) @ sent if x.shape[3] <= g.shape[3] else (_transposed(sent) @ seen).T
     return kernel[None, None].astype(x.dtype)
 
 
 def _transposed(a: jax.Array) -> jax.Array:
-    alone = jax.lax.optimization_barrier(jax.lax.optimization_barrier(a).T)
-    return alone
+    there: jax.Array = jax.lax.optimization_barrier(jax.lax.optimization_barrier(a).T)
+    return there

@@ -70,7 +70,7 @@ def kernel_gradient(
         return [_multiplied(across, _inputs(x, padding))]
 
     [sums] = chunks.summed(chunk, x, g, examples)  # (16, K, C)
-    kernel = (_KERNEL.T @ sums.reshape(16, -1)).reshape(3, 3, *sums.shape[1:])
+    kernel: jax.Array = (_KERNEL.T @ sums.reshape(16, -1)).reshape(3, 3, *sums.shape[1:])
     return kernel.transpose(0, 1, 3, 2).astype(x.dtype)
 
 
