@@ -1,8 +1,9 @@
 """Compare the roofline of `jbatch plan --on` with measured times on this machine's device.
 
-jbatch compiles updates of the paper's networks for the first device. The estimate is the compiler's
-counts over the device's peaks; the time is of the same compiled update in a plain loop. Peaks are
-measured (a matrix product, a copy). For known accelerators the table also shows the published ones.
+jbatch compiles updates of the paper's networks for the first device. The estimate is the FLOPs of
+the network's products and the compiler's count of bytes, over the device's peaks; the time is of the
+same compiled update in a plain loop. Peaks are measured (a matrix product, a copy). For known
+accelerators the table also shows the published ones.
 
     python -m benchmarks.estimate --json estimate.json
 """
@@ -15,7 +16,7 @@ import jax
 import numpy as np
 from matplotlib.figure import Figure
 
-from benchmarks import peaks
+from benchmarks import flops, peaks
 from benchmarks.outcome import Common, Outcome, Table, run
 from jbatch.devices.memory import available
 from jbatch.estimate.hlo_costs import facts_of
@@ -115,16 +116,17 @@ def _row(
         return loss
 
     measured = peaks.seconds(once, 1 if options.quick else 5)
-    estimated = max(facts.flops / peak[0], facts.accessed / peak[1])
+    counted = flops.of_pass(setup.learner, layout)
+    estimated = max(counted / peak[0], facts.accessed / peak[1])
     return {
         "batch": size,
-        "flops": facts.flops,
+        "flops": counted,
         "accessed": facts.accessed,
         "memory": facts.memory.total,
         "estimated": estimated,
         "measured": measured,
         "examples_per_second": size / measured,
-        "utilization": facts.flops / measured / peak[0],
+        "utilization": counted / measured / peak[0],
     }
 
 

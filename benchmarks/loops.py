@@ -1,7 +1,6 @@
 """Make the trainer's own loop and plain ones, over the same compiled functions."""
 
 import dataclasses
-import math
 import time
 from collections.abc import Callable
 from functools import cached_property
@@ -10,6 +9,7 @@ from itertools import cycle
 import jax
 import numpy as np
 
+from benchmarks import flops
 from benchmarks.turns import Loop
 from jbatch.data.batch import Batch
 from jbatch.data.image.augment import Augment
@@ -107,10 +107,9 @@ class Loops:
         seconds = time.perf_counter() - begun
         calls = self._calls()
         facts = [facts_of(call.compiled) for call in calls]
-        flops = [each.flops for each in facts]
         held = programs.held_beside(self._setup, self._passes[0])
         return {
-            "flops": sum(flops) if min(flops) >= 0 else math.nan,
+            "flops": sum(flops.of_pass(self._setup.learner, each) for each in self.layouts),
             "memory": max(call.memory.total for call in calls) + held,
             "reductions": sum(each.reductions for each in facts),
             "reduced": sum(each.reduced for each in facts),

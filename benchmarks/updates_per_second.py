@@ -9,7 +9,7 @@ Three loops over the same network, batch size and data take turns in one process
 
 Speeds are medians over windows of about half a second. A ratio is the median of the windows'
 ratios, so that a drift of the machine's speed cancels. No window contains compilation. Utilization
-is the compiler's count of FLOPs over the rate of a large matrix product.
+is the FLOPs of the network's products over the rate of a large matrix product.
 
     python -m benchmarks.updates_per_second --json updates_per_second.json
 """

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks import check, growth, outcome, scaling, turns
+from benchmarks import check, flops, growth, outcome, scaling, turns
 from benchmarks.__main__ import SUITE, write_page
 from benchmarks.apart import Failed, apart
 from benchmarks.loops import Loops
@@ -21,8 +21,12 @@ from benchmarks.outcome import Outcome, Ratio, Table
 from benchmarks.workloads import WORKLOADS, data_of, experiment_of
 from commands import environment_of
 from jbatch.errors import Mistake
+from jbatch.models import GhostBatchNorm, SmallCNN
+from jbatch.optim import SGD
+from jbatch.plan.layout import Layout
 from jbatch.run.start import open_run
 from marks import slow
+from small_runs import learner_of
 
 ROOT = Path(check.__file__).parent.parent
 
@@ -143,10 +147,18 @@ def test_the_bare_loop_is_the_trainers_update(tmp_path, name, size, micro_batch)
         assert run.update == 4
     assert len(loops.layouts) == (4 if micro_batch else 1)
     # Two layers of 512, forward, and backward twice: 6 FLOPs a weight and example, less the first
-    # layer's gradient of its input.
+    # layer's gradient of its input. Products alone count, so it is exact.
     weights, first = 784 * 512 + 512 * 512 + 512 * 10, 784 * 512
-    assert costs["flops"] == pytest.approx(size * (6 * weights - 2 * first), rel=0.1)
+    assert costs["flops"] == size * (6 * weights - 2 * first)
     assert costs["reductions"] == 0
+
+
+def test_flops_of_convolutions_are_counted_by_their_shapes():
+    """Whatever computes them: a loop hides most of what it does from the compiler's count."""
+    learner = learner_of(SmallCNN((64, 32), GhostBatchNorm(8)), SGD())  # of 8×8 pixels
+    first, second, head = 16 * 9 * 64, 4 * 9 * 64 * 32, 4 * 32 * 10
+    expected = 2 * 8 * (2 * first + 3 * second + 3 * head)  # no gradient by the images
+    assert flops.of_pass(learner, Layout(8, 1, 8)) == expected
 
 
 def test_a_page_holds_what_was_found(tmp_path):

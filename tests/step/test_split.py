@@ -21,6 +21,8 @@ from small_runs import DATA, DATASET, learner_of, run_updates, setup_of
 PLAIN = learner_of(MLP((32,)), SGD(weight_decay=5e-4), label_smoothing=0.1)
 # 48 in groups of 16 are 3 groups: on 2 devices each spans both, on 8 each spans all eight.
 GHOST = learner_of(CifarResNet(1, (4, 8), GhostBatchNorm(16)), SGD(nesterov=True))
+# Wide enough for the convolutions of CPUs, whose chunks follow the split.
+WIDE = learner_of(CifarResNet(1, (64, 64), GhostBatchNorm(16)), SGD(nesterov=True))
 ADAM = learner_of(MLP((32,), GhostBatchNorm(16)), Adam())
 HALF = learner_of(CifarResNet(1, (4, 8), GhostBatchNorm(16)), SGD(nesterov=True), dtype="bfloat16")
 
@@ -64,7 +66,7 @@ PIXELS = DATASET.train["image"].astype(np.float64)
 WEIGHTED = Weighted(float(PIXELS.mean()), float(PIXELS.std()))
 RAGGED = Learner(WEIGHTED, DATA.about.example, SGD(), 0.9)
 SPLITS = [(2, 1, "shard_map"), (8, 1, "shard_map"), (8, 3, "shard_map"), (1, 3, "shard_map")]
-NAMES = {PLAIN: "plain", GHOST: "ghost", ADAM: "adam"}
+NAMES = {PLAIN: "plain", GHOST: "ghost", WIDE: "wide", ADAM: "adam"}
 PMAP = [(8, 1, "pmap"), (8, 3, "pmap")]
 
 
@@ -109,6 +111,7 @@ def assert_same(state, other):
     [
         *((PLAIN, *split) for split in SPLITS + PMAP),
         (ADAM, *SPLITS[2]),
+        *(slow(WIDE, *split) for split in [*SPLITS, PMAP[0]]),
         *(slow(GHOST, *split) for split in SPLITS + PMAP),
         *(slow(ADAM, *split) for split in [*SPLITS[:2], SPLITS[3], *PMAP]),
     ],

@@ -58,10 +58,10 @@ def conv(
     if isinstance(padding, str):
         padding = lax.padtype_to_pads(image, size, strides, padding)
     told = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]  # set at run time
-    (height, width), (rows, columns), (top, bottom), (left, right) = image, size, *padding
-    geometry = Geometry(
-        (height, width), (rows, columns), strides, ((top, bottom), (left, right)), told
-    )
+    (height, width), (rows, columns) = image, size
+    (top, bottom), (left, right) = padding
+    edges = (top, bottom), (left, right)
+    geometry = Geometry((height, width), (rows, columns), strides, edges, told)
     found: jax.Array = convolution.bind(x, kernel, geometry=geometry)
     return found
 

@@ -1,0 +1,68 @@
+"""Count the FLOPs of a pass by the shapes of its products.
+
+The compiler's own count takes the body of a loop once, and convolutions on CPUs are loops. It also
+counts what a method such as Winograd's computes, and not what the network asks for.
+"""
+
+import math
+
+import jax
+from jax.extend.core import ClosedJaxpr, Jaxpr
+
+from jbatch.data.batch import Batch
+from jbatch.models.conv import primitives
+from jbatch.plan.layout import AXIS, Layout
+from jbatch.step import pure
+from jbatch.task.base import Learner
+
+MAPS = (primitives.convolution, primitives.input_gradient, primitives.kernel_gradient)
+
+
+def of_pass(learner: Learner, layout: Layout) -> int:
+    """Return the FLOPs of a device's forward and backward pass in products and convolutions."""
+
+    def gathered(state):
+        keys = jax.random.split(jax.random.key(0, impl="threefry2x32"), layout.per_device)
+        batch = Batch(learner.example.zeros(layout.per_device), keys)
+        return pure.gather(learner, layout, state, batch)
+
+    axes = [(AXIS, layout.devices)]
+    with jax.enable_x64(False):
+        traced = jax.make_jaxpr(gathered, axis_env=axes)(pure.state_shapes(learner))
+    return _counted(traced.jaxpr)
+
+
+def _counted(jaxpr: Jaxpr) -> int:
+    return sum(_of(equation) for equation in jaxpr.eqns)
+
+
+def _of(equation) -> int:
+    arrays = [*equation.invars, *equation.outvars]
+    if equation.primitive in MAPS:
+        # Two operands and the result are the images, the kernel and the output, in some order. What
+        # the kernel lacks is the number of examples; each of N, C and K stands in two of three.
+        geometry = equation.params["geometry"]
+        sizes = math.prod(array.aval.size for array in arrays)  # (N C K)² and pixels of all
+        pixels = math.prod(geometry.image) * math.prod(geometry.output) * math.prod(geometry.size)
+        channels = math.isqrt(sizes // pixels)  # N · C · K
+        return 2 * channels * math.prod(geometry.output) * math.prod(geometry.size)
+    if equation.primitive.name == "dot_general":
+        (_, contracted), _ = equation.params["dimension_numbers"]
+        shape = arrays[1].aval.shape
+        return 2 * arrays[2].aval.size * math.prod(shape[axis] for axis in contracted)
+    times = equation.params["length"] if equation.primitive.name == "scan" else 1
+    return times * sum(map(_counted, _inner(equation.params.values())))
+
+
+def _inner(values) -> list[Jaxpr]:
+    """Return the programs that an operation calls."""
+    found = []
+    for value in values:
+        match value:
+            case ClosedJaxpr():
+                found.append(value.jaxpr)
+            case Jaxpr():
+                found.append(value)
+            case tuple() | list():
+                found += _inner(value)
+    return found
