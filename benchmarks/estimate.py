@@ -1,8 +1,8 @@
 """Compare the roofline of `jbatch plan --on` with measured times on this machine's device.
 
 jbatch compiles updates of the paper's networks for the first device. The estimate is the FLOPs of
-the network's products and the compiler's count of bytes, over the device's peaks; the time is of the
-same compiled update in a plain loop. Peaks are measured (a matrix product, a copy). For known
+the network's products and the compiler's count of bytes, over the device's peaks; the time is of
+the same compiled update in a plain loop. Peaks are measured (a matrix product, a copy). For known
 accelerators the table also shows the published ones.
 
     python -m benchmarks.estimate --json estimate.json
