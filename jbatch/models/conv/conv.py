@@ -33,6 +33,8 @@ def conv(
     Results agree to the rounding of their dtype. On other platforms, and for `options` other than
     the defaults, it is `lax.conv_general_dilated`. The platform is that of the compiled program.
 
+    A `jax.shard_map` around it needs `check_vma=False`, as jbatch's own has.
+
     flax layers take it as `nnx.Conv(…, conv_general_dilated=jbatch.conv)`.
 
     Args:
