@@ -140,6 +140,7 @@ def experiment_file(
     if modules is None:
         for name, text in modules_below(folder, code).items():
             finder.texts.setdefault(name, text)
+    finder.sealed = True  # from now on it hides no module elsewhere of another name
     modules = dict(sorted(finder.texts.items()))
     return ExperimentFile(path, code, docstring, variants, comparison, modules)
 
@@ -155,7 +156,7 @@ def _told(path: Path) -> Iterator[None]:
         if isinstance(error, SyntaxError) and error.filename == str(path):
             lines = [error.lineno]
         where = f", line {lines[-1]}," if lines else ""
-        if "no known parent package" in str(error):
+        if "no known parent package" in said(error):
             error = ImportError(
                 "a relative import in the file itself: its folder is importable, so write "
                 "`from net import …` for `from .net import …`"

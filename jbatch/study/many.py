@@ -42,7 +42,7 @@ def seeds_of(stated: Stated, given: Sequence[int] | None) -> tuple[int, ...]:
         raise Mistake(f"seeds is {given}: give several, such as ({given},)")
     seeds = (stated.comparison or Comparison()).seeds if given is None else tuple(given)
     for seed in seeds:
-        whole("a seed", seed, least=0, most=2**32 - 1)
+        whole("seeds", seed, least=0, most=2**32 - 1)
     if not seeds or len(set(seeds)) != len(seeds):
         raise Mistake(f"seeds {' '.join(map(str, seeds))}: give at least one seed, each once")
     return seeds

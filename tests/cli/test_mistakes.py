@@ -101,7 +101,7 @@ MISTAKES = {
     "eval of nothing": (["eval", "."], "is not a run directory .it has no run.json"),
     "eval without a directory": (["eval"], "give one directory first, not 0"),
     "report of nothing": (["report", "."], "holds no run"),
-    "seeds twice": (["compare", TINY, "--seeds", 1, 1], "--seeds 1 1: give at least one seed"),
+    "seeds twice": (["compare", TINY, "--seeds", 1, 1], "seeds 1 1: give at least one seed"),
     "a variant twice": (["compare", TINY, "growing", "growing"], "name each variant once"),
     "one seed for several": (["compare", TINY, "--seed", 3], "single run: give --seeds"),
     "a seed too large": (["train", TINY, "growing", "--seed", 2**32], "at most 4,294,967,295"),

@@ -148,7 +148,7 @@ NUMBERS = {
     "padding": (["train", "--task.augment.pad", 10**9], r"pad is 1000000000: .* at most 1,024"),
     "memory": (["train", "--device-memory", "1e300"], r"device_memory is 1e\+300 GiB"),
     "seed": (["train", "--seed", 2**32], r"seed is 4294967296: give .* at most 4,294,967,295"),
-    "seeds": (["compare", "--seeds", -1], r"--seeds is -1: give a whole number of at least 0"),
+    "seeds": (["compare", "--seeds", -1], r"seeds is -1: give a whole number of at least 0"),
     "devices": (["plan", "--devices", 10**12], r"devices is 1000000000000: .* most 100,000"),
     "interval": (["train", "--log-every", "0"], r"log_every is 0\.0: give a number of epochs"),
     "a grid without end": (

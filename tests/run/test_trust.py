@@ -1,5 +1,6 @@
 """What came from somewhere else is looked at, and not run."""
 
+import importlib
 import json
 import re
 import shutil
@@ -122,6 +123,19 @@ def test_each_file_has_its_own_module_of_a_name(tmp_path, monkeypatch):
         file = load_experiment_file(folder / "mine.py")
         assert file.variants["growing"].task.model.hidden == (width,)
         assert file.modules == {"width.py": f"WIDTH = {width}\n"}
+
+
+def test_other_modules_beside_a_file_hide_none_elsewhere(tmp_path, monkeypatch):
+    """A module of the same name as one beside the file is found where it would be without it."""
+    monkeypatch.setattr(sys, "path", [str(tmp_path / "elsewhere"), *sys.path])
+    monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
+    for folder, number in (("beside", 1), ("elsewhere", 2)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "of_one_name.py").write_text(f"NUMBER = {number}\n")
+    (tmp_path / "beside" / "mine.py").write_text(TINY.read_text())
+    load_experiment_file(tmp_path / "beside" / "mine.py")
+    assert importlib.import_module("of_one_name").NUMBER == 2
+    monkeypatch.delitem(sys.modules, "of_one_name")
 
 
 def test_a_relative_import_of_the_file_is_said(tmp_path):
