@@ -1,4 +1,4 @@
-"""Every story of docs/your_own.md in processes of its own: killed, and as a cluster."""
+"""Stories of docs/your_own.md in processes of their own: killed, and as a cluster."""
 
 import signal
 import time
@@ -16,10 +16,8 @@ from runs import without_times
 from test_examples import EXAMPLES
 from trained_runs import same
 
-STORIES = (
-    *("own_network", "linen_batch_norm", "regression", "audio", "multi_label"),
-    *("contrastive", "muon"),
-)
+# Plain, with running statistics, with groups, and read by workers.
+STORIES = ("regression", "linen_batch_norm", "contrastive", "audio")
 VARIANT = {"regression": "adam"}
 AS_USERS = {"JAX_NUMPY_DTYPE_PROMOTION": "standard"}
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("standard_promotion")]
