@@ -29,10 +29,14 @@ class Mapped:
     per_device_out: Sequence[bool]  # the same for each result
     donate: Sequence[int] = ()  # arguments whose memory the results may reuse
 
-    def compile(self) -> "Executable":
-        """Compile the mapped function, which then refuses other shapes and never compiles again."""
+    def compile(self, options: dict[str, str | bool] | None = None) -> "Executable":
+        """Compile the mapped function, which then refuses other shapes and never compiles again.
+
+        Args:
+            options: of XLA, for this function alone.
+        """
         lowered, bound = self.lower()
-        return Executable(lowered.compile(), bound)
+        return Executable(lowered.compile(compiler_options=options), bound)
 
     def lower(self) -> tuple[jax.stages.Lowered, tuple[Any, ...]]:
         """Return the lowered function, and the first arguments to bind to the compiled one."""

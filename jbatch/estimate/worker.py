@@ -26,7 +26,7 @@ from jbatch.estimate.hlo_costs import Facts, facts_of
 from jbatch.experiment.overrides import override
 from jbatch.files import write_whole
 from jbatch.plan import passes
-from jbatch.plan.layout import Layout, group_size
+from jbatch.plan.layout import Layout
 from jbatch.plan.plan import Plan
 from jbatch.run.build import counted, paper_setup
 from jbatch.run.check import task_and_data
@@ -141,9 +141,9 @@ def answer(question: Question, tell: Callable[..., None]) -> dict[str, Any]:
     alone = here if one == question.topology else compiler(one)
     sizes = {phase.batch_size for phase in plan.phases}
 
-    def probe(examples: int) -> float:
-        layout = Layout(examples, 1, group_size(max(sizes), group))
-        return alone.needs(passes.Accumulate(layout))
+    def probe(call: passes.Pass) -> float:
+        layout = call.layout
+        return alone.needs(passes.Accumulate(Layout(layout.per_device, 1, layout.group)))
 
     choose = partial(largest, sizes, ghost_batch=group, available=question.available, probe=probe)
     micro_batch = experiment.micro_batch

@@ -18,6 +18,7 @@ from msgspec import Meta
 
 from jbatch.devices import meshes
 from jbatch.devices.environment import environment
+from jbatch.devices.memory import Memory
 from jbatch.errors import Mistake
 from jbatch.files import cache_folder, write_whole
 from jbatch.json_lines import read_json
@@ -32,6 +33,7 @@ from jbatch.upstream_words import OUT_OF_MEMORY
 LEAST_PROBED = 16  # examples per device; with fewer, memory is less affine
 LEAST_TIMED = 32  # examples per device; up to four times as many are not split
 WORTH = 1.05  # a larger micro-batch must be this many times as fast
+BELIEVED = 2.0  # a prediction that leaves so many times its memory needs no check
 HOPELESS = 1.5  # a candidate this many times slower is not timed again
 TURNS, LEAST_TURNS = 9, 3
 SECONDS_OF_TURN, SECONDS_OF_TURNS = 0.04, 4.0  # unless one pass takes longer
@@ -68,11 +70,13 @@ def choose(
         Mistake: if the given micro-batch, or the smallest, does not fit.
     """
 
-    def needs(call: Pass) -> float:
+    def needs(call: Pass, memory: Callable[..., Memory] = programs.memory) -> float:
         with unlimited_if_refused() as refused:
-            memory = programs.compiled(setup, call).memory
-            return memory.total + programs.held_beside(setup, call)
+            return memory(setup, call).total + programs.held_beside(setup, call)
         return refused
+
+    def probe(call: Pass) -> float:
+        return needs(call, programs.memory_soon)
 
     if given is not None:
         passes = cut(batch_sizes, setup.devices, ghost_batch, given)
@@ -81,7 +85,7 @@ def choose(
         return Choice(given, "")
     limit, why = None, ""
     if available is not None:
-        limit = largest(batch_sizes, setup.devices, ghost_batch, available, needs)
+        limit = largest(batch_sizes, setup.devices, ghost_batch, available, needs, probe)
         if limit is not None:
             why = f"the largest that fits {byte_size(available)}"
     # Several processes would have to agree on a measurement.
@@ -227,12 +231,14 @@ def largest(
     ghost_batch: int | None,
     available: int,
     needs: Needs,
-    probe: Callable[[int], float] | None = None,
+    probe: Needs | None = None,
 ) -> int | None:
     """Return the largest micro-batch that fits in memory.
 
-    Memory is nearly affine in the micro-batch, so two small passes predict the largest one. That
-    pass is compiled, then smaller ones until one fits.
+    Memory is nearly affine in the micro-batch, so two small passes predict the largest one. If a
+    device's whole share needs less than half of the memory by this prediction, it is believed: on a
+    GPU, a large pass can take minutes to compile. Otherwise the predicted pass is compiled, then
+    smaller ones until one fits.
 
     Args:
         batch_sizes: B of each phase, over all devices.
@@ -240,7 +246,7 @@ def largest(
         ghost_batch: g; None without batch norm.
         available: memory of one device in bytes.
         needs: compiles a pass and returns the bytes it needs.
-        probe: examples per device → bytes of such a pass; a cheaper way to ask for a small pass.
+        probe: a cheaper `needs` for the two small passes.
 
     Returns:
         Examples per device and pass, as a limit for `cut`; None if a device's whole share fits.
@@ -255,13 +261,13 @@ def largest(
     small = whole * -(-LEAST_PROBED // whole)
     limit = share
     if share > 2 * small:
-        if probe is None:
-
-            def probe(examples: int) -> float:
-                return needs(Accumulate(Layout(examples * devices, devices, group)))
-
-        first, second = probe(small), probe(2 * small)
+        first, second = (
+            (probe or needs)(Accumulate(Layout(examples * devices, devices, group)))
+            for examples in (small, 2 * small)
+        )
         each = max((second - first) / small, 1.0) if math.isfinite(second) else math.inf
+        if BELIEVED * (first + each * (share - small)) <= available:
+            return None
         predicted = small + (available - first) / each if math.isfinite(second) else unit
         limit = min(share, max(int(predicted), unit))
     while True:

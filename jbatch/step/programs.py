@@ -15,6 +15,7 @@ from jax.sharding import Mesh
 
 from jbatch.data.inputs import Inputs
 from jbatch.devices import meshes, spmd
+from jbatch.devices.memory import Memory
 from jbatch.devices.spmd import Executable, Mapped
 from jbatch.plan.layout import AXIS, Layout
 from jbatch.plan.passes import Accumulate, Apply, Call, Pass, Passes, Update
@@ -171,6 +172,22 @@ def compiled(setup: Setup, call: Call | Evaluate) -> Executable:
     Evaluate: (params, stats, *inputs) → (scores, number of examples).
     """
     return _mapped(setup, call).compile()
+
+
+def memory(setup: Setup, call: Pass) -> Memory:
+    """Return the memory of a call's compiled function."""
+    return compiled(setup, call).memory
+
+
+def memory_soon(setup: Setup, call: Pass) -> Memory:
+    """Return nearly the same, on a GPU without the trials of kernels.
+
+    There XLA times several kernels for each convolution, which takes most of a compilation. The
+    one that it picks changes the memory of a pass little.
+    """
+    if setup.mesh.devices.flat[0].platform != "gpu":
+        return memory(setup, call)
+    return _mapped(setup, call).compile({"xla_gpu_autotune_level": "0"}).memory
 
 
 @lru_cache(MOST_KEPT)
