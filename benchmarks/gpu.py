@@ -23,16 +23,16 @@ Part = tuple[str, ...]  # a benchmark and its options
 
 OF_GPU: dict[str, Part] = {
     "correctness": ("correctness",),
+    "peers-wrn-16-4": ("peers", "--networks", "wrn-16-4", "--windows", "3"),
+    "peers-resnet-50": ("peers", "--networks", "resnet-50", "--windows", "3"),
     "wrn-16-4": (
         *("updates_per_second", "--networks", "wrn-16-4", "--sizes", "128", "640", "5120"),
         *("--windows", "5"),
     ),
-    "peers-wrn-16-4": ("peers", "--networks", "wrn-16-4", "--windows", "3"),
     "resnet-50": (
         *("updates_per_second", "--networks", "resnet-50", "--sizes", "128", "256"),
         *("--windows", "3"),
     ),
-    "peers-resnet-50": ("peers", "--networks", "resnet-50", "--windows", "3"),
 }
 OF_CPU: dict[str, Part] = {
     "correctness": ("correctness",),
