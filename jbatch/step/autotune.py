@@ -34,6 +34,7 @@ LEAST_PROBED = 16  # examples per device; with fewer, memory is less affine
 LEAST_TIMED = 32  # examples per device; up to four times as many are not split
 WORTH = 1.05  # a larger micro-batch must be this many times as fast
 BELIEVED = 2.0  # a prediction that leaves so many times its memory needs no check
+ROOM = 1.2  # times what a pass needs before XLA tunes it; then the tuned one needs no check
 HOPELESS = 1.5  # a candidate this many times slower is not timed again
 TURNS, LEAST_TURNS = 9, 3
 SECONDS_OF_TURN, SECONDS_OF_TURNS = 0.04, 4.0  # unless one pass takes longer
@@ -70,13 +71,21 @@ def choose(
         Mistake: if the given micro-batch, or the smallest, does not fit.
     """
 
-    def needs(call: Pass, memory: Callable[..., Memory] = programs.memory) -> float:
+    def of(memory: Callable[[Setup, Pass], Memory], call: Pass) -> float:
         with unlimited_if_refused() as refused:
             return memory(setup, call).total + programs.held_beside(setup, call)
         return refused
 
     def probe(call: Pass) -> float:
-        return needs(call, programs.memory_soon)
+        return of(programs.memory_soon, call)
+
+    def needs(call: Pass) -> float:
+        at_once = (
+            call.layout.per_device <= min(batch_sizes) // setup.devices
+        )  # compiled next anyway
+        if not at_once and available is not None and ROOM * (soon := probe(call)) <= available:
+            return soon
+        return of(programs.memory, call)
 
     if given is not None:
         passes = cut(batch_sizes, setup.devices, ghost_batch, given)
@@ -236,8 +245,8 @@ def largest(
     """Return the largest micro-batch that fits in memory.
 
     Memory is nearly affine in the micro-batch, so two small passes predict the largest one. If a
-    device's whole share needs less than half of the memory by this prediction, it is believed: on a
-    GPU, a large pass can take minutes to compile. Otherwise the predicted pass is compiled, then
+    device's whole share needs less than half of the memory by this prediction, it is believed: a
+    large pass can take a minute to compile. Otherwise the predicted pass is compiled, then
     smaller ones until one fits.
 
     Args:
