@@ -131,8 +131,16 @@ def _evaluate(setup: Setup, params: Tree, stats: Tree, *inputs: Any) -> tuple[Sc
 
 @lru_cache(MOST_KEPT)
 def initializer(setup: Setup) -> Callable[[np.uint32], State]:
-    """Return the jitted function: seed (uint32 scalar) → state on every device."""
-    jitted = jax.jit(partial(pure.init, setup.learner), out_shardings=meshes.replicated(setup.mesh))
+    """Return the jitted function: seed (uint32 scalar) → state on every device.
+
+    It runs once. On CPUs, LLVM's optimizations of many draws of random numbers take seconds.
+    """
+    on_cpu = setup.mesh.devices.flat[0].platform == "cpu"
+    jitted = jax.jit(
+        partial(pure.init, setup.learner),
+        out_shardings=meshes.replicated(setup.mesh),
+        compiler_options={"xla_backend_optimization_level": "0"} if on_cpu else None,
+    )
     made: Callable[[np.uint32], State] = jax.enable_x64(False)(jitted)
     return made
 

@@ -11,7 +11,6 @@ import pytest
 
 from commands import FAULTS, TINY, end, end_all, newest, start, start_all
 from jbatch.run.metrics import read_metrics
-from marks import slow
 from photographs import write_folder
 from processes import children, left_over
 from runs import without_times
@@ -73,11 +72,10 @@ def alone(tmp_path_factory):
     return trained(tmp_path_factory.mktemp("alone"), 1)
 
 
-@pytest.mark.parametrize("devices", [2, slow(8)])
-def test_two_processes_are_the_same_run_as_one(devices, tmp_path):
+def test_two_processes_are_the_same_run_as_one(tmp_path):
     """Ghost batches of 40 over both."""
-    both = trained(tmp_path / "both", 2, devices=devices)
-    assert_same_run(both, trained(tmp_path / "alone", 1, devices=devices))
+    both = trained(tmp_path / "both", 2, devices=2)
+    assert_same_run(both, trained(tmp_path / "alone", 1, devices=2))
     assert sum(map(len, examples(both).values())) == 74 * 40 + 24 * 120
 
 
@@ -153,12 +151,12 @@ def under_way(directory, processes):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_all_stop_after_the_same_update_when_one_is_asked(tmp_path, number):
+def test_all_stop_after_the_same_update_when_one_is_asked(tmp_path):
+    """By Ctrl-C; SIGTERM is in the test below."""
     directory = tmp_path / "run"
     processes = start_all(2, TINY, "growing", "--run-dir", directory, *LONG)
     under_way(directory, processes)
-    processes[1].send_signal(number)
+    processes[1].send_signal(signal.SIGINT)
     outcomes = end_all(processes)
     said = [[text for text in err.splitlines() if "SIGTERM at" in text] for _, _, err in outcomes]
     assert [code for code, _, _ in outcomes] == [75, 75], outcomes

@@ -103,6 +103,12 @@ def learner_of(model, input_shape, **options):
     return Learner(task_of(model, input_shape, **options), example, SGD(), 0.9)
 
 
+def initial(learner):
+    """The state, compiled as in a run: see `programs.initializer`."""
+    options = {"xla_backend_optimization_level": "0"}
+    return jax.jit(partial(pure.init, learner), compiler_options=options)(np.uint32(0))
+
+
 def batch_of(input_shape, size=8):
     """Float images, as a network sees them."""
     rng = np.random.default_rng(0)
@@ -148,7 +154,7 @@ CHECKED = [
 def test_gradients_by_finite_differences(model, shape):
     """Along the gradient itself, where the slope is its length and rounding matters least."""
     learner = learner_of(model, shape, label_smoothing=0.1)
-    state = jax.jit(partial(pure.init, learner))(np.uint32(0))
+    state = initial(learner)
     gather = jax.jit(partial(pure.gather, learner, Layout(8, 1, 4)))
     batch = batch_of(shape)
     gradients = gather(state, batch).gradients
@@ -170,7 +176,7 @@ def test_gradients_by_finite_differences(model, shape):
 def test_bfloat16_is_float32_to_its_precision(norm):
     model, shape = CifarResNet(1, (4, 8), norm), (8, 8, 2)
     wide, narrow = learner_of(model, shape), learner_of(model, shape, dtype="bfloat16")
-    state = jax.jit(partial(pure.init, wide))(np.uint32(0))
+    state = initial(wide)
     layout, batch = Layout(8, 1, 4), batch_of(shape)
     expected = jax.jit(partial(pure.gather, wide, layout))(state, batch)
     found = jax.jit(partial(pure.gather, narrow, layout))(state, batch)
@@ -234,7 +240,7 @@ def test_the_smallest_images_fit():
 def test_the_large_networks_train(model, shape):
     """A few updates on one batch bring its loss down."""
     learner = learner_of(model, shape)
-    state = jax.jit(partial(pure.init, learner))(np.uint32(0))
+    state = initial(learner)
     batch = batch_of(shape)
     mapped = spmd.Mapped(
         lambda state, batch: pure.apply(
