@@ -38,6 +38,7 @@ from .optim import Adam as Adam
 from .optim import AdamW as AdamW
 from .optim import Rprop as Rprop
 from .plan.couple import couple as couple
+from .plan.hold import Hold as Hold
 from .plan.notations import deepspeed_ramp as deepspeed_ramp
 from .plan.notations import maxtext_ramp as maxtext_ramp
 from .plan.notations import megatron_ramp as megatron_ramp

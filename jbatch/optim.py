@@ -7,14 +7,17 @@ scales by it before the momentum, SGD after it. The optimizer's state does not d
 
 import inspect
 import math
-from collections.abc import Callable, Sequence
+import numbers
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import optax
 
 from jbatch.errors import Mistake, make_plain, not_negative, positive, said, share, shown
+from jbatch.moments import scale_by_adam
+from jbatch.plan.hold import Values
 
 Rate = float | jax.Array  # a number, or one that a traced update is given
 
@@ -23,6 +26,7 @@ Rate = float | jax.Array  # a number, or one that a traced update is given
 class SGD:
     """Stochastic gradient descent, with the plan's momentum if that is over 0."""
 
+    own_momentum: ClassVar[float] = 0.0
     nesterov: bool = False
     """Use Nesterov momentum."""
     weight_decay: float = 0.0
@@ -32,17 +36,21 @@ class SGD:
         make_plain(self)
         not_negative("weight_decay", self.weight_decay)
 
-    def __call__(self, learning_rate: Rate, momentum: float) -> optax.GradientTransformation:
+    def __call__(
+        self, learning_rate: Rate, momentum: Rate, *, weight_decay: Rate | None = None
+    ) -> optax.GradientTransformation:
         """Return the optax transformation; raise Mistake for Nesterov without momentum."""
+        momentum = _accumulated(momentum, "SGD")
         _check_nesterov(self.nesterov, momentum)
         sgd = optax.sgd(learning_rate, momentum or None, nesterov=self.nesterov)
-        return _with_l2(self.weight_decay, sgd)
+        return _with_l2(_or(weight_decay, self.weight_decay), sgd)
 
 
 @dataclass(frozen=True)
 class Adam:
-    """Adam (Kingma and Ba, arXiv 1412.6980); β1 is the plan's momentum."""
+    """Adam (Kingma and Ba, arXiv 1412.6980); β1 is the plan's momentum, or else 0.9."""
 
+    own_momentum: ClassVar[float] = 0.9
     b2: float = 0.999
     """Decay of the second moment per update."""
     eps: float = 1e-8
@@ -54,10 +62,18 @@ class Adam:
         make_plain(self)
         _check_adam(self)
 
-    def __call__(self, learning_rate: Rate, momentum: float) -> optax.GradientTransformation:
-        """Return the optax transformation."""
+    def __call__(
+        self,
+        learning_rate: Rate,
+        momentum: Rate,
+        *,
+        b2: Rate | None = None,
+        eps: Rate | None = None,
+    ) -> optax.GradientTransformation:
+        """Return the optax transformation; b2 and eps take the place of the fields."""
+        adam = scale_by_adam(momentum, _or(b2, self.b2), _or(eps, self.eps))
         return _with_l2(
-            self.weight_decay, optax.adam(learning_rate, b1=momentum, b2=self.b2, eps=self.eps)
+            self.weight_decay, optax.chain(adam, optax.scale_by_learning_rate(learning_rate))
         )
 
 
@@ -65,6 +81,7 @@ class Adam:
 class AdamW:
     """Adam with decoupled weight decay (Loshchilov and Hutter, arXiv 1711.05101)."""
 
+    own_momentum: ClassVar[float] = 0.9
     b2: float = 0.999
     """Decay of the second moment per update."""
     eps: float = 1e-8
@@ -76,15 +93,20 @@ class AdamW:
         make_plain(self)
         _check_adam(self)
 
-    def __call__(self, learning_rate: Rate, momentum: float) -> optax.GradientTransformation:
-        """Return the optax transformation."""
-        return optax.adamw(
-            learning_rate,
-            b1=momentum,
-            b2=self.b2,
-            eps=self.eps,
-            weight_decay=self.weight_decay,
-            mask=decayed,
+    def __call__(
+        self,
+        learning_rate: Rate,
+        momentum: Rate,
+        *,
+        b2: Rate | None = None,
+        eps: Rate | None = None,
+        weight_decay: Rate | None = None,
+    ) -> optax.GradientTransformation:
+        """Return the optax transformation; b2, eps, weight_decay take the place of the fields."""
+        return optax.chain(
+            scale_by_adam(momentum, _or(b2, self.b2), _or(eps, self.eps)),
+            optax.add_decayed_weights(_or(weight_decay, self.weight_decay), decayed),
+            optax.scale_by_learning_rate(learning_rate),
         )
 
 
@@ -92,6 +114,7 @@ class AdamW:
 class LARS:
     """Layer-wise adaptive rate scaling (You et al., arXiv 1708.03888), with momentum."""
 
+    own_momentum: ClassVar[float] = 0.9
     trust_coefficient: float = 0.001
     """η: multiplies each layer's own rate, the ratio of parameter norm to gradient norm."""
     weight_decay: float = 1e-4
@@ -104,8 +127,9 @@ class LARS:
         positive("trust_coefficient", self.trust_coefficient)
         not_negative("weight_decay", self.weight_decay)
 
-    def __call__(self, learning_rate: Rate, momentum: float) -> optax.GradientTransformation:
+    def __call__(self, learning_rate: Rate, momentum: Rate) -> optax.GradientTransformation:
         """Return the optax transformation; raise Mistake for Nesterov without momentum."""
+        momentum = _accumulated(momentum, "LARS")
         _check_nesterov(self.nesterov, momentum)
         return optax.lars(
             learning_rate,
@@ -120,8 +144,9 @@ class LARS:
 
 @dataclass(frozen=True)
 class LAMB:
-    """Layer-wise adaptive moments (You et al., arXiv 1904.00962); β1 is the plan's momentum."""
+    """Layer-wise adaptive moments (You et al., arXiv 1904.00962); β1 is the plan's, or else 0.9."""
 
+    own_momentum: ClassVar[float] = 0.9
     b2: float = 0.999
     """Decay of the second moment per update."""
     eps: float = 1e-6
@@ -133,15 +158,21 @@ class LAMB:
         make_plain(self)
         _check_adam(self)
 
-    def __call__(self, learning_rate: Rate, momentum: float) -> optax.GradientTransformation:
-        """Return the optax transformation."""
-        return optax.lamb(
-            learning_rate,
-            b1=momentum,
-            b2=self.b2,
-            eps=self.eps,
-            weight_decay=self.weight_decay,
-            mask=decayed,
+    def __call__(
+        self,
+        learning_rate: Rate,
+        momentum: Rate,
+        *,
+        b2: Rate | None = None,
+        eps: Rate | None = None,
+        weight_decay: Rate | None = None,
+    ) -> optax.GradientTransformation:
+        """Return the optax transformation; b2, eps, weight_decay take the place of the fields."""
+        return optax.chain(
+            scale_by_adam(momentum, _or(b2, self.b2), _or(eps, self.eps)),
+            optax.add_decayed_weights(_or(weight_decay, self.weight_decay), decayed),
+            optax.scale_by_trust_ratio(),
+            optax.scale_by_learning_rate(learning_rate),
         )
 
 
@@ -154,6 +185,7 @@ class Rprop:
     takes the step found with the previous gradient.
     """
 
+    own_momentum: ClassVar[float] = 0.0
     initial_step: float = 1e-3
     """Every weight's first step."""
     shrink: float = 0.5
@@ -179,9 +211,9 @@ class Rprop:
                 "order"
             )
 
-    def __call__(self, learning_rate: Rate, momentum: float) -> optax.GradientTransformation:
+    def __call__(self, learning_rate: Rate, momentum: Rate) -> optax.GradientTransformation:
         """Return the optax transformation; raise Mistake with momentum, which Rprop lacks."""
-        if momentum:
+        if momentum := _accumulated(momentum, "Rprop"):
             raise Mistake(f"plan.momentum is {momentum:g}, but Rprop has no momentum: set it to 0")
         steps = optax.scale_by_rprop(
             self.initial_step, self.shrink, self.grow, self.smallest_step, self.largest_step
@@ -189,8 +221,8 @@ class Rprop:
         return optax.chain(steps, optax.scale(-learning_rate))
 
 
-# A function of (rate, momentum), or of the rate alone, that returns an optax transformation. All of
-# the above are such functions.
+# A function of (rate, momentum), or of the rate alone, that returns an optax transformation. What
+# the plan's `hold` changes is given by name: b2, eps, weight_decay. All of the above are such.
 Optimizer = Callable[..., optax.GradientTransformation]
 
 
@@ -208,7 +240,11 @@ def begins(path: str, beginning: str) -> bool:
 
 
 def transformation(
-    optimizer: Optimizer, rate: Rate, momentum: float, frozen: Sequence[str] = ()
+    optimizer: Optimizer,
+    rate: Rate,
+    momentum: float,
+    frozen: Sequence[str] = (),
+    held: Mapping[str, Rate] | None = None,
 ) -> optax.GradientTransformation:
     """Return the optax transformation of an optimizer for one rate.
 
@@ -217,13 +253,17 @@ def transformation(
         rate: of one update; traced.
         momentum: the plan's, known when the update is traced.
         frozen: paths, or beginnings of paths, of parameters that stay as they are.
+        held: what else changes from update to update, by name: momentum, b2, eps, weight_decay.
 
     Raises:
         Mistake: if the optimizer returns something else.
     """
-    given = (rate, momentum) if takes_momentum(optimizer) else (rate,)
+    by_name = dict(held or {})
+    given: tuple[Rate, ...] = (rate,)
+    if takes_momentum(optimizer):
+        given = rate, by_name.pop("momentum", momentum)
     try:
-        made = optimizer(*given)
+        made = optimizer(*given, **by_name)
     except TypeError as error:
         raise Mistake(
             f"the optimizer fails when it is given a rate ({said(error)}): give a function of the "
@@ -248,13 +288,34 @@ def transformation(
 
 def takes_momentum(optimizer: Optimizer) -> bool:
     """Return whether an optimizer is a function of the plan's momentum too."""
-    try:
-        parameters = inspect.signature(optimizer).parameters.values()
-    except (TypeError, ValueError):
-        return False
     by_place = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    parameters = _parameters(optimizer).values()
     required = [p for p in parameters if p.kind in by_place and p.default is p.empty]
     return len(required) > 1
+
+
+def own_values(optimizer: Optimizer) -> Values:
+    """Return the values that an optimizer has of its own, of those that a plan can change.
+
+    Of a function, they are the defaults of its parameters: (rate, momentum, b2=0.95).
+    """
+    parameters = _parameters(optimizer)
+
+    def own(name: str) -> float | None:
+        parameter = parameters.get(name)
+        value = getattr(optimizer, name, None if parameter is None else parameter.default)
+        known = parameter is not None and isinstance(value, numbers.Real)
+        return float(value) if known else None  # type: ignore[arg-type]
+
+    momentum = getattr(optimizer, "own_momentum", None)
+    return Values(own("momentum") if momentum is None else momentum, *map(own, Values._fields[1:]))
+
+
+def _parameters(optimizer: Optimizer) -> Mapping[str, inspect.Parameter]:
+    try:
+        return inspect.signature(optimizer).parameters
+    except (TypeError, ValueError):
+        return {}
 
 
 def decayed(params: Any) -> Any:
@@ -271,11 +332,26 @@ def decayed(params: Any) -> Any:
 
 
 def _with_l2(
-    weight_decay: float, transformation: optax.GradientTransformation
+    weight_decay: Rate, transformation: optax.GradientTransformation
 ) -> optax.GradientTransformation:
-    if not weight_decay:
+    if not isinstance(weight_decay, jax.Array) and not weight_decay:
         return transformation
     return optax.chain(optax.add_decayed_weights(weight_decay, mask=decayed), transformation)
+
+
+def _or(value: Rate | None, own: float) -> Rate:
+    return own if value is None else value
+
+
+def _accumulated(momentum: Rate, name: str) -> float:
+    """Return the momentum of an optimizer that adds gradients up; raise Mistake if it changes."""
+    if isinstance(momentum, jax.Array):
+        raise Mistake(
+            f"hold makes momentum follow the batch, but {name} adds gradients up with weights that "
+            "sum to 1/(1−m), so its steps would change too: leave momentum out of hold. The β1 of "
+            "Adam, AdamW and LAMB may follow"
+        )
+    return momentum
 
 
 def _check_nesterov(nesterov: bool, momentum: float) -> None:

@@ -68,7 +68,7 @@ def check_experiment(experiment: Experiment, devices: Sequence[jax.Device]) -> I
         Mistake: if the experiment cannot be trained at all.
     """
     experiment = counted(replace(experiment, updates_per_call=1, micro_batch=None))
-    plan = _first_of(experiment.plan.plan())
+    plan = _first_of(experiment.make_plan())
     check(experiment, plan, 1)
     setup, data = make_setup(experiment, plan, devices[:1])
     held_out = validation_of(setup, data)

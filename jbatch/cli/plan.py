@@ -63,7 +63,7 @@ def run(arguments: Sequence[str]) -> None:
         from jbatch.run.build import counted  # here: it reads data, and imports what that needs
 
         experiment = counted(experiment)
-    plan = experiment.plan.plan()
+    plan = experiment.make_plan()
     plan = replace(plan, warnings=(*plan.warnings, *warnings(experiment, plan)))
     decaying = experiment.plan.decaying_plan()
     values, text = plan_json(plan, decaying), plan_text(plan, decaying)

@@ -128,7 +128,7 @@ def answer(question: Question, tell: Callable[..., None]) -> dict[str, Any]:
     experiment = override(file.variant(question.variant), question.overrides, "jbatch plan")
     task, _ = task_and_data(experiment)
     experiment = counted(experiment)
-    plan = experiment.plan.plan()
+    plan = experiment.make_plan()
     devices, group = topology_devices(question.topology), task.group
     plan.check(len(devices), group)
     one = re.sub(r"\d+(?=x|$)", "1", question.topology)

@@ -6,14 +6,16 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Suppress
+from tyro.constructors import PrimitiveConstructorSpec
 
 from jbatch.data.sources import Data
 from jbatch.devices.spmd import Mapping
 from jbatch.errors import Mistake, make_plain, positive, shown, whole
 from jbatch.experiment.kinds import check_kinds
 from jbatch.experiment.weights import Weights
-from jbatch.optim import SGD, Optimizer
+from jbatch.optim import SGD, Optimizer, own_values, takes_momentum
 from jbatch.plan.couple import couple
+from jbatch.plan.hold import PRESETS, Hold, Preset, Values
 from jbatch.plan.measure import Unit
 from jbatch.plan.plan import Plan
 from jbatch.task.base import Task
@@ -27,6 +29,15 @@ if TYPE_CHECKING:
     OptimizerField = Optimizer
 else:
     TaskField = DataField = OptimizerField = Any
+
+
+PRESET = PrimitiveConstructorSpec(  # a flag takes presets alone
+    nargs=1,
+    metavar="{None," + ",".join(PRESETS) + "}",
+    instance_from_str=lambda given: None if given[0] == "None" else given[0],
+    is_instance=lambda value: value is None or isinstance(value, str | Hold),
+    str_from_instance=lambda value: [str(value)],
+)
 
 
 @dataclass(frozen=True)
@@ -65,10 +76,15 @@ class Coupling:
     """Let the sizes of a ramp fall."""
     rate: float = 1.0
     """A factor on the schedule, such as to sweep the learning rate."""
-    momentum: float = 0.0
-    """The optimizer's momentum m. For Adam, AdamW and LAMB it is β1."""
-    scaling: float = 1.0
-    """p: the learning rate follows the batch size as B^p. 1: linear, 0.5: square root, 0: none."""
+    momentum: float | None = None
+    """The optimizer's momentum m. For Adam, AdamW and LAMB it is β1. None: the optimizer's own, 0.9
+    for these and LARS, 0 for SGD and Rprop."""
+    hold: Annotated[Hold | Preset | None, PRESET] = field(default=None, kw_only=True)
+    """What else follows the batch: momentum (β1) and the optimizer's b2, eps and weight_decay, by a
+    preset; in a file, also by a Hold. None: all stay as they are."""
+    scaling: float | None = None
+    """p: the learning rate follows the batch size as B^p. 1: linear, 0.5: square root, 0: none.
+    None: that of hold, or else 1."""
     growth: float = 1.0
     """q: how much of the decay becomes batch growth, from 0 to 1/p. 0: only the rate decays."""
     base_batch_size: int | None = None
@@ -82,20 +98,31 @@ class Coupling:
     def __post_init__(self) -> None:
         make_plain(self)
 
-    def plan(self) -> Plan:
+    def plan(self, own: Values = Values()) -> Plan:  # noqa: B008 - immutable
         """Return the plan, made on the first call.
+
+        Args:
+            own: the optimizer's own values, for what the plan leaves to it.
 
         Raises:
             Mistake: if it cannot be made, or the number of examples is not known.
         """
         if self.num_examples is None and (self.unit == "epochs" or self.length is None):
             raise Mistake("plan.num_examples is not given: give it, or the experiment's data")
-        return self._plan
+        told = {} if self.hold is None else own._asdict()
+        told["momentum"] = own.momentum or 0.0 if self.momentum is None else self.momentum
+        key = tuple(told.items())
+        if key not in self._plans:
+            self._plans[key] = self._couple(told)
+        return self._plans[key]
 
     @cached_property
-    def _plan(self) -> Plan:
+    def _plans(self) -> dict[tuple[tuple[str, float | None], ...], Plan]:
+        return {}
+
+    def _couple(self, told: dict[str, float | None]) -> Plan:
         positive("rate", self.rate)
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        values = {field.name: getattr(self, field.name) for field in fields(self)} | told
         rate, schedule = values.pop("rate"), self.schedule
         if rate != 1:
             values["schedule"] = lambda value: rate * schedule(value)
@@ -126,6 +153,7 @@ class Coupling:
             ramp=None,
             allow_shrink=False,
             growth=0.0,
+            hold=None,
             base_batch_size=None,
             adapt_regime=False,
         )
@@ -144,7 +172,7 @@ class Experiment:
     """The dataset. None: the experiment can be planned, but not trained yet."""
     optimizer: OptimizerField = SGD()  # noqa: RUF009 - frozen
     """The optimizer, or your own function of the rate, or of (rate, momentum), that returns an
-    optax transformation. Momentum (or β1) comes from the plan."""
+    optax transformation. Momentum (or β1) comes from the plan if that gives it."""
     init: Weights | None = None
     """Begin with the weights of another run. None: at random."""
     average: float | None = None
@@ -219,3 +247,17 @@ class Experiment:
         for name in ("log_every", "eval_every", "save_every", "keep_every"):
             if (value := getattr(self, name)) is not None:
                 positive(name, value, of=f"a number of {self.plan.unit}")
+
+    def make_plan(self) -> Plan:
+        """Return the plan, with the optimizer's own values where it leaves them to the optimizer.
+
+        Raises:
+            Mistake: if it cannot be made, or the optimizer wants a momentum that nothing gives.
+        """
+        own = own_values(self.optimizer)
+        if self.plan.momentum is None and own.momentum is None and takes_momentum(self.optimizer):
+            raise Mistake(
+                "the optimizer is a function of (rate, momentum), but the plan gives no momentum: "
+                "give plan.momentum, for example 0.9, or a function of the rate alone"
+            )
+        return self.plan.plan(own)

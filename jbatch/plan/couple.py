@@ -11,10 +11,11 @@ from fractions import Fraction
 import numpy as np
 import numpy.typing as npt
 
-from jbatch.errors import Mistake, not_negative, positive, real, share, shown, whole
+from jbatch.errors import Mistake, not_negative, positive, share, shown, whole
 from jbatch.plan import ramp as ramps
 from jbatch.plan import schedule as schedules
 from jbatch.plan.batch_sizes import ROUNDING_OF_DECAY, allowed_sizes
+from jbatch.plan.hold import Hold, Preset, Values, check_largest, follow, read_hold
 from jbatch.plan.measure import Measure, Unit, make_measure
 from jbatch.plan.over_updates import over_updates
 from jbatch.plan.plan import Plan
@@ -41,7 +42,11 @@ def couple(
     ramp: Mapping[float, int] | str | None = None,
     allow_shrink: bool = False,
     momentum: float = 0.0,
-    scaling: float = 1.0,
+    b2: float | None = None,
+    eps: float | None = None,
+    weight_decay: float | None = None,
+    hold: Hold | Preset | None = None,
+    scaling: float | None = None,
     growth: float = 1.0,
     base_batch_size: int | None = None,
     adapt_regime: bool = False,
@@ -85,8 +90,14 @@ def couple(
             "0:768 250B:1536", or "32 32 65536" for start, increment and examples, which ends at
             max_batch_size.
         allow_shrink: let the sizes of a ramp fall.
-        momentum: m of the optimizer (β1 for Adam), in [0, 1).
-        scaling: p, the scaling rule, in [0, 1]; 0 keeps the schedule's rate.
+        momentum: m of the optimizer (β1 for Adam), in [0, 1), at the base batch.
+        b2: Adam's β2 at the base batch; needed only if `hold` makes it follow the batch.
+        eps: Adam's ε, likewise.
+        weight_decay: λ, likewise.
+        hold: which of these four follow the batch, as a Hold or one of its presets: "smith",
+            "seesaw", "malladi" or "half_life" (docs/following.md). None: all stay as they are.
+        scaling: p, the scaling rule, in [0, 1]; 0 keeps the schedule's rate. None: the preset's, or
+            else 1.
         growth: q, how much of the decay becomes batch growth, in [0, 1/p]; 0 for none.
         base_batch_size: the batch size that the schedule was tuned for; None for B0.
         adapt_regime: keep the number of updates that `base_batch_size` would take, instead of the
@@ -127,7 +138,9 @@ def couple(
             f"batch_size {batch_size:,} is over the {num_examples:,} examples of an epoch: "
             f"give at most {num_examples:,}"
         )
-    momentum, scaling = share("momentum", momentum), real("scaling", scaling)
+    momentum = share("momentum", momentum)
+    own = Values(momentum, b2, eps, weight_decay)
+    rules, scaling = read_hold(hold, scaling, own)
     if not 0 <= scaling <= 1:
         raise Mistake(f"scaling is {scaling}: give 1 (linear), 0.5 (square root) or 0 (none)")
     not_negative("growth", growth)
@@ -212,6 +225,7 @@ def couple(
             f"the learning rate overflows float32 (its peak is {peak:g} at batch {base:,}): give a "
             "smaller rate"
         )
+    check_largest(rules, own, int(taken.max()), base)
     found = over_updates(read, positions, rates, measure, planned)
     warnings = plan_warnings(
         positions=positions,
@@ -220,7 +234,7 @@ def couple(
         measure=measure,
         length=length,
         schedule_length=planned,
-        momentum=momentum,
+        momentum=follow(rules, own, taken / base, scaling).momentum,
         largest=largest,
         peak=peak,
         of_first=(batch_size / base) ** scaling,
@@ -236,6 +250,11 @@ def couple(
         batch_sizes=taken,
         learning_rates=learning_rates,
         warnings=tuple(warnings),
+        b2=b2,
+        eps=eps,
+        weight_decay=weight_decay,
+        hold=rules,
+        base_batch_size=base,
     )
 
 

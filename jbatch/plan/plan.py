@@ -1,4 +1,4 @@
-"""The plan: the immutable table update → (position, batch size, learning rate, momentum)."""
+"""The plan: the immutable table update → (position, batch size, learning rate, momentum, …)."""
 
 import hashlib
 import json
@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jbatch.errors import Mistake, whole
+from jbatch.plan.hold import Hold, Values, follow
 from jbatch.plan.layout import nearest_batch_sizes, why_not
 from jbatch.plan.measure import Measure, Unit
 from jbatch.plan.noise import noise_scale
@@ -39,6 +40,9 @@ class Row(NamedTuple):
     batch_size: int
     learning_rate: float
     momentum: float
+    b2: float | None = None  # this and the next two: None if the plan does not know it
+    eps: float | None = None
+    weight_decay: float | None = None
 
 
 class Phase(NamedTuple):
@@ -63,12 +67,17 @@ class Plan:
 
     measure: Measure  # the unit, N, tokens of an example
     length: float  # of the run, in the unit
-    momentum: float
+    momentum: float  # at the base batch, as are b2, eps and weight_decay
     scaling: float  # p: the rate follows the batch as B^p
     positions: npt.NDArray[np.int64]  # (num_updates,)
     batch_sizes: npt.NDArray[np.int64]  # (num_updates,)
     learning_rates: npt.NDArray[np.float32]  # (num_updates,)
     warnings: tuple[str, ...] = ()
+    b2: float | None = None
+    eps: float | None = None
+    weight_decay: float | None = None
+    hold: Hold = Hold()  # noqa: RUF009 - frozen; which of these values follow the batch
+    base_batch_size: int | None = None  # None: the first
 
     def __post_init__(self) -> None:
         for array in (self.positions, self.batch_sizes, self.learning_rates):
@@ -93,6 +102,16 @@ class Plan:
     def num_updates(self) -> int:
         """Number of updates in the run."""
         return len(self.positions)
+
+    @property
+    def base(self) -> int:
+        """The batch size that the optimizer's values are for."""
+        return self.base_batch_size or int(self.batch_sizes[0])
+
+    def values(self, batch_size: int) -> Values:
+        """Return the optimizer's values beside the rate at a batch size."""
+        own = Values(self.momentum, self.b2, self.eps, self.weight_decay)
+        return follow(self.hold, own, batch_size / self.base, self.scaling)
 
     @property
     def num_examples(self) -> int | None:
@@ -155,21 +174,28 @@ class Plan:
         """Return the row of one update, 0 ≤ update < num_updates; raise IndexError outside."""
         if not 0 <= update < self.num_updates:
             raise IndexError(f"update {update} is outside the plan's 0 to {self.num_updates - 1}")
-        position = int(self.positions[update])
+        position, batch_size = int(self.positions[update]), int(self.batch_sizes[update])
+        momentum, *values = self.values(batch_size)
+        assert momentum is not None  # a plan always knows it
         return Row(
-            update=update,
-            position=position,
-            epoch=None if self.num_examples is None else position / self.num_examples,
-            phase=bisect_right(self._first_updates, update) - 1,
-            batch_size=int(self.batch_sizes[update]),
-            learning_rate=float(self.learning_rates[update]),
-            momentum=self.momentum,
+            update,
+            position,
+            None if self.num_examples is None else position / self.num_examples,
+            bisect_right(self._first_updates, update) - 1,
+            batch_size,
+            float(self.learning_rates[update]),
+            momentum,
+            *values,
         )
 
     def noise_scale(self, update: int) -> float:
-        """Return the planned noise scale ε/(1−m) · (N/B − 1) of one update; ε/(1−m)/B without N."""
+        """Return the planned noise scale ε/(1−m) · (N/B − 1) of one update; ε/(1−m)/B without N.
+
+        m is that of the base batch. It can follow the batch only where the weights of gradients sum
+        to 1 whatever it is, as β1's do.
+        """
         row = self.at(update)
-        return noise_scale(row.learning_rate, row.batch_size, row.momentum, self.num_examples)
+        return noise_scale(row.learning_rate, row.batch_size, self.momentum, self.num_examples)
 
     @cached_property
     def _first_updates(self) -> list[int]:
@@ -259,6 +285,9 @@ class Plan:
             (self.learning_rates, "<f4"),
         ):
             hashed.update(array.astype(dtype).tobytes())
+        for name in self.hold.names:
+            follows = [getattr(self.values(phase.batch_size), name) for phase in self.phases]
+            hashed.update(name.encode() + np.array(follows, "<f4").tobytes())
         return hashed.hexdigest()
 
     def check(self, devices: int, ghost_batch: int | None) -> None:

@@ -1,5 +1,6 @@
 """Write a plan as a table for people and as JSON for programs."""
 
+import dataclasses
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,7 @@ def plan_text(plan: "Plan", decaying: "Plan | None" = None) -> str:
         header[1] = "base updates"
     if plan.num_examples is not None:
         header.append("1 − B/N")
+    header += [_NAMES[name] for name in _changing(plan)]
     if len(parts) > MOST_ROWS:
         left_out = f"… {len(parts) - len(rows):,} rows more (--json has all phases)"
         rows.insert(MOST_ROWS // 2, (left_out, *[""] * (len(header) - 1)))
@@ -44,6 +46,7 @@ def plan_text(plan: "Plan", decaying: "Plan | None" = None) -> str:
         "",
         counted(plan.num_updates, "update") + _against(plan, decaying),
         _held(plan),
+        *_followed(plan),
     ]
     lines += [f"Warning: {warning}." for warning in plan.warnings]
     return "\n".join(lines) + "\n"
@@ -110,6 +113,26 @@ def _held(plan: "Plan") -> str:
     return f"Held is {held}, not the noise scale ε/(1−m) · (N/B − 1)."
 
 
+_NAMES = {"momentum": "momentum", "b2": "β2", "eps": "Adam's ε", "weight_decay": "weight decay"}
+
+
+def _changing(plan: "Plan") -> list[str]:
+    """Return the optimizer's values that are not the same in all phases."""
+    rows = [plan.values(phase.batch_size) for phase in plan.phases]
+    return [name for name in plan.hold.names if len({getattr(row, name) for row in rows}) > 1]
+
+
+def _followed(plan: "Plan") -> list[str]:
+    """Say which values follow the batch, by which rule and from where."""
+    if not plan.hold.names:
+        return []
+    said = [
+        f"{_NAMES[name]} {getattr(plan, name):g} ({getattr(plan.hold, name)})"
+        for name in plan.hold.names
+    ]
+    return [f"Following the batch, with these values at {plan.base:,}: {', '.join(said)}."]
+
+
 def plan_json(plan: "Plan", decaying: "Plan | None") -> dict[str, Any]:
     """Describe a plan as JSON; `learning_rate` is [first update's, last update's]."""
     return {
@@ -121,6 +144,7 @@ def plan_json(plan: "Plan", decaying: "Plan | None") -> dict[str, Any]:
         "num_updates": plan.num_updates,
         "decaying_updates": decaying and decaying.num_updates,
         "scaling": plan.scaling,
+        **({"hold": dataclasses.asdict(plan.hold)} if plan.hold.names else {}),
         "digest": plan.digest,
         "phases": [
             {
@@ -134,7 +158,11 @@ def plan_json(plan: "Plan", decaying: "Plan | None") -> dict[str, Any]:
                 "peak_learning_rate": rounded(
                     _rates(plan, phase.first_update, phase.updates).max(), 7
                 ),
-                "momentum": plan.momentum,
+                **{
+                    name: value
+                    for name, value in plan.values(phase.batch_size)._asdict().items()
+                    if value is not None
+                },
                 "noise_scale": [
                     plan.noise_scale(update)
                     for update in (phase.first_update, phase.first_update + phase.updates - 1)
@@ -161,7 +189,7 @@ def _cells(plan: "Plan", name: str, first: int, updates: int) -> tuple[str, ...]
     ends = last + 1 == plan.num_updates
     end = plan.length if ends else measure.at(plan.position(last + 1))
     size = plan.at(first).batch_size
-    cells = (
+    cells: tuple[str, ...] = (
         name,
         f"{measure.number(measure.at(plan.position(first)))} – {measure.number(end)}",
         f"{updates:,}",
@@ -169,7 +197,10 @@ def _cells(plan: "Plan", name: str, first: int, updates: int) -> tuple[str, ...]
         _span(rates),
         _span(noise_scale(rates, size, plan.momentum, plan.num_examples)),
     )
-    return cells if plan.num_examples is None else (*cells, f"{1 - size / plan.num_examples:.3f}")
+    if plan.num_examples is not None:
+        cells = (*cells, f"{1 - size / plan.num_examples:.3f}")
+    values = plan.values(size)
+    return (*cells, *(f"{getattr(values, name):.6g}" for name in _changing(plan)))
 
 
 def _rates(plan: "Plan", first: int, updates: int) -> npt.NDArray[np.float64]:

@@ -1,6 +1,7 @@
 """Warnings about a plan, made before it is trained."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +20,7 @@ def plan_warnings(
     measure: Measure,
     length: float,
     schedule_length: float,
-    momentum: float,
+    momentum: Any,
     largest: int,
     peak: float,
     of_first: float,
@@ -35,7 +36,7 @@ def plan_warnings(
         measure: the plan's unit. Without N, warnings about N and epochs are silent.
         length: of the run, in the unit.
         schedule_length: length of the schedule; differs from the run's with `adapt_regime`.
-        momentum: m.
+        momentum: m, or that of every update, (updates,) float64.
         largest: the largest batch size allowed.
         peak: the schedule's highest rate, at its base batch size.
         of_first: the peak is multiplied by this at the first batch size.
@@ -103,14 +104,15 @@ def _warn_of_transient(
     sizes: npt.NDArray[np.int64],
     measure: Measure,
     num_examples: int,
-    momentum: float,
+    momentum: Any,
 ) -> Iterator[str]:
+    momentum = np.broadcast_to(momentum, sizes.shape)
     transient = sizes / (num_examples * (1 - momentum))
     long = transient > 1 + ROUNDING
-    if momentum and long.any():
+    if momentum.any() and long.any():
         first = int(np.argmax(long))
         yield (
-            f"{measure.since(int(positions[first]))} momentum {momentum:g} takes "
+            f"{measure.since(int(positions[first]))} momentum {momentum[first]:g} takes "
             f"B/(N(1−m)) = {transient[first]:.2g} epochs to follow a change (up to "
             f"{transient.max():.2g}): expect a lag, or use a smaller momentum or batch"
         )

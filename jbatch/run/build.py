@@ -62,7 +62,8 @@ def _learner(experiment: Experiment, task: Task, about: About, plan: Plan) -> Le
     """Return what an update does, after a look whether it can be traced."""
     optimizer, average = experiment.optimizer, experiment.average
     frozen = experiment.init.freeze if experiment.init else ()
-    learner = Learner(task, about.example, optimizer, plan.momentum, average, frozen)
+    held = plan.hold.names
+    learner = Learner(task, about.example, optimizer, plan.momentum, average, frozen, held)
     check_learner(learner)
     return learner
 

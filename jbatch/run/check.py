@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
+import jax.numpy as jnp
+
 from jbatch.errors import Mistake
 from jbatch.experiment.experiment import Experiment
 from jbatch.optim import LAMB, Adam, AdamW, takes_momentum, transformation
@@ -26,7 +28,8 @@ def check(experiment: Experiment, plan: Plan, devices: int) -> None:
             f"{largest:,}: give --task.{flag} {largest} or less"
         )
     plan.check(devices, group)
-    transformation(experiment.optimizer, 0.0, plan.momentum)
+    held = dict.fromkeys(plan.hold.names, jnp.float32(0))
+    transformation(experiment.optimizer, 0.0, plan.momentum, held=held)
 
 
 def task_and_data(experiment: Experiment) -> tuple[Task, Any]:

@@ -115,7 +115,7 @@ def resolve(
 
 
 def _resolved(experiment: Experiment, devices: Sequence[jax.Device], origin: Origin | None) -> Job:
-    plan = experiment.plan.plan()
+    plan = experiment.make_plan()
     check(experiment, plan, len(devices))
     setup, data = make_setup(experiment, plan, devices)
     validation = validation_of(setup, data)

@@ -130,7 +130,7 @@ def _profiled(run: Run, directory: Path) -> Iterator[None]:
 
 def _last_update(experiment: Experiment, until_phase: int | None) -> int:
     """Return the number of updates after which the run ends or stops."""
-    plan = experiment.plan.plan()
+    plan = experiment.make_plan()
     if until_phase is None:
         return plan.num_updates
     if len(plan.phases) == 1:

@@ -43,7 +43,7 @@ def newest_of(experiment: Experiment, directory: Path) -> Newest:
         raise Mistake(
             f"{directory} holds another run ({'; '.join(other)}): override only fields of the data"
         )
-    plan = experiment.plan.plan()
+    plan = experiment.make_plan()
     setup, data = make_setup(experiment, plan, meshes.all_devices())
     if not differs:  # otherwise the user chose other data
         check_data(directory, data.digest())

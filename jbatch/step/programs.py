@@ -50,6 +50,11 @@ class Setup:
         return self.mesh.size
 
     @property
+    def how(self) -> jax.ShapeDtypeStruct:
+        """The shape of what an update is told, see `how`."""
+        return jax.ShapeDtypeStruct((3 + len(self.learner.held),), np.float32)
+
+    @property
     def evaluation_size(self) -> int:
         """Examples per device in one pass of an evaluation."""
         share, group = -(-self.inputs.num_test // self.devices), self.task.evaluation_group
@@ -61,14 +66,19 @@ class Evaluate:
     """A call that scores one pass of an evaluation."""
 
 
-def how(learning_rate: float, groups: int, batch_size: int) -> npt.NDArray[np.float32]:
-    """Pack an update's (rate, number of groups, batch size) into one transfer: (3,) float32."""
-    return np.array((learning_rate, groups, batch_size), np.float32)
+def how(
+    learning_rate: float, groups: int, batch_size: int, *held: float
+) -> npt.NDArray[np.float32]:
+    """Pack an update's (rate, number of groups, batch size, held values) into one transfer.
+
+    `held` are the values of the learner's `held`; the array is (3 + their number,) float32.
+    """
+    return np.array((learning_rate, groups, batch_size, *held), np.float32)
 
 
 def told(setup: Setup, hows: Sequence[npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
-    """Stack the `how` of each update of one call: (updates_per_call, 3) float32, padded with 0."""
-    rows = np.zeros((setup.updates_per_call, 3), np.float32)
+    """Stack the `how` of each update of one call, padded with 0, as the first axis."""
+    rows = np.zeros((setup.updates_per_call, *setup.how.shape), np.float32)
     rows[: len(hows)] = hows
     return rows
 
@@ -309,7 +319,7 @@ def _mapped(setup: Setup, call: Call | Evaluate) -> Mapped:
     mapped = partial(Mapped, mesh=setup.mesh, mapping=setup.mapping)
     match call:
         case Update(layout):
-            hows = jax.ShapeDtypeStruct((setup.updates_per_call, 3), np.float32)
+            hows = jax.ShapeDtypeStruct((setup.updates_per_call, *setup.how.shape), np.float32)
             return mapped(
                 partial(_updates, setup, layout),
                 arguments=(state, hows, *inputs.shapes(layout)),
@@ -328,7 +338,7 @@ def _mapped(setup: Setup, call: Call | Evaluate) -> Mapped:
         case Apply():
             return mapped(
                 partial(_apply, setup),
-                arguments=(state, _sums(setup), _HOW),
+                arguments=(state, _sums(setup), setup.how),
                 per_device=(False, True, False),
                 per_device_out=(False, True, False),
                 donate=(0, 1),
@@ -341,9 +351,6 @@ def _mapped(setup: Setup, call: Call | Evaluate) -> Mapped:
                 per_device=(False, False, *inputs.evaluation_per_device),
                 per_device_out=(False, False),
             )
-
-
-_HOW = jax.ShapeDtypeStruct((3,), np.float32)
 
 
 def _state(setup: Setup) -> State:

@@ -74,9 +74,14 @@ def init(learner: Learner, seed: jax.Array) -> State:
     return State(params, stats, optimizer, no_totals(learner), np.zeros((), np.int32), average)
 
 
-def optimizer_of(learner: Learner, rate: Any) -> optax.GradientTransformation:
-    """Return the optax transformation of an update with this rate."""
-    return transformation(learner.optimizer, rate, learner.momentum, learner.frozen)
+def optimizer_of(learner: Learner, rate: Any, *held: Any) -> optax.GradientTransformation:
+    """Return the optax transformation of an update with this rate, and values for `learner.held`.
+
+    Without values it is for the initial state, which does not depend on them.
+    """
+    values = held or [jnp.float32(0)] * len(learner.held)
+    by_name = dict(zip(learner.held, values, strict=True))
+    return transformation(learner.optimizer, rate, learner.momentum, learner.frozen, by_name)
 
 
 def state_shapes(learner: Learner) -> State:
@@ -169,6 +174,7 @@ def apply(
     learning_rate: jax.Array,
     groups: jax.Array,
     examples: jax.Array,
+    *held: jax.Array,
 ) -> tuple[State, jax.Array]:
     """Take the optimizer's step on the mean gradient of the update.
 
@@ -179,6 +185,7 @@ def apply(
         learning_rate: float32 scalar.
         groups: float32 scalar, the number of groups over all devices.
         examples: float32 scalar, the batch size.
+        held: float32 scalars, the values of `learner.held`.
 
     Returns:
         The state after the update, and the update's mean loss.
@@ -192,7 +199,7 @@ def apply(
     weight = jnp.where(weight == 0, 1, weight)  # an update that nothing counts in changes nothing
     gradients = jax.tree.map(lambda leaf: leaf / weight.astype(leaf.dtype), sums.gradients)
     with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes
-        optimizer = optimizer_of(learner, learning_rate)
+        optimizer = optimizer_of(learner, learning_rate, *held)
         steps, optimizer_state = optimizer.update(gradients, state.optimizer, state.params)
         params = optax.apply_updates(state.params, steps)
     stats = learner.task.running(state.stats, sums.stats, groups)

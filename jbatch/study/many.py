@@ -134,7 +134,7 @@ def _planned(study: Study, out: Path) -> list[Planned]:
 def _checked_plan(origin: Origin, experiment: Experiment, devices: int) -> Plan:
     """Make an experiment's plan, and raise a Mistake that names it if it cannot be trained."""
     try:
-        plan = experiment.plan.plan()
+        plan = experiment.make_plan()
         check(experiment, plan, devices)
     except Mistake as mistake:
         raise Mistake(f"{origin.name}: {mistake}") from mistake

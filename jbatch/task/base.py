@@ -247,3 +247,4 @@ class Learner(NamedTuple):
     momentum: float
     average: float | None = None  # examples that a parameter average remembers; None for none
     frozen: tuple[str, ...] = ()  # paths of parameters that stay as they are
+    held: tuple[str, ...] = ()  # values of the optimizer that each update is told, see `Plan.hold`
