@@ -103,7 +103,7 @@ def _row(
     experiment = load_experiment_file(EXPERIMENTS / file).variant(variant)
     task = dataclasses.replace(experiment.task, dtype=dtype)
     experiment = dataclasses.replace(experiment, task=task)
-    setup = paper_setup(experiment, experiment.plan.plan(), jax.devices()[:1])
+    setup = paper_setup(experiment, experiment.make_plan(), jax.devices()[:1])
     layout = Layout(size, 1, group_size(size, task.group))
     update = programs.compiled(setup, Update(layout))
     facts = facts_of(update.compiled)

@@ -83,7 +83,7 @@ def _experiment(file: Path, variant: str, epochs: float | None) -> Experiment:
 
 def check_phases(experiment: Experiment) -> None:
     """Raise a Mistake if a phase is too short to be timed."""
-    for number, phase in enumerate(experiment.plan.plan().phases):
+    for number, phase in enumerate(experiment.make_plan().phases):
         if phase.updates < 2 * ALONE:
             raise Mistake(
                 f"phase {number} has {phase.updates} updates, and needs {2 * ALONE} to be timed: "

@@ -100,7 +100,7 @@ def main(options: Options) -> Outcome:
 def _loop(experiment: Experiment) -> Callable[[int], None]:
     """Return what takes n updates of an experiment, on one device."""
     size = experiment.plan.batch_size
-    setup, data = make_setup(experiment, experiment.plan.plan(), jax.devices()[:1])
+    setup, data = make_setup(experiment, experiment.make_plan(), jax.devices()[:1])
     [layout] = cut([size], 1, GROUP, None)[size].layouts
     compiled = programs.compiled(setup, Update(layout))
     arguments = data.feed(setup.mesh, 0).arguments(0, layout)

@@ -87,7 +87,7 @@ def _loops(
 ) -> tuple[dict[str, Callable[[int], None]], int]:
     """Make loops that take n calls for every seed and wait; also return the updates per call."""
     experiment = experiment_of(workload, data_of(workload), size)
-    setup, _ = make_setup(experiment, experiment.plan.plan(), jax.devices()[:1])
+    setup, _ = make_setup(experiment, experiment.make_plan(), jax.devices()[:1])
     learner, group = setup.learner, setup.task.group
     [layout] = cut([size], 1, group, size)[size].layouts
     rng = np.random.default_rng(0)

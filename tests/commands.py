@@ -78,7 +78,7 @@ def end_all(processes) -> list[tuple[int, str, str]]:
 def newest(directory: Path) -> tuple[int, str]:
     """(updates taken, digest of the parameters) of a run's newest checkpoint, a whole one."""
     _, _, experiment = remake(directory)
-    plan = experiment.plan.plan()
+    plan = experiment.make_plan()
     setup, _ = make_setup(experiment, plan, jax.devices()[:1])
     said = []
     run_id = read_run(directory)["id"]

@@ -213,7 +213,7 @@ def test_evaluation_counts_each_example_once(devices):
         task=dataclasses.replace(GROWING.task, model=MLP((8,))),
         plan=dataclasses.replace(GROWING.plan, batch_size=24, batch_sizes=(24, 120)),
     )
-    setup, loaded = make_setup(experiment, experiment.plan.plan(), jax.devices()[:devices])
+    setup, loaded = make_setup(experiment, experiment.make_plan(), jax.devices()[:devices])
     state = programs.initializer(setup)(np.uint32(0))
     on_devices = loaded.test(setup.mesh, setup.evaluation_size)
     found = evaluate(setup, programs.compiled(setup, Evaluate()), state, on_devices)
