@@ -168,7 +168,7 @@ def around_growth(kappa, slow, **options):
 
 
 def test_malladi_keeps_the_spread_of_the_parameters_over_a_growth():
-    """Up to second order: at half the rates, a quarter of the deviation. Adam with p = 1 does not."""
+    """Up to second order: at half the rates, a quarter of the deviation. p = 1 does not."""
     deviations = []
     for slow in (1, 2, 4):
         before, after = around_growth(8, slow, hold="malladi")
