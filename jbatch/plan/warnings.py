@@ -61,10 +61,11 @@ def _warn_of_no_growth(
 ) -> Iterator[str]:
     if sizes.max() == sizes[0] < largest:
         other = "updates" if measure.unit == "epochs" else "epochs"
+        not_over = "" if measure.num_examples is None else f", not over {other}"
         yield (
             f"the batch never grows, though {largest:,} is allowed. Schedules and ramps are read "
-            f"over {measure.unit} (here 0 to {measure.number(length)}), not over {other}: check "
-            "that yours changes within them"
+            f"over {measure.unit} (here 0 to {measure.number(length)}){not_over}: check that yours "
+            "changes within them"
         )
 
 

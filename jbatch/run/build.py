@@ -25,6 +25,9 @@ from jbatch.step.traceable import check_learner
 from jbatch.task.base import Learner, Task
 from jbatch.text import byte_size
 
+RANKED = 20  # bytes of an example while `data.order` ranks an epoch: a key, a place, an index
+MOST_ORDERED = 2**31 - 1  # an index is int32
+
 
 def make_setup(
     experiment: Experiment, plan: Plan, devices: Sequence[jax.Device]
@@ -44,6 +47,7 @@ def make_setup(
             f"the training set has {count:,} examples, but the plan is for {plan.num_examples:,}: "
             f"set plan.num_examples to {count}"
         )
+    _check_order(count)
     learner = _learner(experiment, task.fitted(data.about), data.about, plan)
     _check_room(learner, devices)
     setup = Setup(
@@ -66,6 +70,17 @@ def _learner(experiment: Experiment, task: Task, about: About, plan: Plan) -> Le
     learner = Learner(task, about.example, optimizer, plan.momentum, average, frozen, held)
     check_learner(learner)
     return learner
+
+
+def _check_order(count: int) -> None:
+    """Raise Mistake if there is no room for the order of an epoch, which is ranked as a whole."""
+    needed, there = RANKED * count, of_host()
+    if needed > there or count > MOST_ORDERED:
+        raise Mistake(
+            f"the training set has {count:,} examples. Ordering an epoch of them takes "
+            f"{byte_size(needed)} of {byte_size(there)} of memory, and an order has at most "
+            f"{MOST_ORDERED:,}: give a part of the records, as many as the run sees"
+        )
 
 
 def _check_room(learner: Learner, devices: Sequence[jax.Device]) -> None:

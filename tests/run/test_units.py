@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import optax
 import pytest
 
@@ -118,6 +119,43 @@ def test_a_stream_without_data_is_planned_but_not_trained(tmp_path):
     with pytest.raises(Mistake, match="this experiment has no data yet, so it can be planned"):
         jb.fit(stream, tmp_path / "run", devices=ONE)
     assert not (tmp_path / "run").exists()
+
+
+class Endless:
+    """More records than an order can hold."""
+
+    def __len__(self):
+        return 2**31
+
+    def __getitem__(self, index):
+        return {"image": np.zeros((8, 8, 1), np.uint8), "label": np.int32(0)}
+
+
+def test_more_examples_than_an_order_holds_are_refused(tmp_path):
+    data = jb.Source(train=Endless(), test=[Endless()[0]], num_classes=10, workers=0)
+    task = dataclasses.replace(TUNED.task, normalize="none")
+    stream = dataclasses.replace(counting("tokens"), data=data, task=task)
+    with pytest.raises(Mistake, match=r"2,147,483,648 examples. Ordering an epoch .* give a part"):
+        jb.fit(stream, tmp_path / "run", devices=ONE)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_stream_hears_nothing_of_epochs():
+    """Not of N/10, of momentum's memory in epochs, nor that its schedule is not over epochs."""
+    for unit, length in {"examples": 1280.0, "tokens": 1280.0 * PIXELS, "updates": 20.0}.items():
+        plan = jb.couple(
+            optax.constant_schedule(0.1),
+            unit=unit,
+            length=length,
+            sequence_length=PIXELS,
+            batch_size=64,
+            growth_factor=2,
+            max_batch_size=640,
+            momentum=0.99,
+        )
+        (warning,) = plan.warnings
+        assert warning.startswith("the batch never grows")
+        assert "epoch" not in str(plan)
 
 
 def test_intervals_name_the_unit():
