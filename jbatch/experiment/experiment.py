@@ -141,7 +141,8 @@ class Coupling:
 
         The size is `base_batch_size`, or `batch_size` if that is None.
         """
-        first = self.batch_size or int(self.plan().batch_sizes[0])  # a ramp's
+        sizes = self if self.hold is None else replace(self, hold=None)  # which changes none
+        first = self.batch_size or int(sizes.plan().batch_sizes[0])  # a ramp's
         size = self.base_batch_size or first
         return replace(
             self,
