@@ -7,11 +7,11 @@ one pixel, at a constant rate, with batches of 8. At epoch 20 the batch grows to
 √16, and the run goes on for 3 epochs: with β1, β2 and ε as they are ("nothing"), by Malladi's rule,
 or with both half-lives held in examples.
 
-Claim:    with either rule the run ends with the test loss of one that stays at 8, to within 0.03
-          (95% interval of the differences paired by seed). With nothing, it ends outside: Adam then
-          remembers the gradients of 1/(1−β1) = 100 updates of 128, which are 8.5 epochs.
-          (Rate, decays, epochs and margin were chosen on seeds 0 and 1.)
-Cost:     20 runs of about 4,000 updates; under five minutes on two CPU cores.
+Claim:    the two rules end with the same test loss, to within 0.02 (95% interval of the differences
+          paired by seed). With nothing it ends higher by more: Adam then remembers the gradients of
+          1/(1−β1) = 100 updates of 128, which are 8.5 epochs. "small" stays at 8, for comparison.
+          (Rate, decays, epochs, baseline and margin were chosen on seeds 0 to 6.)
+Cost:     24 runs of about 4,000 updates; two minutes on two CPU cores.
 Command:  jbatch compare experiments/adam_follow.py
 """
 
@@ -57,8 +57,8 @@ variants = {
 }
 
 comparison = Comparison(
-    (Claim("small", same=("malladi", "half-life"), different=("nothing",)),),
+    (Claim("malladi", same=("half-life",), different=("nothing",)),),
     metric="loss",
-    margin=0.03,
-    seeds=(2, 3, 4, 5, 6),
+    margin=0.02,
+    seeds=(10, 11, 12, 13, 14, 15),
 )
