@@ -9,17 +9,21 @@ import inspect
 import math
 import numbers
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import jax
 import optax
 
-from jbatch.errors import Mistake, make_plain, not_negative, positive, said, share, shown
+from jbatch.errors import Mistake, make_plain, meant, not_negative, positive, said, share, shown
+from jbatch.hidden import Hidden
 from jbatch.moments import scale_by_adam
 from jbatch.plan.hold import Values
+from jbatch.text import listed
 
 Rate = float | jax.Array  # a number, or one that a traced update is given
+# Paths, or beginnings of paths, such as "layers.0"; or a function of a parameter's path and array.
+DecayOn = tuple[str, ...] | Callable[[str, Any], bool] | None
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,9 @@ class SGD:
     nesterov: bool = False
     """Use Nesterov momentum."""
     weight_decay: float = 0.0
-    """L2 penalty, added to the gradient of all parameters except norms and biases."""
+    """L2 penalty, added to the gradient; by default of all parameters except norms and biases."""
+    decay_on: Hidden[DecayOn] = field(default=None, kw_only=True)
+    """What decays: parameters by path, or a function of (path, array); None: see weight_decay."""
 
     def __post_init__(self) -> None:
         make_plain(self)
@@ -43,7 +49,7 @@ class SGD:
         momentum = _accumulated(momentum, "SGD")
         _check_nesterov(self.nesterov, momentum)
         sgd = optax.sgd(learning_rate, momentum or None, nesterov=self.nesterov)
-        return _with_l2(_or(weight_decay, self.weight_decay), sgd)
+        return _with_l2(_or(weight_decay, self.weight_decay), self.decay_on, sgd)
 
 
 @dataclass(frozen=True)
@@ -56,7 +62,9 @@ class Adam:
     eps: float = 1e-8
     """Added to the root of the second moment."""
     weight_decay: float = 0.0
-    """L2 penalty, added to the gradient of all parameters except norms and biases."""
+    """L2 penalty, added to the gradient; by default of all parameters except norms and biases."""
+    decay_on: Hidden[DecayOn] = field(default=None, kw_only=True)
+    """What decays: parameters by path, or a function of (path, array); None: see weight_decay."""
 
     def __post_init__(self) -> None:
         make_plain(self)
@@ -72,9 +80,8 @@ class Adam:
     ) -> optax.GradientTransformation:
         """Return the optax transformation; b2 and eps take the place of the fields."""
         adam = scale_by_adam(momentum, _or(b2, self.b2), _or(eps, self.eps))
-        return _with_l2(
-            self.weight_decay, optax.chain(adam, optax.scale_by_learning_rate(learning_rate))
-        )
+        step = optax.chain(adam, optax.scale_by_learning_rate(learning_rate))
+        return _with_l2(self.weight_decay, self.decay_on, step)
 
 
 @dataclass(frozen=True)
@@ -87,7 +94,9 @@ class AdamW:
     eps: float = 1e-8
     """Added to the root of the second moment."""
     weight_decay: float = 1e-4
-    """Decoupled weight decay, times the rate, on all parameters except norms and biases."""
+    """Decoupled weight decay, times the rate; by default on all except norms and biases."""
+    decay_on: Hidden[DecayOn] = field(default=None, kw_only=True)
+    """What decays: parameters by path, or a function of (path, array); None: see weight_decay."""
 
     def __post_init__(self) -> None:
         make_plain(self)
@@ -105,7 +114,9 @@ class AdamW:
         """Return the optax transformation; b2, eps, weight_decay take the place of the fields."""
         return optax.chain(
             scale_by_adam(momentum, _or(b2, self.b2), _or(eps, self.eps)),
-            optax.add_decayed_weights(_or(weight_decay, self.weight_decay), decayed),
+            optax.add_decayed_weights(
+                _or(weight_decay, self.weight_decay), decay_mask(self.decay_on)
+            ),
             optax.scale_by_learning_rate(learning_rate),
         )
 
@@ -118,9 +129,11 @@ class LARS:
     trust_coefficient: float = 0.001
     """η: multiplies each layer's own rate, the ratio of parameter norm to gradient norm."""
     weight_decay: float = 1e-4
-    """L2 penalty on all parameters except norms and biases, which also keep the plain rate."""
+    """L2 penalty; by default on all except norms and biases, which also keep the plain rate."""
     nesterov: bool = False
     """Use Nesterov momentum."""
+    decay_on: Hidden[DecayOn] = field(default=None, kw_only=True)
+    """What decays: parameters by path, or a function of (path, array); None: see weight_decay."""
 
     def __post_init__(self) -> None:
         make_plain(self)
@@ -134,7 +147,7 @@ class LARS:
         return optax.lars(
             learning_rate,
             weight_decay=self.weight_decay,
-            weight_decay_mask=decayed,
+            weight_decay_mask=decay_mask(self.decay_on),
             trust_coefficient=self.trust_coefficient,
             trust_ratio_mask=decayed,
             momentum=momentum,
@@ -152,7 +165,9 @@ class LAMB:
     eps: float = 1e-6
     """Added to the root of the second moment."""
     weight_decay: float = 1e-4
-    """Decoupled weight decay on all parameters except norms and biases."""
+    """Decoupled weight decay; by default on all parameters except norms and biases."""
+    decay_on: Hidden[DecayOn] = field(default=None, kw_only=True)
+    """What decays: parameters by path, or a function of (path, array); None: see weight_decay."""
 
     def __post_init__(self) -> None:
         make_plain(self)
@@ -170,7 +185,9 @@ class LAMB:
         """Return the optax transformation; b2, eps, weight_decay take the place of the fields."""
         return optax.chain(
             scale_by_adam(momentum, _or(b2, self.b2), _or(eps, self.eps)),
-            optax.add_decayed_weights(_or(weight_decay, self.weight_decay), decayed),
+            optax.add_decayed_weights(
+                _or(weight_decay, self.weight_decay), decay_mask(self.decay_on)
+            ),
             optax.scale_by_trust_ratio(),
             optax.scale_by_learning_rate(learning_rate),
         )
@@ -196,6 +213,8 @@ class Rprop:
     """Lower limit of a step."""
     largest_step: float = 50.0
     """Upper limit of a step."""
+    decay_on: Hidden[DecayOn] = field(default=None, kw_only=True)
+    """What decays: parameters by path, or a function of (path, array); None: see weight_decay."""
 
     def __post_init__(self) -> None:
         make_plain(self)
@@ -331,12 +350,38 @@ def decayed(params: Any) -> Any:
     return jax.tree_util.tree_map_with_path(one, params)
 
 
+def decay_mask(decay_on: DecayOn) -> Callable[[Any], Any]:
+    """Return the function of parameters that marks those which decay.
+
+    It raises Mistake if a path names no parameter.
+    """
+    if decay_on is None:
+        return decayed
+
+    def mask(params: Any) -> Any:
+        paths = [path for path, _ in named(params)]
+        if callable(decay_on):
+            marked = [bool(decay_on(path, leaf)) for path, leaf in named(params)]
+        else:
+            for beginning in decay_on:
+                if not any(begins(path, beginning) for path in paths):
+                    raise Mistake(
+                        f"decay_on names {beginning}, but no parameter that trains is called so"
+                        f"{meant(beginning, paths)} (there are {listed(paths, 8, ', ', ' and ')})"
+                    )
+            marked = [any(begins(path, beginning) for beginning in decay_on) for path in paths]
+        return jax.tree.unflatten(jax.tree.structure(params), marked)
+
+    return mask
+
+
 def _with_l2(
-    weight_decay: Rate, transformation: optax.GradientTransformation
+    weight_decay: Rate, decay_on: DecayOn, transformation: optax.GradientTransformation
 ) -> optax.GradientTransformation:
     if not isinstance(weight_decay, jax.Array) and not weight_decay:
         return transformation
-    return optax.chain(optax.add_decayed_weights(weight_decay, mask=decayed), transformation)
+    l2 = optax.add_decayed_weights(weight_decay, decay_mask(decay_on))
+    return optax.chain(l2, transformation)
 
 
 def _or(value: Rate | None, own: float) -> Rate:

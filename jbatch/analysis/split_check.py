@@ -1,18 +1,17 @@
 """Check that an experiment's updates do not depend on how they are split, saved or evaluated."""
 
-import math
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
+from jbatch.analysis.gradients import difference, moved, observed, rounding_steps
 from jbatch.data.inputs import Loaded
 from jbatch.devices import meshes
 from jbatch.errors import Mistake
@@ -31,10 +30,9 @@ from jbatch.step.programs import Evaluate, Setup
 from jbatch.step.pure import State
 
 UPDATES = 3
-# Of the largest parameter. Sums in another order differ by about 1e-7 of themselves in float32 and
-# by 4e-3 in bfloat16. Adam divides by roots of small numbers, which multiplies that by ten or more.
+# Of an evaluation's score, on one device and on several: sums in another order differ by about 1e-7
+# of themselves in float32 and by 4e-3 in bfloat16.
 TOLERANCES = {"float32": 2e-5, "bfloat16": 2e-2}
-ROUNDING = 1e-5  # a gradient so much smaller than the network's largest is rounding
 
 
 class Split(NamedTuple):
@@ -72,17 +70,26 @@ def check_experiment(experiment: Experiment, devices: Sequence[jax.Device]) -> I
     check(experiment, plan, 1)
     setup, data = make_setup(experiment, plan, devices[:1])
     held_out = validation_of(setup, data)
+    # From here on, the state holds each update's gradient.
+    learner = observed(setup.learner)
+    setup = replace(setup, learner=learner)
     rows = [plan.at(update) for update in range(plan.num_updates)]
     here = _Trainer(setup, data, plan, rows, experiment.seed)
-    whole = here.trained(Split(1, 1))
-    yield _moved(here.initial, whole)
-    yield Checked("dtypes", True, _dtypes(whole))
+    states = here.trained()
+    yield (moves := _moves(states))
+    yield Checked("dtypes", True, _dtypes(states[0]))
+    if not moves.passed:
+        return
+    near = [moved(state) for state in states[:-1]]
+    rounded = here.updated(Split(1, 1), near)
     for split in _splits(setup, rows, len(devices)):
-        yield here.compared(whole, here.trained(split, devices), split)
-    yield here.resumed(whole)
-    yield here.evaluated(whole, devices, Evaluated(setup, data))
+        yield here.compared(split, devices, states, rounded)
+    yield _steps(states, near, rounded)
+    yield here.resumed(states[-1])
+    yield here.evaluated(states[-1], devices, Evaluated(setup, data))
     if held_out is not None:
-        yield here.evaluated(whole, devices, held_out, " on the validation set")
+        held_out = held_out._replace(setup=replace(held_out.setup, learner=learner))
+        yield here.evaluated(states[-1], devices, held_out, " on the validation set")
 
 
 def _first_of(plan: Plan) -> Plan:
@@ -127,102 +134,88 @@ class _Trainer:
         self._setup, self._data, self._plan, self._rows = setup, data, plan, rows
         self._seed = seed
 
-    @property
-    def initial(self) -> State:
-        """The state before the first update, on the host."""
-        state = programs.initializer(self._setup)(np.uint32(self._seed))
-        on_host: State = jax.tree.map(np.array, jax.device_get(state))
-        return on_host
-
-    def trained(self, split: Split, devices: Sequence[jax.Device] = ()) -> State:
-        """Return the state after the updates, on the host."""
+    @contextmanager
+    def _driver(
+        self, split: Split, devices: Sequence[jax.Device] = (), first: int = 0
+    ) -> Iterator[tuple[Setup, Driver]]:
         setup = self._setup
         if split.devices > 1:
             setup = replace(setup, mesh=meshes.make_mesh(list(devices[: split.devices])))
-        state = programs.initializer(setup)(np.uint32(self._seed))
-        return self._from(setup, split, state, 0, len(self._rows))
-
-    def _from(self, setup: Setup, split: Split, state: State, first: int, last: int) -> State:
         passes = _passes(setup, self._rows, split)
         assert passes is not None  # `_splits` yields those that can be
         with (
-            closing(Ahead(setup, passes)) as ahead,
+            closing(Ahead(setup, passes, evaluated=())) as ahead,
             closing(self._data.feed(setup.mesh, self._seed, self._plan, passes, first)) as feed,
         ):
-            driver = Driver(setup, ahead, feed)
-            for row in self._rows[first:last]:
+            yield setup, Driver(setup, ahead, feed)
+
+    def trained(self) -> list[State]:
+        """Return the state before and after each update, on the host, on one device in one pass."""
+        with self._driver(Split(1, 1)) as (setup, driver):
+            state = programs.initializer(setup)(np.uint32(self._seed))
+            states = [_on_host(state)]
+            for row in self._rows:
                 state = driver.update(state, [row])
-            on_host: State = jax.tree.map(np.array, jax.device_get(state))
-        return on_host
+                states.append(_on_host(state))
+        return states
 
-    def compared(self, whole: State, other: State, split: Split) -> Checked:
-        """Compare the parameters of two splits."""
-        exact = not any(_half(leaf) for leaf in jax.tree.leaves(whole.params))
-        tolerance = TOLERANCES["float32" if exact and not self._half else "bfloat16"]
-        apart, where = _largest_difference(whole.params, other.params)
-        found = f"parameters differ by {apart:.1e} of the largest after {len(self._rows)} updates"
-        if apart <= tolerance:
-            return Checked(str(split), True, found)
-        rounding = {
-            name: _is_rounding(leaf, self._largest) for name, leaf in self._gradients.items()
-        }
-        if rounding[where].all():
-            return Checked(
-                str(split),
-                False,
-                f"{found}, most at {where}: its gradient is nothing but rounding, which Adam and "
-                "its kin turn into full steps. A bias before a norm is such a parameter: leave it "
-                "out (use_bias=False)",
-            )
-        apart, where = _largest_difference(whole.params, other.params, rounding)
-        if apart <= tolerance:
-            return Checked(
-                str(split),
-                True,
-                f"parameters differ by {apart:.1e} of the largest, without single numbers whose "
-                "gradient is nothing but rounding, such as those of an input that is always 0",
-            )
-        return Checked(
-            str(split),
-            False,
-            f"{found}, most at {where}: its examples see more than themselves and their group, or "
-            "draw random numbers from another key than the one that they are given",
+    def updated(
+        self, split: Split, states: Sequence[State], devices: Sequence[jax.Device] = ()
+    ) -> list[State]:
+        """Return the state after each update, from the state before it, on the host."""
+        found = []
+        with self._driver(split, devices) as (setup, driver):
+            for before, row in zip(states, self._rows, strict=True):
+                placed = jax.device_put(before, meshes.replicated(setup.mesh))
+                found.append(_on_host(driver.update(placed, [row])))
+        return found
+
+    def compared(
+        self,
+        split: Split,
+        devices: Sequence[jax.Device],
+        states: Sequence[State],
+        rounded: Sequence[State],
+    ) -> Checked:
+        """Compare each update with the same in another split, both from one state."""
+        others = self.updated(split, states[:-1], devices)
+        most = max(
+            (
+                difference(*each, self._half)
+                for each in zip(states[1:], others, rounded, strict=True)
+            ),
+            key=lambda found: found.ratio,
         )
-
-    @property
-    def _half(self) -> bool:
-        """Whether the network computes in half precision."""
-        return getattr(getattr(self._setup.task, "task", None), "dtype", "") == "bfloat16"
-
-    @property
-    def _largest(self) -> float:
-        return max(float(np.abs(leaf).max()) for leaf in self._gradients.values())
+        found = (
+            f"{most.where} differs by {most.share:.1e} of itself, and rounding explains "
+            f"{most.allowed:.1e}"
+        )
+        if most.ratio > 1:
+            found += (
+                ": its examples see more than themselves and their group, draw random numbers from "
+                "another key than the one that they are given, or do not add up to a sum"
+            )
+        return Checked(str(split), most.ratio <= 1, found)
 
     @cached_property
-    def _gradients(self) -> dict[str, Any]:
-        """Return the gradient of the first update, by path."""
-        setup = self._setup
-        state = programs.initializer(setup)(np.uint32(self._seed))
+    def _half(self) -> bool:
+        """Whether the network computes in half precision."""
         size = self._rows[0].batch_size
-        passes = cut([size], 1, setup.task.group, None)
-        with closing(self._data.feed(setup.mesh, self._seed, self._plan, passes, 0)) as feed:
-            [layout] = passes[size].layouts
-            [sums] = programs.gradients(setup, layout)(state, *feed.arguments(0, layout))
-            leaves = jax.tree_util.tree_flatten_with_path(jax.device_get(sums))[0]
-        return {jax.tree_util.keystr(path): np.array(leaf) for path, leaf in leaves}
+        [call] = cut([size], 1, self._setup.task.group, None)[size].program
+        return "f16>" in programs.lowered(self._setup, call).as_text()
 
     def resumed(self, whole: State) -> Checked:
         """Save after every update, and go on from what was saved."""
-        setup, split = self._setup, Split(1, 1)
+        setup = self._setup
         state = programs.initializer(setup)(np.uint32(self._seed))
         with (
             tempfile.TemporaryDirectory() as folder,
             closing(Checkpoints(Path(folder) / "checkpoints", lambda _: None)) as checkpoints,
         ):
-            for number in range(len(self._rows)):
-                on_host = self._from(setup, split, state, number, number + 1)
-                placed = jax.device_put(on_host, meshes.replicated(setup.mesh))
-                checkpoints.save(number + 1, placed)
+            for number, row in enumerate(self._rows):
+                with self._driver(Split(1, 1), first=number) as (_, driver):
+                    state = driver.update(state, [row])
+                checkpoints.save(number + 1, state)
                 checkpoints.wait()
                 restored = checkpoints.restore(programs.state_on_devices(setup))
                 assert restored is not None  # it was saved
@@ -255,23 +248,15 @@ class _Trainer:
         return Checked(f"evaluation{what}, {where}", passed, said)
 
 
-def _is_rounding(gradient: Any, largest: float) -> Any:
-    return np.abs(gradient) < ROUNDING * largest
+def _on_host(state: State) -> State:
+    copied: State = jax.tree.map(np.array, jax.device_get(state))
+    return copied
 
 
-def _half(leaf: Any) -> bool:
-    return bool(jnp.issubdtype(leaf.dtype, jnp.floating)) and leaf.dtype.itemsize < 4
-
-
-def _moved(initial: State, state: State) -> Checked:
-    """Check that the parameters moved and are finite."""
-    if _largest_difference(initial.params, state.params)[0] == 0:
-        return Checked(
-            "finite gradients",
-            False,
-            "no parameter moves: the loss does not depend on them, or the learning rate is 0",
-        )
-    for path, leaf in jax.tree_util.tree_flatten_with_path(state.params)[0]:
+def _moves(states: Sequence[State]) -> Checked:
+    """Check that the parameters move and stay finite."""
+    last = jax.tree_util.tree_flatten_with_path(states[-1].params)[0]
+    for path, leaf in last:
         if not np.isfinite(np.asarray(leaf, np.float32)).all():
             where = jax.tree_util.keystr(path)
             return Checked(
@@ -280,7 +265,28 @@ def _moved(initial: State, state: State) -> Checked:
                 f"{where} is NaN or infinite: lower the learning rate, "
                 "or look for a logarithm or a root of 0 in the loss",
             )
-    return Checked("finite gradients", True, f"after {int(state.taken)} updates")
+    first = jax.tree.leaves(states[0].params)
+    if all(np.array_equal(old, new) for old, (_, new) in zip(first, last, strict=True)):
+        return Checked(
+            "finite gradients",
+            False,
+            "no parameter moves: the loss does not depend on them, or the learning rate is 0",
+        )
+    return Checked("finite gradients", True, f"after {int(states[-1].taken)} updates")
+
+
+def _steps(states: Sequence[State], near: Sequence[State], rounded: Sequence[State]) -> Checked:
+    """Check that no parameter takes steps that are nothing but rounding."""
+    for each in zip(states[1:], rounded, states[:-1], near, strict=True):
+        if (where := rounding_steps(*each)) is not None:
+            return Checked(
+                "optimizer",
+                False,
+                f"{where} takes steps by rounding alone, so they differ between splits: its "
+                "gradient is nothing but rounding, which Adam and its kin turn into full steps. A "
+                "bias before a norm is such a parameter: leave it out (use_bias=False)",
+            )
+    return Checked("optimizer", True, "no parameter takes steps by rounding alone")
 
 
 def _dtypes(state: State) -> str:
@@ -288,26 +294,3 @@ def _dtypes(state: State) -> str:
     for leaf in jax.tree.leaves(state.params):
         counts[leaf.dtype.name] = counts.get(leaf.dtype.name, 0) + leaf.size
     return "parameters: " + ", ".join(f"{count:,} {name}" for name, count in counts.items())
-
-
-def _largest_difference(
-    here: Any, there: Any, without: Mapping[str, Any] | None = None
-) -> tuple[float, str]:
-    """Return the largest difference, as a share of the largest number, and its path.
-
-    Args:
-        here: a tree of arrays.
-        there: a tree like it.
-        without: path → bool array, numbers to leave out.
-    """
-    leaves = jax.tree_util.tree_flatten_with_path(here)[0]
-    scale = max(float(np.abs(np.asarray(leaf, np.float64)).max()) for _, leaf in leaves) or 1.0
-    largest, where = 0.0, ""
-    for (path, mine), theirs in zip(leaves, jax.tree.leaves(there), strict=True):
-        apart = np.abs(np.asarray(mine, np.float64) - np.asarray(theirs, np.float64))
-        if without is not None:
-            apart = np.where(without[jax.tree_util.keystr(path)], 0, apart)
-        apart = apart.max()
-        if not math.isfinite(apart) or apart > largest:
-            largest, where = float(apart), jax.tree_util.keystr(path)
-    return largest / scale, where

@@ -9,6 +9,7 @@ import jax
 from jbatch.cli.arguments import RunsCode, file_and_variant
 from jbatch.messages import show
 from jbatch.run.libraries import prepare_libraries
+from jbatch.text import counted
 
 USAGE = "jbatch check FILE VARIANT"
 SIMULATED = 4  # devices, where there is only a CPU
@@ -42,6 +43,6 @@ def run(arguments: Sequence[str]) -> int | None:
         failed += not checked.passed
         show(f"{'ok    ' if checked.passed else 'FAILED'}  {checked.what}: {checked.found}")
     if failed:
-        show(f"{failed} checks failed")
+        show(f"{counted(failed, 'check')} failed")
         return FAILED
     return None

@@ -47,7 +47,7 @@ class Ahead:
         # First, because a run begins with an evaluation.
         self._evaluations: dict[Setup, Future[Executable]] = {
             each: self._pool.submit(self._timed, programs.compiled, each, Evaluate())
-            for each in evaluated or (setup,)
+            for each in ((setup,) if evaluated is None else evaluated)
         }
         self._programs: dict[int, Future[Program]] = {
             size: self._pool.submit(self._timed, _program, setup, passes[size]) for size in passes

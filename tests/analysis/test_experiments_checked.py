@@ -1,0 +1,64 @@
+"""Every kind of experiment trains the same however its updates are split."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import optax
+import pytest
+
+import jbatch
+from jbatch import Classify, Coupling, Generated
+from jbatch.analysis.split_check import check_experiment
+
+FOLDER = Path(__file__).parents[2] / "experiments"
+TOO_LARGE = ("InceptionResNetV2", "ResNet50")  # minutes to compile on CPUs
+POOLED = ("KeskarC1", "KeskarC2")  # halve images five times
+FAST = "MLP, GhostBatchNorm, Adam, float32"
+
+
+def kinds() -> dict[str, jbatch.Experiment]:
+    """One experiment of each model, norm, optimizer and dtype, its data and groups made small."""
+    found = {}
+    for path in sorted(FOLDER.glob("*.py")):
+        for experiment in jbatch.load_file(path).variants.values():
+            task, optimizer = experiment.task, experiment.optimizer
+            values = (task.model, task.model.norm, optimizer)
+            names = [type(value).__name__ for value in values]
+            names[-1] += " nesterov" * getattr(optimizer, "nesterov", False)
+            found.setdefault(", ".join([*names, task.dtype]), experiment)
+    return {
+        name: small(experiment)
+        for name, experiment in found.items()
+        if not name.startswith(TOO_LARGE)
+    }
+
+
+def small(experiment: jbatch.Experiment) -> jbatch.Experiment:
+    model, plan = experiment.task.model, experiment.plan
+    if hasattr(model.norm, "ghost_batch"):
+        model = replace(model, norm=replace(model.norm, ghost_batch=8))
+    size = 32 if isinstance(model, jbatch.KeskarC1 | jbatch.KeskarC2) else 8
+    rate = optax.constant_schedule(float(plan.schedule(0)))
+    return jbatch.Experiment(
+        Coupling(rate, num_epochs=1, batch_size=16, momentum=plan.momentum),
+        task=Classify(model, augment=experiment.task.augment, dtype=experiment.task.dtype),
+        data=Generated(48, 20, (size, size, 3), 10),
+        optimizer=experiment.optimizer,
+    )
+
+
+KINDS = kinds()
+
+
+@pytest.mark.parametrize(
+    "name", [name if name == FAST else pytest.param(name, marks=pytest.mark.slow) for name in KINDS]
+)
+def test_a_kind_of_experiment_trains_the_same_in_other_splits(name):
+    outcomes = {}
+    for one in check_experiment(KINDS[name], jax.devices()[:2]):
+        outcomes[one.what] = one
+        if one.what == "2 devices, 1 pass":  # the rest takes long, and other tests have it
+            break
+    assert all(one.passed for one in outcomes.values()), outcomes
+    assert outcomes.keys() >= {"1 device, 2 passes", "2 devices, 1 pass"}
