@@ -109,6 +109,10 @@ class Loaded(Protocol):
     def digest(self) -> str:
         """Hash which examples the training set and the test set hold (SHA-256)."""
 
+    @property
+    def covered(self) -> str:
+        """What the digest covers, in words."""
+
     def feed(
         self, mesh: Mesh, seed: int, plan: Plan, passes: Mapping[int, Passes], update: int, /
     ) -> Feed:

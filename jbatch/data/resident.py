@@ -1,10 +1,11 @@
 """Datasets in memory: every device holds all examples, and indexes them."""
 
-import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
+from hashlib import sha256
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +21,11 @@ from jbatch.data.order import epoch_order
 from jbatch.devices import meshes
 from jbatch.plan.layout import AXIS, Layout
 from jbatch.testing import point
+
+if TYPE_CHECKING:
+    from hashlib import _Hash as Hash
+
+    Hashing = Callable[[], Hash]
 
 # Dispatch is asynchronous, and this many calls may be queued: enough to hide the host's work, few
 # enough to bound memory. On simulated CPU devices, JAX 0.10.2 hangs if over 32 queued calls hold a
@@ -117,8 +123,10 @@ def some(examples: Example, start: jax.Array, size: int) -> tuple[Batch, jax.Arr
 class ResidentData:
     """A dataset in memory, ready to be put on the devices."""
 
-    def __init__(self, dataset: Dataset):
+    def __init__(self, dataset: Dataset, train_hash: "Hashing | None" = None):
         self.dataset = dataset
+        # Shared with `validation`, which has the same training set.
+        self._train_hash = train_hash or cache(lambda: _hashed(sha256(), 0, dataset.train))
         example = spec_of(dataset.train)
         self.about = About(
             example, dataset.num_classes, dataset.class_names, dataset.train, dataset.test
@@ -126,21 +134,19 @@ class ResidentData:
         train, test = (len(jax.tree.leaves(split)[0]) for split in (dataset.train, dataset.test))
         self.inputs = ResidentInputs(train, test, example)
 
+    covered = "all examples"
+
     def validation(self) -> "ResidentData | None":
         """Return the data with the validation set in place of the test set, if there is one."""
         held_out = self.dataset.validation
         if held_out is None:
             return None
-        return ResidentData(self.dataset._replace(test=held_out, validation=None))
+        dataset = self.dataset._replace(test=held_out, validation=None)
+        return ResidentData(dataset, self._train_hash)
 
     def digest(self) -> str:
         """Hash all examples of the training set and of the test set (SHA-256)."""
-        hashed = hashlib.sha256()
-        for path, array in jax.tree_util.tree_flatten_with_path(self.dataset[:2])[0]:
-            name = f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}"
-            hashed.update(name.encode())
-            hashed.update(np.ascontiguousarray(array).data.cast("B"))
-        return hashed.hexdigest()
+        return _hashed(self._train_hash().copy(), 1, self.dataset.test).hexdigest()
 
     def feed(self, mesh: Mesh, seed: int, *_: object) -> "ResidentFeed":
         """Put the training set on the devices; its feed can start at any update."""
@@ -151,6 +157,15 @@ class ResidentData:
         """Put the test set on the devices, for passes of `size` examples per device."""
         placed = jax.device_put(self.dataset.test, meshes.replicated(mesh))
         return ResidentTest(placed, range(0, self.inputs.num_test, size * mesh.size))
+
+
+def _hashed(hashed: "Hash", number: int, split: Example) -> "Hash":
+    """Add a split to a hash, the first or the second one, and return it."""
+    for path, array in jax.tree_util.tree_flatten_with_path(split)[0]:
+        name = f"[{number}]{jax.tree_util.keystr(path)} {array.dtype} {array.shape}"
+        hashed.update(name.encode())
+        hashed.update(np.ascontiguousarray(array).data.cast("B"))
+    return hashed
 
 
 class ResidentFeed:

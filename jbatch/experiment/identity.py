@@ -15,6 +15,7 @@ class Identity:
     described: dict[str, Any]  # the experiment's values, as JSON
     plan: str  # SHA-256 of the plan
     data: str  # SHA-256 of the examples of the training set and of the test set
+    covered: str  # what that covers, in words
     program: str  # SHA-256 of one update's computation
     table: str  # the printed plan
     validation: str | None = None  # the same with the validation set in place of the test set

@@ -144,6 +144,7 @@ def write_run(directory: Path, identity: Identity, plan: Plan) -> None:
         "id": before["id"] if (before := read_run_if_there(directory)) else uuid.uuid4().hex,
         "plan_digest": identity.plan,
         "digests": digests,
+        "data_digest_covers": identity.covered,
         "experiment": identity.described,
         "series": identity.series,
         "point": identity.point,

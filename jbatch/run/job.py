@@ -125,6 +125,7 @@ def _resolved(experiment: Experiment, devices: Sequence[jax.Device], origin: Ori
         described=describe(experiment),
         plan=plan.digest,
         data=data.digest(),
+        covered=data.covered,
         program=programs.identity(setup),
         table=plan_text(plan, experiment.plan.decaying_plan()),
         validation=None if validation is None else validation.data.digest(),

@@ -23,6 +23,11 @@ class ImageFolder:
     validation: str | None = None
     """Split to evaluate on during the run; the test split is then left for its end."""
 
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that it names."""
+        return self.train, self.test, *filter(None, [self.validation])
+
 
 @dataclass(frozen=True)
 class Photographs:

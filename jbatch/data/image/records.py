@@ -4,7 +4,7 @@ import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -37,8 +37,9 @@ class Records(Protocol):
     def count(self) -> int:
         """Number of examples."""
 
+    @property
     def digest(self) -> str:
-        """Hash which examples the split holds (SHA-256), wherever they are; reads no example."""
+        """The SHA-256 of which examples the split holds, wherever they are; reads no example."""
 
     def read(self, indices: Sequence[int]) -> list[File]:
         """Read the files at these indices, 0 ≤ index < count.
@@ -54,6 +55,7 @@ class Splits(NamedTuple):
     train: Records
     test: Records
     class_names: tuple[str, ...]
+    validation: Records | None = None
 
     @property
     def num_classes(self) -> int:
@@ -72,13 +74,13 @@ def open_records(source: TFDS | ImageFolder) -> Splits:
     builder = open_builder(source, source.data_dir)
     names = tuple(builder.info.features["label"].names)
     classes = len(names)
-    train, test = (
+    train, test, *held_out = (
         TFDSRecords(
             source, source.data_dir, split, builder.info.splits[split].num_examples, classes
         )
-        for split in (source.train, source.test)
+        for split in source.splits
     )
-    return Splits(train, test, names)
+    return Splits(train, test, names, *held_out)
 
 
 @dataclass(frozen=True)
@@ -91,8 +93,9 @@ class TFDSRecords:
     count: int
     num_classes: int
 
+    @cached_property
     def digest(self) -> str:
-        """Hash the dataset's name, version and classes, and each shard's examples and bytes."""
+        """Hash of the dataset's name, version and classes, and each shard's examples and bytes."""
         from etils import epath
 
         info = open_builder(self.data, self.data_dir).info
@@ -133,7 +136,7 @@ def _name(example: dict[str, Any], records: TFDSRecords, index: int) -> str:
     return f"{file_name.decode()} ({name})" if file_name else name
 
 
-@lru_cache(2)  # both splits, opened once per process
+@lru_cache(3)  # all splits, opened once per process
 def _data_source(data: TFDS, data_dir: str | None, split: str) -> "BaseDataSource":
     import tensorflow_datasets as tfds
 
@@ -155,8 +158,9 @@ class FolderRecords:
         """Number of files."""
         return len(self.names)
 
+    @cached_property
     def digest(self) -> str:
-        """Hash the files' names, classes and sizes in bytes."""
+        """Hash of the files' names, classes and sizes in bytes."""
         hashed = hashlib.sha256()
         for array in (self.names, self.labels, self.sizes):
             hashed.update(array.tobytes())
@@ -180,20 +184,20 @@ def _open_folder(source: ImageFolder) -> Splits:
     if not folder.is_dir():
         raise Mistake(f"{folder} is no folder: give one that holds train/CLASS/*")
     files = image_folder.files(folder)
-    for split in (source.train, source.test):
+    for split in source.splits:
         if split not in files:
             raise Mistake(
                 f"{folder} has images of {', '.join(sorted(files))}, but none of {split}: set "
-                "train and test to splits that it has, or add the folder"
+                "train, test and validation to splits that it has, or add the folder"
             )
     numbers = {name: n for n, name in enumerate(image_folder.class_names(folder, files))}
-    train, test = (
+    train, test, *held_out = (
         FolderRecords(
             folder,
             np.array([os.fsencode(file.name) for file in files[split]]),
             np.array([numbers[file.label] for file in files[split]], np.int32),
             np.array([file.num_bytes for file in files[split]], np.int64),
         )
-        for split in (source.train, source.test)
+        for split in source.splits
     )
-    return Splits(train, test, tuple(numbers))
+    return Splits(train, test, tuple(numbers), *held_out)

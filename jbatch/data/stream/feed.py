@@ -103,6 +103,10 @@ class Stream(Protocol):
     def digest(self) -> str:
         """Hash which examples both splits hold (SHA-256)."""
 
+    @property
+    def covered(self) -> str:
+        """What the digest covers, in words."""
+
     def training(self, seed: int, positions: TrainingPositions) -> Chunks:
         """Return the chunks of training."""
 
@@ -125,6 +129,11 @@ class StreamedData:
     def digest(self) -> str:
         """Hash which examples both splits hold (SHA-256)."""
         return self._stream.digest()
+
+    @property
+    def covered(self) -> str:
+        """What the digest covers, in words."""
+        return self._stream.covered
 
     def feed(
         self, mesh: Mesh, seed: int, plan: Plan, passes: Mapping[int, Passes], update: int

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import replace
 
 import jax
 import numpy as np
@@ -10,7 +9,7 @@ import numpy as np
 from jbatch.data.about import About
 from jbatch.data.batch import Spec
 from jbatch.data.image.photographs import Photographs
-from jbatch.data.image.records import open_records
+from jbatch.data.image.records import Splits, open_records
 from jbatch.data.stream.chunks import EvaluationChunks, TrainingChunks, TrainingPositions
 
 
@@ -21,23 +20,24 @@ class PhotographStream:
         Mistake: if they are missing or incomplete.
     """
 
-    def __init__(self, view: Photographs):
-        self._view, self._splits = view, open_records(view.source)
+    covered = "names, classes and sizes of the files, not their contents"
+
+    def __init__(self, view: Photographs, splits: Splits | None = None):
+        self._view, self._splits = view, splits or open_records(view.source)
         self.counts = self._splits.train.count, self._splits.test.count
         self.about = about_photographs(view, self._splits.class_names)
         self.workers = view.workers
 
     def validation(self) -> "PhotographStream | None":
         """Return the stream with the validation split in place of the test's, if there is one."""
-        source = self._view.source
-        if source.validation is None:
+        held_out = self._splits.validation
+        if held_out is None:
             return None
-        held_out = replace(source, test=source.validation, validation=None)
-        return PhotographStream(replace(self._view, source=held_out))
+        return PhotographStream(self._view, self._splits._replace(test=held_out, validation=None))
 
     def digest(self) -> str:
         """Hash which examples both splits hold (SHA-256); reads no example."""
-        both = self._splits.train.digest() + self._splits.test.digest()
+        both = self._splits.train.digest + self._splits.test.digest
         return hashlib.sha256(both.encode()).hexdigest()
 
     def training(self, seed: int, positions: TrainingPositions) -> TrainingChunks:

@@ -3,6 +3,7 @@
 import hashlib
 import traceback
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import jax
@@ -23,7 +24,7 @@ from jbatch.data.stream.chunks import (
 )
 from jbatch.errors import Mistake, said, shown
 
-HASHED = 16  # records of each split, evenly spaced, that stand for all
+HASHED = 256  # most records of a split that its digest covers, evenly spaced
 STREAM = 1 << 62  # of random numbers, not that of crops
 
 
@@ -34,9 +35,9 @@ class SourceStream:
         Mistake: if a split is empty, or its first record does not load.
     """
 
-    def __init__(self, source: Source, evaluated: str = "test"):
+    def __init__(self, source: Source, evaluated: str = "test", train: "Split | None" = None):
         self._source = source
-        self._train = Split("train", source.train, source)
+        self._train = train or Split("train", source.train, source)
         self._test = Split(evaluated, getattr(source, evaluated), source)
         self.counts, self.workers = (len(self._train), len(self._test)), source.workers
         here, there = self._train.spec, self._test.spec
@@ -51,17 +52,16 @@ class SourceStream:
         """Return the stream with the validation records in place of the test's, if there are."""
         if self._source.validation is None or self._test.name == "validation":
             return None
-        return SourceStream(self._source, "validation")
+        return SourceStream(self._source, "validation", self._train)
 
     def digest(self) -> str:
-        """Hash the numbers of examples and some of them, evenly spaced (SHA-256)."""
-        hashed = hashlib.sha256()
-        for split in (self._train, self._test):
-            hashed.update(f"{split.name} {len(split)} {split.spec}".encode())
-            for place in np.unique(np.linspace(0, len(split) - 1, HASHED).astype(int)).tolist():
-                for array in split.example(place, None):
-                    hashed.update(np.ascontiguousarray(array).tobytes())
-        return hashed.hexdigest()
+        """Hash both splits (SHA-256), see `Split.digest`."""
+        return hashlib.sha256((self._train.digest + self._test.digest).encode()).hexdigest()
+
+    @property
+    def covered(self) -> str:
+        """What the digest covers, in words."""
+        return f"{self._train.covered} and {self._test.covered}"
 
     def training(self, seed: int, positions: TrainingPositions) -> "SourceTraining":
         """Return the chunks of training."""
@@ -95,6 +95,39 @@ class Split:
 
     def __len__(self) -> int:
         return len(self._records)
+
+    @cached_property
+    def digest(self) -> str:
+        """The SHA-256 of the number of examples, of up to `HASHED` of them, and of `digest()`.
+
+        Records may have a method `digest` that returns text which tells them from all others.
+        """
+        hashed = hashlib.sha256(f"{self.name} {len(self)} {self.spec}".encode())
+        for place in self._hashed:
+            for array in self.example(place, None):
+                hashed.update(np.ascontiguousarray(array).tobytes())
+        if callable(own := getattr(self._records, "digest", None)):
+            try:
+                hashed.update(str(own()).encode())
+            except Exception as error:  # of a person's own code
+                raise Mistake(
+                    f"digest() of the {self.name} records fails ({type(error).__name__}: "
+                    f"{said(error)}): return a text, or rename it if it is for something else"
+                ) from error
+        return hashed.hexdigest()
+
+    @property
+    def covered(self) -> str:
+        """What the digest covers, in words."""
+        some, every = len(self._hashed), len(self)
+        count = f"all {every:,}" if some == every else f"{some:,} of {every:,}"
+        also = ", and their digest()" if callable(getattr(self._records, "digest", None)) else ""
+        return f"{count} {self.name} records as load gives them in evaluation{also}"
+
+    @property
+    def _hashed(self) -> list[int]:
+        places: list[int] = np.unique(np.linspace(0, len(self) - 1, HASHED).astype(int)).tolist()
+        return places
 
     @property
     def leaves(self) -> tuple[Leaf, ...]:
