@@ -1,7 +1,7 @@
 """Protocols of a dataset: its part of the compiled step, and its part of the training loop."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 from jax.sharding import Mesh
@@ -39,10 +39,6 @@ class Inputs(Protocol):
         """The same of an evaluation's arguments."""
 
     @property
-    def several(self) -> bool:
-        """Whether one call may do several updates, through `later`."""
-
-    @property
     def most_evaluated(self) -> int:
         """Largest micro-batch in evaluation."""
 
@@ -57,14 +53,19 @@ class Inputs(Protocol):
     def batch(self, layout: Layout, *arguments: Any, **_: Any) -> Batch:
         """Get this device's examples of a pass, in the order of `layout.places`."""
 
-    def later(self, number: jax.Array, layout: Layout, *arguments: Any, **_: Any) -> Arguments:
-        """Return the arguments of the pass `number` passes later in the epoch, if `several`."""
-
     def evaluation_shapes(self, size: int, devices: int) -> Arguments:
         """Return shapes and dtypes of the arguments of an evaluation's pass."""
 
     def evaluation_batch(self, size: int, *arguments: Any, **_: Any) -> tuple[Batch, jax.Array]:
         """Get this device's `size` examples of a pass, and which of them exist: (size,) bool."""
+
+
+@runtime_checkable
+class WholeEpoch(Inputs, Protocol):
+    """Inputs whose arguments hold all passes of an epoch, so that one call may do several."""
+
+    def later(self, number: jax.Array, layout: Layout, *arguments: Any, **_: Any) -> Arguments:
+        """Return the arguments of the pass `number` passes later in the epoch."""
 
 
 class Feed(Protocol):

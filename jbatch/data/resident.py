@@ -43,7 +43,6 @@ class ResidentInputs:
 
     per_device = (False, False, False, False)  # all arguments are the same on all devices
     evaluation_per_device = (False, False)
-    several = True
     most_evaluated = 256
 
     def shapes(self, layout: Layout) -> Arguments:

@@ -14,7 +14,7 @@ from jbatch.errors import Mistake
 from jbatch.files import sync_folder, write_whole
 from jbatch.json_lines import read_json
 from jbatch.prepare.examples import Examples, Read
-from jbatch.text import listed
+from jbatch.text import byte_size, listed
 
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds
@@ -225,7 +225,7 @@ def _write_split(
                 temporary.unlink(missing_ok=True)
                 raise Mistake(
                     f"{temporary} cannot be written ({error}). The split {name} takes about "
-                    f"{examples.num_bytes / 2**30:.2g} GiB: free some space, then run the same "
+                    f"{byte_size(examples.num_bytes)}: free some space, then run the same "
                     "command to resume"
                 ) from error
             os.replace(temporary, path)

@@ -164,14 +164,22 @@ class Finding:
     diverged: int = 0  # runs of both, which the differences leave out
 
     @property
+    def alike(self) -> bool:
+        """Return whether there are two seeds with the same difference.
+
+        Their interval has no width, but two numbers say nothing of the spread of others.
+        """
+        return len(self.differences) == 2 and bool(np.ptp(self.differences) < 1e-9)
+
+    @property
     def verdict(self) -> str:
         """Return "same", "different" or "undecided".
 
         It is "same" if the interval is within the margin, "different" if the interval is outside,
         else "undecided". If a run has diverged it is "undecided": the other runs do not represent
-        all seeds.
+        all seeds. So it is if two seeds are `alike`.
         """
-        if self.interval is None or self.diverged:
+        if self.interval is None or self.diverged or self.alike:
             return "undecided"
         low, high = self.interval
         if -self.margin <= low and high <= self.margin:

@@ -165,6 +165,8 @@ def finding_text(finding: Finding) -> str:
     outcome = {True: "as claimed", False: "NOT as claimed", None: "undecided"}[finding.as_claimed]
     if finding.diverged:
         outcome += f", because {finding.diverged} runs diverged"
+    elif finding.alike:
+        outcome += ", because its two seeds differ by the same"
     of = finding.metric.unit and f"{finding.metric.unit} of "
     return (
         f"{finding.variant} − {finding.baseline}: {signed(finding.mean)} {of}"

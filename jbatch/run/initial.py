@@ -4,35 +4,43 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
+from jbatch.distributed import agree
 from jbatch.errors import Mistake, meant
 from jbatch.experiment.weights import Weights
 from jbatch.optim import begins, named
 from jbatch.run.checkpoint import parameters_digest
-from jbatch.run.trained import Trained, load
+from jbatch.run.trained import Trained, load, opened
 from jbatch.step.pure import State, optimizer_of
 from jbatch.task.base import Learner, Tree
 
 
 def source_of(weights: Weights) -> Trained:
-    """Load the other run; raise Mistake if it cannot be loaded."""
-    if jax.process_count() > 1:
-        raise Mistake(
-            "init=Weights(…) works with one process: start the run with one, and once it has saved "
-            "a checkpoint go on with several"
-        )
+    """Load the other run, in all processes; raise Mistake if it cannot be loaded."""
     step: Any = weights.step  # the dataclass has checked it
-    return load(weights.run, step, trusted=weights.trusted)
+    run = Path(weights.run)
+    # First what may fail in one process alone: then the others do not wait for it.
+    agree.together("the run of init", lambda: opened(run, trusted=weights.trusted))
+    return load(run, step, trusted=weights.trusted)
 
 
 def weights_digest(weights: Weights) -> str:
     """Return the SHA-256 of the other run's parameters; "" if that run is gone.
 
     A run that has saved a checkpoint does not need the other one any more.
+
+    Raises:
+        Mistake: if it cannot be loaded, or only some processes see it.
     """
-    if jax.process_count() > 1 or not Path(weights.run).exists():
-        return ""
-    return parameters_digest(source_of(weights).params)
+    there = agree.exchange("whether there is the run of init", str(Path(weights.run).exists()))
+    if len(set(there)) > 1:
+        blind = ", ".join(str(process) for process, seen in enumerate(there) if seen == "False")
+        raise Mistake(
+            f"process {blind} does not see {weights.run}, the run of init: give a run on a file "
+            "system that all hosts share"
+        )
+    return parameters_digest(source_of(weights).params) if there[0] == "True" else ""
 
 
 def check_paths(weights: Weights, params: Tree) -> None:
@@ -67,7 +75,8 @@ def with_weights(learner: Learner, state: State, other: Trained, weights: Weight
                 f'begin with another, init=Weights(…, drop=("{path}",))'
             )
         taken += 1
-        placed: jax.Array = jax.device_put(found[path].astype(here.dtype), here.sharding)
+        # From the host: JAX (as of 0.12) cannot place the arrays of several processes anew.
+        placed: jax.Array = jax.device_put(np.asarray(found[path], here.dtype), here.sharding)
         return placed
 
     def mapped(tree: Tree, found: dict[str, Any]) -> Tree:
@@ -81,9 +90,10 @@ def with_weights(learner: Learner, state: State, other: Trained, weights: Weight
             f"{weights.run} has no parameter of this network: it has {', '.join(list(there)[:8])}, "
             f"and the network {', '.join(mine[:8])}"
         )
-    with jax.enable_x64(False), jax.numpy_dtype_promotion("standard"):
-        optimizer = optimizer_of(learner, 0.0).init(params)
-    placed = jax.tree.map(
-        lambda new, old: jax.device_put(new, old.sharding), optimizer, state.optimizer
+    begun = jax.jit(
+        lambda params: optimizer_of(learner, 0.0).init(params),
+        out_shardings=jax.tree.map(lambda leaf: leaf.sharding, state.optimizer),
     )
-    return state._replace(params=params, stats=mapped(state.stats, beside), optimizer=placed)
+    with jax.enable_x64(False), jax.numpy_dtype_promotion("standard"):
+        optimizer = begun(params)
+    return state._replace(params=params, stats=mapped(state.stats, beside), optimizer=optimizer)

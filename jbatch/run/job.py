@@ -109,6 +109,8 @@ def resolve(
         Mistake: if its parts do not fit together, or differ between processes.
     """
     job = agree.together("what is trained", lambda: _resolved(experiment, devices, origin))
+    if job.init is not None:  # all processes load it together
+        job = replace(job, identity=replace(job.identity, init=weights_digest(job.init)))
     if jax.process_count() > 1:
         agree.check_same(_to_share(job))
     return job
@@ -129,7 +131,6 @@ def _resolved(experiment: Experiment, devices: Sequence[jax.Device], origin: Ori
         program=programs.identity(setup),
         table=plan_text(plan, experiment.plan.decaying_plan()),
         validation=None if validation is None else validation.data.digest(),
-        init=None if experiment.init is None else weights_digest(experiment.init),
         task=dumped(SavedTask(setup.learner, data.about.class_names, named)),
         series=experiment.series,
         point=experiment.point,

@@ -2,7 +2,7 @@
 
 import errno
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -50,6 +50,7 @@ def fit(
     accept_plan_change: bool = False,
     on: Sequence[Callback] = (),
     profile: bool = False,
+    warned: Collection[str] = (),
 ) -> Run:
     """Train to the end of the plan, and resume from the newest checkpoint if there is one.
 
@@ -67,6 +68,7 @@ def fit(
             eval, test or diverged), and with the run's position when a phase begins (`kind` is
             phase). An exception of theirs ends the run; what was saved stays.
         profile: trace some calls of each phase in the first process, into `directory`/profile.
+        warned: warnings that were given before, and are left out.
 
     Returns:
         The finished run.
@@ -99,6 +101,7 @@ def fit(
             label=label,
             accept_plan_change=accept_plan_change,
             on=on,
+            warned=warned,
         ) as run,
         _profiled(run, directory) if profile and agree.first() else nullcontext(),
     ):

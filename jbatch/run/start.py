@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
@@ -39,6 +39,7 @@ def open_run(
     label: str = "train",
     accept_plan_change: bool = False,
     on: Sequence[Callback] = (),
+    warned: Collection[str] = (),
 ) -> Iterator[Run]:
     """Open a run that is ready to train from its current position; see `loop.fit`."""
     begun, started = time.perf_counter(), time.time()
@@ -57,7 +58,8 @@ def open_run(
         passes, why = cut_into_passes(directory, job)
 
         # 3. Restore, before anything is compiled ahead: finished phases need no program.
-        warnings = [*job.warnings, *other_environment(directory)]
+        new = (text for text in job.warnings if text not in warned)
+        warnings = [*new, *other_environment(directory)]
         checkpoints = agree.together(
             "the checkpoints", lambda: open_checkpoints(directory, job, warnings.append)
         )

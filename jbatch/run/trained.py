@@ -25,6 +25,7 @@ from jbatch.run.checkpoint import Checkpoints
 from jbatch.run.directory import best_checkpoints, read_run
 from jbatch.run.evaluate import Evaluation, evaluate
 from jbatch.run.metrics import read_metrics, scores_of, scores_text
+from jbatch.run.saved_task import SavedTask
 from jbatch.step import programs, pure
 from jbatch.step.programs import Evaluate, Setup
 from jbatch.step.pure import State
@@ -190,19 +191,7 @@ def load(directory: Path | str, step: Step = "last", *, trusted: bool = False) -
         Mistake: if there is no such checkpoint, or it is damaged, or not trusted.
     """
     directory = expanded(Path(directory))
-    run, path = read_run(directory), directory / saved_task.NAME
-    if not path.exists():
-        raise Mistake(
-            f"{directory} has no {saved_task.NAME}: a value of its task could not be saved. Give "
-            "its experiment to jbatch.fit again to go on with it"
-        )
-    content = saved_task.read(path)  # once: what is checked is what is loaded
-    if not trusted and not provenance.sealed(saved_task.sealed(content), run.get("task_seal")):
-        raise Mistake(
-            f"refusing to load {path}, which is code: it was not created by you on this machine. "
-            "If you trust whoever made it, pass trusted=True (--trust)"
-        )
-    saved = saved_task.loaded(content, path)
+    run, saved = opened(directory, trusted=trusted)
     folder = directory / "checkpoints"
     if step == "best":
         folder = best_checkpoints(directory)
@@ -212,7 +201,9 @@ def load(directory: Path | str, step: Step = "last", *, trusted: bool = False) -
         whole("step", step, least=0)
     if not folder.is_dir():
         raise Mistake(f"{directory} has no checkpoint yet: train it first")
-    place = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    place: jax.sharding.Sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    if jax.process_count() > 1:
+        place = meshes.replicated(meshes.make_mesh(meshes.all_devices()))
     like = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
         pure.state_shapes(saved.learner),
@@ -227,6 +218,24 @@ def load(directory: Path | str, step: Step = "last", *, trusted: bool = False) -
     metrics = by_kind.get("test", by_kind.get("eval", {}))
     state, examples = restored.state, restored.examples
     return Trained(saved.learner, state, examples, metrics, saved.class_names, saved.data)
+
+
+def opened(directory: Path, *, trusted: bool) -> tuple[dict[str, Any], SavedTask]:
+    """Return a run's run.json and its task; raise Mistake as `load` does."""
+    directory = expanded(directory)
+    run, path = read_run(directory), directory / saved_task.NAME
+    if not path.exists():
+        raise Mistake(
+            f"{directory} has no {saved_task.NAME}: a value of its task could not be saved. Give "
+            "its experiment to jbatch.fit again to go on with it"
+        )
+    content = saved_task.read(path)  # once: what is checked is what is loaded
+    if not trusted and not provenance.sealed(saved_task.sealed(content), run.get("task_seal")):
+        raise Mistake(
+            f"refusing to load {path}, which is code: it was not created by you on this machine. "
+            "If you trust whoever made it, pass trusted=True (--trust)"
+        )
+    return run, saved_task.loaded(content, path)
 
 
 @contextmanager

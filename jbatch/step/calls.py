@@ -6,7 +6,7 @@ inside a loop to naive code, many times slower. On GPUs the host drives such loo
 
 import jax
 
-from jbatch.data.inputs import Inputs
+from jbatch.data.inputs import Inputs, WholeEpoch
 from jbatch.errors import Mistake
 from jbatch.step import pure
 from jbatch.task.base import Learner
@@ -17,13 +17,13 @@ MOST = 16  # more gain little, and delay the answer to a stop request
 def updates_per_call(given: int | None, learner: Learner, inputs: Inputs, platform: str) -> int:
     """Return `given`, or choose for devices and network; raise Mistake if `given` is impossible."""
     if given is not None:
-        if given > 1 and not inputs.several:
+        if given > 1 and not isinstance(inputs, WholeEpoch):
             raise Mistake(
                 f"updates_per_call is {given}, but a streamed dataset allows one update per call: "
                 "leave it out, or give 1"
             )
         return given
-    if not inputs.several:
+    if not isinstance(inputs, WholeEpoch):
         return 1
     suits = platform == "tpu" or (platform == "cpu" and not _convolutional(learner))
     return MOST if suits else 1

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from jax.extend.core import Literal
 from jax.sharding import Mesh
 
-from jbatch.data.inputs import Inputs
+from jbatch.data.inputs import Inputs, WholeEpoch
 from jbatch.devices import meshes, spmd
 from jbatch.devices.memory import Memory
 from jbatch.devices.spmd import Executable, Mapped
@@ -105,8 +105,11 @@ def _updates(
     if setup.updates_per_call == 1:
         return _update(setup, layout, state, hows[0], *inputs)
 
+    source = setup.inputs
+    assert isinstance(source, WholeEpoch)  # else `calls` gives one update per call
+
     def one(number: jax.Array, before: tuple[State, jax.Array]) -> tuple[State, jax.Array]:
-        here = setup.inputs.later(number, layout, *inputs)
+        here = source.later(number, layout, *inputs)
         return _update(setup, layout, before[0], hows[number], *here)
 
     start = (state, jnp.float32(0))

@@ -20,7 +20,7 @@ from jbatch.plan.plan import Plan
 from jbatch.report.read import in_order, read_record
 from jbatch.report.runs import Record
 from jbatch.run.build import counted
-from jbatch.run.check import check
+from jbatch.run.check import check, warnings
 from jbatch.run.directory import check_digests, differences, directory_of, holds
 from jbatch.run.job import resolve
 from jbatch.run.kept import read_modules, text_in
@@ -84,8 +84,9 @@ def train(study: Study, out: Path) -> list[Record]:
         raise Mistake(f"{out} is a run directory: give another folder (--out)")
     saved_below(out)
     runs = _planned(study, out)
+    warned: set[tuple[str, str]] = set()
     records = [
-        _recorded(run, f"run {number} of {len(runs)}", study.stated.comparison)
+        _recorded(run, f"run {number} of {len(runs)}", study.stated.comparison, warned)
         for number, run in enumerate(runs, 1)
     ]
     check_asked()
@@ -141,13 +142,18 @@ def _checked_plan(origin: Origin, experiment: Experiment, devices: int) -> Plan:
     return plan
 
 
-def _recorded(run: Planned, of: str, comparison: Comparison | None) -> Record:
-    """Train a run unless it is finished or has diverged, and read it back."""
+def _recorded(
+    run: Planned, of: str, comparison: Comparison | None, warned: set[tuple[str, str]]
+) -> Record:
+    """Train a run unless it is finished or has diverged, and read it back.
+
+    It gives a warning once for each plan: `warned` holds (digest of a plan, warning), and grows.
+    """
     from jbatch.run.log import Diverged
     from jbatch.run.loop import fit
     from jbatch.run.progress import progress
 
-    directory, origin, experiment, _ = run
+    directory, origin, experiment, plan = run
     check_asked()
     before = _over(run)
     if before:
@@ -155,8 +161,18 @@ def _recorded(run: Planned, of: str, comparison: Comparison | None) -> Record:
     else:
         shown, label = progress(seconds_between=30), f"{run.called}, {of}"
         try:
-            on = [partial(_check_scored, comparison)]
-            fit(experiment, directory, origin=origin, progress=shown, label=label, on=on)
+            here = {(plan.digest, text) for text in (*plan.warnings, *warnings(experiment, plan))}
+            given = {text for _, text in here & warned}
+            warned |= here
+            fit(
+                experiment,
+                directory,
+                origin=origin,
+                progress=shown,
+                label=label,
+                on=[partial(_check_scored, comparison)],
+                warned=given,
+            )
         except Diverged as diverged:
             tell(f"jbatch: {run.called}: {diverged}")
     record = read_record(directory)

@@ -38,12 +38,14 @@ def small(experiment: jbatch.Experiment) -> jbatch.Experiment:
     model, plan = experiment.task.model, experiment.plan
     if hasattr(model.norm, "ghost_batch"):
         model = replace(model, norm=replace(model.norm, ghost_batch=8))
-    size = 32 if isinstance(model, jbatch.KeskarC1 | jbatch.KeskarC2) else 8
+    if isinstance(model, jbatch.WideResNet):
+        model = replace(model, depth=10, widen=1)
+    size = 32 if type(model).__name__ in POOLED else 8
     rate = optax.constant_schedule(float(plan.schedule(0)))
     return jbatch.Experiment(
-        Coupling(rate, num_epochs=1, batch_size=16, momentum=plan.momentum),
+        Coupling(rate, num_examples=16, num_epochs=1, batch_size=16, momentum=plan.momentum),
         task=Classify(model, augment=experiment.task.augment, dtype=experiment.task.dtype),
-        data=Generated(48, 20, (size, size, 3), 10),
+        data=Generated(16, 8, (size, size, 3), 10),
         optimizer=experiment.optimizer,
     )
 
@@ -54,11 +56,11 @@ KINDS = kinds()
 @pytest.mark.parametrize(
     "name", [name if name == FAST else pytest.param(name, marks=pytest.mark.slow) for name in KINDS]
 )
-def test_a_kind_of_experiment_trains_the_same_in_other_splits(name):
+def test_a_kind_of_experiment_trains_the_same_in_two_passes(name):
     outcomes = {}
-    for one in check_experiment(KINDS[name], jax.devices()[:2]):
+    for one in check_experiment(KINDS[name], jax.devices()[:1]):
         outcomes[one.what] = one
-        if one.what == "2 devices, 1 pass":  # the rest takes long, and other tests have it
+        if one.what == "1 device, 2 passes":  # the rest takes long, and other tests have it
             break
     assert all(one.passed for one in outcomes.values()), outcomes
-    assert outcomes.keys() >= {"1 device, 2 passes", "2 devices, 1 pass"}
+    assert "1 device, 2 passes" in outcomes

@@ -71,6 +71,20 @@ def test_seeds_are_paired_by_number():
     assert finding.verdict == "undecided"  # one pair has no interval
 
 
+def test_two_seeds_that_differ_by_the_same_decide_nothing():
+    """Their interval has no width, as if two numbers told of the spread."""
+    for values, outcome in {
+        (90.5, 80.5): "undecided, because its two seeds differ by the same",
+        (90.1, 80.1 + 1e-12): "undecided, because its two seeds differ by the same",
+        (90.5, 80.51): "as claimed",
+    }.items():
+        runs = [summary("decaying", [90, 80], (0, 1)), summary("good", [*values], (0, 1))]
+        [finding] = find(runs, COMPARISON)
+        assert finding_text(finding).endswith(f"claimed within ±1: {outcome}")
+    three = [summary("decaying", [90, 80, 70], (0, 1, 2)), summary("good", [90, 80, 70], (0, 1, 2))]
+    assert find(three, COMPARISON)[0].as_claimed
+
+
 def test_no_difference_is_no_negative_one():
     shifts = [-0.001, 0.001, -0.002, 0.0, 0.0]
     [finding] = find([summary("decaying", BASE), summary("good", np.add(BASE, shifts))], COMPARISON)
@@ -85,7 +99,12 @@ def test_savings_are_against_each_claims_baseline():
 
 def test_each_claim_has_its_own_baseline():
     comparison = Comparison((Claim("a", same=("b",)), Claim("c", different=("b", "not run"))))
-    runs = [summary("a", [90, 91]), summary("b", [90, 91]), summary("c", [80, 81])]
+    three = (0, 1, 2)
+    runs = [
+        summary("a", [90, 91, 92], three),
+        summary("b", [90, 91, 92], three),
+        summary("c", [80, 81, 82], three),
+    ]
     found = [(f.variant, f.baseline, f.mean, f.as_claimed) for f in find(runs, comparison)]
     assert found == [("b", "a", 0.0, True), ("b", "c", 10.0, True)]
     assert find(runs[1:], comparison)[0].baseline == "c"

@@ -16,6 +16,7 @@ from jbatch.data.dataset import Dataset, check_labels
 from jbatch.data.image.picture import DamagedImage, decoded, open_picture
 from jbatch.errors import Mistake
 from jbatch.files import read_whole
+from jbatch.text import byte_size
 
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds
@@ -231,10 +232,9 @@ def _room(
         Mistake: if that takes more than MOST_BYTES.
     """
     if count * image.size > MOST_BYTES:
-        size = count * image.size / 2**30
         raise Mistake(
-            f"{name} of {builder.name} takes {size:.0f} GiB, but at most "
-            f"{MOST_BYTES / 2**30:.0f} GiB are kept in device memory: stream it with "
+            f"{name} of {builder.name} takes {byte_size(count * image.size)}, but at most "
+            f"{byte_size(MOST_BYTES)} are kept in device memory: stream it with "
             "Photographs(TFDS(…))"
         )
     return np.empty((count, *image.shape), np.uint8)

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
-from typing import Any, NamedTuple, NoReturn, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -43,7 +43,6 @@ class StreamedInputs:
 
     per_device = (True, False, False)
     evaluation_per_device = (True, True)
-    several = False
     most_evaluated = 64
 
     def shapes(self, layout: Layout) -> Arguments:
@@ -64,10 +63,6 @@ class StreamedInputs:
         epoch, first = where
         places = first + layout.places(jax.lax.axis_index(AXIS)).astype(jnp.uint32)
         return Batch(examples, example_keys(seed, epoch, places))
-
-    def later(self, number: jax.Array, layout: Layout, *arguments: object) -> NoReturn:
-        """Raise: the arguments of a pass hold no other pass, so `several` is false."""
-        raise NotImplementedError
 
     def evaluation_shapes(self, size: int, devices: int) -> Arguments:
         """Return shapes of the examples, and of which exist."""

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from jbatch.data.stream.chunks import CHUNK, Leaf, Room
 from jbatch.errors import Mistake
+from jbatch.text import byte_size
 
 FREE, TAKEN = 0, 1
 ALIGNMENT = 64  # bytes
@@ -135,7 +136,7 @@ def _check_free(size: int) -> None:
     free = shutil.disk_usage(folder).free if folder.is_dir() else math.inf
     if size > free:
         raise Mistake(
-            f"the data workers need {size / 2**20:,.0f} MiB of shared memory, but {folder} has "
-            f"only {free / 2**20:,.0f} MiB free: enlarge it (docker run --shm-size), or lower "
+            f"the data workers need {byte_size(size)} of shared memory, but {folder} has only "
+            f"{byte_size(free)} free: enlarge it (docker run --shm-size), or lower "
             "--data.workers"
         )
