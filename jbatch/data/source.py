@@ -28,7 +28,8 @@ class Source:
     num_classes: int | None = None
     """Number of classes, for Classify."""
     workers: int | None = field(default=None, compare=False)  # changes nothing but speed
-    """Worker processes per host. None: one per core. 0: load in the trainer process."""
+    """Worker processes per host. 0: load in the trainer process. None: 0 if an epoch loads within a
+    second there, which is less than workers take to start, else one per core."""
 
     def __post_init__(self) -> None:
         for name in ("train", "test", "validation"):

@@ -1,6 +1,7 @@
 """Streams of a person's own records."""
 
 import hashlib
+import time
 import traceback
 from collections.abc import Sequence
 from functools import cached_property
@@ -25,6 +26,8 @@ from jbatch.data.stream.chunks import (
 from jbatch.errors import Mistake, said, shown
 
 HASHED = 256  # most records of a split that its digest covers, evenly spaced
+TIMED = 4  # records, to find out how long an epoch takes to load
+QUICK = 1.0  # seconds; workers take longer to start
 STREAM = 1 << 62  # of random numbers, not that of crops
 
 
@@ -39,7 +42,7 @@ class SourceStream:
         self._source = source
         self._train = train or Split("train", source.train, source)
         self._test = Split(evaluated, getattr(source, evaluated), source)
-        self.counts, self.workers = (len(self._train), len(self._test)), source.workers
+        self.counts = len(self._train), len(self._test)
         here, there = self._train.spec, self._test.spec
         if here != there:
             raise Mistake(
@@ -47,6 +50,12 @@ class SourceStream:
                 f"examples are {shown(here.tree)}: load both the same way"
             )
         self.about = About(here, source.num_classes)
+
+    @cached_property
+    def workers(self) -> int | None:
+        """Worker processes per host; None for one per core."""
+        given = self._source.workers
+        return 0 if given is None and self._train.seconds_to_load() < QUICK else given
 
     def validation(self) -> "SourceStream | None":
         """Return the stream with the validation records in place of the test's, if there are."""
@@ -170,6 +179,14 @@ class Split:
                         f"{leaf.dtype} of shape {leaf.shape}: pad or crop to one shape in load"
                     )
         return arrays
+
+    def seconds_to_load(self) -> float:
+        """Measure how long an epoch takes to load in this process."""
+        places, rng = np.linspace(0, len(self) - 1, TIMED).astype(int), np.random.default_rng(0)
+        begun = time.perf_counter()
+        for place in places.tolist():
+            self.example(place, rng)
+        return (time.perf_counter() - begun) * len(self) / TIMED
 
     def _paths(self) -> list[tuple[Any, Any]]:
         leaves = range(self._structure.num_leaves)

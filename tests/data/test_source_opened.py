@@ -1,5 +1,6 @@
-"""What the digest of a `Source` covers, and that it reads each record once."""
+"""What is found out of a `Source` when it is opened: its digest, and how it is loaded."""
 
+import time
 from collections import Counter
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ import pytest
 from jbatch import Arrays, Coupling, Experiment, Functions, Mistake, Source, fit
 from jbatch.data.open import load
 from jbatch.data.stream.source import HASHED
+from jbatch.machine import usable_cores
 from jbatch.run.directory import read_run
 
 RECORDS = list(range(1000))
@@ -122,3 +124,17 @@ def test_the_run_says_what_its_digest_covers(tmp_path):
     values = {"value": np.arange(100, dtype=np.float32)}
     fit(replace(mine, data=Arrays(values, values)), tmp_path / "arrays", devices=one)
     assert read_run(tmp_path / "arrays")["data_digest_covers"] == "all examples"
+
+
+@pytest.mark.parametrize(("seconds", "workers"), [(0, 0), (0.02, usable_cores())])
+def test_workers_start_for_records_that_take_long_to_load(seconds, workers):
+    """By default; a hundred records of 20 ms take two seconds."""
+
+    def slowly(record, rng):
+        if rng is not None:  # as training loads them
+            time.sleep(seconds)
+        return example(record, rng)
+
+    data = load(Source(RECORDS[:100], RECORDS[:30], slowly))
+    assert data._workers == workers
+    assert load(Source(RECORDS[:100], RECORDS[:30], slowly, workers=2))._workers == 2
