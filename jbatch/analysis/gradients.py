@@ -32,10 +32,14 @@ ROUNDINGS = 64
 # Least shares of an array's own norm that are rounding: of sums of up to millions of numbers in
 # float32, and of single numbers of 8 bits in bfloat16.
 LEAST, LEAST_OF_HALF = 1e-4, 2e-2
-# Of the whole gradient's norm: an array whose own gradient cancels is rounding, as it would be 0.
+# Of the whole gradient's norm: the least that an array's gradient is measured against. One whose
+# terms cancel is nothing but rounding.
 CANCELLED = 1e-2
 LOST = 0.5  # a gradient that changes by so much of itself with rounding is nothing but rounding
 STEPPED = 1e-2  # of the largest step: so large a step is one that training notices
+
+
+Floats = npt.NDArray[Any]  # float64 or complex128 where numbers are compared
 
 
 class Seen(NamedTuple):
@@ -77,7 +81,7 @@ def moved(state: State) -> State:
     """Return a state with every parameter moved up or down by some roundings."""
     draw = np.random.default_rng(0)
 
-    def one(leaf: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    def one(leaf: Floats) -> Floats:
         if not jnp.issubdtype(leaf.dtype, jnp.inexact):
             return leaf
         its = float(jnp.finfo(leaf.dtype).eps)  # type: ignore[no-untyped-call]
@@ -91,7 +95,7 @@ def moved(state: State) -> State:
 class Difference:
     """What differs between two ways to compute an update, most of all."""
 
-    share: float  # of the array's norm
+    share: float  # of the array's size
     allowed: float  # what rounding explains, of the same
     where: str
 
@@ -116,16 +120,18 @@ def difference(whole: State, other: State, rounded: State, half: bool) -> Differ
     least = LEAST_OF_HALF if half else LEAST
     found = []
     here, there, then = (_gradient(state) for state in (whole, other, rounded))
-    whole_norm = _norm(np.array([_norm(leaf) for leaf in here.values()]))
+    cancelled = CANCELLED * _norm(np.array([_norm(leaf) for leaf in here.values()]))
     for name, leaf in here.items():
-        known = least * (_norm(leaf) + CANCELLED * whole_norm)
-        found.append(_differs(f"the gradient of {name}", leaf, there[name], then[name], known))
+        size = max(_norm(leaf), cancelled)
+        what = f"the gradient of {name}"
+        found.append(_differs(what, leaf, there[name], then[name], size, least * size))
     here, there, then = (_beside(state) for state in (whole, other, rounded))
     for name, leaf in here.items():
-        known = least * _norm(leaf)
+        size = _norm(leaf)
+        known = least * size
         if half and np.array_equal(leaf, np.round(leaf)):  # counts, of close calls too
-            known += 3 * float(np.sqrt(LEAST_OF_HALF * max(_norm(leaf), 1)))
-        found.append(_differs(name, leaf, there[name], then[name], known))
+            known += 3 * float(np.sqrt(LEAST_OF_HALF * max(size, 1)))
+        found.append(_differs(name, leaf, there[name], then[name], size, known))
     return max(found, key=lambda each: each.ratio)
 
 
@@ -151,36 +157,38 @@ def rounding_steps(whole: State, rounded: State, before: State, moved: State) ->
     return None
 
 
-def _differs(what: str, here: Any, there: Any, then: Any, known: float) -> Difference:
-    norm = _norm(here) or 1.0
+def _differs(
+    what: str, here: Floats, there: Floats, then: Floats, size: float, known: float
+) -> Difference:
+    size = size or 1.0
     apart, rounding = _norm(there - here), _norm(then - here)
-    share = apart / norm if np.isfinite(apart) else float("inf")
-    return Difference(share, max((rounding + known) / norm, np.finfo(np.float64).tiny), what)
+    share = apart / size if np.isfinite(apart) else float("inf")
+    return Difference(share, max((rounding + known) / size, 1e-300), what)
 
 
-def _norm(leaf: npt.NDArray[Any]) -> float:
+def _norm(leaf: Floats) -> float:
     return float(np.sqrt(np.sum(np.square(np.abs(leaf)))))
 
 
-def _params(state: State) -> dict[str, npt.NDArray[Any]]:
+def _params(state: State) -> dict[str, Floats]:
     return _named(state.params)
 
 
-def _gradient(state: State) -> dict[str, npt.NDArray[Any]]:
+def _gradient(state: State) -> dict[str, Floats]:
     return _named(state.optimizer.gradient)
 
 
-def _beside(state: State) -> dict[str, npt.NDArray[Any]]:
+def _beside(state: State) -> dict[str, Floats]:
     scores = {f"score{name}": leaf for name, leaf in _named(exact(state.totals)).items()}
     return scores | {f"state{name}": leaf for name, leaf in _named(state.stats).items()}
 
 
-def _named(tree: Tree) -> dict[str, npt.NDArray[Any]]:
+def _named(tree: Tree) -> dict[str, Floats]:
     return {
         jax.tree_util.keystr(path): _wide(leaf)
         for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]
     }
 
 
-def _wide(leaf: Any) -> npt.NDArray[Any]:
+def _wide(leaf: Any) -> Floats:
     return np.asarray(leaf, np.complex128 if np.iscomplexobj(leaf) else np.float64)

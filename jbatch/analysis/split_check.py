@@ -187,7 +187,7 @@ class _Trainer:
             key=lambda found: found.ratio,
         )
         found = (
-            f"{most.where} differs by {most.share:.1e} of itself, and rounding explains "
+            f"{most.where} differs by {most.share:.1e} of its size, and rounding explains "
             f"{most.allowed:.1e}"
         )
         if most.ratio > 1:
