@@ -187,7 +187,7 @@ def test_a_legacy_set_that_names_code_of_its_own_runs_none(data_dir):
 
 def test_what_does_not_fit_is_refused(data_dir, monkeypatch):
     monkeypatch.setattr(reader, "MOST_BYTES", 299)
-    with pytest.raises(Mistake, match=r"at most .* GiB .*: stream it with"):
+    with pytest.raises(Mistake, match=r"takes 300 B, but at most 299 B are kept .*: stream it"):
         TFDS("pictures", data_dir).load()
 
 
