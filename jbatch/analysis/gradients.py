@@ -38,7 +38,6 @@ CANCELLED = 1e-2
 LOST = 0.5  # a gradient that changes by so much of itself with rounding is nothing but rounding
 STEPPED = 1e-2  # of the largest step: so large a step is one that training notices
 
-
 Floats = npt.NDArray[Any]  # float64 or complex128 where numbers are compared
 
 
@@ -135,7 +134,9 @@ def difference(whole: State, other: State, rounded: State, half: bool) -> Differ
     return max(found, key=lambda each: each.ratio)
 
 
-def rounding_steps(whole: State, rounded: State, before: State, moved: State) -> str | None:
+def rounding_steps(
+    whole: State, rounded: State, before: State, moved: State, half: bool
+) -> str | None:
     """Return the path of a parameter that takes large steps by rounding alone, None if none does.
 
     Args:
@@ -143,6 +144,7 @@ def rounding_steps(whole: State, rounded: State, before: State, moved: State) ->
         rounded: after the same update from `moved`.
         before: the state before the update.
         moved: the same with parameters moved by some roundings.
+        half: whether the update computes in half precision.
     """
     steps = {name: leaf - _params(before)[name] for name, leaf in _params(whole).items()}
     others = {name: leaf - _params(moved)[name] for name, leaf in _params(rounded).items()}
@@ -150,9 +152,10 @@ def rounding_steps(whole: State, rounded: State, before: State, moved: State) ->
     here, there = _gradient(whole), _gradient(rounded)
     whole_norm = _norm(np.array([_norm(leaf) for leaf in here.values()]))
     for name, gradient in here.items():
+        small = _norm(gradient) < (LEAST_OF_HALF if half else LEAST) * whole_norm
         lost = _norm(there[name] - gradient) > LOST * _norm(gradient)
         apart = float(np.abs(others[name] - steps[name]).max(initial=0))
-        if lost and _norm(gradient) < LEAST * whole_norm and apart > STEPPED * largest:
+        if small and lost and apart > STEPPED * largest:
             return name
     return None
 

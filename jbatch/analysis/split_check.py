@@ -84,7 +84,7 @@ def check_experiment(experiment: Experiment, devices: Sequence[jax.Device]) -> I
     rounded = here.updated(Split(1, 1), near)
     for split in _splits(setup, rows, len(devices)):
         yield here.compared(split, devices, states, rounded)
-    yield _steps(states, near, rounded)
+    yield here.steps(states, near, rounded)
     yield here.resumed(states[-1])
     yield here.evaluated(states[-1], devices, Evaluated(setup, data))
     if held_out is not None:
@@ -197,6 +197,22 @@ class _Trainer:
             )
         return Checked(str(split), most.ratio <= 1, found)
 
+    def steps(
+        self, states: Sequence[State], near: Sequence[State], rounded: Sequence[State]
+    ) -> Checked:
+        """Check that no parameter takes steps that are nothing but rounding."""
+        for each in zip(states[1:], rounded, states[:-1], near, strict=True):
+            if (where := rounding_steps(*each, self._half)) is not None:
+                return Checked(
+                    "optimizer",
+                    False,
+                    f"{where} takes steps by rounding alone, so they differ between splits: its "
+                    "gradient is nothing but rounding, which Adam and its kin turn into full "
+                    "steps. A bias before a norm is such a parameter: leave it out "
+                    "(use_bias=False)",
+                )
+        return Checked("optimizer", True, "no parameter takes steps by rounding alone")
+
     @cached_property
     def _half(self) -> bool:
         """Whether the network computes in half precision."""
@@ -273,20 +289,6 @@ def _moves(states: Sequence[State]) -> Checked:
             "no parameter moves: the loss does not depend on them, or the learning rate is 0",
         )
     return Checked("finite gradients", True, f"after {int(states[-1].taken)} updates")
-
-
-def _steps(states: Sequence[State], near: Sequence[State], rounded: Sequence[State]) -> Checked:
-    """Check that no parameter takes steps that are nothing but rounding."""
-    for each in zip(states[1:], rounded, states[:-1], near, strict=True):
-        if (where := rounding_steps(*each)) is not None:
-            return Checked(
-                "optimizer",
-                False,
-                f"{where} takes steps by rounding alone, so they differ between splits: its "
-                "gradient is nothing but rounding, which Adam and its kin turn into full steps. A "
-                "bias before a norm is such a parameter: leave it out (use_bias=False)",
-            )
-    return Checked("optimizer", True, "no parameter takes steps by rounding alone")
 
 
 def _dtypes(state: State) -> str:
