@@ -26,9 +26,13 @@ from jbatch.task.base import Learner, Tree
 
 # Roundings by which each parameter is moved. Splits round in every layer, and a move of one would
 # miss the few inputs of ReLUs that one split happens to change. WRN-16-4 on 64 images: splits
-# differ by up to 1e-4, a move by 1 rounding gives 4e-3 and one by 64 gives 1e-2; multilayer
-# perceptrons: 1e-7, 4e-7 and 2e-5.
+# differ by 2e-6 to 3e-3, a move by 1 rounding gives up to 4e-3 and one by 64 gives 6e-3 to 1e-2;
+# multilayer perceptrons: 1e-7, 4e-7 and 2e-5.
 ROUNDINGS = 64
+# How many times as much a split may change. It changes the sign of other inputs of ReLUs than the
+# move, by chance more. In half precision any move changes all roundings, of which a split changes
+# some: WRN-16-4 in bfloat16 differs by 8e-3, and a move gives 2e-1.
+MARGIN, MARGIN_OF_HALF = 4.0, 1.0
 # Least shares of an array's own norm that are rounding: of sums of up to millions of numbers in
 # float32, and of single numbers of 8 bits in bfloat16.
 LEAST, LEAST_OF_HALF = 1e-4, 2e-2
@@ -116,21 +120,22 @@ def difference(whole: State, other: State, rounded: State, half: bool) -> Differ
     Returns:
         The difference that exceeds what rounding explains by most, or comes nearest to it.
     """
-    least = LEAST_OF_HALF if half else LEAST
+    least, margin = (LEAST_OF_HALF, MARGIN_OF_HALF) if half else (LEAST, MARGIN)
     found = []
     here, there, then = (_gradient(state) for state in (whole, other, rounded))
     cancelled = CANCELLED * _norm(np.array([_norm(leaf) for leaf in here.values()]))
     for name, leaf in here.items():
         size = max(_norm(leaf), cancelled)
         what = f"the gradient of {name}"
-        found.append(_differs(what, leaf, there[name], then[name], size, least * size))
+        by_rounding = margin * _norm(then[name] - leaf) + least * size
+        found.append(_differs(what, there[name] - leaf, size, by_rounding))
     here, there, then = (_beside(state) for state in (whole, other, rounded))
     for name, leaf in here.items():
         size = _norm(leaf)
-        known = least * size
+        by_rounding = margin * _norm(then[name] - leaf) + least * size
         if half and np.array_equal(leaf, np.round(leaf)):  # counts, of close calls too
-            known += 3 * float(np.sqrt(LEAST_OF_HALF * max(size, 1)))
-        found.append(_differs(name, leaf, there[name], then[name], size, known))
+            by_rounding += 3 * float(np.sqrt(LEAST_OF_HALF * max(size, 1)))
+        found.append(_differs(name, there[name] - leaf, size, by_rounding))
     return max(found, key=lambda each: each.ratio)
 
 
@@ -160,13 +165,12 @@ def rounding_steps(
     return None
 
 
-def _differs(
-    what: str, here: Floats, there: Floats, then: Floats, size: float, known: float
-) -> Difference:
+def _differs(what: str, apart: Floats, size: float, by_rounding: float) -> Difference:
     size = size or 1.0
-    apart, rounding = _norm(there - here), _norm(then - here)
-    share = apart / size if np.isfinite(apart) else float("inf")
-    return Difference(share, max((rounding + known) / size, 1e-300), what)
+    share = _norm(apart) / size
+    return Difference(
+        share if np.isfinite(share) else float("inf"), max(by_rounding / size, 1e-300), what
+    )
 
 
 def _norm(leaf: Floats) -> float:
