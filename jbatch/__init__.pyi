@@ -8,6 +8,7 @@ from .data.source import Source as Source
 from .data.sources import Arrays as Arrays
 from .data.sources import Digits as Digits
 from .data.sources import Generated as Generated
+from .data.text.tokens import Tokens as Tokens
 from .errors import Mistake as Mistake
 from .experiment.comparison import Claim as Claim
 from .experiment.comparison import Comparison as Comparison
@@ -17,6 +18,7 @@ from .experiment.load import ExperimentFile as ExperimentFile
 from .experiment.load import load_file as load_file
 from .experiment.weights import Weights as Weights
 from .models.conv.conv import conv as conv
+from .models.language import GPT as GPT
 from .models.specs import MLP as MLP
 from .models.specs import CifarResNet as CifarResNet
 from .models.specs import GhostBatchNorm as GhostBatchNorm
@@ -55,6 +57,7 @@ from .task.base import Scores as Scores
 from .task.base import Task as Task
 from .task.classify import Classify as Classify
 from .task.functions import Functions as Functions
+from .task.language_model import LanguageModel as LanguageModel
 from .task.network import Network as Network
 from .task.regress import Regress as Regress
 

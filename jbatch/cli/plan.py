@@ -59,7 +59,9 @@ def run(arguments: Sequence[str]) -> None:
     # Schedules need only the CPU. Another process may be using the accelerator.
     jax.config.update("jax_platforms", "cpu")
     file, variant, options, overrides, experiment = file_and_variant(Options, arguments, USAGE)
-    if experiment.plan.num_examples is None:
+    coupling = experiment.plan
+    unmeasured = coupling.unit == "tokens" and coupling.sequence_length is None
+    if coupling.num_examples is None or unmeasured:
         from jbatch.run.build import counted  # here: it reads data, and imports what that needs
 
         experiment = counted(experiment)

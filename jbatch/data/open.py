@@ -8,6 +8,7 @@ from jbatch.data.image.tfds import TFDS, open_builder
 from jbatch.data.inputs import Loaded
 from jbatch.data.resident import ResidentData
 from jbatch.data.source import Source
+from jbatch.data.text.tokens import Tokens
 from jbatch.errors import Mistake
 
 
@@ -30,14 +31,19 @@ def load(data: Any) -> Loaded:
     Raises:
         Mistake: if it is missing, incomplete or damaged.
     """
-    if isinstance(data, Photographs | Source):
+    if isinstance(data, Photographs | Source | Tokens):
         from jbatch.data.stream.feed import StreamedData  # here: they import the decoders
         from jbatch.data.stream.photographs import PhotographStream
         from jbatch.data.stream.source import SourceStream
+        from jbatch.data.stream.tokens import TokenStream
 
-        return StreamedData(
-            SourceStream(data) if isinstance(data, Source) else PhotographStream(data)
-        )
+        match data:
+            case Source():
+                return StreamedData(SourceStream(data))
+            case Tokens():
+                return StreamedData(TokenStream(data))
+            case _:
+                return StreamedData(PhotographStream(data))
     try:
         loaded = data.load()
     except SystemExit as error:  # of a user's class; uncaught, the command might exit with 0

@@ -11,6 +11,7 @@ from jbatch.data.dataset import Dataset
 from jbatch.data.image.photographs import Photographs
 from jbatch.data.image.tfds import MOST_BYTES, TFDS
 from jbatch.data.source import Source
+from jbatch.data.text.tokens import Tokens
 from jbatch.errors import Mistake, make_plain, shown, whole, wholes
 from jbatch.hidden import Hidden
 
@@ -111,5 +112,6 @@ def _random_bytes(key: int, count: int) -> npt.NDArray[np.uint8]:
     return words.view(np.uint8)[:count]
 
 
-Named = Digits | TFDS | Photographs | Generated  # they say where examples are, and hold none
+# They say where examples are, and hold none.
+Named = Digits | TFDS | Photographs | Generated | Tokens
 Data = Named | Arrays | Source

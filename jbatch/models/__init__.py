@@ -1,5 +1,6 @@
 """Networks and norms, as values and as flax modules."""
 
+from jbatch.models.language import GPT
 from jbatch.models.specs import (
     MLP,
     CifarResNet,
@@ -21,6 +22,7 @@ from jbatch.models.specs import (
 )
 
 __all__ = [
+    "GPT",
     "MLP",
     "CifarResNet",
     "GhostBatchNorm",

@@ -10,6 +10,7 @@ from jbatch.data.about import About
 from jbatch.data.abstract import on_paper
 from jbatch.data.inputs import Loaded
 from jbatch.data.open import load, num_examples
+from jbatch.data.text.tokens import Tokens
 from jbatch.devices import meshes
 from jbatch.devices.memory import available, of_host
 from jbatch.devices.sound import check_sound
@@ -113,8 +114,13 @@ def paper_setup(experiment: Experiment, plan: Plan, devices: int | Sequence[jax.
 
 
 def counted(experiment: Experiment) -> Experiment:
-    """Return the experiment with the number of examples of its data, if its plan does not say."""
-    plan = experiment.plan
-    if plan.num_examples is not None or experiment.data is None:
-        return experiment
-    return replace(experiment, plan=replace(plan, num_examples=num_examples(experiment.data)))
+    """Return the experiment with what its data says and its plan does not.
+
+    These are the number of examples and, of a plan in tokens, the tokens of an example.
+    """
+    plan, data = experiment.plan, experiment.data
+    if isinstance(data, Tokens) and plan.unit == "tokens" and plan.sequence_length is None:
+        plan = replace(plan, sequence_length=data.sequence)
+    if plan.num_examples is None and data is not None:
+        plan = replace(plan, num_examples=num_examples(data))
+    return experiment if plan is experiment.plan else replace(experiment, plan=plan)

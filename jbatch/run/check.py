@@ -5,6 +5,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from jbatch.data.text.tokens import Tokens
 from jbatch.errors import Mistake
 from jbatch.experiment.experiment import Experiment
 from jbatch.optim import LAMB, Adam, AdamW, takes_momentum, transformation
@@ -19,7 +20,13 @@ def check(experiment: Experiment, plan: Plan, devices: int) -> None:
     Raises:
         Mistake: if not.
     """
-    task, _ = task_and_data(experiment)
+    task, data = task_and_data(experiment)
+    length = experiment.plan.sequence_length
+    if isinstance(data, Tokens) and length not in (None, data.sequence):
+        raise Mistake(
+            f"plan.sequence_length is {length:,}, but a window of the data has {data.sequence:,} "
+            "tokens: leave it out, and the plan takes the data's"
+        )
     group, largest = task.group, int(plan.batch_sizes.max())
     if group is not None and group > largest:
         flag = "model.norm.ghost-batch" if isinstance(task, Classify) else "group"

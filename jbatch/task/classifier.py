@@ -182,15 +182,15 @@ def forward(
     `stats` and returns them unchanged.
     """
     network = nnx.merge(graph(task), nnx.State(params), nnx.State(stats))
-    with _precision(task):
+    with precision(task.task.dtype):
         heads = network(images.astype(task.task.dtype), training)
     return heads if isinstance(heads, tuple) else (heads,), split(network)[2]
 
 
-def _precision(task: Classifier) -> AbstractContextManager[None]:
+def precision(dtype: str) -> AbstractContextManager[None]:
     """Keep float32 products in float32: by default TPUs and GPUs round the factors."""
     told = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]  # set at run time
-    exact = "highest" if task.task.dtype == "float32" and told is None else told
+    exact = "highest" if dtype == "float32" and told is None else told
     precision: AbstractContextManager[None] = jax.default_matmul_precision(exact)
     return precision
 

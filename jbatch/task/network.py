@@ -62,6 +62,10 @@ class OfModule(Task):
         """How the input is normalized."""
         return self.task.normalization
 
+    def check(self, what: str, examples: Example) -> None:
+        """Raise Mistake if the task cannot score these examples."""
+        self.task.check(what, examples)
+
     def prepare(self, example: Example, key: jax.Array | None) -> Example:
         """Return an example as the task wants it."""
         return self.task.prepare(example, key)

@@ -1,0 +1,1 @@
+"""Texts: what a token is, and where texts are."""
