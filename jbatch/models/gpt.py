@@ -30,12 +30,16 @@ class GPTNetwork(nnx.Module):
         self.positions = embedding(sequence) if gpt.positions == "learned" else None
         self.dropout = nnx.Dropout(gpt.dropout, rngs=rngs)
         self.blocks = nnx.List(Block(gpt, dtype, rngs) for _ in range(gpt.layers))
-        self.norm = Norm(gpt, rngs)
+        self.norm = _norm(gpt, dtype, rngs)
         untied = not gpt.tied
         self.head = _linear(gpt.width, vocabulary, dtype, rngs, bias=False) if untied else None
 
     def __call__(self, tokens: jax.Array) -> jax.Array:
         """Return the logits (T, vocabulary) of what follows each of the tokens (T,) int32."""
+        with jax.numpy_dtype_promotion("standard"):  # flax's norms and JAX's attention mix dtypes
+            return self._logits(tokens)
+
+    def _logits(self, tokens: jax.Array) -> jax.Array:
         x = self.tokens(tokens)  # (T, width)
         if self.positions is not None:
             x = x + self.positions(jnp.arange(len(tokens), dtype=jnp.int32))
@@ -52,10 +56,10 @@ class Block(nnx.Module):
     def __init__(self, gpt: GPT, dtype: DTypeLike, rngs: nnx.Rngs):
         width, scale = gpt.width, 1 / math.sqrt(2 * gpt.layers)
         self.heads, self.rotary = gpt.heads, gpt.positions == "rotary"
-        self.attention_norm = Norm(gpt, rngs)
+        self.attention_norm = _norm(gpt, dtype, rngs)
         self.queries_keys_values = _linear(width, 3 * width, dtype, rngs, bias=gpt.bias)
         self.attended = _linear(width, width, dtype, rngs, bias=gpt.bias, scale=scale)
-        self.norm = Norm(gpt, rngs)
+        self.norm = _norm(gpt, dtype, rngs)
         self.wide = _linear(width, gpt.hidden, dtype, rngs, bias=gpt.bias)
         gated = gpt.feed_forward == "swiglu"
         self.gate = _linear(width, gpt.hidden, dtype, rngs, bias=gpt.bias) if gated else None
@@ -82,22 +86,6 @@ class Block(nnx.Module):
         return self.narrow(wide * nnx.silu(self.gate(x)))
 
 
-class Norm(nnx.Module):
-    """Layer or RMS norm, computed in float32 whatever the network's dtype."""
-
-    def __init__(self, gpt: GPT, rngs: nnx.Rngs):
-        self.norm: nnx.Module
-        if gpt.norm == "rms":
-            self.norm = nnx.RMSNorm(gpt.width, epsilon=EPSILON, rngs=rngs)
-        else:
-            self.norm = nnx.LayerNorm(gpt.width, epsilon=EPSILON, use_bias=gpt.bias, rngs=rngs)
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Return (T, width) of (T, width)."""
-        normalized: jax.Array = self.norm(x.astype(jnp.float32))
-        return normalized.astype(x.dtype)
-
-
 def rotated(x: jax.Array) -> jax.Array:
     """Rotate pairs of numbers of each head by angles that grow with the place: (T, heads, K)."""
     half = x.shape[-1] // 2
@@ -113,3 +101,9 @@ def _linear(
 ) -> nnx.Linear:
     init = nnx.initializers.normal(DEVIATION * scale)
     return nnx.Linear(fan_in, fan_out, use_bias=bias, kernel_init=init, dtype=dtype, rngs=rngs)
+
+
+def _norm(gpt: GPT, dtype: DTypeLike, rngs: nnx.Rngs) -> nnx.Module:
+    if gpt.norm == "rms":
+        return nnx.RMSNorm(gpt.width, epsilon=EPSILON, dtype=dtype, rngs=rngs)
+    return nnx.LayerNorm(gpt.width, epsilon=EPSILON, use_bias=gpt.bias, dtype=dtype, rngs=rngs)
