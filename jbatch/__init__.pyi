@@ -49,6 +49,7 @@ from .plan.plan import Phase as Phase
 from .plan.plan import Plan as Plan
 from .plan.plan import Row as Row
 from .run.loop import fit as fit
+from .run.sample import sample as sample
 from .run.trained import Trained as Trained
 from .run.trained import load as load
 from .study.from_python import compare as compare

@@ -22,6 +22,7 @@ VERBS = {  # each a module of this package, with `run(arguments)`
     "compare": "train several variants over several seeds; write one table and one report",
     "sweep": "train every point of a grid of fields; write one table and one report",
     "eval": "evaluate a run's newest checkpoint on its test set",
+    "sample": "continue a text with a run's language model",
     "export": "write a run's parameters to a safetensors file",
     "sharpness": "measure the sharpness of a run's minimum, or compare two runs",
     "report": "rewrite the report page of a run or a comparison",

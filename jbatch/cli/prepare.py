@@ -26,6 +26,7 @@ class Options:
       cifar10, cifar100             "python version": its folder or tar.gz
       mnist, fashion_mnist, kmnist  the folder of the four idx files, gz or not
       imagenet2012                  the folder of ILSVRC2012_img_{train,val}.tar
+      text                          a text file: see jbatch prepare text --help
       any other                     photographs as train/CLASS/* and val/CLASS/*:
                                     the folder, or a plain tar of it
 
@@ -44,6 +45,11 @@ class Options:
 def run(arguments: Sequence[str]) -> None:
     """Convert the dataset and print how an experiment names it."""
     names, rest = leading(arguments)
+    if names == ["text"]:
+        from jbatch.cli import prepare_text
+
+        prepare_text.run(rest)
+        return
     if wants_help(rest) or not arguments:
         print_help(Options, USAGE)
     if len(names) != 1:

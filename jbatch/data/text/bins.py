@@ -40,14 +40,19 @@ class Beside(Struct, frozen=True, forbid_unknown_fields=True):
     files: dict[str, Size]
 
 
+def check_new(folder: Path) -> None:
+    """Raise Mistake if a folder exists already."""
+    if folder.exists():
+        raise Mistake(f"{folder} exists: give another folder, or remove it")
+
+
 def write(folder: Path, tokenizer: Tokenizer, parts: Mapping[str, Part]) -> None:
     """Write a new folder: a .bin for each split, and tokens.json. It appears whole, or not at all.
 
     Raises:
-        Mistake: if the folder exists already.
+        Mistake: if it exists already.
     """
-    if folder.exists():
-        raise Mistake(f"{folder} exists: give another folder, or remove it")
+    check_new(folder)
     unfinished = folder.with_name(f"{folder.name}.incomplete")
     with suppress(FileNotFoundError):  # of a killed command
         rmtree(unfinished)

@@ -1,7 +1,7 @@
 """Opening the splits of a text: encoded in memory, or mapped from .bin files."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -107,7 +107,7 @@ def _read(data: Tokens, paths: dict[str, Path]) -> Corpus:
     vocabulary = _vocabulary(data, tokenizer)
     splits = {
         name: Split(
-            str(paths.get(name, f"the end of {paths['train']}")),
+            str(paths.get(name, _end_of(paths))),
             part.tokens,
             vocabulary,
             part.num_bytes / max(len(part.tokens), 1),
@@ -149,7 +149,16 @@ def _mapped(data: Tokens, paths: dict[str, Path]) -> Corpus:
                 )
             ratio = size.bytes / size.tokens
         splits[name] = Split(str(path), tokens, vocabulary, ratio)
+    if "test" not in splits:
+        train, whole = splits["train"], splits["train"].tokens
+        cut = int(len(whole) * (1 - data.held_out))
+        splits["train"] = replace(train, tokens=whole[:cut])
+        splits["test"] = replace(train, name=_end_of(paths), tokens=whole[cut:])
     return Corpus(splits, tokenizer)
+
+
+def _end_of(paths: dict[str, Path]) -> str:
+    return f"the end of {paths['train']}"
 
 
 def _is(tokenizer: Tokenizer, name: str) -> bool:

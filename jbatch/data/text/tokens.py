@@ -18,7 +18,7 @@ class Tokens:
     train: Path = field(compare=False)  # a moved text is the same text
     """A text file (UTF-8), a .bin file of tokens, or a folder that `jbatch prepare text` wrote."""
     test: Path | None = field(default=None, compare=False)
-    """The same, of the test set. None: the folder's test.bin, or the end of the training text."""
+    """The same, of the test set. None: the folder's test.bin, or the end of the training file."""
     validation: Path | None = field(default=None, compare=False)
     """Text to evaluate on during the run; the test set is then left for its end."""
     sequence: int = field(default=1024, kw_only=True)
@@ -27,7 +27,7 @@ class Tokens:
     """Of text files: characters, bytes, or the path of a Hugging Face tokenizer.json. None:
     characters. Of a .bin, tokens.json beside it tells."""
     held_out: float = field(default=0.1, kw_only=True)
-    """The share at the end of a training text that is the test set, if test is None."""
+    """The share at the end of the training file that is the test set, if test is None."""
     vocabulary: int | None = field(default=None, kw_only=True)
     """Number of different tokens, for a .bin without tokens.json."""
     dtype: NumberType = field(default="uint16", kw_only=True)
