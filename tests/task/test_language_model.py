@@ -66,7 +66,7 @@ def test_the_plan_takes_its_measure_from_the_text(trained, text):
     assert run.plan.num_examples == int(len(text.read_text()) * 0.9) // SEQUENCE - 1
     assert [phase.batch_size for phase in run.plan.phases] == [8, 16]
     end = run.plan.at(len(run.plan) - 1).position + 16
-    assert 3000 - 16 * SEQUENCE < end * SEQUENCE <= 3000  # all but the last, which is not whole
+    assert 3000 <= end * SEQUENCE < 3000 + 16 * SEQUENCE
 
 
 def test_scores(trained, text):
