@@ -2,12 +2,17 @@
 
 import json
 import re
+import time
 
+import jax
 import numpy as np
 import pytest
 
+import commands
 import jbatch as public
 from jbatch.prepare.text import prepare_text
+from jbatch.run.checkpoint import parameters_digest
+from runs import without_times
 
 EXPERIMENT = """
 import optax
@@ -58,7 +63,7 @@ def experiment(folder, data):
 def run(folder):
     directory = folder / "run"
     variants = public.load_file(experiment(folder, '"@/made"')).variants
-    public.fit(variants["it"], directory, devices=__import__("jax").devices()[:1])
+    public.fit(variants["it"], directory, devices=jax.devices()[:1])
     return directory
 
 
@@ -203,3 +208,27 @@ def test_eval_needs_no_experiment_file(run, jbatch):
     code, out, err = jbatch("eval", run, "--json")
     assert code == 0, err
     assert {"loss", "perplexity", "bits_per_byte"} <= json.loads(out).keys()
+
+
+# ---- a real kill --------------------------------------------------------------------------------
+
+LONG = ("--plan.length", 8000, "--save-every", 2000, "--eval-every", 4000, "--log-every", 1000)
+
+
+@pytest.mark.slow
+def test_a_killed_run_ends_with_the_same_bits(folder, tmp_path):
+    path = experiment(folder, '"@/made"')
+    whole, killed = (("train", path, "it", "--run-dir", tmp_path / n, *LONG) for n in ("a", "b"))
+    commands.run(*whole)
+    process = commands.start(*killed)
+    while process.poll() is None and not [*(tmp_path / "b").glob("checkpoints/[0-9]*[0-9]")]:
+        time.sleep(0.01)
+    process.kill()
+    process.communicate()
+    assert process.returncode < 0, "it ended before it could be killed"
+    commands.run(*killed)
+    digests = {
+        parameters_digest(public.load(tmp_path / name).train_state.params) for name in ("a", "b")
+    }
+    assert len(digests) == 1
+    assert without_times(tmp_path / "a") == without_times(tmp_path / "b")

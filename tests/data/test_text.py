@@ -1,6 +1,7 @@
 """Texts as data: their order, windows and tokenizers."""
 
 import json
+import sys
 from pathlib import Path
 
 import hypothesis.strategies as st
@@ -204,7 +205,7 @@ def test_a_learned_tokenizer(learned, text, tmp_path):
 
 
 def test_without_the_library_one_message_says_what_to_install(text, tmp_path, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "tokenizers", None)
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
     file = tmp_path / "tokenizer.json"
     file.write_text(json.dumps({"version": "1.0"}))
     with pytest.raises(Mistake, match="pip install tokenizers"):
