@@ -2,6 +2,7 @@
 
 The text is a stream without epochs, so the plan has a length in tokens and no N. There is no model
 here: print the plan, or take its rows into a trainer of your own (docs/plans.md).
+experiments/shakespeare.py trains one (docs/language.md).
 
     jbatch plan examples/language_model_plan.py ramp
     jbatch plan examples/language_model_plan.py seesaw --plan.length 100e9
