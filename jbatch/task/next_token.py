@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from jbatch.task.language_model import LanguageModel
 
 
+MOST_NATS = 80  # of a loss whose perplexity is worth a number
+
+
 @dataclass(frozen=True)
 class Built:
     """A GPT for a text, as a function of rngs; hashable."""
@@ -92,6 +95,3 @@ class NextToken(ModuleTask):
         if found.get("loss", math.inf) < MOST_NATS:
             found["perplexity"] = math.exp(found["loss"])
         return found
-
-
-MOST_NATS = 80  # of a loss whose perplexity is worth a number

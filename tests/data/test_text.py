@@ -192,7 +192,7 @@ def learned(tmp_path) -> Path:
     return tmp_path / "tokenizer.json"
 
 
-def test_a_learned_tokenizer(learned, text, tmp_path):
+def test_a_learned_tokenizer(learned, text, tmp_path, monkeypatch):
     tokenizer, counts = prepare_text(text, tmp_path / "folder", str(learned), 0.2)
     assert isinstance(tokenizer, Learned)
     assert tokenizer.size <= 300
@@ -202,6 +202,8 @@ def test_a_learned_tokenizer(learned, text, tmp_path):
     assert tokenizer.decode(split.tokens.tolist()) == TEXT[: int(len(TEXT) * 0.8)]
     num_bytes = len(TEXT[: int(len(TEXT) * 0.8)].encode())
     assert split.bytes_per_token == num_bytes / len(split.tokens)
+    monkeypatch.setitem(sys.modules, "tokenizers", None)  # training on the folder needs it not
+    assert load(Tokens(tmp_path / "folder", sequence=8)).about.num_classes == tokenizer.size
 
 
 def test_without_the_library_one_message_says_what_to_install(text, tmp_path, monkeypatch):

@@ -87,6 +87,17 @@ def beside(path: Path) -> Beside | None:
         ) from error
 
 
+def bytes_per_token(path: Path, said: Beside, count: int) -> float:
+    """Return the mean size of a .bin file's tokens; raise Mistake if it has not as many as said."""
+    size = said.files.get(path.name, Size(0, 0))
+    if size.tokens != count:
+        raise Mistake(
+            f"{path} has {count:,} tokens, but {path.parent / NAME} says {size.tokens:,}: it was "
+            "cut or replaced. Write the folder again with `jbatch prepare text`"
+        )
+    return size.bytes / size.tokens
+
+
 def mapped(path: Path, dtype: NumberType) -> Ids:
     """Map a .bin file into memory, (T,); its pages are read when they are used.
 

@@ -119,41 +119,30 @@ def _read(data: Tokens, paths: dict[str, Path]) -> Corpus:
 
 def _mapped(data: Tokens, paths: dict[str, Path]) -> Corpus:
     """Map .bin files, and check that they are what tokens.json beside them says."""
-    known = {name: bins.beside(path) for name, path in paths.items()}
-    first = known["train"]
-    tokenizer: Tokenizer | None
-    if first is not None:
-        tokenizer, dtype = first.tokenizer, first.dtype
-        if data.tokenizer is not None and not _is(tokenizer, data.tokenizer):
-            raise Mistake(
-                f"{paths['train']} was written with another tokenizer than {data.tokenizer}: leave "
-                "tokenizer out, as tokens.json beside it has it"
-            )
-    else:
-        tokenizer, dtype = _given(data, paths["train"]), data.dtype
-    vocabulary, splits = _vocabulary(data, tokenizer), {}
+    train = paths["train"]
+    first = bins.beside(train)
+    tokenizer = first.tokenizer if first else _given(data, train)
+    if first and data.tokenizer is not None and not _is(first.tokenizer, data.tokenizer):
+        raise Mistake(
+            f"{train} was written with another tokenizer than {data.tokenizer}: leave tokenizer "
+            "out, as tokens.json beside it has it"
+        )
+    vocabulary = _vocabulary(data, tokenizer, first.vocabulary if first else None)
+    splits = {}
     for name, path in paths.items():
-        said, tokens, ratio = known[name], bins.mapped(path, dtype), None
+        tokens, said = bins.mapped(path, first.dtype if first else data.dtype), bins.beside(path)
         if (said and said.tokenizer) != (first and first.tokenizer):
             raise Mistake(
-                f"{path} and {paths['train']} have different tokenizers (tokens.json): write both "
-                "with one, `jbatch prepare text … --tokenizer FILE`"
+                f"{path} and {train} have different tokenizers (tokens.json): write both with one, "
+                "`jbatch prepare text … --tokenizer FILE`"
             )
-        if said is not None:
-            size = said.files.get(path.name, bins.Size(0, 0))
-            if size.tokens != len(tokens):
-                raise Mistake(
-                    f"{path} has {len(tokens):,} tokens, but {path.parent / bins.NAME} says "
-                    f"{size.tokens:,}: it was cut or replaced. Write the folder again with `jbatch "
-                    "prepare text`"
-                )
-            ratio = size.bytes / size.tokens
+        ratio = None if said is None else bins.bytes_per_token(path, said, len(tokens))
         splits[name] = Split(str(path), tokens, vocabulary, ratio)
     if "test" not in splits:
-        train, whole = splits["train"], splits["train"].tokens
-        cut = int(len(whole) * (1 - data.held_out))
-        splits["train"] = replace(train, tokens=whole[:cut])
-        splits["test"] = replace(train, name=_end_of(paths), tokens=whole[cut:])
+        whole = splits["train"]
+        cut = int(len(whole.tokens) * (1 - data.held_out))
+        splits["train"] = replace(whole, tokens=whole.tokens[:cut])
+        splits["test"] = replace(whole, name=_end_of(paths), tokens=whole.tokens[cut:])
     return Corpus(splits, tokenizer)
 
 
@@ -180,13 +169,14 @@ def _given(data: Tokens, path: Path) -> Tokenizer | None:
     return tokenizer_of(data.tokenizer, ())
 
 
-def _vocabulary(data: Tokens, tokenizer: Tokenizer | None) -> int:
-    least = tokenizer.size if tokenizer else 1
+def _vocabulary(data: Tokens, tokenizer: Tokenizer | None, known: int | None = None) -> int:
+    """Return the number of different tokens: given, or the tokenizer's, which may be known."""
     if data.vocabulary is None and tokenizer is None:
         raise Mistake(
             f"{data.train} has no {bins.NAME} beside it, so its number of different tokens is not "
             "known: give vocabulary, such as 50257 for GPT-2's"
         )
+    least = known or (tokenizer.size if tokenizer else 1)
     found = data.vocabulary or least
     if found < least:
         raise Mistake(f"vocabulary is {found:,}, but the tokenizer has {least:,}: leave it out")
