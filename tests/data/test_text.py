@@ -161,6 +161,15 @@ def test_the_digest_tells_texts_and_tokenizers_apart(text, tmp_path):
     assert len({load(data).digest() for data in datas}) == 4
 
 
+@pytest.mark.parametrize(("sequence", "vocabulary", "windows"), [(64, 65, 64), (1024, 50_257, 5)])
+def test_an_evaluation_of_a_large_vocabulary_takes_fewer_windows(
+    tmp_path, sequence, vocabulary, windows
+):
+    np.zeros(4 * sequence, np.uint16).tofile(tmp_path / "train.bin")
+    data = Tokens(tmp_path / "train.bin", sequence=sequence, vocabulary=vocabulary, held_out=0.3)
+    assert load(data).inputs.most_evaluated == windows
+
+
 # ---- tokenizers ---------------------------------------------------------------------------------
 
 

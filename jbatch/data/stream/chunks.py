@@ -27,6 +27,7 @@ from jbatch.plan.passes import Passes
 from jbatch.plan.plan import Plan
 
 CHUNK = 32  # most examples: large against the cost of handing a chunk over, small against a pass
+MOST_EVALUATED = 64  # examples per device in a pass of an evaluation
 MOST_DAMAGED = 100  # damaged files in a row: then the fault is not in single files
 
 

@@ -19,7 +19,7 @@ from jbatch.data.about import About
 from jbatch.data.batch import Batch, Example, Spec
 from jbatch.data.inputs import Arguments
 from jbatch.data.keys import example_keys
-from jbatch.data.stream.chunks import Chunks, TrainingPositions
+from jbatch.data.stream.chunks import MOST_EVALUATED, Chunks, TrainingPositions
 from jbatch.data.stream.workers import Decoded, decoded, thread_without_signals
 from jbatch.devices import meshes
 from jbatch.machine import allow_open_files, usable_cores
@@ -40,10 +40,10 @@ class StreamedInputs:
     num_examples: int
     num_test: int
     example: Spec
+    most_evaluated: int = MOST_EVALUATED
 
     per_device = (True, False, False)
     evaluation_per_device = (True, True)
-    most_evaluated = 64
 
     def shapes(self, layout: Layout) -> Arguments:
         """Return shapes of the examples, seed, and (epoch, first place)."""
@@ -92,6 +92,10 @@ class Stream(Protocol):
     def workers(self) -> int | None:
         """Worker processes per host; None for one per core."""
 
+    @property
+    def most_evaluated(self) -> int:
+        """Largest micro-batch in evaluation."""
+
     def validation(self) -> "Stream | None":
         """Return the stream with the validation split in place of the test's, if there is one."""
 
@@ -114,7 +118,7 @@ class StreamedData:
 
     def __init__(self, stream: Stream):
         self._stream, self.about = stream, stream.about
-        self.inputs = StreamedInputs(*stream.counts, self.about.example)
+        self.inputs = StreamedInputs(*stream.counts, self.about.example, stream.most_evaluated)
 
     def validation(self) -> "StreamedData | None":
         """Return the data with the validation set in place of the test set, if there is one."""

@@ -10,7 +10,12 @@ from jbatch.data.about import About
 from jbatch.data.batch import Spec
 from jbatch.data.image.photographs import Photographs
 from jbatch.data.image.records import Splits, open_records
-from jbatch.data.stream.chunks import EvaluationChunks, TrainingChunks, TrainingPositions
+from jbatch.data.stream.chunks import (
+    MOST_EVALUATED,
+    EvaluationChunks,
+    TrainingChunks,
+    TrainingPositions,
+)
 
 
 class PhotographStream:
@@ -21,6 +26,7 @@ class PhotographStream:
     """
 
     covered = "names, classes and sizes of the files, not their contents"
+    most_evaluated = MOST_EVALUATED
 
     def __init__(self, view: Photographs, splits: Splits | None = None):
         self._view, self._splits = view, splits or open_records(view.source)

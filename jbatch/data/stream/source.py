@@ -16,6 +16,7 @@ from jbatch.data.batch import Spec
 from jbatch.data.dataset import narrowed
 from jbatch.data.source import Source
 from jbatch.data.stream.chunks import (
+    MOST_EVALUATED,
     Chunk,
     EvaluationPlaces,
     Leaf,
@@ -37,6 +38,8 @@ class SourceStream:
     Raises:
         Mistake: if a split is empty, or its first record does not load.
     """
+
+    most_evaluated = MOST_EVALUATED
 
     def __init__(self, source: Source, evaluated: str = "test", train: "Split | None" = None):
         self._source = source

@@ -10,9 +10,18 @@ import numpy.typing as npt
 from jbatch.data.about import About
 from jbatch.data.batch import spec_of
 from jbatch.data.order import epoch_cut
-from jbatch.data.stream.chunks import Chunk, EvaluationPlaces, Leaf, Room, TrainingPositions
+from jbatch.data.stream.chunks import (
+    MOST_EVALUATED,
+    Chunk,
+    EvaluationPlaces,
+    Leaf,
+    Room,
+    TrainingPositions,
+)
 from jbatch.data.text.corpus import Corpus, Split, opened
 from jbatch.data.text.tokens import Tokens
+
+MOST_LOGITS = 1 << 28  # per device in a pass of an evaluation: 1 GiB
 
 
 class TokenStream:
@@ -36,6 +45,8 @@ class TokenStream:
         # An epoch may begin at any of the first `sequence` tokens.
         self._count = len(train.tokens) // data.sequence - 1
         self.counts = self._count, -(-(len(test.tokens) - 1) // data.sequence)
+        logits = data.sequence * train.vocabulary  # of a window
+        self.most_evaluated = max(1, min(MOST_EVALUATED, MOST_LOGITS // logits))
         example = spec_of(self._train.examples(np.zeros(1, np.int64)))
         self.about = About(example, train.vocabulary, tokenizer=self._corpus.tokenizer)
 
