@@ -61,5 +61,8 @@ from .task.functions import Functions as Functions
 from .task.language_model import LanguageModel as LanguageModel
 from .task.network import Network as Network
 from .task.regress import Regress as Regress
+from .trackers.mlflow import MLflow as MLflow
+from .trackers.trackio import Trackio as Trackio
+from .trackers.wandb import WandB as WandB
 
 __version__: str

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 CONFIG = (*FIELDS, tyro.conf.FlagCreatePairsOff)
 Options = TypeVar("Options", bound="DataclassInstance")
+Log = Annotated[tuple[str, ...], tyro.conf.UseAppendAction]  # trackers, one a flag
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,9 +83,9 @@ def refuse_twice(arguments: Sequence[str]) -> None:
     """Raise a Mistake if a flag is given twice or with its opposite: one would be ignored."""
     given: dict[str, str] = {}
     for place, text in enumerate(arguments):
-        if not text.startswith("--"):
-            continue
         called = flag(text)
+        if not text.startswith("--") or called == "--log":
+            continue
         if called in given:
             raise Mistake(
                 f"{given[called]} and {text} set the same field: give only one of them, once"

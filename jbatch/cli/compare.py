@@ -25,4 +25,4 @@ class Options(several.Options):
 def run(arguments: Sequence[str]) -> None:
     """Train the missing runs, then print the table and write the report."""
     study, options, file = several.read(Options, arguments, USAGE)
-    train(study, options.out or Path("runs") / file.path.stem)
+    train(study, options.out or Path("runs") / file.path.stem, options.log)

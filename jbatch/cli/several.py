@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from jbatch.cli.arguments import RunsCode, flag, leading, print_help, split_options, wants_help
+from jbatch.cli.arguments import Log, RunsCode, flag, leading, print_help, split_options, wants_help
 from jbatch.errors import Mistake
 from jbatch.experiment.experiment import Experiment
 from jbatch.experiment.load import ExperimentFile
@@ -24,6 +24,8 @@ class Options(RunsCode):
     """Train every variant once for each seed, for example 0 1 2. None: the seeds of the file."""
     out: Path | None = None
     """Directory of the report and the runs. None: a folder in runs/, named after FILE."""
+    log: Log = ()
+    """Follow the runs with a tracker too, for example wandb:project=x; give it once for each."""
 
 
 Known = TypeVar("Known", bound=Options)

@@ -35,4 +35,4 @@ def run(arguments: Sequence[str]) -> None:
     )
     if not options.grid:
         raise Mistake("give --grid FIELD=VALUE,VALUE…, or use jbatch compare, which needs no grid")
-    train(study, options.out or Path("runs") / f"{file.path.stem}-sweep")
+    train(study, options.out or Path("runs") / f"{file.path.stem}-sweep", options.log)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jbatch.cli.arguments import RunsCode, file_and_variant, leading, split_options, wants_help
+from jbatch.cli.arguments import Log, RunsCode, file_and_variant, leading, split_options, wants_help
 from jbatch.distributed import agree, supervise
 from jbatch.errors import Mistake, whole
 from jbatch.messages import show
@@ -32,6 +32,9 @@ class Options(RunsCode):
     """Resume with a plan that has changed since the run began, from the examples already seen."""
     profile: bool = False
     """Trace some updates of each phase for xprof, on the first process, into RUN_DIR/profile."""
+    log: Log = ()
+    """Follow the run with a tracker too: wandb, mlflow or trackio, with its fields, for example
+    wandb:project=x,entity=y; give it once for each. TensorBoard's files are always written."""
     distributed: bool = False
     """Train as one of several processes. Give every process the same command."""
     coordinator: str | None = None
@@ -101,6 +104,7 @@ def run(arguments: Sequence[str]) -> int | None:
         until_phase=options.until_phase,
         accept_plan_change=options.accept_plan_change,
         profile=options.profile,
+        log=options.log,
     )
     if agree.first():
         show(account(run, directory))

@@ -80,9 +80,11 @@ def standing(run: Run, row: Row | None = None) -> dict[str, float]:
 
 
 def write_line(run: Run, line: dict[str, Any]) -> None:
-    """Write a line of metrics, and give it to the callbacks."""
+    """Write a line of metrics, and give it to the trackers and callbacks."""
     if run.metrics is not None:
         run.metrics.write(line)
+    if run.told is not None:
+        run.told(line)
     run.call(line)
 
 

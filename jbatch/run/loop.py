@@ -32,6 +32,8 @@ from jbatch.run.run import OF_CALLBACK, Callback, Run
 from jbatch.run.saving import attempt, kept
 from jbatch.run.start import open_run
 from jbatch.testing import point
+from jbatch.trackers.named import trackers
+from jbatch.trackers.tracker import Tracker
 from jbatch.upstream_words import PEER_LOST
 
 SECONDS_BETWEEN_LOOKS = 0.1  # between checks for a stop request while the run waits
@@ -49,6 +51,7 @@ def fit(
     until_phase: int | None = None,
     accept_plan_change: bool = False,
     on: Sequence[Callback] = (),
+    log: Sequence[Tracker | str] = (),
     profile: bool = False,
     warned: Collection[str] = (),
 ) -> Run:
@@ -67,6 +70,9 @@ def fit(
         on: called, in the first process, with a copy of each line of metrics (`kind` is train,
             eval, test or diverged), and with the run's position when a phase begins (`kind` is
             phase). An exception of theirs ends the run; what was saved stays.
+        log: trackers that follow the run, in the first process: values such as
+            `jbatch.WandB(project="x")`, or texts such as "wandb:project=x". A tracker that fails
+            or is too slow is left out, with a warning.
         profile: trace some calls of each phase in the first process, into `directory`/profile.
         warned: warnings that were given before, and are left out.
 
@@ -86,6 +92,7 @@ def fit(
         )
     if callable(on):
         raise Mistake(f"on is {shown(on)}: give a list of functions, on=[…]")
+    followers = trackers(log)
     directory = expanded(Path(directory))
     experiment = agree.together("the data", lambda: counted(experiment))
     last = agree.together("the plan", lambda: _last_update(experiment, until_phase))
@@ -102,6 +109,7 @@ def fit(
             accept_plan_change=accept_plan_change,
             on=on,
             warned=warned,
+            log=followers,
         ) as run,
         _profiled(run, directory) if profile and agree.first() else nullcontext(),
     ):

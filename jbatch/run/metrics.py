@@ -1,4 +1,4 @@
-"""Write a run's metrics as JSON lines and as TensorBoard events, and read the JSON lines."""
+"""Write a run's metrics as JSON lines, and read them."""
 
 import json
 import os
@@ -14,7 +14,6 @@ from jbatch.files import write_whole
 from jbatch.json_lines import read_json_lines
 from jbatch.task.base import RESERVED
 from jbatch.testing import point
-from jbatch.trackers.tensorboard import Events
 
 # Fields that depend on the speed of the run, so they differ between two equal runs.
 TIMED = frozenset({"seconds", "updates_per_second", "examples_per_second", "input_wait", "goodput"})
@@ -71,10 +70,10 @@ Line = Trained | Evaluated | Tested | Diverged
 
 
 class MetricsLog:
-    """Appends lines to metrics.jsonl and events for TensorBoard."""
+    """Appends lines to metrics.jsonl."""
 
     def __init__(self, directory: Path, examples: int | None):
-        """Open both, and remove lines after so many examples; None for a new run removes all."""
+        """Open it, and remove lines after so many examples; None for a new run removes all."""
         path = directory / "metrics.jsonl"
         last = -1 if examples is None else examples
         kept = [line for line in read_metrics(path) if line["examples"] <= last]
@@ -84,15 +83,14 @@ class MetricsLog:
         self.seconds_before = kept[-1]["seconds"] if kept else 0.0
         self._last = {line["kind"]: line["examples"] for line in kept}
         self._path, self._file = path, path.open("a")
-        update = kept[-1]["update"] + 1 if kept else 0
-        self._events = Events(directory / "tensorboard", update)
+        self.update = kept[-1]["update"] + 1 if kept else 0  # the first of the lines to come
 
     def last(self, kind: str) -> int | None:
         """Return the examples at the last line of a kind that was there before this start."""
         return self._last.get(kind)
 
     def write(self, line: dict[str, Any]) -> None:
-        """Append one line; its numbers become events at its update.
+        """Append one line.
 
         Raises:
             Mistake: if the file was removed, because new lines would be lost.
@@ -105,18 +103,11 @@ class MetricsLog:
         point("metrics line", self._file)
         self._file.write(json.dumps(line, allow_nan=False) + "\n")
         self._file.flush()
-        scalars = {
-            f"{line['kind']}/{name}": value
-            for name, value in line.items()
-            if isinstance(value, int | float) and name != "update"
-        }
-        self._events.write(line["update"], scalars)
 
     def close(self) -> None:
-        """Close both; every line is flushed."""
-        for file in (self._file, self._events):
-            with suppress(OSError):  # `write` has reported a failed flush already
-                file.close()
+        """Close it; every line is flushed."""
+        with suppress(OSError):  # `write` has reported a failed flush already
+            self._file.close()
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

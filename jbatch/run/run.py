@@ -56,6 +56,7 @@ class Run:
     named: set[str] = dataclasses.field(default_factory=set)  # damaged files that were reported
     moved: Distances | None = None  # None if distances are not measured
     on: Sequence[Callback] = ()
+    told: Callable[[Mapping[str, Any]], None] | None = None  # tells trackers of a line
     best: Best | None = None  # None if it keeps no best checkpoint
 
     def __repr__(self) -> str:

@@ -24,8 +24,10 @@ from jbatch.run.progress import Bar, Lines, Quiet
 from jbatch.run.progress import progress as default_progress
 from jbatch.run.restore import open_best, open_checkpoints, restore
 from jbatch.run.run import Callback, Run
+from jbatch.run.tracked import tracked
 from jbatch.step.aot import Ahead
 from jbatch.step.driver import Driver
+from jbatch.trackers.tracker import Tracker
 
 
 @contextmanager
@@ -40,6 +42,7 @@ def open_run(
     accept_plan_change: bool = False,
     on: Sequence[Callback] = (),
     warned: Collection[str] = (),
+    log: Sequence[Tracker] = (),
 ) -> Iterator[Run]:
     """Open a run that is ready to train from its current position; see `loop.fit`."""
     begun, started = time.perf_counter(), time.time()
@@ -87,7 +90,11 @@ def open_run(
         stack.callback(display.end)
         for text in [why] * bool(why) + [f"warning: {warning}" for warning in warnings]:
             display.say(text)
-        checkpoints.say = lambda text: display.say(f"warning: {text}")
+
+        def warn(text: str) -> None:
+            display.say(f"warning: {text}")
+
+        checkpoints.say = warn
         feed = agree.together(
             "the training set", lambda: job.data.feed(setup.mesh, job.seed, plan, passes, update)
         )
@@ -96,6 +103,9 @@ def open_run(
         test = agree.together("the test set", lambda: evaluated_on.test(setup.mesh, size))
         stack.callback(test.close)
         claimed.begin()
+        told = None
+        if metrics is not None:
+            told = stack.enter_context(tracked(directory, log, metrics.update, warn))
         stop.listening = True
         yield Run(
             job=job,
@@ -118,6 +128,7 @@ def open_run(
             logged=update,
             moved=start.moved,
             on=on,
+            told=told,
             best=best,
         )
 

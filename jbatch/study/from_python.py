@@ -15,6 +15,7 @@ from jbatch.experiment.stated import stated
 from jbatch.files import expanded
 from jbatch.report.runs import Record
 from jbatch.study.many import Study, seeds_of, train
+from jbatch.trackers.tracker import Tracker
 
 Variants = Mapping[str, Experiment] | ExperimentFile
 
@@ -26,6 +27,7 @@ def compare(
     seeds: Sequence[int] | None = None,
     comparison: Comparison | None = None,
     about: str = "",
+    log: Sequence[Tracker | str] = (),
 ) -> list[Record]:
     """Train several variants over several seeds; print one table and write one report.
 
@@ -37,6 +39,7 @@ def compare(
         seeds: train every variant once with each; None: those of the comparison.
         comparison: the claims to test; None: those of the file, or none.
         about: text at the top of the report; a file has its docstring there.
+        log: trackers of the runs, see `jbatch.fit`.
 
     Returns:
         The runs, as `jbatch report` reads them, in the order of the variants, then by seed.
@@ -44,7 +47,7 @@ def compare(
     Raises:
         Mistake: if an experiment cannot be trained, or a folder holds another run.
     """
-    return sweep(variants, {}, out, seeds=seeds, comparison=comparison, about=about)
+    return sweep(variants, {}, out, seeds=seeds, comparison=comparison, about=about, log=log)
 
 
 def sweep(
@@ -55,6 +58,7 @@ def sweep(
     seeds: Sequence[int] | None = None,
     comparison: Comparison | None = None,
     about: str = "",
+    log: Sequence[Tracker | str] = (),
 ) -> list[Record]:
     """Train every variant at every combination of a grid's values; else like `compare`.
 
@@ -66,6 +70,7 @@ def sweep(
         seeds: train every variant once with each; None: those of the comparison.
         comparison: the claims to test; None: those of the file, or none.
         about: text at the top of the report; a file has its docstring there.
+        log: trackers of the runs, see `jbatch.fit`.
 
     Returns:
         The runs, as `jbatch report` reads them.
@@ -96,7 +101,7 @@ def sweep(
                     "names of their own"
                 )
             experiments[origin] = here
-    return train(Study(said, experiments, seeds_of(said, seeds)), out)
+    return train(Study(said, experiments, seeds_of(said, seeds)), out, log)
 
 
 def _check_variants(variants: Mapping[str, Experiment], comparison: Comparison | None) -> None:

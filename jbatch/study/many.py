@@ -26,6 +26,8 @@ from jbatch.run.job import resolve
 from jbatch.run.kept import read_modules, text_in
 from jbatch.run.libraries import prepare_libraries
 from jbatch.run.metrics import scores_in, scores_of, scores_text
+from jbatch.trackers.named import trackers
+from jbatch.trackers.tracker import Tracker
 
 
 class Study(NamedTuple):
@@ -62,7 +64,7 @@ class Planned(NamedTuple):
         return f"{self.origin.name} seed {self.experiment.seed}"
 
 
-def train(study: Study, out: Path) -> list[Record]:
+def train(study: Study, out: Path, log: Sequence[Tracker | str] = ()) -> list[Record]:
     """Train the missing runs one after another, then print the table and write the report.
 
     Runs that differ only in seed or learning rate share their compiled programs. If a run diverges,
@@ -71,6 +73,7 @@ def train(study: Study, out: Path) -> list[Record]:
     Args:
         study: the experiments and seeds.
         out: directory of the report and the runs.
+        log: trackers of the runs, see `fit`.
 
     Returns:
         The runs read back, in the order of the file's variants.
@@ -79,6 +82,7 @@ def train(study: Study, out: Path) -> list[Record]:
     from jbatch.report.text import comparison_text
 
     prepare_libraries()
+    followers = trackers(log)
     begun = time.perf_counter()
     if (out / "run.json").exists():
         raise Mistake(f"{out} is a run directory: give another folder (--out)")
@@ -86,7 +90,7 @@ def train(study: Study, out: Path) -> list[Record]:
     runs = _planned(study, out)
     warned: set[tuple[str, str]] = set()
     records = [
-        _recorded(run, f"run {number} of {len(runs)}", study.stated.comparison, warned)
+        _recorded(run, f"run {number} of {len(runs)}", study.stated.comparison, warned, followers)
         for number, run in enumerate(runs, 1)
     ]
     check_asked()
@@ -143,7 +147,11 @@ def _checked_plan(origin: Origin, experiment: Experiment, devices: int) -> Plan:
 
 
 def _recorded(
-    run: Planned, of: str, comparison: Comparison | None, warned: set[tuple[str, str]]
+    run: Planned,
+    of: str,
+    comparison: Comparison | None,
+    warned: set[tuple[str, str]],
+    log: Sequence[Tracker],
 ) -> Record:
     """Train a run unless it is finished or has diverged, and read it back.
 
@@ -164,13 +172,15 @@ def _recorded(
             here = {(plan.digest, text) for text in (*plan.warnings, *warnings(experiment, plan))}
             given = {text for _, text in here & warned}
             warned |= here
+            on = [partial(_check_scored, comparison)]
             fit(
                 experiment,
                 directory,
                 origin=origin,
                 progress=shown,
                 label=label,
-                on=[partial(_check_scored, comparison)],
+                on=on,
+                log=log,
                 warned=given,
             )
         except Diverged as diverged:
