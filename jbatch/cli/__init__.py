@@ -15,6 +15,7 @@ from jbatch.errors import Mistake, meant
 from jbatch.messages import open_all, tell, unread
 
 VERBS = {  # each a module of this package, with `run(arguments)`
+    "new": "write a commented experiment file that trains at once",
     "prepare": "convert a dataset's official files for TensorFlow Datasets",
     "plan": "print the phases of a plan; needs no device",
     "check": "check that an experiment trains the same however its updates are split",
