@@ -12,7 +12,7 @@ from jbatch.cli import main
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
-DOCUMENTS = (README, ROOT / "CHANGELOG.md", *ROOT.glob("docs/*.md"))
+DOCUMENTS = (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"))
 
 
 def tokens(document: Path):
