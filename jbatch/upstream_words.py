@@ -28,3 +28,12 @@ UNBOUND_AXIS = "unbound axis name"
 
 # asyncio: threads of tensorstore call its loop after a save has failed.
 LOOP_CLOSED = "Event loop is closed"
+
+# tyro: what it says of arguments, once its box is taken away, and before the options near them.
+UNKNOWN = r"^Unrecognized options: (.*)"
+NEAREST = "Perhaps you meant:"
+BAD_CHOICE = r"^invalid choice '(.*)' for argument '(.*)'\. Expected one of \((.*)\)\."
+NO_VALUE = r"^Missing value for argument '(.*)'\."
+MISSING = r"^Missing from .*: (--\S+)"
+BAD_VALUE = r"^Error parsing (\S+): (.*)"
+NO_TYPE = r"(?:be instantiated from|valid parse for arguments:) \[(.*?)\]"

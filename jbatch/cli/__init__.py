@@ -24,21 +24,46 @@ VERBS = {  # each a module of this package, with `run(arguments)`
     "sweep": "train every point of a grid of fields; write one table and one report",
     "eval": "evaluate a run's newest checkpoint on its test set",
     "sample": "continue a text with a run's language model",
-    "export": "write a run's parameters to a safetensors file",
+    "export": "write a run's parameters to a safetensors file, or send its metrics to a tracker",
     "sharpness": "measure the sharpness of a run's minimum, or compare two runs",
     "report": "rewrite the report page of a run or a comparison",
-    "bench": "run the benchmarks of a checkout; write one page",
+    "runs": "list the runs below a directory: state, updates, scores, goodput",
+    "bench": "measure how fast an experiment trains here; or run the suite of a checkout",
 }
+CODES = {
+    0: "the command has done what was asked",
+    1: "a fault of jbatch, which prints a traceback; or `jbatch check` found a difference",
+    2: "a mistake: one message says which, and what to type",
+    3: "the run reached --until-phase, and is saved",
+    75: "the run was stopped, and is saved: the same command resumes it",
+    130: "the command was stopped before it saved anything",
+}
+FIRST = """\
+jbatch trains with a batch size that is part of the schedule. Begin with an experiment of your own:
+
+  jbatch new my_experiment.py              writes one that trains at once
+  jbatch plan my_experiment.py growing     prints what it will do, without training
+  jbatch compare my_experiment.py          trains its variants and writes a report
+  jbatch runs runs                         lists what has been trained
+
+`jbatch --help` lists all verbs and exit codes, `jbatch VERB --help` a verb's options."""
 USAGE = "\n".join(
     (
         "usage: jbatch VERB …",
         "",
         *(f"  {verb:9} {what}" for verb, what in VERBS.items()),
         "",
-        "`jbatch VERB --help` lists a verb's options. For example:",
+        "`jbatch VERB --help` lists a verb's options, `jbatch --version` prints the version.",
+        "To begin:",
         "",
-        "  jbatch plan experiments/digits.py increasing",
-        "  jbatch compare experiments/digits.py",
+        "  jbatch new my_experiment.py",
+        "  jbatch compare my_experiment.py",
+        "",
+        "Exit codes:",
+        "",
+        *(f"  {code:<3} {what}" for code, what in CODES.items()),
+        "",
+        "NO_COLOR=1 turns colours off.",
     )
 )
 
@@ -114,9 +139,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str]) -> int:
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
+    if not arguments:
+        print(FIRST)
+        return MISTAKE
+    if arguments[0] in ("-h", "--help", "help"):
         print(USAGE)
-        return FINISHED if arguments else MISTAKE
+        return FINISHED
     if arguments[0] == "--version":
         from jbatch import __version__
 

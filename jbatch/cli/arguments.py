@@ -1,8 +1,11 @@
 """Read a verb's arguments: positional names first, then its options and experiment fields."""
 
 import dataclasses
+import io
 import itertools
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass
 from inspect import getdoc
 from pathlib import Path
@@ -14,8 +17,8 @@ from jbatch.errors import Mistake
 from jbatch.experiment.experiment import Experiment
 from jbatch.experiment.load import ExperimentFile
 from jbatch.experiment.overrides import FIELDS, override
+from jbatch.experiment.parsed import parsed
 from jbatch.files import expanded
-from jbatch.messages import cleaned_stderr
 from jbatch.run.reopen import load_experiment_file
 
 if TYPE_CHECKING:
@@ -46,8 +49,8 @@ def read_options(options: type[Options], arguments: Sequence[str], usage: str) -
     """Read the options of a verb that takes no experiment fields; exit with 2 on a mistake."""
     refuse_twice(arguments)
     described = getdoc(options)
-    with cleaned_stderr():
-        known = tyro.cli(options, args=arguments, prog=usage, description=described, config=CONFIG)
+    with plain_if_asked():
+        known: Options = parsed(options, arguments, usage, description=described, config=CONFIG)
     return _expanded(known)
 
 
@@ -56,10 +59,9 @@ def split_options(
 ) -> tuple[Options, tuple[str, ...]]:
     """Read a verb's own options; return (options, arguments left for the experiment's fields)."""
     refuse_twice(arguments)
-    with cleaned_stderr():
-        known, overrides = tyro.cli(
-            options, args=arguments, return_unknown_args=True, add_help=False, config=CONFIG
-        )
+    known, overrides = parsed(
+        options, arguments, return_unknown_args=True, add_help=False, config=CONFIG
+    )
     return _expanded(known), tuple(overrides)
 
 
@@ -128,14 +130,27 @@ def print_help(options: type, usage: str, value: object = None, name: str = "") 
             ("value", Annotated[type(value), tyro.conf.arg(name=name)]),
         ],
     )
-    tyro.cli(
-        both,
-        args=["--help"],
-        default=both(options(), value),
-        prog=usage,
-        description=getdoc(options),
-        config=FIELDS,
-    )
+    with plain_if_asked():
+        tyro.cli(
+            both,
+            args=["--help"],
+            default=both(options(), value),
+            prog=usage,
+            description=getdoc(options),
+            config=FIELDS,
+        )
+
+
+@contextmanager
+def plain_if_asked() -> Iterator[None]:
+    """Print tyro's help without colours if NO_COLOR is set: it has none in a file."""
+    written = io.StringIO()
+    try:
+        with redirect_stdout(written) if os.environ.get("NO_COLOR") else nullcontext():
+            yield
+    finally:
+        if text := written.getvalue():
+            print(text, end="")
 
 
 def file_and_variant(

@@ -10,7 +10,7 @@ from importlib.util import decode_source
 from pathlib import Path
 from types import ModuleType
 
-from jbatch.errors import Mistake, said, shown
+from jbatch.errors import Mistake, meant, said, shown
 from jbatch.experiment.comparison import Comparison
 from jbatch.experiment.experiment import Experiment
 from jbatch.experiment.origin import Origin
@@ -48,8 +48,9 @@ class ExperimentFile:
     def variant(self, name: str) -> Experiment:
         """Return the variant of that name; raise Mistake, listing all, if there is none."""
         if name not in self.variants:
+            near = meant(name, self.variants)
             raise Mistake(
-                f"{self.path} has no variant {name!r}: use one of {', '.join(self.variants)}"
+                f"{self.path} has no variant {name!r}: use one of {', '.join(self.variants)}{near}"
             )
         return self.variants[name]
 

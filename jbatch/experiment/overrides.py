@@ -1,9 +1,7 @@
 """Override an experiment's fields with command-line arguments."""
 
 import dataclasses
-import io
 from collections.abc import Iterator, Sequence
-from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +9,7 @@ import tyro
 
 from jbatch.errors import Mistake
 from jbatch.experiment.experiment import Experiment
-from jbatch.messages import cleaned_stderr
+from jbatch.experiment.parsed import parsed
 
 FIELDS = (tyro.conf.AvoidSubcommands,)  # keep --no-… for every boolean field
 
@@ -19,10 +17,8 @@ FIELDS = (tyro.conf.AvoidSubcommands,)  # keep --no-… for every boolean field
 def override(experiment: Experiment, overrides: Sequence[str], usage: str) -> Experiment:
     """Apply the command line's overrides to an experiment; exit with 2 on a mistake."""
     try:
-        with cleaned_stderr():
-            return tyro.cli(
-                Experiment, args=overrides, default=experiment, prog=usage, config=FIELDS
-            )
+        made: Experiment = parsed(Experiment, overrides, usage, default=experiment, config=FIELDS)
+        return made
     except (ValueError, OverflowError, RecursionError) as error:
         if isinstance(error, Mistake):
             raise
@@ -33,8 +29,8 @@ def override(experiment: Experiment, overrides: Sequence[str], usage: str) -> Ex
 def override_again(experiment: Experiment, overrides: Sequence[str], directory: Path) -> Experiment:
     """Apply a run's stored overrides; raise Mistake if they do not fit the experiment."""
     try:
-        with redirect_stderr(io.StringIO()):  # the Mistake below replaces tyro's message
-            return tyro.cli(Experiment, args=overrides, default=experiment, config=FIELDS)
+        made: Experiment = parsed(Experiment, overrides, default=experiment, config=FIELDS)
+        return made
     except (SystemExit, ValueError, OverflowError, RecursionError) as error:
         raise Mistake(
             f"{directory}/run.json has overrides that do not fit its experiment: "

@@ -29,7 +29,7 @@ def readable_runs(found: Sequence[Path]) -> list[Record]:
     if not read:
         raise mistakes[0]
     for left_out in mistakes:
-        tell(f"jbatch: warning: the report leaves out a run: {left_out}")
+        tell(f"jbatch: warning: left out: {left_out}")
     return read
 
 

@@ -27,14 +27,23 @@ MISTAKES = {
     "no file": (["train"], "give an experiment file first"),
     "options first": (["train", "--seed", 1], "give an experiment file first"),
     "no variant": (["plan", TINY], "no variant given: name one variant of"),
-    "no such variant": (["train", TINY, "groing"], "no variant 'groing': use one of decaying, g"),
+    "no such variant": (
+        ["train", TINY, "groing"],
+        "no variant 'groing': use one of decaying, growing; did you mean growing",
+    ),
     "two variants": (["train", TINY, "decaying", "growing"], "2 variants given"),
     "no such field": (
         ["plan", TINY, "growing", "--plan.max-batch", 5],
-        r"Unrecognized.*--plan\.max-batch.*--plan\.max-batch-size",
+        r"no option --plan\.max-batch; did you mean --plan\.max-batch-size\? \(jbatch plan ",
     ),
-    "not a number": (["train", TINY, "growing", "--seed", "one"], "invalid literal for int"),
-    "no such choice": (["train", TINY, "growing", "--mapping", "vmap"], "vmap"),
+    "not a number": (
+        ["train", TINY, "growing", "--seed", "one"],
+        "--seed is one: give a whole number",
+    ),
+    "no such choice": (
+        ["train", TINY, "growing", "--mapping", "vmap"],
+        "is vmap: give one of shard_map, pmap",
+    ),
     "max under first": (
         ["plan", TINY, "growing", "--plan.max-batch-size", 20],
         "max_batch_size 20 is under the first batch, 40: give at least 40",
@@ -159,7 +168,8 @@ def test_a_mistake_gets_one_message_and_exit_code_2(case, jbatch, tmp_path, monk
     code, out, err = jbatch(*arguments)
     assert code == 2
     assert out == ""
-    assert re.search(message, re.sub(r"[\s│]+", " ", err))  # tyro folds its messages in a box
+    assert re.search(message, err)
+    assert err.startswith("jbatch: ")
     assert "Traceback" not in err
     assert {path.name for path in tmp_path.iterdir()} <= {"it.py"}
 

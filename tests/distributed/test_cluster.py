@@ -289,7 +289,9 @@ def test_a_mistake_on_one_host_is_said_there_and_ends_the_others(tmp_path):
     command = (TINY, "growing", "--run-dir", tmp_path / "run")
     first, second = end_all(start_all(2, *command, each=((), ("--optimizer.nesteroov",))))
     assert (first[0], second[0]) == (75, 2)
-    assert "Unrecognized options: --optimizer.nesteroov" in second[2]
+    assert (
+        "there is no option --optimizer.nesteroov; did you mean --optimizer.nesterov?" in second[2]
+    )
 
 
 @pytest.mark.slow

@@ -139,7 +139,7 @@ def test_a_bad_run_is_left_out_of_a_report_and_named(trained, tmp_path, jbatch):
     (bad / "run.json").write_text("[]")
     code, _, err = jbatch("report", tmp_path / "runs")
     assert code == 0
-    assert "the report leaves out a run: " in err
+    assert "warning: left out: " in err
     assert "bad/run.json is damaged" in err
 
 

@@ -49,7 +49,7 @@ GIVEN = {
     ("--grid", "plan.momentum=0.5,5e-1"): "--grid plan.momentum=0.5,5e-1: give each value once",
     ("--grid", "plan.batch-sizes=40 80,40 080"): "40 80,40 080: give each value once",
     ("--grid", "optimizer.nesterov=True,True"): "True,True: give each value once",
-    ("--grid", "plan.batch-size=8,x"): "Error parsing --plan.batch-size",
+    ("--grid", "plan.batch-size=8,x"): "--plan.batch-size is x: give a whole number or None",
     ("--grid", "optimizer.no-nesterov=True"): "no field optimizer.no-nesterov",
     ("--grid", "help=1"): "no field help",
     ("--grid", "a\nb=1"): r"no field a\\nb",
