@@ -104,9 +104,9 @@ def test_from_a_folder_that_was_removed(tmp_path, monkeypatch, jbatch):
     assert err.startswith("jbatch: cannot read the current folder (No such file")
 
 
-@pytest.mark.parametrize("argument", ["--plan.batch-size", "--nothing"])
-def test_what_a_message_quotes_commands_nothing(argument, jbatch):
-    code, _, err = jbatch("plan", TINY, "growing", argument, "\x1b[2J")
+@pytest.mark.parametrize("arguments", [("--plan.batch-size", "\x1b[2J"), ("--nothing\x1b[2J",)])
+def test_what_a_message_quotes_commands_nothing(arguments, jbatch):
+    code, _, err = jbatch("plan", TINY, "growing", *arguments)
     assert code == 2
     assert "\x1b" not in err
     assert r"\x1b[2J" in err
