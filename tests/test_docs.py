@@ -1,14 +1,17 @@
 """The README and the docs agree with the program."""
 
 import re
+from configparser import ConfigParser
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
 
+import yaml
 from markdown_it import MarkdownIt
 
 import jbatch
 from jbatch.cli import main
+from jbatch.trackers.named import TRACKERS
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -68,6 +71,19 @@ def test_links_lead_somewhere():
             target = document.parent / path if path else document
             assert target.exists(), f"{document.name}: {link}"
             assert not anchor or anchor in anchors(target), f"{document.name}: {link}"
+
+
+def test_versions_and_pythons_are_the_same_everywhere():
+    setup = ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    classifiers = setup["metadata"]["classifiers"]
+    pythons = re.findall(r"Python :: (\d\.\d+)", classifiers)
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())
+    assert workflow["jobs"]["checks"]["strategy"]["matrix"]["python"] == pythons
+    assert setup["options"]["python_requires"] == f">={pythons[0]}"
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == jbatch.__version__
+    assert set(TRACKERS) <= set(setup["options.extras_require"])
 
 
 def test_every_test_that_a_promise_names_is_there():

@@ -14,12 +14,20 @@ from jbatch.distributed.preemption import Interrupted
 from jbatch.experiment.experiment import Experiment
 from jbatch.run.build import counted
 from jbatch.run.loop import run_until
+from jbatch.run.progress import Lines
 from jbatch.run.run import Run
 from jbatch.run.start import open_run
 
 MOST_UPDATES = 100_000  # that a measurement may take
 NEVER = 1e15  # examples between log points, evaluations and checkpoints
 RATE = 1e-9  # a learning rate at which nothing diverges; speed does not depend on it
+
+
+class _Silent(Lines):
+    """Shows nothing: the warnings of a measurement's own plan are about no plan of the user's."""
+
+    def _print(self, text: str) -> None:
+        pass
 
 
 class Speed(NamedTuple):
@@ -55,7 +63,9 @@ def speeds(experiment: Experiment, seconds: float, windows: int) -> Iterator[Spe
     for batch_size, updates in taken.items():
         with (
             tempfile.TemporaryDirectory(prefix="jbatch-bench-") as folder,
-            open_run(_constant(experiment, batch_size), Path(folder) / "run") as run,
+            open_run(
+                _constant(experiment, batch_size), Path(folder) / "run", progress=_Silent()
+            ) as run,
         ):
             yield _speed(run, updates, seconds, windows)
 
