@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,8 @@ def tracked(
     directory: Path, given: Sequence[Tracker], update: int, warn: Callable[[str], None]
 ) -> Iterator[Tell]:
     """Tell TensorBoard and the given trackers of a run until the end of the block."""
-    told = about(directory, update)
+    earlier = read_metrics(directory / "metrics.jsonl") if given and update else []
+    told = replace(about(directory, update), earlier=earlier)
     senders = [Sender(name_of(each), each, told, warn) for each in (TensorBoard(), *given)]
 
     def tell(line: Mapping[str, Any]) -> None:

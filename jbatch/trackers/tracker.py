@@ -1,6 +1,6 @@
 """What a tracker is: a value that is told of a run's metrics, line by line."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,6 +22,7 @@ class About:
     values: Mapping[str, Any]  # field of the experiment, such as "plan.momentum" → value
     plan: str  # the printed plan
     update: int  # the first update of the lines to come; a killed run writes some again
+    earlier: Sequence[Mapping[str, Any]] = ()  # lines of earlier starts, which a kill may have lost
 
 
 class Tracker(Protocol):

@@ -41,6 +41,8 @@ class Trackio:
             auto_log_cpu=False,
         )
         self._told = Told(_last(project, name) if self.space is None else {})
+        for line in about.earlier if self.space is None else ():
+            self.line(line)
 
     def line(self, line: Mapping[str, Any]) -> None:
         """Log a line's numbers at its update."""

@@ -27,14 +27,17 @@ def run(tmp_path_factory):
 
 
 def follow_again(tracker, directory, lines):
-    """Follow a run that is killed after an epoch, resumes from its start, and is exported."""
-    tracker.begin(about(directory, 0))
-    for line in lines[:3]:
-        tracker.line(line)
-    tracker.end("stopped")
-    tracker.begin(about(directory, lines[1]["update"]))
-    for line in lines[1:]:
-        tracker.line(line)
+    """Follow a run that is killed twice, and exported at its end.
+
+    At the second start it writes a line again, and at the third one was lost before it was sent.
+    """
+    told = about(directory, 0)
+    for first, last in ((0, 3), (1, 2), (4, len(lines))):
+        tracker.begin(dataclasses.replace(told, earlier=lines[:first]))
+        for line in lines[first:last]:
+            tracker.line(line)
+        tracker.end("stopped")
+    tracker.begin(told)
     tracker.end("finished")
     send(directory, tracker)
 
