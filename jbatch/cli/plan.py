@@ -14,11 +14,19 @@ from jbatch.errors import Mistake, positive, whole
 from jbatch.experiment.experiment import Experiment
 from jbatch.files import cache_folder
 from jbatch.messages import tell
+from jbatch.plan.growth_cost import (
+    assumed,
+    growth_cost,
+    growth_cost_json,
+    growth_cost_text,
+)
 from jbatch.plan.passes import cut
 from jbatch.plan.plan import Plan
+from jbatch.plan.quadratic import predicted, predicted_text
 from jbatch.plan.table import plan_json, plan_text
 from jbatch.printable import printable
 from jbatch.run.check import warnings
+from jbatch.run.measured_noise import measured_gradients
 from jbatch.text import byte_size
 
 USAGE = "jbatch plan FILE VARIANT"
@@ -38,6 +46,13 @@ class Options(RunsCode):
     """Check that this many devices can share every batch; print the memory that each needs."""
     on: str | None = None
     """Compile for these TPUs, for example v5e:16x16, and estimate hours per phase; needs no TPU."""
+    noise_scale: float | None = None
+    """Print what growth costs in a bound of the loss if the gradient noise scale trΣ/|G|² is so
+    many examples."""
+    noise_from: Path | None = None
+    """The same, for the gradient noise scale that this run directory has measured."""
+    predict: bool = False
+    """Print the final loss of a noisy quadratic under this plan, over that with the batch kept."""
     price_per_chip_hour: float | None = None
     """With --on: also print the cost of the whole plan, at this price."""
     json: bool = False
@@ -48,6 +63,10 @@ class Options(RunsCode):
             whole("devices", self.devices, most=MOST_DEVICES)
             if self.on is not None:
                 raise Mistake(f"--devices {self.devices} and --on {self.on}: give only one")
+        if self.noise_scale is not None:
+            positive("noise_scale", self.noise_scale, of="a number of examples")
+            if self.noise_from is not None:
+                raise Mistake("--noise-scale and --noise-from both give a noise scale: give one")
         if self.price_per_chip_hour is not None:
             positive("price_per_chip_hour", self.price_per_chip_hour)
             if self.on is None:
@@ -69,6 +88,10 @@ def run(arguments: Sequence[str]) -> None:
     plan = replace(plan, warnings=(*plan.warnings, *warnings(experiment, plan)))
     decaying = experiment.plan.decaying_plan()
     values, text = plan_json(plan, decaying), plan_text(plan, decaying)
+    if options.noise_scale is not None or options.noise_from is not None or options.predict:
+        found, said = _noise(options, experiment, plan)
+        values |= found
+        text += said
     if options.devices is not None:
         memory = _memory(experiment, plan, options.devices)
         values["memory"] = memory
@@ -79,6 +102,28 @@ def run(arguments: Sequence[str]) -> None:
         )
         text += f"\n{more}\n"
     sys.stdout.write(json.dumps(values, indent=2) + "\n" if options.json else printable(text))
+
+
+def _noise(options: Options, experiment: Experiment, plan: Plan) -> tuple[dict[str, Any], str]:
+    """Return what growth costs, and what a noisy quadratic predicts (as JSON, as text)."""
+    values: dict[str, Any] = {}
+    decaying, text = experiment.plan.decaying.plan(), ""
+    base = int(decaying.batch_sizes[0])
+    gradients = None
+    if options.noise_scale is not None:
+        gradients = assumed(options.noise_scale)
+    elif options.noise_from is not None:
+        gradients = measured_gradients(options.noise_from)
+    if gradients is not None:
+        cost = growth_cost(plan, base, gradients)
+        values["growth_cost"] = growth_cost_json(cost)
+        text += f"\n{growth_cost_text(cost)}\n"
+    if options.predict:
+        scale = float(base) if gradients is None else gradients.noise_scale
+        ratio = predicted(plan, decaying, scale)
+        values["predicted"] = {"noise_scale": scale, "loss_ratio": ratio}
+        text += f"\n{predicted_text(ratio, base, scale)}\n"
+    return values, text
 
 
 def _memory(experiment: Experiment, plan: Plan, devices: int) -> dict[str, int] | None:

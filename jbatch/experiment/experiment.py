@@ -14,7 +14,7 @@ from jbatch.errors import Mistake, make_plain, positive, shown, whole
 from jbatch.experiment.kinds import check_kinds
 from jbatch.experiment.weights import Weights
 from jbatch.optim import SGD, Optimizer, own_values, takes_momentum
-from jbatch.plan.couple import couple
+from jbatch.plan.couple import GrowthRule, couple
 from jbatch.plan.hold import PRESETS, Hold, Preset, Values
 from jbatch.plan.measure import Unit
 from jbatch.plan.plan import Plan
@@ -87,6 +87,9 @@ class Coupling:
     None: that of hold, or else 1."""
     growth: float = 1.0
     """q: how much of the decay becomes batch growth, from 0 to 1/p. 0: only the rate decays."""
+    growth_rule: GrowthRule = field(default="paper", kw_only=True)
+    """paper: the batch grows as the schedule decays. optimal: B follows ε/√(rates to come), with
+    scaling 0, under which even a constant rate grows the batch."""
     base_batch_size: int | None = None
     """Batch size that your learning rate was tuned for. jbatch rescales the schedule by
     (B0 / base_batch_size)^p. None: B0."""
@@ -155,6 +158,7 @@ class Coupling:
             allow_shrink=False,
             growth=0.0,
             hold=None,
+            growth_rule="paper",
             base_batch_size=None,
             adapt_regime=False,
         )

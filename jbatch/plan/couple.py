@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -17,11 +18,13 @@ from jbatch.plan import schedule as schedules
 from jbatch.plan.batch_sizes import ROUNDING_OF_DECAY, allowed_sizes
 from jbatch.plan.hold import Hold, Preset, Values, check_largest, follow, read_hold
 from jbatch.plan.measure import Measure, Unit, make_measure
+from jbatch.plan.optimal import by_rates_to_come, check_optimal
 from jbatch.plan.over_updates import over_updates
 from jbatch.plan.plan import Plan
 from jbatch.plan.walk import SizeAt, walk
 from jbatch.plan.warnings import plan_warnings
 
+GrowthRule = Literal["paper", "optimal"]
 MOST_UPDATES = 10_000_000  # a plan holds every update in memory
 MOST_POSITION = 2**53  # float64 represents every whole number up to here
 
@@ -48,6 +51,7 @@ def couple(
     hold: Hold | Preset | None = None,
     scaling: float | None = None,
     growth: float = 1.0,
+    growth_rule: GrowthRule = "paper",
     base_batch_size: int | None = None,
     adapt_regime: bool = False,
 ) -> Plan:
@@ -99,6 +103,8 @@ def couple(
         scaling: p, the scaling rule, in [0, 1]; 0 keeps the schedule's rate. None: the preset's, or
             else 1.
         growth: q, how much of the decay becomes batch growth, in [0, 1/p]; 0 for none.
+        growth_rule: "paper" is B(e) above. "optimal" takes the largest allowed size ≤
+            B0 · s(e)/(1 − e/length), which is B ∝ ε/√(sum of the rates to come); it needs p = 0.
         base_batch_size: the batch size that the schedule was tuned for; None for B0.
         adapt_regime: keep the number of updates that `base_batch_size` would take, instead of the
             length. This multiplies the length and the places of the schedule and ramp by
@@ -184,6 +190,10 @@ def couple(
             f"{' and '.join(given)} each set the batch sizes: give only one of "
             f"{', '.join(ways)}, and None for the others"
         )
+    if growth_rule not in get_args(GrowthRule):
+        raise Mistake(f"growth_rule is {shown(growth_rule)}: give paper or optimal")
+    if growth_rule == "optimal":
+        check_optimal(scaling, growth, ramp is not None, bool(given))
     if allow_shrink and ramp is None:
         raise Mistake("allow_shrink is for a ramp, and there is none: give ramp, or leave it out")
     if not given:
@@ -211,6 +221,8 @@ def couple(
             batch_multiple=batch_multiple,
         )
         size_at = _by_decay(sizes, growth)
+        if growth_rule == "optimal":
+            size_at = by_rates_to_come(sizes, planned)
         largest = int(sizes[-1]) if growth else batch_size
 
     read = schedules.reader(schedule, measure)

@@ -200,7 +200,11 @@ def named(scores: Scores) -> ScoreSums:
 STANDING = ("kind", "update", "examples", "epoch", "seconds", "phase", "num_examples", "damaged")
 PLANNED = ("batch_size", "learning_rate", "noise_scale")
 SPEED = ("updates_per_second", "examples_per_second", "input_wait", "goodput")
-RESERVED = frozenset(("loss", *STANDING, *PLANNED, *SPEED, "distance", "moved"))
+# The measured noise: |G|², trΣ, their ratio trΣ/|G|² in examples, and that ratio in Adam's metric.
+SQUARED, TRACE = "noise/gradient_squared", "noise/trace"
+SIMPLE, OF_ADAM = "noise/simple", "noise/adam"
+NOISE = (SQUARED, TRACE, SIMPLE, OF_ADAM)
+RESERVED = frozenset(("loss", *STANDING, *PLANNED, *SPEED, *NOISE, "distance", "moved"))
 
 
 def _number(what: str, value: Any) -> jax.Array:
