@@ -214,6 +214,10 @@ class Experiment:
     """Log the L2 distance of the parameters from their initial values, and from their values at the
     last log point. This copies the parameters to the host at every log point."""
 
+    measure_noise: bool = False
+    """Measure the gradient noise scale trΣ/|G|² from the passes and devices of each update, and log
+    it. Where an update is one pass on one device, every 16th is cut in two (docs/noise.md)."""
+
     series: Annotated[str, Suppress] = field(default="", compare=False)
     """Name of the line that reports draw through the results of several runs."""
     point: Annotated[dict[str, float] | None, Suppress] = field(default=None, compare=False)

@@ -20,6 +20,23 @@ class Update:
 
 
 @dataclass(frozen=True)
+class Halves:
+    """A call for a whole update of one pass on one device, which sees two parts of it.
+
+    The noise of a gradient shows between parts, and such an update has none.
+    """
+
+    layout: Layout
+
+    @property
+    def layouts(self) -> tuple[Layout, Layout]:
+        """The layout of each part, of whole groups."""
+        size, group = self.layout.size, self.layout.group
+        first = self.layout.groups // 2 * group
+        return Layout(first, 1, group), Layout(size - first, 1, group)
+
+
+@dataclass(frozen=True)
 class Accumulate:
     """A call for one pass of an update that has several."""
 
@@ -32,7 +49,7 @@ class Apply:
 
 
 Pass = Update | Accumulate
-Call = Pass | Apply
+Call = Pass | Halves | Apply
 
 
 @dataclass(frozen=True)
@@ -56,6 +73,14 @@ class Passes:
     def whole(self) -> bool:
         """Whether an update is one call."""
         return isinstance(self.calls[0], Update)
+
+    @property
+    def halves(self) -> Halves | None:
+        """The call that sees two parts of an update of one; None for updates with several."""
+        [layout] = self.layouts if self.whole else [None]
+        if layout is None or layout.devices > 1 or layout.groups < 2:
+            return None
+        return Halves(layout)
 
     @property
     def program(self) -> tuple[Call, ...]:

@@ -15,9 +15,7 @@ from jbatch.plan.plan import Plan
 
 Values = npt.NDArray[np.float64]
 
-CURVATURES: Values = np.arange(1, 201, dtype=np.float64) ** np.float64(
-    -1.2
-)  # (200,), the largest is 1
+CURVATURES: Values = np.arange(1, 201, dtype=np.float64) ** np.float64(-1.2)  # (200,), from 1
 MOST_UPDATES = 1_000_000  # of an exact prediction: about five seconds
 BLOCKS = 200  # of a schedule while its factor is tuned
 
@@ -50,7 +48,7 @@ def final_loss(rates: npt.ArrayLike, sizes: npt.ArrayLike, variance: float) -> f
 
 
 def tuned(rates: npt.ArrayLike, sizes: npt.ArrayLike, variance: float) -> float:
-    """Return the factor on the rates that makes the final loss smallest, to 1%.
+    """Return the factor on the rates that makes the final loss smallest, to 3%.
 
     For speed, neighbouring updates make up blocks of one rate and batch.
     """

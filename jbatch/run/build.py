@@ -67,8 +67,12 @@ def _learner(experiment: Experiment, task: Task, about: About, plan: Plan) -> Le
     """Return what an update does, after a look whether it can be traced."""
     optimizer, average = experiment.optimizer, experiment.average
     frozen = experiment.init.freeze if experiment.init else ()
-    held = plan.hold.names
-    learner = Learner(task, about.example, optimizer, plan.momentum, average, frozen, held)
+    noise_of = plan.examples_per_epoch if experiment.measure_noise else None
+    learner = Learner(
+        *(task, about.example, optimizer, plan.momentum, average, frozen),
+        held=plan.hold.names,
+        noise_of=noise_of,
+    )
     check_learner(learner)
     return learner
 

@@ -26,6 +26,7 @@ from jbatch.run.check import check, warnings
 from jbatch.run.initial import weights_digest
 from jbatch.run.saved_task import SavedTask, dumped
 from jbatch.step import programs
+from jbatch.step.driver import measures
 from jbatch.step.programs import Setup
 
 SHOWN = 12  # characters of a hash
@@ -142,7 +143,7 @@ def _resolved(experiment: Experiment, devices: Sequence[jax.Device], origin: Ori
         validation=validation,
         seed=experiment.seed,
         limits=Limits(experiment.micro_batch, experiment.device_memory),
-        moments=_moments(experiment, plan),
+        moments=_moments(experiment, plan, setup),
         identity=identity,
         measure_distance=experiment.measure_distance,
         keep_best=experiment.keep_best,
@@ -161,7 +162,7 @@ def validation_of(setup: Setup, data: Loaded) -> Evaluated | None:
     return Evaluated(replace(setup, inputs=held_out.inputs), held_out)
 
 
-def _moments(experiment: Experiment, plan: Plan) -> Moments:
+def _moments(experiment: Experiment, plan: Plan, setup: Setup) -> Moments:
     def moments(every: float | None, epochs: float) -> frozenset[int]:
         return plan.crossings(epochs, "epochs") if every is None else plan.crossings(every)
 
@@ -173,6 +174,11 @@ def _moments(experiment: Experiment, plan: Plan) -> Moments:
     # Calls also end with each epoch, which has its own order, and each phase, which has its own
     # program. `saves` includes the starts of the phases.
     calls = evaluations | saves | logs | plan.crossings(1, "epochs")
+    if (
+        setup.learner.noise_of is not None and setup.devices == 1
+    ):  # an update that measures is alone
+        alone = filter(measures, range(plan.num_updates))
+        calls |= {end for update in alone for end in (update, update + 1)}
     return Moments(evaluations, saves, kept, logs, tuple(sorted(calls)))
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jbatch.devices import meshes
 from jbatch.errors import Mistake
@@ -15,7 +16,9 @@ from jbatch.run.evaluate import finished, finite
 from jbatch.run.goodput import goodput
 from jbatch.run.run import Run
 from jbatch.run.saving import attempt, kept
+from jbatch.step.noise import Noise
 from jbatch.step.pure import State, exact, no_totals
+from jbatch.task.base import OF_ADAM, OVER_SIMPLE, SIMPLE, SQUARED, TRACE
 
 
 class Diverged(Mistake):
@@ -25,7 +28,7 @@ class Diverged(Mistake):
 def log_training(run: Run) -> None:
     """Write the line of a log point, and start the totals anew."""
     with run.paused("logging"):
-        totals = jax.device_get(run.state.totals)
+        totals, noise = jax.device_get((run.state.totals, run.state.noise))
         scores = finished(run.job.setup.task, exact(totals))
         refuse_diverged(run, scores["loss"])
         zero = jax.device_put(
@@ -38,6 +41,7 @@ def log_training(run: Run) -> None:
             "kind": "train",
             **standing(run),
             **finite(scores),
+            **noise_of(noise, float(since[-1])),
             "updates_per_second": len(since) / clock.training,
             "examples_per_second": float(since.sum()) / clock.training,
             "input_wait": clock.waiting / clock.training,
@@ -53,6 +57,23 @@ def log_training(run: Run) -> None:
         run.logged = run.update
         clock.lap()
         run.clock.ledger.write(run.examples)
+
+
+def noise_of(noise: Noise | None, batch_size: float) -> dict[str, float]:
+    """Return the fields of the measured noise; {} before the first measurement.
+
+    A ratio is left out while its average |G|² is not over 0: the noise is too large for it.
+    """
+    if noise is None or not noise.weight:
+        return {}
+    squared, trace = (np.asarray(each, np.float64) for each in noise[:2])
+    line = {SQUARED: float(squared[0]), TRACE: float(trace[0])}
+    scales = [t / s if s > 0 else math.nan for s, t in zip(squared, trace, strict=True)]
+    line[SIMPLE] = scales[0]
+    line[OVER_SIMPLE] = batch_size / scales[0] if scales[0] > 0 else math.nan
+    if len(scales) > 1:
+        line[OF_ADAM] = scales[1]
+    return {name: value for name, value in line.items() if math.isfinite(value)}
 
 
 def name_damaged(run: Run, names: Sequence[str], what: str) -> None:

@@ -19,6 +19,7 @@ from rich.text import Text
 from jbatch.messages import tell, while_read
 from jbatch.plan.plan import Plan
 from jbatch.printable import printable
+from jbatch.task.base import SIMPLE
 from jbatch.text import clock, significant
 
 
@@ -112,7 +113,7 @@ class Bar:
 
     def logged(self, line: dict[str, Any]) -> None:
         """Keep a line of training metrics for the next redraw."""
-        self._logged = f"loss {line['loss']:.4g}  {_speed(line)}"
+        self._logged = f"loss {line['loss']:.4g}{_noise(line)}  {_speed(line)}"
 
     def end(self) -> None:
         """Remove the bar when the run ends or stops."""
@@ -152,6 +153,7 @@ def _position(plan: Plan, line: dict[str, Any]) -> str:
     return (
         f"{_place(plan, line)}  {_phase(plan, line['phase'])}"
         f"batch {line['batch_size']:,}  rate {line['learning_rate']:.3g}  loss {line['loss']:.4g}"
+        f"{_noise(line)}"
     )
 
 
@@ -168,6 +170,11 @@ def _phase(plan: Plan, phase: int) -> str:
     """Return the phase number as the plan's table counts it; empty if the plan has one phase."""
     last = len(plan.phases) - 1
     return f"phase {phase}/{last}  " if last else ""
+
+
+def _noise(line: dict[str, Any]) -> str:
+    """Return the measured noise scale, where a run measures it and can tell it."""
+    return f"  noise scale {significant(line[SIMPLE], 3)}" if SIMPLE in line else ""
 
 
 def _speed(line: dict[str, Any]) -> str:

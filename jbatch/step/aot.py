@@ -27,6 +27,7 @@ class Program(NamedTuple):
     passes: Passes
     calls: tuple[Executable, ...]  # of each pass
     apply: Executable | None  # None where the only pass is the whole update
+    halves: Executable | None = None  # None where no update needs it for its noise to be measured
 
 
 class Ahead:
@@ -91,6 +92,8 @@ class Ahead:
 def _program(setup: Setup, passes: Passes) -> Program:
     calls = tuple(programs.compiled(setup, call) for call in passes.calls)
     if passes.whole:
-        return Program(passes, calls, None)
+        halves = None if setup.learner.noise_of is None else passes.halves
+        cut = None if halves is None else programs.compiled(setup, halves)
+        return Program(passes, calls, None, cut)
     programs.zero_sums(setup)  # compiled here too: the first accumulated update needs it
     return Program(passes, calls, programs.compiled(setup, Apply()))

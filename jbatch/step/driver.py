@@ -12,6 +12,8 @@ from jbatch.step.aot import Ahead, Program
 from jbatch.step.programs import Setup, how, told
 from jbatch.step.pure import State, Sums
 
+BETWEEN = 16  # updates from one that is cut in two to the next
+
 
 class InFlight:
     """Limits the number of passes in flight to `most`."""
@@ -38,6 +40,11 @@ class InFlight:
             result.block_until_ready()
 
 
+def measures(update: int) -> bool:
+    """Return whether an update of one pass on one device is cut in two, to measure its noise."""
+    return update % BETWEEN == 0
+
+
 class Driver:
     """Takes updates, up to the program's limit in each call."""
 
@@ -60,12 +67,13 @@ class Driver:
     def update(self, state: State, rows: Sequence[Row]) -> State:
         """Take the updates in `rows`, and return the new state; `state` is donated.
 
-        The rows share one batch size and one epoch, and there are at most `most` of them.
+        The rows share one batch size and one epoch, and there are at most `most` of them. One that
+        `measures` is alone where a run measures noise.
         """
         row = rows[0]
         if self._program is None or row.batch_size != self._batch_size:
             self._batch_size, self._program = row.batch_size, self._ahead.program(row.batch_size)
-        passes, calls, apply = self._program
+        passes, calls, apply, halves = self._program
         groups = row.batch_size // passes.calls[0].layout.group
         held = [getattr(row, name) for name in self._setup.learner.held]  # as the batch size
         hows = [how(each.learning_rate, groups, row.batch_size, *held) for each in rows]
@@ -73,6 +81,8 @@ class Driver:
         if apply is None:
             [((position, layout), update)] = placed
             arguments = self._feed.arguments(position, layout)
+            if halves is not None and measures(row.update):
+                update = halves
             state, loss = update(state, told(self._setup, hows), *arguments)
         else:
             if self._sums is None:

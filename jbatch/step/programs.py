@@ -18,7 +18,7 @@ from jbatch.devices import meshes, spmd
 from jbatch.devices.memory import Memory
 from jbatch.devices.spmd import Executable, Mapped
 from jbatch.plan.layout import AXIS, Layout
-from jbatch.plan.passes import Accumulate, Apply, Call, Pass, Passes, Update
+from jbatch.plan.passes import Accumulate, Apply, Call, Halves, Pass, Passes, Update
 from jbatch.step import pure
 from jbatch.step.pure import State, Sums
 from jbatch.task.base import Learner, ScoreSums, Task, Tree
@@ -117,6 +117,21 @@ def _updates(
     return end
 
 
+def _halves(
+    setup: Setup, halves: Halves, state: State, hows: jax.Array, *inputs: Any
+) -> tuple[State, jax.Array]:
+    """Take one update, from the sums over both parts of its examples."""
+    first, second = halves.layouts
+    batch = setup.inputs.batch(halves.layout, *inputs)
+    parts = (
+        jax.tree.map(lambda leaf: leaf[: first.size], batch),
+        jax.tree.map(lambda leaf: leaf[first.size :], batch),
+    )
+    sums = pure.gather(setup.learner, first, state, parts[0])
+    sums = pure.accumulate(setup.learner, second, state, sums, parts[1])
+    return pure.apply(setup.learner, state, sums, *hows[0])
+
+
 def _accumulate(
     setup: Setup, layout: Layout, state: State, sums: Sums, *inputs: Any
 ) -> tuple[Sums, jax.Array]:
@@ -188,6 +203,7 @@ def compiled(setup: Setup, call: Call | Evaluate) -> Executable:
     """Return the compiled function of a call.
 
     Update: (state, told, *inputs) → (state, the last loss); updates of one pass each, see `told`.
+    Halves: the same, of one update.
     Accumulate: (state, sums, *inputs) → (sums, loss of each device).
     Apply: (state, sums, how) → (state, sums over no example, loss).
     Evaluate: (params, stats, *inputs) → (scores, number of examples).
@@ -321,10 +337,15 @@ def _mapped(setup: Setup, call: Call | Evaluate) -> Mapped:
     state, inputs = _state(setup), setup.inputs
     mapped = partial(Mapped, mesh=setup.mesh, mapping=setup.mapping)
     match call:
-        case Update(layout):
+        case Update(layout) | Halves(layout):
             hows = jax.ShapeDtypeStruct((setup.updates_per_call, *setup.how.shape), np.float32)
+            function = (
+                partial(_updates, setup, layout)
+                if isinstance(call, Update)
+                else partial(_halves, setup, call)
+            )
             return mapped(
-                partial(_updates, setup, layout),
+                function,
                 arguments=(state, hows, *inputs.shapes(layout)),
                 per_device=(False, False, *inputs.per_device),
                 per_device_out=(False, False),

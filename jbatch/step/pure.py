@@ -16,8 +16,10 @@ import optax
 from jax.flatten_util import ravel_pytree
 
 from jbatch.data.batch import Batch
-from jbatch.optim import transformation
+from jbatch.optim import begins, named, transformation
 from jbatch.plan.layout import AXIS, Layout
+from jbatch.step import noise
+from jbatch.step.noise import Noise
 from jbatch.task.base import Learner, ScoreSums, Tree
 
 Scalar = jax.Array | npt.NDArray[Any]  # of shape (); NumPy's on the host
@@ -51,6 +53,7 @@ class State(NamedTuple):
     totals: Totals
     taken: Scalar  # int32, updates so far under all plans
     average: Average | None  # None if the run keeps none
+    noise: Noise | None = None  # None if the run measures none
 
 
 class Sums(NamedTuple):
@@ -59,6 +62,7 @@ class Sums(NamedTuple):
     gradients: Tree  # of the loss's sum, like State.params
     stats: Tree  # sums over groups, like State.stats
     scores: ScoreSums
+    parts: jax.Array | None = None  # see `noise.part`; None if the run measures none
 
 
 def init(learner: Learner, seed: jax.Array) -> State:
@@ -71,7 +75,12 @@ def init(learner: Learner, seed: jax.Array) -> State:
     if learner.average is not None:
         zero, none = jax.tree.map(jnp.zeros_like, (params, stats))
         average = Average(zero, none, np.zeros((), np.float32))
-    return State(params, stats, optimizer, no_totals(learner), np.zeros((), np.int32), average)
+    measured = None
+    if learner.noise_of is not None:
+        measured = noise.nothing(_trained(learner, params), optimizer)
+    return State(
+        params, stats, optimizer, no_totals(learner), np.zeros((), np.int32), average, measured
+    )
 
 
 def optimizer_of(learner: Learner, rate: Any, *held: Any) -> optax.GradientTransformation:
@@ -82,6 +91,15 @@ def optimizer_of(learner: Learner, rate: Any, *held: Any) -> optax.GradientTrans
     values = held or [jnp.float32(0)] * len(learner.held)
     by_name = dict(zip(learner.held, values, strict=True))
     return transformation(learner.optimizer, rate, learner.momentum, learner.frozen, by_name)
+
+
+def _trained(learner: Learner, tree: Tree) -> list[jax.Array]:
+    """Return the arrays of a tree like the parameters, without those that stay as they are."""
+    return [
+        leaf
+        for path, leaf in named(tree)
+        if not any(begins(path, frozen) for frozen in learner.frozen)
+    ]
 
 
 def state_shapes(learner: Learner) -> State:
@@ -114,7 +132,8 @@ def no_sums(learner: Learner, state: State) -> Sums:
     """Return sums over no example."""
     gradients, stats = jax.tree.map(jnp.zeros_like, (state.params, state.stats))
     scores = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), _scores(learner))
-    return Sums(gradients, stats, scores)
+    parts = None if state.noise is None else noise.no_part(state.noise)
+    return Sums(gradients, stats, scores, parts)
 
 
 @lru_cache(64)
@@ -144,7 +163,12 @@ def gather(learner: Learner, layout: Layout, state: State, batch: Batch) -> Sums
     """
     loss_sum = partial(_loss_sum, learner, layout, state.stats, batch)
     (_, (scores, stats)), gradients = jax.value_and_grad(loss_sum, has_aux=True)(state.params)
-    return Sums(gradients, stats, scores)
+    parts = None
+    if state.noise is not None:
+        weight = scores["loss"][1]
+        trained = _trained(learner, gradients)
+        parts = noise.part(layout, state.optimizer, trained, weight)
+    return Sums(gradients, stats, scores, parts)
 
 
 def _loss_sum(
@@ -192,9 +216,9 @@ def apply(
     """
     if jax.lax.axis_size(AXIS) > 1:  # on one device, XLA would still copy the sums
         # As one array: a weight that is a constant would get an all-reduce of its own.
-        scores, unpacked = ravel_pytree(sums.scores)
-        gradients, stats, scores = jax.lax.psum((sums.gradients, sums.stats, scores), AXIS)
-        sums = Sums(gradients, stats, unpacked(scores))
+        scalars, unpacked = ravel_pytree((sums.scores, sums.parts))
+        gradients, stats, scalars = jax.lax.psum((sums.gradients, sums.stats, scalars), AXIS)
+        sums = Sums(gradients, stats, *unpacked(scalars))
     loss, weight = sums.scores["loss"]
     weight = jnp.where(weight == 0, 1, weight)  # an update that nothing counts in changes nothing
     gradients = jax.tree.map(lambda leaf: leaf / weight.astype(leaf.dtype), sums.gradients)
@@ -210,7 +234,19 @@ def apply(
         totals=_added(state.totals, sums.scores),
         taken=state.taken + 1,
         average=_averaged(learner, state.average, params, stats, examples),
+        noise=_measured(learner, state, sums, gradients, examples),
     ), loss / weight
+
+
+def _measured(
+    learner: Learner, state: State, sums: Sums, gradients: Tree, examples: jax.Array
+) -> Noise | None:
+    """Return the averages of the gradient's noise after an update; `state` is before it."""
+    if state.noise is None or sums.parts is None or learner.noise_of is None:
+        return None
+    weight, here = sums.scores["loss"][1], (state.optimizer, _trained(learner, gradients))
+    of, before = learner.noise_of, state.taken
+    return noise.measured(state.noise, sums.parts, *here, weight, examples, of, before)
 
 
 def _averaged(

@@ -203,7 +203,8 @@ SPEED = ("updates_per_second", "examples_per_second", "input_wait", "goodput")
 # The measured noise: |G|², trΣ, their ratio trΣ/|G|² in examples, and that ratio in Adam's metric.
 SQUARED, TRACE = "noise/gradient_squared", "noise/trace"
 SIMPLE, OF_ADAM = "noise/simple", "noise/adam"
-NOISE = (SQUARED, TRACE, SIMPLE, OF_ADAM)
+OVER_SIMPLE = "noise/batch_over_simple"
+NOISE = (SQUARED, TRACE, SIMPLE, OVER_SIMPLE, OF_ADAM)
 RESERVED = frozenset(("loss", *STANDING, *PLANNED, *SPEED, *NOISE, "distance", "moved"))
 
 
@@ -252,3 +253,4 @@ class Learner(NamedTuple):
     average: float | None = None  # examples that a parameter average remembers; None for none
     frozen: tuple[str, ...] = ()  # paths of parameters that stay as they are
     held: tuple[str, ...] = ()  # values of the optimizer that each update is told, see `Plan.hold`
+    noise_of: int | None = None  # N of the data whose gradient noise is measured; None for none
