@@ -83,6 +83,14 @@ class Passes:
         return Halves(layout)
 
     @property
+    def measurable(self) -> bool:
+        """Whether an update has parts to measure the gradient's noise from, or halves."""
+        if any(layout.span > 1 for layout in self.layouts):
+            return False  # the devices that share a group are no parts
+        several = len(self.calls) > 1 or self.layouts[0].devices > 1
+        return several or self.halves is not None
+
+    @property
     def program(self) -> tuple[Call, ...]:
         """All calls of an update, in order."""
         return self.calls if self.whole else (*self.calls, Apply())

@@ -25,6 +25,7 @@ from jbatch.report.drawing import (
 from jbatch.report.runs import Record, by_variant, metric_in
 from jbatch.report.scaling import against, points
 from jbatch.report.transient import transient_figure, transients
+from jbatch.task.base import SIMPLE
 from jbatch.text import rounded
 
 MOST_POINTS = 2000  # of a line; a reader cannot see more
@@ -112,6 +113,12 @@ def _figures(runs: Runs, metric: Metric) -> dict[str, tuple[str, Figure]]:
     if all("distance" in line for found in runs.values() for run in found for line in run.training):
         caption = f"Distance of the parameters from their initial values{band}."
         made["distance"] = caption, drawn(lambda axes: _distances(axes, runs))
+    if any(SIMPLE in line for found in runs.values() for run in found for line in run.training):
+        caption = (
+            "Measured gradient noise scale trΣ/|G|² against epochs, mean over seeds; dots: batch "
+            "size. Below its noise scale, a batch is mostly noise."
+        )
+        made["gradient_noise_scale"] = caption, drawn(lambda axes: _gradient_noise(axes, runs))
     if settling := transients(runs):
         made["transient"] = transient_figure(settling)
     return made
@@ -225,6 +232,20 @@ def _distances(axes: Axes, runs: Runs) -> None:
         y = np.array([[line["distance"] for line in run.training[:shared]] for run in found])
         banded(axes, updates, y.mean(0), deviation(y), label=in_legend(variant), **style)
     axes.set(xlabel=_AXES["update"], ylabel="distance from the start", xscale="log")
+
+
+def _gradient_noise(axes: Axes, runs: Runs) -> None:
+    """Draw the measured gradient noise scale, where it is known, and the batch size."""
+    for (variant, found), style in zip(runs.items(), styles(), strict=False):
+        known: dict[float, list[float]] = {}
+        for line in (line for run in found for line in run.training if line.get(SIMPLE, 0) > 0):
+            known.setdefault(line["epoch"], []).append(line[SIMPLE])
+        epochs = sorted(known)
+        axes.plot(epochs, [np.mean(known[e]) for e in epochs], label=in_legend(variant), **style)
+        lines = found[0].training
+        sizes = [line.get("batch_size", 1) for line in lines]
+        axes.plot([line["epoch"] for line in lines], sizes, ".", color=style["color"], markersize=3)
+    axes.set(xlabel=_AXES["epoch"], ylabel="examples", yscale="log")
 
 
 _AXES = {"epoch": "epoch", "update": "parameter updates"}

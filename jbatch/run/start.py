@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
@@ -13,11 +13,12 @@ from jbatch.distributed import agree
 from jbatch.distributed.preemption import saved_below, stop_requests
 from jbatch.experiment.experiment import Experiment
 from jbatch.experiment.origin import Origin
+from jbatch.plan.passes import Passes
 from jbatch.run.claim import claim
 from jbatch.run.clock import Clock
 from jbatch.run.directory import other_environment
 from jbatch.run.goodput import Ledger
-from jbatch.run.job import resolve
+from jbatch.run.job import Job, resolve
 from jbatch.run.metrics import MetricsLog
 from jbatch.run.microbatch import cut_into_passes
 from jbatch.run.progress import Bar, Lines, Quiet
@@ -27,6 +28,7 @@ from jbatch.run.run import Callback, Run
 from jbatch.run.tracked import tracked
 from jbatch.step.aot import Ahead
 from jbatch.step.driver import Driver
+from jbatch.text import listed
 from jbatch.trackers.tracker import Tracker
 
 
@@ -62,7 +64,7 @@ def open_run(
 
         # 3. Restore, before anything is compiled ahead: finished phases need no program.
         new = (text for text in job.warnings if text not in warned)
-        warnings = [*new, *other_environment(directory)]
+        warnings = [*new, *other_environment(directory), *_unmeasured(job, passes)]
         checkpoints = agree.together(
             "the checkpoints", lambda: open_checkpoints(directory, job, warnings.append)
         )
@@ -130,6 +132,16 @@ def open_run(
             on=on,
             told=told,
             best=best,
+        )
+
+
+def _unmeasured(job: Job, passes: Mapping[int, Passes]) -> Iterator[str]:
+    """Warn of batch sizes whose noise a run is to measure and cannot."""
+    sizes = [f"{size:,}" for size, made in passes.items() if not made.measurable]
+    if job.setup.learner.noise_of is not None and sizes:
+        yield (
+            f"the gradient noise of batch {listed(sizes, 5)} is not measured: its groups of "
+            f"{job.setup.task.group or 1:,} examples leave a device no two parts"
         )
 
 

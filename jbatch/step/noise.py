@@ -86,17 +86,18 @@ def measured(
         before: the averages before the update.
         parts: the sum of `part` over the update, on all devices.
         optimizer: optax's state before the update.
-        gradients: the update's mean gradient.
-        weight: what its sum was divided by.
+        gradients: sum over the update's examples.
+        weight: what that sum is to be divided by.
         examples: B, float32.
         num_examples: N.
         taken: updates before this one.
     """
     count, squares = parts[0], parts[1:]
-    whole = jnp.stack(_squares(optimizer, gradients))  # |g|²
     usable = (count > 1) & (weight > 0)
+    weight = jnp.where(usable, weight, 1)
+    whole = jnp.stack(_squares(optimizer, gradients)) / jnp.square(weight)  # |g|²
     trace = (squares - weight * whole) / jnp.where(usable, count - 1, 1)
-    trace = trace * examples / jnp.where(usable, weight, 1)  # of examples that weigh alike
+    trace = trace * examples / weight  # of examples that weigh alike
     squared = whole - trace * (1 / examples - jnp.float32(1 / num_examples))
     # Nothing of both leaves their ratio as it is.
     ready = jnp.arange(len(whole)) < jnp.where(taken < SETTLED, 1, len(whole))
@@ -116,16 +117,18 @@ def measured(
 
 def _squares(optimizer: Any, gradients: Leaves) -> list[jax.Array]:
     """Return the squared length of a gradient in each metric."""
-    leaves = [leaf.astype(jnp.float32) for leaf in gradients]
     found = []
     for moments in _metrics(optimizer, gradients):
-        squares = [jnp.square(leaf) for leaf in leaves]
-        if moments is not None:
-            squares = [
-                jnp.where(moment > 0, square / jnp.where(moment > 0, moment, 1), 0)
-                for square, moment in zip(squares, moments, strict=True)
-            ]
-        found.append(jnp.stack([square.sum() for square in squares]).sum())
+        parts = []
+        for number, leaf in enumerate(gradients):
+            gradient = leaf.astype(jnp.float32).ravel()
+            scaled = gradient
+            if moments is not None:
+                moment = moments[number].ravel()
+                scaled = jnp.where(moment > 0, gradient / moment, 0)
+            # As a product: XLA would write the squares to memory before it sums them.
+            parts.append(jnp.vdot(scaled, gradient, precision=jax.lax.Precision.HIGHEST))
+        found.append(jnp.stack(parts).sum())
     return found
 
 

@@ -234,17 +234,15 @@ def apply(
         totals=_added(state.totals, sums.scores),
         taken=state.taken + 1,
         average=_averaged(learner, state.average, params, stats, examples),
-        noise=_measured(learner, state, sums, gradients, examples),
+        noise=_measured(learner, state, sums, examples),
     ), loss / weight
 
 
-def _measured(
-    learner: Learner, state: State, sums: Sums, gradients: Tree, examples: jax.Array
-) -> Noise | None:
+def _measured(learner: Learner, state: State, sums: Sums, examples: jax.Array) -> Noise | None:
     """Return the averages of the gradient's noise after an update; `state` is before it."""
     if state.noise is None or sums.parts is None or learner.noise_of is None:
         return None
-    weight, here = sums.scores["loss"][1], (state.optimizer, _trained(learner, gradients))
+    weight, here = sums.scores["loss"][1], (state.optimizer, _trained(learner, sums.gradients))
     of, before = learner.noise_of, state.taken
     return noise.measured(state.noise, sums.parts, *here, weight, examples, of, before)
 
