@@ -10,6 +10,8 @@ import pytest
 import jbatch as jb
 from commands import TINY
 from jbatch import GhostBatchNorm
+from jbatch.report.figures import figures
+from jbatch.report.read import read_record
 from jbatch.run.build import counted
 from jbatch.run.log import noise_of
 from jbatch.run.metrics import read_metrics
