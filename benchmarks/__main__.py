@@ -19,6 +19,7 @@ from jbatch.report.page import template
 SUITE = (
     *("updates_per_second", "open_task", "peers", "growth", "scaling", "phase_change"),
     *("input_pipeline", "input_memory", "plan_building", "seeds", "estimate"),
+    *("measured_noise", "noisy_quadratic"),
 )
 
 

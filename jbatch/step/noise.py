@@ -117,18 +117,13 @@ def measured(
 
 def _squares(optimizer: Any, gradients: Leaves) -> list[jax.Array]:
     """Return the squared length of a gradient in each metric."""
+    squares = [jnp.square(leaf.astype(jnp.float32)) for leaf in gradients]
     found = []
     for moments in _metrics(optimizer, gradients):
-        parts = []
-        for number, leaf in enumerate(gradients):
-            gradient = leaf.astype(jnp.float32).ravel()
-            scaled = gradient
-            if moments is not None:
-                moment = moments[number].ravel()
-                scaled = jnp.where(moment > 0, gradient / moment, 0)
-            # As a product: XLA would write the squares to memory before it sums them.
-            parts.append(jnp.vdot(scaled, gradient, precision=jax.lax.Precision.HIGHEST))
-        found.append(jnp.stack(parts).sum())
+        if moments is not None:
+            pairs = zip(squares, moments, strict=True)
+            squares = [jnp.where(moment > 0, square / moment, 0) for square, moment in pairs]
+        found.append(jnp.stack([square.sum() for square in squares]).sum())
     return found
 
 
