@@ -173,8 +173,8 @@ def _phase(plan: Plan, phase: int) -> str:
 
 
 def _noise(line: dict[str, Any]) -> str:
-    """Return the measured noise scale, where a run measures it and can tell it."""
-    return f"  noise scale {significant(line[SIMPLE], 3)}" if SIMPLE in line else ""
+    """Return the measured gradient noise scale, if the line has it."""
+    return f"  gradient noise {significant(line[SIMPLE], 3)}" if SIMPLE in line else ""
 
 
 def _speed(line: dict[str, Any]) -> str:

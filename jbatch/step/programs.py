@@ -90,8 +90,11 @@ def _update(
     setup: Setup, layout: Layout, state: State, how: jax.Array, *inputs: Any
 ) -> tuple[State, jax.Array]:
     batch = setup.inputs.batch(layout, *inputs)
-    sums = pure.gather(setup.learner, layout, state, batch)
-    return pure.apply(setup.learner, state, sums, *how)
+    # A single part shows no noise: do not ask for it.
+    seen = state._replace(noise=None) if layout.devices == 1 else state
+    sums = pure.gather(setup.learner, layout, seen, batch)
+    after, loss = pure.apply(setup.learner, seen, sums, *how)
+    return (after._replace(noise=state.noise) if layout.devices == 1 else after), loss
 
 
 def _updates(
