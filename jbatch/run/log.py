@@ -14,6 +14,7 @@ from jbatch.errors import Mistake
 from jbatch.plan.plan import Row
 from jbatch.run.evaluate import finished, finite
 from jbatch.run.goodput import goodput
+from jbatch.run.metrics import LARGEST
 from jbatch.run.run import Run
 from jbatch.run.saving import attempt, kept
 from jbatch.step.noise import Noise
@@ -73,7 +74,7 @@ def noise_of(noise: Noise | None, batch_size: float) -> dict[str, float]:
     line[OVER_SIMPLE] = batch_size / scales[0] if scales[0] > 0 else math.nan
     if len(scales) > 1:
         line[OF_ADAM] = scales[1]
-    return {name: value for name, value in line.items() if math.isfinite(value)}
+    return {name: value for name, value in line.items() if abs(value) <= LARGEST}
 
 
 def name_damaged(run: Run, names: Sequence[str], what: str) -> None:

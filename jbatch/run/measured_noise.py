@@ -16,7 +16,8 @@ def measured_gradients(directory: Path) -> Gradients:
     Raises:
         Mistake: if the run has measured none, or its averages are of too few updates.
     """
-    lines = [line for line in read_metrics(directory / "metrics.jsonl") if TRACE in line]
+    found = read_metrics(directory / "metrics.jsonl")
+    lines = [line for line in found if TRACE in line and SQUARED in line]
     if not lines:
         raise Mistake(
             f"{directory} has no measured noise scale: give the directory of a run that was "

@@ -7,12 +7,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
 from jbatch.errors import Mistake, shown
 from jbatch.files import write_whole
 from jbatch.json_lines import read_json_lines
-from jbatch.task.base import RESERVED
+from jbatch.task.base import RESERVED, SIMPLE, SQUARED, TRACE
 from jbatch.testing import point
 
 # Fields that depend on the speed of the run, so they differ between two equal runs.
@@ -24,7 +24,8 @@ Count = Annotated[int, Meta(ge=0, lt=2**53)]
 Number = Annotated[float, Meta(ge=-1e15, le=1e15)]
 NotNegative = Annotated[float, Meta(ge=0, le=1e15)]
 Positive = Annotated[float, Meta(gt=0, le=1e15)]
-Loss = Annotated[float, Meta(ge=-1e38, le=1e38)]
+LARGEST = 1e38
+Loss = Annotated[float, Meta(ge=-LARGEST, le=LARGEST)]
 
 
 class Standing(Struct):
@@ -48,6 +49,9 @@ class Trained(Standing, tag_field="kind", tag="train"):
     accuracy: Loss = 0.0
     distance: NotNegative = 0.0
     moved: NotNegative = 0.0
+    squared: Loss = field(name=SQUARED, default=0.0)
+    trace: Loss = field(name=TRACE, default=0.0)
+    simple: Loss = field(name=SIMPLE, default=0.0)
 
 
 class Evaluated(Standing, tag_field="kind", tag="eval"):
