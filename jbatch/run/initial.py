@@ -9,7 +9,7 @@ import numpy as np
 from jbatch.distributed import agree
 from jbatch.errors import Mistake, meant
 from jbatch.experiment.weights import Weights
-from jbatch.optim import begins, named
+from jbatch.parameters import begins, named
 from jbatch.run.checkpoint import parameters_digest
 from jbatch.run.trained import Trained, load, opened
 from jbatch.step.pure import State, optimizer_of

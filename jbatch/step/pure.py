@@ -16,7 +16,8 @@ import optax
 from jax.flatten_util import ravel_pytree
 
 from jbatch.data.batch import Batch
-from jbatch.optim import begins, named, transformation
+from jbatch.optim import transformation
+from jbatch.parameters import begins, named
 from jbatch.plan.layout import AXIS, Layout
 from jbatch.step import noise
 from jbatch.step.noise import Noise

@@ -7,7 +7,7 @@ import pytest
 from safetensors.numpy import load_file
 
 import jbatch as jb
-from jbatch.optim import named
+from jbatch.parameters import named
 from jbatch.run.trained import weights
 from trained_runs import DIGITS
 

@@ -8,7 +8,7 @@ import pytest
 
 import jbatch as jb
 from jbatch import MLP, Classify, Mistake, Weights
-from jbatch.optim import named
+from jbatch.parameters import named
 from jbatch.run.build import counted
 from jbatch.run.start import open_run
 from runs import without_times

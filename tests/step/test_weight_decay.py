@@ -24,7 +24,8 @@ from jbatch import (
     Weights,
     fit,
 )
-from jbatch.optim import decayed, named, transformation
+from jbatch.optim import transformation
+from jbatch.parameters import decayed, named
 
 PARAMS = {
     "embed": {"kernel": jnp.ones((3, 2))},

@@ -36,6 +36,7 @@ class TokenStream:
     """
 
     workers = 0
+    covered = "the tokens (of a long text, parts spread over it) and the tokenizer"
 
     def __init__(self, data: Tokens, evaluated: str = "test", corpus: Corpus | None = None):
         self._data, self._evaluated = data, evaluated
@@ -57,7 +58,7 @@ class TokenStream:
         return TokenStream(self._data, "validation", self._corpus)
 
     def digest(self) -> str:
-        """Hash the text, or parts of a long one, and its tokenizer (SHA-256)."""
+        """Hash both splits, or parts of long ones, and the tokenizer (SHA-256)."""
         return self._corpus.digest(self._evaluated)
 
     def training(self, seed: int, positions: TrainingPositions) -> "TokenTraining":
