@@ -31,7 +31,7 @@ def setup():
 @pytest.mark.parametrize("kind", ["update", "accumulate", "apply"])
 def test_donated_memory_is_taken_by_the_results(setup, kind):
     """There is never a second copy of the state, or of the sums."""
-    state = jax.eval_shape(programs.initializer(setup), 0)
+    state = pure.state_shapes(setup.learner)
     sums = jax.eval_shape(partial(pure.no_sums, setup.learner), state)
     lowered = {
         "update": lambda: programs.lowered(setup, Update(WHOLE)),
