@@ -141,6 +141,11 @@ def test_the_example_in_tokens_runs():
     assert values["row"].update == len(values["plan"]) - 1
 
 
+def test_the_example_of_a_text_is_an_experiment():
+    values = run_first_example(ROOT / "docs" / "language.md")
+    assert values["variants"]["grow"].data.sequence == 64
+
+
 def test_the_ramps_that_the_page_shows_are_taken():
     page = (ROOT / "docs" / "plans.md").read_text()
     shown = re.findall(r"`ramp=(.*?)`", page)
