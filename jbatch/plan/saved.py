@@ -54,7 +54,7 @@ def plan_from(content: bytes) -> Plan:
         arrays["positions"] = np.cumsum(arrays["positions"], dtype=np.int64)
         values["warnings"] = tuple(values["warnings"])
         values["measure"] = make_measure(**values["measure"])
-        values["hold"] = Hold(**values["hold"])
+        values["hold"] = Hold(**values.get("hold", {}))  # earlier ones have none
         return Plan(**values, **arrays)
     except DAMAGE as error:
         raise ValueError(f"{type(error).__name__}: {error}") from error

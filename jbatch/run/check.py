@@ -58,7 +58,8 @@ def warnings(experiment: Experiment, plan: Plan) -> Iterator[str]:
             f"momentum is 0, so {name}'s β1 is 0 and it does not average gradients. Its authors "
             "use 0.9: give --plan.momentum 0.9"
         )
-    if plan.momentum and not takes_momentum(experiment.optimizer):
+    given = "momentum" in plan.hold.names or takes_momentum(experiment.optimizer)
+    if experiment.plan.momentum and not given:
         yield (
             f"plan.momentum is {plan.momentum:g}, but the optimizer is a function of the rate "
             "alone: it must have that momentum itself. To pass it on, give a function of (rate, "

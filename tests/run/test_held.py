@@ -1,6 +1,7 @@
 """Runs whose optimizer's values follow the batch, or are left to the optimizer."""
 
 import dataclasses
+import math
 
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +12,7 @@ import jbatch
 from jbatch import LAMB, LARS, SGD, Adam, AdamW, Coupling, Hold, Rprop
 from jbatch.distributed.preemption import PhaseEnd
 from jbatch.errors import Mistake
-from jbatch.run.check import check
+from jbatch.run.check import check, warnings
 from jbatch.run.checkpoint import parameters_digest
 from jbatch.step import programs
 from trained_runs import ONE, TUNED
@@ -52,12 +53,16 @@ def test_every_update_is_told_its_row(tmp_path):
     """By place and by name; what does not follow is a constant of the program."""
     hold = Hold(momentum="half_life", weight_decay="time_scale")
     plan = dataclasses.replace(GROWS, hold=hold, momentum=0.9)
-    held = experiment(plan, recorder)
+    held = dataclasses.replace(experiment(plan, recorder), average=2000.0)
     run = jbatch.fit(held, tmp_path / "run", devices=ONE)
     rows = [[row.learning_rate, *(getattr(row, name) for name in NAMES)] for row in run.plan]
     told = np.asarray(run.state.optimizer["told"])
     np.testing.assert_array_equal(told, np.array(rows, np.float32))
     assert [len(set(column)) for column in told[:, 1:].T] == [3, 1, 1, 3]
+    # An average of the parameters follows by itself: three epochs weigh so much at any sizes.
+    assert run.state.average.weight == pytest.approx(
+        1 - math.exp(-4500 / 2000), rel=1e-5
+    )  # float32
 
 
 def misses():
@@ -102,6 +107,19 @@ def test_momentum_is_the_optimizers_own_unless_the_plan_gives_it(optimizer, mome
     assert experiment(GROWS, optimizer).make_plan().momentum == momentum
     given = dataclasses.replace(GROWS, momentum=0.5)
     assert experiment(given, optimizer).make_plan().momentum == 0.5
+
+
+def test_a_momentum_that_is_not_passed_on_is_said_only_if_it_was_given():
+    def own(rate, momentum=0.95):
+        return optax.sgd(rate, momentum)
+
+    given = experiment(dataclasses.replace(GROWS, momentum=0.5), own)
+    (warning,) = warnings(given, given.make_plan())
+    assert warning.startswith("plan.momentum is 0.5, but the optimizer is a function of the rate")
+    left = experiment(GROWS, own)
+    held = experiment(dataclasses.replace(GROWS, hold=Hold(momentum="half_life")), own)
+    for silent in (left, held):
+        assert not list(warnings(silent, silent.make_plan()))
 
 
 def test_an_optimizer_that_wants_a_momentum_is_not_given_0():
