@@ -1,8 +1,9 @@
 """Optimizers: values that make an optax transformation for one learning rate.
 
-Learning rate and momentum come from the plan. jbatch makes the transformation anew in every traced
-update, with that update's rate. So the rate enters where the optimizer's authors put it: LARS
-scales by it before the momentum, SGD after it. The optimizer's state does not depend on the rate.
+Learning rate and momentum come from the plan, which may leave momentum to the optimizer. jbatch
+makes the transformation anew in every traced update, with that update's rate, and with what follows
+the batch. So the rate enters where the optimizer's authors put it: LARS scales by it before the
+momentum, SGD after it. The optimizer's state depends on none of these values.
 """
 
 import inspect
