@@ -1,11 +1,10 @@
 """Printing to a person, who may close the terminal or pipe at any time."""
 
 import errno
-import io
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager
 from typing import TextIO
 
 from jbatch.printable import printable
@@ -38,18 +37,6 @@ def while_read(stream: TextIO) -> Iterator[None]:
     except ValueError:  # an experiment file closed it
         if not stream.closed:
             raise
-
-
-@contextmanager
-def cleaned_stderr() -> Iterator[None]:
-    """Print a library's stderr in one piece at its end, as it may hold any character."""
-    written = io.StringIO()
-    try:
-        with redirect_stderr(written):
-            yield
-    finally:
-        if text := written.getvalue().rstrip():
-            tell(text)
 
 
 def unread(stream: TextIO) -> None:
