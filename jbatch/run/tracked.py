@@ -41,7 +41,7 @@ def tracked(
 ) -> Iterator[Tell]:
     """Tell TensorBoard and the given trackers of a run until the end of the block."""
     earlier = read_metrics(directory / "metrics.jsonl") if given and update else []
-    told = replace(about(directory, update), earlier=earlier)
+    told = replace(about(directory, update), earlier=tuple(earlier))
     senders = [Sender(name_of(each), each, told, warn) for each in (TensorBoard(), *given)]
 
     def tell(line: Mapping[str, Any]) -> None:
