@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import optax
 
+from jbatch.moments import Moments
 from jbatch.plan.layout import Layout
 
 Leaves = Sequence[Any]  # arrays like the parameters that are trained
@@ -141,11 +142,14 @@ def _second_moments(optimizer: Any, like: Leaves) -> list[jax.Array] | None:
     """
 
     def adam(state: Any) -> bool:
-        return isinstance(state, optax.ScaleByAdamState)
+        return isinstance(state, optax.ScaleByAdamState | Moments)
 
     states = [state for state in jax.tree.leaves(optimizer, is_leaf=adam) if adam(state)]
     shapes = [leaf.shape for leaf in like]
-    moments = [jax.tree.leaves(state.nu) for state in states]
+    moments = [
+        jax.tree.leaves(state.square if isinstance(state, Moments) else state.nu)
+        for state in states
+    ]
     if len(moments) != 1 or [leaf.shape for leaf in moments[0]] != shapes:
         return None  # some parameters have another optimizer
     return [leaf.astype(jnp.float32) for leaf in moments[0]]

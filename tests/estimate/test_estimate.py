@@ -14,7 +14,7 @@ from jbatch.plan.layout import Layout
 from jbatch.plan.passes import Update
 from jbatch.run.build import make_setup
 from jbatch.run.reopen import load_experiment_file
-from jbatch.step import programs
+from jbatch.step import programs, pure
 
 GROWING = load_experiment_file(TINY).variant("growing")
 PLAN = GROWING.plan.plan()
@@ -71,7 +71,7 @@ def test_all_reduces_are_read_off_the_compiled_program():
     setup = make_setup(GROWING, PLAN, jax.devices())[0]
     compiled = programs.lowered(setup, Update(Layout(320, 8, 40))).compile()
     found = facts_of(compiled)
-    state = jax.eval_shape(programs.initializer(setup), 0)
+    state = pure.state_shapes(setup.learner)
     leaves = jax.tree.leaves((state.params, state.stats))
     # Loss and number right, each with its weight, go with them.
     assert found.reduced == sum(leaf.size * 4 for leaf in leaves) + 4 * 4
