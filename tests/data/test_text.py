@@ -9,12 +9,15 @@ import numpy as np
 import pytest
 from hypothesis import given
 
+import jbatch
 from jbatch import Mistake, Tokens
 from jbatch.data.open import load
 from jbatch.data.order import epoch_cut
+from jbatch.data.stream.chunks import CHUNK, TrainingPositions
 from jbatch.data.stream.tokens import TokenStream
 from jbatch.data.text.corpus import opened
 from jbatch.data.text.tokenizer import Bytes, Characters, Learned
+from jbatch.plan.passes import cut
 from jbatch.prepare.text import prepare_text
 
 TEXT = "Ünïcode ist schön, 多 and æsthetic: the quick brown fox jumps over it.\n" * 8
@@ -124,6 +127,39 @@ def test_epochs_cut_the_text_anew_and_show_every_token_but_the_edges(text):
         np.testing.assert_array_equal(joined[:-1, -1], joined[1:, 0])
         seen.append(tokens)
     assert not np.array_equal(seen[0], seen[1])
+
+
+def test_any_split_and_plan_sees_the_same_windows(text):
+    stream = TokenStream(Tokens(text, sequence=4, tokenizer="bytes"))
+    found = []
+    for largest, devices, limit in [(8, 1, None), (8, 4, 1), (32, 1, 3), (32, 8, None)]:
+        plan = jbatch.couple(
+            lambda epoch: 0.5**epoch,
+            num_examples=stream.counts[0],
+            num_epochs=3,
+            batch_size=8,
+            growth_factor=2,
+            max_batch_size=largest,
+        )
+        passes = cut(set(plan.batch_sizes.tolist()), devices, None, limit)
+        positions = TrainingPositions(plan, passes, range(devices))
+        training, seen = stream.training(3, positions), {}
+        for number in range(len(training)):
+            space = room(stream, CHUNK)
+            training.decode(number, space)
+            for position, tokens in zip(positions[number].tolist(), space[2], strict=False):
+                assert position not in seen
+                seen[position] = tokens.tolist()
+        assert sorted(seen) == sorted(
+            position
+            for row in plan
+            for position in range(row.position, row.position + row.batch_size)
+        )
+        found.append(seen)
+    for seen in found[1:]:
+        shared = seen.keys() & found[0].keys()
+        assert len(shared) > 2 * stream.counts[0]
+        assert all(seen[position] == found[0][position] for position in shared)
 
 
 def test_a_text_its_folder_and_its_bins_are_the_same_data(text, tmp_path):
