@@ -199,6 +199,7 @@ ALONE = {
     "open_task": ("--sizes", "128"),
     "peers": ("--networks", "mlp"),
     **dict.fromkeys(("phase_change", "input_pipeline", "plan_building", "seeds", "estimate"), ()),
+    **dict.fromkeys(("measured_noise", "noisy_quadratic"), ()),
 }
 
 
