@@ -71,7 +71,7 @@ def _row(name: str, size: int, optimizer: str, windows: int, seconds: float):
     devices, loops, facts = jax.devices(), {}, {}
     for measured in (False, True):
         here = replace(experiment, measure_noise=measured)
-        setup, _ = make_setup(here, here.plan.plan(), devices)
+        setup, _ = make_setup(here, here.make_plan(), devices)
         limit = None if len(devices) > 1 else size // 2
         [passes] = cut([size], len(devices), setup.task.group, limit).values()
         facts[measured] = [

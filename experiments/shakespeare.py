@@ -15,6 +15,7 @@ Found:    cosine ends at 1.906 and 1.905 (seeds 0 and 1; docs/language.md); the 
           be trained.
 Cost:     about four minutes of one CPU core per run.
 Command:  jbatch compare experiments/shakespeare.py --data.train tinyshakespeare.txt
+          (data/tinyshakespeare/input.txt of karpathy/char-rnn)
 """
 
 import optax

@@ -212,8 +212,6 @@ class Rprop:
     """Lower limit of a step."""
     largest_step: float = 50.0
     """Upper limit of a step."""
-    decay_on: Hidden[DecayOn] = field(default=None, kw_only=True)
-    """What decays: parameters by path, or a function of (path, array); None: see weight_decay."""
 
     def __post_init__(self) -> None:
         make_plain(self)
@@ -326,7 +324,8 @@ def _parameters(optimizer: Optimizer) -> Mapping[str, inspect.Parameter]:
 def _with_l2(
     weight_decay: Rate, decay_on: DecayOn, transformation: optax.GradientTransformation
 ) -> optax.GradientTransformation:
-    if not isinstance(weight_decay, jax.Array) and not weight_decay:
+    # With decay_on, a decay of 0 is added too, so that a path that names nothing is refused.
+    if not isinstance(weight_decay, jax.Array) and not weight_decay and decay_on is None:
         return transformation
     l2 = optax.add_decayed_weights(weight_decay, decay_mask(decay_on))
     return optax.chain(l2, transformation)

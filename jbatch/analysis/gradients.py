@@ -60,9 +60,9 @@ class Observed:
     momentum: float
     frozen: tuple[str, ...]
 
-    def __call__(self, rate: Rate) -> optax.GradientTransformation:
-        """Return the optax transformation."""
-        own = transformation(self.optimizer, rate, self.momentum, self.frozen)
+    def __call__(self, rate: Rate, **held: Rate) -> optax.GradientTransformation:
+        """Return the optax transformation; `held` are the values that follow the batch."""
+        own = transformation(self.optimizer, rate, self.momentum, self.frozen, held)
 
         def init(params: Any) -> Any:
             return Seen(own.init(params), jax.tree.map(jnp.zeros_like, params))

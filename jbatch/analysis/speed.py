@@ -58,7 +58,7 @@ def speeds(experiment: Experiment, seconds: float, windows: int) -> Iterator[Spe
     """
     experiment = counted(experiment)
     taken: dict[int, int] = {}
-    for phase in experiment.plan.plan().phases:
+    for phase in experiment.make_plan().phases:
         taken[phase.batch_size] = taken.get(phase.batch_size, 0) + phase.updates
     for batch_size, updates in taken.items():
         with (

@@ -1,6 +1,7 @@
 """The command line: `jbatch <verb> …`."""
 
 import errno
+import io
 import os
 import signal
 import sys
@@ -73,6 +74,8 @@ FINISHED, FAULT, MISTAKE = 0, 1, 2
 def command_line() -> NoReturn:
     """Run the program `jbatch`: the entry point of the package."""
     open_all()
+    if isinstance(sys.stdout, io.TextIOWrapper):  # of another encoding than UTF-8, perhaps
+        sys.stdout.reconfigure(errors="backslashreplace")
     preemption.watch(sys.argv[1:])
     # jaxlib 0.10.1 warns at length, for each cached program, that another machine compiled it.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

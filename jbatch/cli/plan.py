@@ -119,7 +119,7 @@ def _noise(options: Options, experiment: Experiment, plan: Plan) -> tuple[dict[s
         values["growth_cost"] = growth_cost_json(cost)
         text += f"\n{growth_cost_text(cost)}\n"
     if options.predict:
-        scale = float(base) if gradients is None else gradients.noise_scale
+        scale = float(base) if gradients is None else gradients.at_the_start
         ratio = predicted(plan, decaying, scale)
         values["predicted"] = {"noise_scale": scale, "loss_ratio": ratio}
         text += f"\n{predicted_text(ratio, base, scale)}\n"

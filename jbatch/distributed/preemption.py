@@ -159,7 +159,7 @@ def watch(arguments: Sequence[str]) -> None:
 def _places(arguments: Sequence[str]) -> Iterator[Path]:
     """Yield the folders where a training command may have saved, judging by its arguments."""
     verb, *rest = arguments or [""]
-    if verb not in ("train", "compare", "sweep"):
+    if verb not in ("train", "compare", "sweep") or not rest:
         return
     given = [
         after if text in ("--run-dir", "--out") else text.partition("=")[2]
@@ -168,7 +168,7 @@ def _places(arguments: Sequence[str]) -> Iterator[Path]:
     ]
     if given:
         yield from map(Path, given)
-    elif rest:
+    else:
         stem = Path(rest[0]).stem
         yield from (Path("runs", stem), Path("runs", f"{stem}-sweep"))
 

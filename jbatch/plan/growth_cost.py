@@ -36,6 +36,15 @@ class Gradients(NamedTuple):
         """The mean trΣ over the mean |G|², in examples."""
         return float(self.trace.mean() / self.squared.mean())
 
+    @property
+    def at_the_start(self) -> float:
+        """trΣ/|G|² where both are over 0 for the first time, in examples."""
+        positive = (self.squared > 0) & (self.trace > 0)
+        if not positive.any():
+            return self.noise_scale
+        first = int(np.argmax(positive))
+        return float(self.trace[first] / self.squared[first])
+
 
 def assumed(noise_scale: float) -> Gradients:
     """Return gradients whose noise scale trΣ/|G|² stays the same."""

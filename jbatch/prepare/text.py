@@ -28,6 +28,11 @@ def prepare_text(
         Mistake: if the folder exists, or a file cannot be read.
     """
     to = expanded(to)
+    if source.suffix == ".bin" or source.is_dir():
+        raise Mistake(
+            f"{source} is no text file: give the text itself. `Tokens` reads a .bin file or a "
+            "prepared folder as it is"
+        )
     bins.check_new(to)
     found, parts = encoded({"train": source}, tokenizer, held_out)
     for split, part in parts.items():

@@ -363,8 +363,9 @@ def check_digests(directory: Path, identity: Identity) -> None:
     if same and len(kinds) == 1 and run["digests"]["program"] != identity.program:
         raise Mistake(
             f"{directory} was trained with other code: its network, loss, augmentation or "
-            "optimizer now computes something else (by the SHA-256 of the update's program). "
-            "Restore the earlier code to resume, or give another run directory"
+            "optimizer, or what momentum and hold of the plan give it, now computes something else "
+            "(by the SHA-256 of the update's program). Restore what was to resume, or give another "
+            "run directory"
         )
 
 

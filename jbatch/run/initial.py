@@ -9,6 +9,7 @@ import numpy as np
 from jbatch.distributed import agree
 from jbatch.errors import Mistake, meant
 from jbatch.experiment.weights import Weights
+from jbatch.files import expanded
 from jbatch.parameters import begins, named
 from jbatch.run.checkpoint import parameters_digest
 from jbatch.run.trained import Trained, load, opened
@@ -33,7 +34,9 @@ def weights_digest(weights: Weights) -> str:
     Raises:
         Mistake: if it cannot be loaded, or only some processes see it.
     """
-    there = agree.exchange("whether there is the run of init", str(Path(weights.run).exists()))
+    there = agree.exchange(
+        "whether there is the run of init", str(expanded(Path(weights.run)).exists())
+    )
     if len(set(there)) > 1:
         blind = ", ".join(str(process) for process, seen in enumerate(there) if seen == "False")
         raise Mistake(

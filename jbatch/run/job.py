@@ -174,9 +174,7 @@ def _moments(experiment: Experiment, plan: Plan, setup: Setup) -> Moments:
     # Calls also end with each epoch, which has its own order, and each phase, which has its own
     # program. `saves` includes the starts of the phases.
     calls = evaluations | saves | logs | plan.crossings(1, "epochs")
-    if (
-        setup.learner.noise_of is not None and setup.devices == 1
-    ):  # an update that measures is alone
+    if setup.learner.noise_of is not None and setup.devices == 1:  # one that measures is alone
         alone = filter(measures, range(plan.num_updates))
         calls |= {end for update in alone for end in (update, update + 1)}
     return Moments(evaluations, saves, kept, logs, tuple(sorted(calls)))

@@ -14,13 +14,15 @@ from jbatch.task.base import Task, Tree
 from jbatch.task.network import OfModule
 from jbatch.task.next_token import NextToken
 
+COLD = 1e-6  # a temperature at which float32 logits would overflow: as 0
+
 
 def sample(
     model: Trained,
     prompt: str,
     *,
     tokens: int = 200,
-    temperature: float = 1.0,
+    temperature: float = 0.8,
     top_k: int | None = None,
     seed: int = 0,
 ) -> str:
@@ -57,7 +59,7 @@ def sample(
     ids = tokenizer.encode(prompt).tolist()
     if not ids:
         raise Mistake("the prompt is empty: give at least one token, such as a line break")
-    step = _step(task, tokenizer.size, top_k, greedy=temperature == 0)
+    step = _step(task, tokenizer.size, top_k, greedy=temperature < COLD)
     key = jax.random.key(seed, impl="threefry2x32")
     begun = len(ids)
     for number in range(tokens):

@@ -100,8 +100,10 @@ def measured(
     trace = (squares - weight * whole) / jnp.where(usable, count - 1, 1)
     trace = trace * examples / weight  # of examples that weigh alike
     squared = whole - trace * (1 / examples - jnp.float32(1 / num_examples))
-    # Nothing of both leaves their ratio as it is.
+    # Nothing of both leaves their ratio as it is. A coordinate that was silent for long has a
+    # second moment near 0, and a gradient over it may be infinite.
     ready = jnp.arange(len(whole)) < jnp.where(taken < SETTLED, 1, len(whole))
+    ready &= jnp.isfinite(trace) & jnp.isfinite(squared)
     new = jnp.float32(-np.expm1(-1 / REMEMBERED))
     total = before.weight + new * (1 - before.weight)
 

@@ -302,7 +302,8 @@ def _bytes(tree: Any) -> int:
 def held_beside(setup: Setup, call: Pass) -> int:
     """Return the bytes that a device holds while a pass runs, beside the pass's arguments.
 
-    A pass that accumulates does not take the state that only the end of an update needs.
+    A pass that accumulates does not take the state that only the end of an update needs. Where it
+    measures noise, it takes Adam's second moments, and these count twice.
     """
     state = _state(setup)
     rest = (state.optimizer, state.stats, state.totals, state.taken, state.average)

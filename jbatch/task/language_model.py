@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jbatch.data.about import About
-from jbatch.data.text.corpus import check_tokens
+from jbatch.data.text.corpus import check_examples
 from jbatch.errors import Mistake, make_plain
 from jbatch.models.language import GPT
 from jbatch.task.base import Task
@@ -65,7 +65,7 @@ class LanguageModel(Task):
             )
         for what, split in (("training", about.train), ("test", about.test)):
             if split is not None:
-                check_tokens(f"the {what} tokens", split["tokens"], about.num_classes)
+                check_examples(what, split, about.num_classes)
         from jbatch.task.network import OfModule  # here: as above
         from jbatch.task.next_token import NextToken
 

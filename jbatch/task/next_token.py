@@ -11,7 +11,7 @@ import optax
 from flax import nnx
 
 from jbatch.data.batch import Example
-from jbatch.data.text.corpus import check_tokens
+from jbatch.data.text.corpus import check_examples
 from jbatch.data.text.tokenizer import Tokenizer
 from jbatch.errors import Mistake
 from jbatch.models.gpt import GPTNetwork
@@ -60,8 +60,8 @@ class NextToken(ModuleTask):
         return Built(model, self.vocabulary, self.sequence, self.task.dtype)
 
     def check(self, what: str, examples: Example) -> None:
-        """Raise Mistake for a token outside of the vocabulary."""
-        check_tokens(f"the {what} tokens", examples["tokens"], self.vocabulary)
+        """Raise Mistake for a token outside of the vocabulary, or an impossible count."""
+        check_examples(what, examples, self.vocabulary)
 
     def output(self, network: Any, example: Example, train: bool = False) -> jax.Array:
         """Return the logits (T, vocabulary) of each token but the first of an example."""
@@ -83,6 +83,7 @@ class NextToken(ModuleTask):
             logits.astype(jnp.float32), targets
         )
         count = example.get("count", jnp.int32(self.sequence)).astype(jnp.int32)
+        count = jnp.clip(count, 0, self.sequence)
         predicted = jnp.arange(self.sequence, dtype=jnp.int32) < count
         loss = jnp.where(predicted, losses, 0).sum()
         if "bytes" not in example:

@@ -85,6 +85,5 @@ def require(library: str) -> None:
     """Raise a Mistake, which names the extra to install, if a tracker's library is missing."""
     if find_spec(library) is None:
         raise Mistake(
-            f"{library} is not installed: pip install 'jbatch[{library}]', or leave out that "
-            "tracker"
+            f"{library} is not installed: pip install {library}, or leave out that tracker"
         )

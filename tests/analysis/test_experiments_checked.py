@@ -25,6 +25,8 @@ def kinds() -> dict[str, jbatch.Experiment]:
     for path in sorted(FOLDER.glob("*.py")):
         for experiment in jbatch.load_file(path).variants.values():
             task, optimizer = experiment.task, experiment.optimizer
+            if not isinstance(task, Classify):
+                continue  # tests/task has the check of language models
             names = type(task.model).__name__, type(task.model.norm).__name__, task.dtype
             found.setdefault(", ".join(names), experiment)
             nesterov = " nesterov" * getattr(optimizer, "nesterov", False)

@@ -7,7 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from commands import TINY, start
+import pytest
+
+from commands import TINY, end, start
 
 EXPERIMENTS = Path(__file__).parent.parent.parent / "experiments"
 
@@ -37,6 +39,21 @@ def test_an_early_ctrl_c_ends_at_once():
         "cli.main = lambda: os.kill(os.getpid(), signal.SIGINT) or time.sleep(50)\n"
         "cli.command_line()"
     ) == (130, "jbatch: SIGINT: stopped before anything was saved\n")
+
+
+@pytest.mark.parametrize("verb", ["train", "compare", "sweep"])
+def test_a_verb_alone_is_one_message(verb):
+    code, err = in_a_process(
+        f"import sys; sys.argv = ['jbatch', '{verb}']; from jbatch import cli; cli.command_line()"
+    )
+    assert code == 2
+    assert err.count("\n") == 1, err
+
+
+def test_what_stdout_cannot_encode_is_escaped():
+    code, out, err = end(start("plan", TINY, "growing", PYTHONIOENCODING="ascii"))
+    assert (code, err) == (0, "")
+    assert "\\u2013" in out
 
 
 def test_a_run_that_stops_does_not_wait_for_what_is_being_compiled():

@@ -189,7 +189,8 @@ def test_a_damaged_test_file_is_left_out_or_stops():
 def test_an_image_folder_is_read_in_the_order_of_its_names(tmp_path):
     write_folder(tmp_path, 7, 4)
     (tmp_path / "train" / "dog" / "notes.txt").write_text("not a photograph")
-    train, test, names = open_records(ImageFolder(tmp_path))
+    train, test, names, validation = open_records(ImageFolder(tmp_path))
+    assert validation is None
     assert (train.count, test.count, names) == (7, 4, ("bird", "cat", "dog"))
     files = train.read([0, 2, 6])
     assert [file.name for file in files] == [

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -10,6 +11,8 @@ import pytest
 
 import jbatch
 from jbatch import LAMB, LARS, SGD, Adam, AdamW, Coupling, Hold, Rprop
+from jbatch.analysis.speed import speeds
+from jbatch.analysis.split_check import check_experiment
 from jbatch.distributed.preemption import PhaseEnd
 from jbatch.errors import Mistake
 from jbatch.run.check import check, warnings
@@ -152,3 +155,12 @@ def test_sgds_weight_decay_follows():
     held = experiment(plan, SGD(weight_decay=0.1)).make_plan()
     found = [held.at(phase.first_update).weight_decay for phase in held.phases]
     assert found == pytest.approx([0.1, 0.1 * 2**0.5, 0.1 * 3**0.5])
+
+
+@pytest.mark.slow
+def test_what_follows_is_checked_and_measured_too():
+    """By `jbatch check`, on one device and on two, and by `jbatch bench`."""
+    follows = experiment(dataclasses.replace(HELD, batch_size=48, batch_sizes=(48, 96)))
+    failed = [each for each in check_experiment(follows, jax.devices()[:2]) if not each.passed]
+    assert not failed
+    assert next(speeds(follows, 0.05, 1)).batch_size == 48

@@ -8,6 +8,7 @@ import pytest
 
 import jbatch as jb
 from jbatch import Coupling, Mistake
+from jbatch.run.build import make_setup
 from jbatch.run.checkpoint import parameters_digest
 from jbatch.run.job import _moments
 from jbatch.run.metrics import read_metrics
@@ -68,7 +69,7 @@ def test_a_run_is_the_same_in_every_unit(trained, unit):
 def test_intervals_count_the_plans_unit(unit):
     experiment = counting(unit)
     plan = dataclasses.replace(experiment.plan, num_examples=N).plan()
-    moments = _moments(experiment, plan)
+    moments = _moments(experiment, plan, make_setup(experiment, plan, ONE)[0])
     assert moments.logs == {15, 30, 38, 45}
     assert moments.evaluations == {0, 30, 45}
     assert moments.saves == {6, 12, 18, 24, 30, 33, 36, 39, 42, 45}
@@ -79,7 +80,8 @@ def test_without_intervals_an_epoch_is_one_in_every_unit():
     experiment = dataclasses.replace(
         counting("tokens"), log_every=None, eval_every=None, save_every=None, keep_every=None
     )
-    moments = _moments(experiment, dataclasses.replace(experiment.plan, num_examples=N).plan())
+    plan = dataclasses.replace(experiment.plan, num_examples=N).plan()
+    moments = _moments(experiment, plan, make_setup(experiment, plan, ONE)[0])
     assert (moments.logs, moments.evaluations) == ({30, 45}, {0, 30, 45})
     assert moments.saves == {30, 45}  # the phase, and the end
     assert moments.kept == frozenset()

@@ -242,6 +242,11 @@ def test_adams_metric_divides_by_its_second_moments():
     early, late = (
         mapped(jnp.zeros(1), state._replace(taken=jnp.int32(taken))) for taken in (9, 10)
     )
+    silent = adam._replace(nu={"w": moments.at[0].set(2e-38)})  # its next gradient overflows
+    over = state._replace(taken=jnp.int32(10), optimizer=(silent, *state.optimizer[1:]))
+    found = mapped(jnp.zeros(1), over)
+    assert found.trace[0, 1] == 0 == found.squared[0, 1]
+    assert found.trace[0, 0] == late.trace[0, 0]
     parts = [GRADIENTS[:40].mean(0), GRADIENTS[40:].mean(0)]
     scaled = 40 * parts[0] ** 2 + 56 * parts[1] ** 2 - N * GRADIENTS.mean(0) ** 2
     np.testing.assert_allclose(late.trace[0], [scaled.sum(), (scaled / moments).sum()], rtol=1e-5)

@@ -177,6 +177,7 @@ def test_an_own_network_on_own_windows():
         (Own, {"words": WINDOWS["tokens"]}, 7, "wants examples with 'tokens'"),
         (Own, {"tokens": WINDOWS["tokens"][:, :1]}, 7, "have one token"),
         (Own, WINDOWS, 8, r"return \(8, 8\), without a batch axis"),
+        (Own, WINDOWS | {"count": np.full(64, 9)}, 7, "training counts go from 9 to 9: .* 0 to 8"),
     ],
 )
 def test_what_does_not_fit_is_refused(model, examples, classes, message, tmp_path):

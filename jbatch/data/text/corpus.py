@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -64,7 +65,26 @@ def check_tokens(what: str, tokens: npt.NDArray[np.integer], vocabulary: int) ->
         outside = tokens[(tokens < 0) | (tokens >= vocabulary)]
         raise Mistake(
             f"{what}: the token {int(outside.flat[0]):,} is not within the vocabulary (0 to "
-            f"{vocabulary - 1:,}): correct vocabulary and dtype, or give the text of this tokenizer"
+            f"{vocabulary - 1:,}): correct vocabulary (num_classes of other data) and dtype, or "
+            "give the text of this tokenizer"
+        )
+
+
+def check_examples(what: str, examples: Any, vocabulary: int) -> None:
+    """Raise Mistake for a token outside of the vocabulary, or an impossible count.
+
+    Args:
+        what: "training" or "test".
+        examples: "tokens" (n, T + 1), and perhaps "count" (n,), of predicted tokens.
+        vocabulary: number of different tokens.
+    """
+    tokens = examples["tokens"]
+    check_tokens(f"the {what} tokens", tokens, vocabulary)
+    count, most = examples.get("count", np.zeros(0, np.int32)), tokens.shape[1] - 1
+    if count.size and not (count.min() >= 0 and count.max() <= most):
+        raise Mistake(
+            f"the {what} counts go from {count.min():,} to {count.max():,}: give how many tokens "
+            f"of an example are predicted, 0 to {most:,}"
         )
 
 
@@ -76,6 +96,11 @@ def opened(data: Tokens) -> Corpus:
     """
     train = expanded(data.train)
     folder = train.is_dir()
+    if folder and not (train / "train.bin").exists():
+        raise Mistake(
+            f"{train} is no folder of `jbatch prepare text` (it has no train.bin): give one, or a "
+            "file"
+        )
     paths = {"train": train / "train.bin" if folder else train}
     if data.test is not None:
         paths["test"] = expanded(data.test)

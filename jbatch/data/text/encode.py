@@ -62,7 +62,7 @@ def _read(path: Path) -> bytes:
     except OSError as error:
         raise Mistake(
             f"{path} cannot be read ({error.strerror or error}): give a text file of at most "
-            f"{byte_size(MOST_READ)}, a .bin file of tokens, or a folder of `jbatch prepare text`"
+            f"{byte_size(MOST_READ)}"
         ) from error
     if not content:
         raise Mistake(f"{path} is empty: give a file with text")
@@ -74,5 +74,6 @@ def _text(path: Path, content: bytes) -> str:
         return content.decode()
     except UnicodeDecodeError as error:
         raise Mistake(
-            f'{path} is not UTF-8 (at byte {error.start:,}): convert it, or give tokenizer="bytes"'
+            f"{path} is not UTF-8 (at byte {error.start:,}): convert it, or take bytes as tokens "
+            '(tokenizer="bytes", or --tokenizer bytes)'
         ) from error

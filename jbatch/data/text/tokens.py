@@ -18,7 +18,8 @@ class Tokens:
     train: Path = field(compare=False)  # a moved text is the same text
     """A text file (UTF-8), a .bin file of tokens, or a folder that `jbatch prepare text` wrote."""
     test: Path | None = field(default=None, compare=False)
-    """The same, of the test set. None: the folder's test.bin, or the end of the training file."""
+    """A text file or a .bin file, of the test set. None: the folder's test.bin, or the end of the
+    training file."""
     validation: Path | None = field(default=None, compare=False)
     """Text to evaluate on during the run; the test set is then left for its end."""
     sequence: int = field(default=1024, kw_only=True)
