@@ -10,7 +10,6 @@ import pytest
 
 import jbatch
 from jbatch.analysis.split_check import check_experiment
-from marks import slow
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 # File, variant → (score, at least). What they reached when they were written, less a margin.
@@ -25,7 +24,6 @@ LEARNED = {
     ("fine_tuning", "odd"): ("accuracy", 0.9),
     ("parquet", "grow"): ("accuracy", 0.85),
 }
-FAST = (("own_network", "grow"),)
 
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
@@ -42,9 +40,10 @@ def last(directory):
     return json.loads(lines[-1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "variant"),
-    [story if story in FAST else slow(*story) for story in LEARNED],
+    LEARNED,
 )
 def test_it_learns_and_does_not_depend_on_the_split(name, variant, tmp_path):
     experiment, (score, least) = example(name, variant), LEARNED[name, variant]

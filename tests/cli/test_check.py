@@ -6,7 +6,6 @@ import jax
 import pytest
 
 from commands import TINY
-from marks import slow
 
 SPLITS = ["1 device, 2 passes", "1 device, 4 passes", "8 devices, 1 pass", "8 devices, 2 passes"]
 
@@ -113,7 +112,8 @@ def test_check_names_a_bias_before_a_norm_under_adam(jbatch, own):
     assert {path.name for path in own.parent.iterdir()} == {"own.py"}
 
 
-@pytest.mark.parametrize("variant", [slow("no-bias"), slow("bias-sgd"), "functions"])
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", ["no-bias", "bias-sgd", "functions"])
 def test_check_passes(jbatch, own, variant):
     """Without the bias; with it, but without Adam; and without any norm."""
     code, out, _ = jbatch("check", own, variant)

@@ -67,6 +67,7 @@ def test_a_run_that_stops_does_not_wait_for_what_is_being_compiled():
     assert (code, err) == (75, "")
 
 
+@pytest.mark.slow
 def test_training_goes_on_when_nobody_reads_its_messages(tmp_path):
     warned = ("--plan.momentum", 0.98)
     with start("train", TINY, "growing", "--run-dir", tmp_path / "run", *warned) as process:

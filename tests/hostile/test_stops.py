@@ -101,6 +101,7 @@ def test_in_a_run_of_several(number, tmp_path):
     assert len(list(tmp_path.glob("out/*/seed-0/run.json"))) == 1
 
 
+@pytest.mark.slow
 def test_between_two_runs_of_several(tmp_path):
     """Wherever it comes, the runs that are made stay, and the code is 75."""
     command = ("compare", TINY, "growing", "--out", tmp_path / "out", "--seeds", *range(60))

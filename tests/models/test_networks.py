@@ -82,6 +82,7 @@ def test_parameter_counts(model, of, count):
     assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype("float32")}
 
 
+@pytest.mark.slow
 def test_resnet50_blocks_begin_as_their_shortcuts():
     block = BottleneckBlock(GhostBatchNorm(4), 16, 4, 1, nnx.Rngs(0))
     x = jnp.abs(batch_of((6, 6, 16)).examples["image"])  # as ReLU leaves it
@@ -228,6 +229,7 @@ def test_what_does_not_fit_is_refused(model, shape, message):
         task_of(model, shape)
 
 
+@pytest.mark.slow
 def test_the_smallest_images_fit():
     for model, shape in ((InceptionResNetV2(), (75, 75, 3)), (KeskarC1(), (21, 21, 1))):
         task_of(model, shape)

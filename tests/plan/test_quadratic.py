@@ -73,6 +73,7 @@ def test_the_factor_is_the_one_that_a_fine_search_finds():
     assert loss(factor) <= 1.001 * least
 
 
+@pytest.mark.slow
 def test_plans_of_fifty_schedules_end_where_their_schedules_do():
     """Half the updates and the loss of the schedule, where ε/B is kept; elsewhere neither."""
     variance = variance_of(10)  # noise as large as the gradient of a batch of ten, at first

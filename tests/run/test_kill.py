@@ -65,9 +65,8 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_parameters(undisturbe
     kill_and_resume(tmp_path / "run", undisturbed, starting, training)
 
 
-@pytest.mark.parametrize(
-    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_run_asked_to_stop_saves_and_exits_with_75(undisturbed, tmp_path, number):
     command = ("train", TINY, "growing", "--run-dir", tmp_path / "run", *LONG)
     process = start(*command)
@@ -90,15 +89,10 @@ def short(tmp_path_factory):
     return directory
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "moment",
-    [
-        "save",
-        *(
-            pytest.param(moment, marks=pytest.mark.slow)
-            for moment in ("update", "phase change", "evaluation", "log")
-        ),
-    ],
+    ["save", "update", "phase change", "evaluation", "log"],
 )
 def test_a_run_killed_at_just_this_moment_ends_with_the_same_parameters(short, tmp_path, moment):
     directory = tmp_path / "run"

@@ -3,6 +3,7 @@
 import dataclasses
 
 import jax
+import pytest
 from test_train import GROWING, metrics
 
 from jbatch.run.loop import fit
@@ -59,6 +60,7 @@ def test_a_profiler_that_fails_is_said_once(tmp_path, monkeypatch):
     assert "no space left" in warning
 
 
+@pytest.mark.slow
 def test_a_profiled_run_is_the_same_run(tmp_path):
     short = dataclasses.replace(
         GROWING, plan=dataclasses.replace(GROWING.plan, num_epochs=3), updates_per_call=4

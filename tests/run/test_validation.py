@@ -136,6 +136,7 @@ def test_a_loss_of_the_test_set_that_is_not_finite_is_divergence(tmp_path):
     assert read_metrics(tmp_path / "run" / "metrics.jsonl")[-1]["kind"] == "diverged"
 
 
+@pytest.mark.slow
 def test_check_evaluates_on_it(monkeypatch):
     found = {each.what: each.passed for each in check_experiment(MINE, jax.devices()[:2])}
     assert found["evaluation on the validation set, 1 and 2 devices"]

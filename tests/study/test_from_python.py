@@ -58,6 +58,7 @@ def test_another_experiment_does_not_take_its_place(compared):
         jbatch.compare({"small": replace(ARRAYS, optimizer=SGD(weight_decay=0.1))}, out, seeds=[0])
 
 
+@pytest.mark.slow
 def test_a_sweep_gives_the_warnings_of_a_plan_once(tmp_path, capsys):
     """Two runs have one plan, whose batches are over a tenth of the data."""
     large = replace(BASE, plan=replace(BASE.plan, batch_size=504, num_epochs=1))
@@ -92,6 +93,7 @@ variants = {"one": Experiment(plan, task=Classify(MLP((16,))), data=Digits())}
     assert main([*command[:-1], str(tmp_path / "out")]) == 0
 
 
+@pytest.mark.slow
 def test_a_finished_run_of_other_code_is_refused(tmp_path):
     """Two networks of one name, as after an edit."""
 

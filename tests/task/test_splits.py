@@ -14,7 +14,7 @@ TOLERANCE = 1e-6
 # Devices, passes, mapping. With groups of 16, 48 examples are 3 groups: on 2 devices each spans
 # both, on 8 all eight.
 SPLITS = [(2, 1, "shard_map"), (8, 1, "shard_map"), (8, 3, "shard_map"), (1, 3, "shard_map")]
-FAST = [("functions", SPLITS[2]), ("contrastive", SPLITS[0])]
+FAST = [("functions", SPLITS[2])]
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,6 @@ def assert_same(state, other):
     ("name", "devices", "passes", "mapping"),
     [
         ("functions", *SPLITS[2]),
-        ("contrastive", *SPLITS[0]),
         *(slow(name, *split) for name in STORIES for split in SPLITS if (name, split) not in FAST),
         *(slow(name, 8, 3, "pmap") for name in STORIES),
     ],
