@@ -35,8 +35,8 @@ class Options(Common):
 
     networks: tuple[Literal[tuple(WORKLOADS)], ...] = ("mlp", "cnn")
     """Networks."""
-    sizes: tuple[int, ...] = (128, 1024)
-    """Batch sizes."""
+    sizes: tuple[int, ...] = (256, 1024)
+    """Batch sizes; half of one is whole ghost batches of 128."""
     windows: int = 9
     """Windows of each loop."""
 

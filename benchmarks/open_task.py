@@ -2,7 +2,7 @@
 
 Both are the small CNN with batch norm over 128 examples, on random 28×28 images, with random crops:
 
-    own     stock flax.nnx layers for one image, mapped over the examples of the update
+    own     flax.nnx layers for one image, which name `jbatch.conv`, mapped over the examples
     jbatch  SmallCNN, which takes whole batches, with the written-out gradient of its norms
 
 The two loops take turns in one process, on one device; a ratio is the median of the turns' ratios.
@@ -19,6 +19,7 @@ import numpy as np
 from flax import nnx
 from matplotlib.figure import Figure
 
+import jbatch
 from benchmarks.outcome import Common, Outcome, Table, run
 from benchmarks.turns import ratio, take_turns
 from benchmarks.workloads import WORKLOADS, data_of, experiment_of
@@ -40,7 +41,14 @@ class Net(nnx.Module):
         widths = (1, 16, 32, 64)
         pairs = list(pairwise(widths))
         self.convolutions = nnx.List(
-            nnx.Conv(a, b, (3, 3), strides=2, use_bias=False, rngs=rngs) for a, b in pairs
+            nnx.Conv(
+                *(a, b, (3, 3)),
+                strides=2,
+                use_bias=False,
+                conv_general_dilated=jbatch.conv,
+                rngs=rngs,
+            )
+            for a, b in pairs
         )
         self.norms = nnx.List(
             nnx.BatchNorm(b, axis_name="group", momentum=0.99, rngs=rngs) for _, b in pairs

@@ -146,8 +146,8 @@ CHECKED = [
     (MLP((16, 16), WeightNorm()), (6, 6, 2)),
     *[slow(CifarResNet(1, (4, 8), norm), (8, 8, 2)) for norm in NORMS if norm != GhostBatchNorm(4)],
     # Batch norm of the four values that are left of a ghost batch at their last layers bends the
-    # loss too much for differences. Inception-ResNet-V2 takes two minutes, of the same layers.
-    *[slow(replace(model, norm=LayerNorm()), shape) for model, shape in LARGE[:-1]],
+    # loss too much for differences. The two largest take minutes, and are of the same layers.
+    *[slow(replace(model, norm=LayerNorm()), shape) for model, shape in LARGE[:-2]],
 ]
 
 
