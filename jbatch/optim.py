@@ -112,10 +112,7 @@ class AdamW:
     ) -> optax.GradientTransformation:
         """Return the optax transformation; b2, eps, weight_decay take the place of the fields."""
         return optax.chain(
-            scale_by_adam(momentum, _or(b2, self.b2), _or(eps, self.eps)),
-            optax.add_decayed_weights(
-                _or(weight_decay, self.weight_decay), decay_mask(self.decay_on)
-            ),
+            *_adam_and_decay(self, momentum, b2, eps, weight_decay),
             optax.scale_by_learning_rate(learning_rate),
         )
 
@@ -183,10 +180,7 @@ class LAMB:
     ) -> optax.GradientTransformation:
         """Return the optax transformation; b2, eps, weight_decay take the place of the fields."""
         return optax.chain(
-            scale_by_adam(momentum, _or(b2, self.b2), _or(eps, self.eps)),
-            optax.add_decayed_weights(
-                _or(weight_decay, self.weight_decay), decay_mask(self.decay_on)
-            ),
+            *_adam_and_decay(self, momentum, b2, eps, weight_decay),
             optax.scale_by_trust_ratio(),
             optax.scale_by_learning_rate(learning_rate),
         )
@@ -329,6 +323,20 @@ def _with_l2(
         return transformation
     l2 = optax.add_decayed_weights(weight_decay, decay_mask(decay_on))
     return optax.chain(l2, transformation)
+
+
+def _adam_and_decay(
+    optimizer: AdamW | LAMB,
+    momentum: Rate,
+    b2: Rate | None,
+    eps: Rate | None,
+    weight_decay: Rate | None,
+) -> tuple[optax.GradientTransformation, optax.GradientTransformation]:
+    decay = _or(weight_decay, optimizer.weight_decay)
+    return (
+        scale_by_adam(momentum, _or(b2, optimizer.b2), _or(eps, optimizer.eps)),
+        optax.add_decayed_weights(decay, decay_mask(optimizer.decay_on)),
+    )
 
 
 def _or(value: Rate | None, own: float) -> Rate:

@@ -27,7 +27,7 @@ def prepare_text(
     Raises:
         Mistake: if the folder exists, or a file cannot be read.
     """
-    to = expanded(to)
+    source, to = expanded(source), expanded(to)
     if source.suffix == ".bin" or source.is_dir():
         raise Mistake(
             f"{source} is no text file: give the text itself. `Tokens` reads a .bin file or a "

@@ -74,5 +74,5 @@ class Sender:
             self._over.set()
             self._warn(
                 f"the tracker {self._name} {why}. The run goes on without it; metrics.jsonl has "
-                "every line, and `jbatch export DIR --to TRACKER` sends them later"
+                "every line, and `jbatch export DIR --to` sends them to wandb, mlflow or trackio"
             )
