@@ -1,8 +1,6 @@
 """Batch norm over the ghost batches of a pass, with a hand-written gradient.
 
-For the backward pass it keeps its input and two numbers per group and channel. Sums run over the
-images' own axes, because XLA on CPUs sums products of a single group up to a hundred times slower
-over one flattened axis (JAX 0.10.2).
+For the backward pass it keeps its input and two numbers per group and channel.
 """
 
 from functools import partial
@@ -72,7 +70,25 @@ def _like(x: jax.Array, groups: jax.Array) -> jax.Array:
 
 def _sums(groups: jax.Array) -> jax.Array:
     """Sum each group on this device: (G, g/s, ..., C) → (G, 1, ..., C)."""
+    return jax.lax.platform_dependent(groups, cpu=_product_sums, default=_plain_sums)
+
+
+def _plain_sums(groups: jax.Array) -> jax.Array:
     return groups.sum(tuple(range(1, groups.ndim - 1)), keepdims=True)
+
+
+def _product_sums(groups: jax.Array) -> jax.Array:
+    """Sum by a product with ones, which XLA's CPU compiler vectorizes.
+
+    It would sum a computed array number by number: 3 to 14 times slower (jax 0.10.1).
+    """
+    count = groups.shape[0]
+    rows = groups.reshape(count, -1, groups.shape[-1])
+    ones = jnp.ones((count, 1, rows.shape[1]), jnp.float32)
+    sums = jax.lax.dot_general(
+        ones, rows, (((2,), (1,)), ((0,), (0,))), precision=jax.lax.Precision.HIGHEST
+    )
+    return sums.reshape(count, *(1,) * (groups.ndim - 2), -1)
 
 
 def _over_group(sums: jax.Array, groups: jax.Array, layout: Layout) -> jax.Array:
