@@ -15,7 +15,7 @@ from jax.sharding import PartitionSpec
 
 import jbatch
 from jbatch.devices import meshes
-from jbatch.models.conv import on_cpu, products, stock, winograd
+from jbatch.models.conv import on_cpu, products, stock, taps, winograd
 from jbatch.models.conv.geometry import Geometry
 from jbatch.models.conv.primitives import kernel_gradient
 
@@ -107,6 +107,16 @@ def test_products_are_exact_to_float32(shapes, padding, size, stride):
     assert_near(found, expected, g[..., 0].size)
 
 
+@settings(max_examples=12)
+@given(SHAPES, EDGES, st.integers(1, 3), st.integers(1, 3))
+def test_taps_are_exact_to_float32(shapes, padding, size, stride):
+    count, image, fan_in, fan_out, _ = shapes
+    geometry = geometry_of(image, size, stride, padding)
+    x, kernel, g = arrays(geometry, count, fan_in, fan_out)
+    found = taps.convolved(jnp.array(x), jnp.array(kernel), geometry)
+    assert_near(found, exact(geometry, x, kernel, g)[0], size * size * fan_in)
+
+
 @pytest.mark.parametrize(
     ("count", "image", "fan_in", "fan_out", "size", "stride", "padding", "own"),
     [
@@ -114,6 +124,8 @@ def test_products_are_exact_to_float32(shapes, padding, size, stride):
         (1, (8, 8), 64, 64, 3, 1, 1, MAPS),
         (2, (9, 7), 64, 64, 3, 1, 0, MAPS),
         (3, (8, 8), 63, 64, 3, 1, 1, ()),  # few channels
+        (3, (9, 8), 3, 64, 3, 2, 1, MAPS[:1]),  # an image's channels
+        (3, (8, 8), 5, 16, 3, 1, 1, ()),
         (129, (16, 15), 16, 20, 3, 2, 1, MAPS[2:]),
         (128, (8, 8), 16, 20, 1, 1, 0, MAPS[2:]),
         (130, (15, 16), 20, 16, 1, 2, 0, MAPS[2:]),

@@ -9,7 +9,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from jbatch.models.conv import products, stock, winograd
+from jbatch.models.conv import products, stock, taps, winograd
 from jbatch.models.conv.geometry import Geometry
 
 CHUNK = 2**19  # bytes of float32 input of a chunk; with all that is made of it, it fills L2 caches
@@ -18,11 +18,14 @@ WIDE = 64  # channels in the sums of a product, from which transforms cost less 
 NARROW = 16  # channels, below which views cost more than their product saves
 PIXELS = 1024  # of a chunk, at least: products are as large as this for few enough additions
 NARROWER = (jnp.float32, jnp.bfloat16, jnp.float16)  # dtypes that float32 holds
+TAPS, IMAGE, UNITS = 36, 4, 64  # terms, and channels in and out, for which adding terms up is faster
 MANY = 8192  # output pixels of a batch, below which XLA's own gradients are as fast
 
 
 def convolved(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
     """(N, H, W, C), (kh, kw, C, K) → (N, H', W', K)."""
+    if _few(kernel) and x.dtype in NARROWER and min(sum(geometry.padding, ())) >= 0:
+        return taps.convolved(x, kernel, geometry)
     if not (_winograd(x, geometry) and min(kernel.shape[2:]) >= WIDE):
         return stock.convolved(x, kernel, geometry)
     with jax.default_matmul_precision(geometry.precision):
@@ -53,6 +56,12 @@ def kernel_gradient(x: jax.Array, g: jax.Array, geometry: Geometry) -> jax.Array
         if _products(g, x.shape[3], geometry) and _small(larger):
             return products.kernel_gradient(x, g, geometry, examples)
         return stock.kernel_gradient(x, g, geometry)
+
+
+def _few(kernel: jax.Array) -> bool:
+    """Return whether an output has few terms."""
+    *_, fan_in, fan_out = kernel.shape
+    return math.prod(kernel.shape[:3]) <= TAPS and fan_in <= IMAGE and fan_out <= UNITS
 
 
 def _winograd(larger: jax.Array, geometry: Geometry) -> bool:
