@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from matplotlib.figure import Figure
 
-from benchmarks import flops, peaks
+from benchmarks import peaks
 from benchmarks.outcome import Common, Outcome, Table, run
 from jbatch.devices.memory import available
 from jbatch.estimate.hlo_costs import facts_of
@@ -25,7 +25,7 @@ from jbatch.plan.passes import Update
 from jbatch.report.drawing import STYLES
 from jbatch.run.build import paper_setup
 from jbatch.run.reopen import load_experiment_file
-from jbatch.step import programs
+from jbatch.step import flops, programs
 from jbatch.step.autotune import zeros
 from jbatch.step.programs import how, told
 from jbatch.task.classify import Dtype

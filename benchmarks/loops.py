@@ -9,7 +9,6 @@ from itertools import cycle
 import jax
 import numpy as np
 
-from benchmarks import flops
 from benchmarks.turns import Loop
 from jbatch.data.batch import Batch
 from jbatch.data.image.augment import Augment
@@ -19,7 +18,7 @@ from jbatch.plan.layout import Layout
 from jbatch.plan.passes import Apply
 from jbatch.run.loop import run_until
 from jbatch.run.run import Run
-from jbatch.step import programs, pure
+from jbatch.step import flops, programs, pure
 from jbatch.step.driver import InFlight
 from jbatch.step.programs import how, told
 

@@ -14,7 +14,6 @@ import jax
 import numpy as np
 from matplotlib.figure import Figure
 
-from benchmarks import flops
 from benchmarks.outcome import Common, Outcome, Table, run
 from benchmarks.turns import Loop, ratio, take_turns
 from benchmarks.workloads import WORKLOADS, data_of, experiment_of
@@ -23,7 +22,7 @@ from jbatch.estimate.hlo_costs import facts_of
 from jbatch.optim import SGD, Adam
 from jbatch.plan.passes import Passes, cut
 from jbatch.run.build import make_setup
-from jbatch.step import programs
+from jbatch.step import flops, programs
 from jbatch.step.programs import Setup, how, told
 
 OPTIMIZERS = {"SGD": SGD(), "Adam": Adam()}

@@ -51,11 +51,11 @@ def run(arguments: Sequence[str]) -> None:
             f"give an experiment to measure: {USAGE} (the suite runs in a checkout of jbatch, "
             f"which {Path.cwd()} is not)"
         )
+    prepare_libraries()
     _, _, options, _, experiment = file_and_variant(Options, arguments, USAGE)
 
     from jbatch.analysis.speed import speeds
 
-    prepare_libraries()
     found = list(speeds(experiment, options.seconds, options.windows))
     if options.json:
         print(json.dumps([each._asdict() for each in found]))

@@ -40,6 +40,7 @@ def run(arguments: Sequence[str]) -> None:
     if wants_help(rest) and not names:
         print_help(Options, USAGE)
     directory = one_directory(names, USAGE)
+    prepare_libraries()
     if wants_help(rest):
         _, _, experiment = remake(directory, trusted="--trust" in rest)
         print_help(Options, f"jbatch eval {directory}", experiment.data, "data")
@@ -54,11 +55,9 @@ def run(arguments: Sequence[str]) -> None:
                 f"{directory} was made in Python, so its fields cannot be given here "
                 f"({' '.join(overrides)[:200]}): use jbatch.load({str(directory)!r}).evaluate(…)"
             )
-        prepare_libraries()
         update, found, digest = evaluate_saved(directory, options.trust)
     else:
         _, _, experiment = remake(directory, overrides, options.trust)
-        prepare_libraries()
         update, found, digest = evaluate_newest(experiment, directory)
     values = {"update": update, **found.line, "parameters_digest": digest}
     if options.json:

@@ -11,6 +11,7 @@ from jbatch.experiment.experiment import Experiment
 from jbatch.experiment.load import ExperimentFile
 from jbatch.experiment.origin import Origin
 from jbatch.experiment.overrides import override
+from jbatch.run.libraries import prepare_libraries
 from jbatch.run.reopen import load_experiment_file
 from jbatch.study.grid import cells, check_field, quoted
 from jbatch.study.many import Study, seeds_of
@@ -51,6 +52,7 @@ def read(
             print_help(options, usage)
         raise Mistake(f"give an experiment file first: {usage} (--help lists the options)")
     verb = usage.partition(" FILE")[0]
+    prepare_libraries()
     file = load_experiment_file(Path(names[0]), "--trust" in rest)
     variants = names[1:] or list(file.variants)
     if wants_help(rest):

@@ -77,12 +77,12 @@ def run(arguments: Sequence[str]) -> None:
     options = read_options(Options, rest, USAGE)
     _check_figure(options.figure, len(names))
     directories = [Path(name) for name in names]
+    prepare_libraries()
     experiments = [remake(directory, trusted=options.trust)[2] for directory in directories]
 
     from jbatch.analysis.loss_landscape import Landscape, line
     from jbatch.analysis.measured import measure
 
-    prepare_libraries()
     landscapes = [
         Landscape(experiment, directory, options.examples)
         for experiment, directory in zip(experiments, directories, strict=True)

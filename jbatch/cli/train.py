@@ -84,6 +84,7 @@ def run(arguments: Sequence[str]) -> int | None:
         # Join before reading the experiment, since its values may touch a device.
         found = agree.join(options.coordinator, options.num_processes, options.process_id)
         agree.say(found)
+    prepare_libraries()
     file, variant, options, overrides, experiment = file_and_variant(Options, arguments, USAGE)
     origin = file.origin(variant, overrides)
     directory = options.run_dir or directory_of(
@@ -94,7 +95,6 @@ def run(arguments: Sequence[str]) -> int | None:
     from jbatch.run.loop import fit
     from jbatch.run.progress import progress
 
-    prepare_libraries()
     run = fit(
         experiment,
         directory,

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from jbatch.devices import cores
+from jbatch.devices.malloc import keep_memory
 from jbatch.errors import Mistake
 from jbatch.plan.layout import AXIS
 from jbatch.testing import point
@@ -12,6 +14,7 @@ from jbatch.testing import point
 
 def all_devices() -> list[jax.Device]:
     """Return the devices of all processes; raise Mistake if JAX_PLATFORMS names a missing one."""
+    cores.each_a_device()
     asked = jax.config.jax_platforms or ""  # type: ignore[attr-defined]  # set at run time
     advice = "give another platform, or install JAX for it, for example pip install -e '.[cuda]'"
     try:
@@ -24,6 +27,8 @@ def all_devices() -> list[jax.Device]:
     first = asked.partition(",")[0]
     if first not in ("", "cpu") and devices[0].platform == "cpu":  # where JAX falls back silently
         raise Mistake(f"JAX_PLATFORMS is {asked}, but JAX finds no {first} device: {advice}")
+    if devices[0].platform == "cpu":
+        keep_memory()
     return devices
 
 

@@ -70,7 +70,8 @@ def _like(x: jax.Array, groups: jax.Array) -> jax.Array:
 
 def _sums(groups: jax.Array) -> jax.Array:
     """Sum each group on this device: (G, g/s, ..., C) → (G, 1, ..., C)."""
-    return jax.lax.platform_dependent(groups, cpu=_product_sums, default=_plain_sums)
+    sums: jax.Array = jax.lax.platform_dependent(groups, cpu=_product_sums, default=_plain_sums)
+    return sums
 
 
 def _plain_sums(groups: jax.Array) -> jax.Array:

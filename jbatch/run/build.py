@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import jax
+import numpy as np
 from jax.sharding import AbstractMesh
 
 from jbatch.data.about import About
@@ -11,7 +12,7 @@ from jbatch.data.abstract import on_paper
 from jbatch.data.inputs import Loaded
 from jbatch.data.open import load, num_examples
 from jbatch.data.text.tokens import Tokens
-from jbatch.devices import meshes
+from jbatch.devices import cores, meshes
 from jbatch.devices.memory import available, of_host
 from jbatch.devices.sound import check_sound
 from jbatch.errors import Mistake
@@ -21,6 +22,7 @@ from jbatch.plan.plan import Plan
 from jbatch.run.check import task_and_data
 from jbatch.step import pure
 from jbatch.step.calls import updates_per_call
+from jbatch.step.cores import worthwhile
 from jbatch.step.programs import Setup
 from jbatch.step.traceable import check_learner
 from jbatch.task.base import Learner, Task
@@ -50,6 +52,8 @@ def make_setup(
         )
     _check_order(count)
     learner = _learner(experiment, task.fitted(data.about), data.about, plan)
+    if cores.optional():
+        devices = devices[: worthwhile(learner, np.unique(plan.batch_sizes).tolist(), len(devices))]
     _check_room(learner, devices)
     setup = Setup(
         learner=learner,

@@ -12,6 +12,7 @@ import jax
 from jbatch import __version__
 from jbatch.data.inputs import Loaded
 from jbatch.data.sources import Named
+from jbatch.devices import cores
 from jbatch.devices.environment import LIBRARIES
 from jbatch.distributed import agree
 from jbatch.experiment.described import describe
@@ -119,7 +120,7 @@ def resolve(
 
 def _resolved(experiment: Experiment, devices: Sequence[jax.Device], origin: Origin | None) -> Job:
     plan = experiment.make_plan()
-    check(experiment, plan, len(devices))
+    check(experiment, plan, cores.needed(devices))
     setup, data = make_setup(experiment, plan, devices)
     validation = validation_of(setup, data)
     named = experiment.data if isinstance(experiment.data, Named) else None

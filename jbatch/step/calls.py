@@ -25,10 +25,10 @@ def updates_per_call(given: int | None, learner: Learner, inputs: Inputs, platfo
         return given
     if not isinstance(inputs, WholeEpoch):
         return 1
-    suits = platform == "tpu" or (platform == "cpu" and not _convolutional(learner))
+    suits = platform == "tpu" or (platform == "cpu" and not convolutional(learner))
     return MOST if suits else 1
 
 
-def _convolutional(learner: Learner) -> bool:
+def convolutional(learner: Learner) -> bool:
     """Return whether a network has convolutions, whose kernels have four axes."""
     return any(leaf.ndim == 4 for leaf in jax.tree.leaves(pure.state_shapes(learner).params))

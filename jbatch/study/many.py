@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jbatch.devices import meshes
+from jbatch.devices import cores, meshes
 from jbatch.distributed.preemption import check_asked, saved_below
 from jbatch.errors import Mistake, whole
 from jbatch.experiment.comparison import Comparison, metric_of
@@ -112,7 +112,7 @@ def _planned(study: Study, out: Path) -> list[Planned]:
     Raises:
         Mistake: if an experiment cannot be trained, or a directory holds another run.
     """
-    devices = len(meshes.all_devices())
+    devices = cores.needed(meshes.all_devices())
     experiments = {cell: counted(experiment) for cell, experiment in study.experiments.items()}
     plans = {
         cell: _checked_plan(cell, experiment, devices) for cell, experiment in experiments.items()

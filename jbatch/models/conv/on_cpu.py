@@ -18,7 +18,8 @@ WIDE = 64  # channels in the sums of a product, from which transforms cost less 
 NARROW = 16  # channels, below which views cost more than their product saves
 PIXELS = 1024  # of a chunk, at least: products are as large as this for few enough additions
 NARROWER = (jnp.float32, jnp.bfloat16, jnp.float16)  # dtypes that float32 holds
-TAPS, IMAGE, UNITS = 36, 4, 64  # terms, and channels in and out, for which adding terms up is faster
+TAPS = 36  # terms of an output, up to which adding them up is faster if the channels are
+IMAGE, UNITS = 4, 64  # at most these, in and out
 MANY = 8192  # output pixels of a batch, below which XLA's own gradients are as fast
 
 

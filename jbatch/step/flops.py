@@ -5,9 +5,11 @@ counts what a method such as Winograd's computes, and not what the network asks 
 """
 
 import math
+from collections.abc import Iterable
+from typing import Any
 
 import jax
-from jax.extend.core import ClosedJaxpr, Jaxpr
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 
 from jbatch.data.batch import Batch
 from jbatch.models.conv import primitives
@@ -21,7 +23,7 @@ MAPS = (primitives.convolution, primitives.input_gradient, primitives.kernel_gra
 def of_pass(learner: Learner, layout: Layout) -> int:
     """Return the FLOPs of a device's forward and backward pass in products and convolutions."""
 
-    def gathered(state):
+    def gathered(state: pure.State) -> Any:
         keys = jax.random.split(jax.random.key(0, impl="threefry2x32"), layout.per_device)
         batch = Batch(learner.example.zeros(layout.per_device), keys)
         return pure.gather(learner, layout, state, batch)
@@ -36,8 +38,8 @@ def _counted(jaxpr: Jaxpr) -> int:
     return sum(_of(equation) for equation in jaxpr.eqns)
 
 
-def _of(equation) -> int:
-    arrays = [*equation.invars, *equation.outvars]
+def _of(equation: JaxprEqn) -> int:
+    arrays: list[Any] = [*equation.invars, *equation.outvars]
     if equation.primitive in MAPS:
         # Two operands and the result are the images, the kernel and the output, in some order. What
         # the kernel lacks is the number of examples; each of N, C and K stands in two of three.
@@ -45,16 +47,21 @@ def _of(equation) -> int:
         sizes = math.prod(array.aval.size for array in arrays)  # (N C K)² and pixels of all
         pixels = math.prod(geometry.image) * math.prod(geometry.output) * math.prod(geometry.size)
         channels = math.isqrt(sizes // pixels)  # N · C · K
-        return 2 * channels * math.prod(geometry.output) * math.prod(geometry.size)
+        return int(2 * channels * math.prod(geometry.output) * math.prod(geometry.size))
     if equation.primitive.name == "dot_general":
         (_, contracted), _ = equation.params["dimension_numbers"]
         shape = arrays[1].aval.shape
-        return 2 * arrays[2].aval.size * math.prod(shape[axis] for axis in contracted)
+        return int(2 * arrays[2].aval.size * math.prod(shape[axis] for axis in contracted))
+    if equation.primitive.name == "conv_general_dilated":
+        kernel, outputs = arrays[1].aval, equation.params["dimension_numbers"].rhs_spec[0]
+        terms = kernel.size // kernel.shape[outputs]
+        zeros_between = math.prod(equation.params["lhs_dilation"])
+        return int(2 * arrays[2].aval.size * terms // zeros_between)
     times = equation.params["length"] if equation.primitive.name == "scan" else 1
     return times * sum(map(_counted, _inner(equation.params.values())))
 
 
-def _inner(values) -> list[Jaxpr]:
+def _inner(values: Iterable[Any]) -> list[Jaxpr]:
     """Return the programs that an operation calls."""
     found = []
     for value in values:

@@ -1,0 +1,27 @@
+"""Choose how many of a CPU's cores, each a device of XLA, share the updates of a run."""
+
+from collections.abc import Sequence
+
+from jbatch.plan.layout import Layout, why_not
+from jbatch.step import flops
+from jbatch.step.calls import convolutional
+from jbatch.task.base import Learner
+
+# FLOPs of a device's share of an update, from which it saves more time than devices take to wait
+# for each other. Without convolutions, one device uses all cores as well.
+LEAST = 0.2e9
+
+
+def worthwhile(learner: Learner, batch_sizes: Sequence[int], cores: int) -> int:
+    """Return the number of devices, at most `cores`, that can share all batch sizes and pay."""
+    if cores == 1 or not convolutional(learner):
+        return 1
+    group, smallest = learner.task.group, min(batch_sizes)
+    work = flops.of_pass(learner, Layout(smallest, 1, min(group or 1, smallest)))
+    counts = range(min(cores, int(work // LEAST)), 1, -1)
+    fitting = (
+        count
+        for count in counts
+        if all(why_not(size, count, group) is None for size in batch_sizes)
+    )
+    return next(fitting, 1)
