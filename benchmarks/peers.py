@@ -36,6 +36,7 @@ from benchmarks.outcome import Common, Outcome, Table, run
 from benchmarks.turns import Loop, ratio, take_turns
 from benchmarks.workloads import WORKLOADS, data_of, experiment_of
 from jbatch.data.image.augment import Augment
+from jbatch.devices import meshes
 from jbatch.errors import whole
 from jbatch.machine import usable_cores
 from jbatch.report.drawing import STYLES
@@ -63,7 +64,7 @@ class Options(Common):
 def main(options: Options) -> Outcome:
     """Measure."""
     whole("--windows", options.windows)
-    on_cpu = jax.devices()[0].platform == "cpu"
+    on_cpu = meshes.all_devices()[0].platform == "cpu"
     networks = options.networks or (
         ("mlp", "cnn", "wrn-16-4") if on_cpu else ("wrn-16-4", "resnet-50")
     )
@@ -130,14 +131,23 @@ def accumulation(options: Options) -> list[dict]:
 
 @contextmanager
 def ours(name: str, size: int, micro_batch: int | None = None) -> Iterator[Loop]:
-    """Make jbatch's own loop, on one device."""
+    """Make jbatch's own loop: on one device, or on the cores of a CPU as jbatch uses them.
+
+    With a micro-batch, it is on one device.
+    """
+    devices = meshes.all_devices()
+    on_cpu = devices[0].platform == "cpu"
     workload = WORKLOADS[name]
-    dtype = "float32" if jax.devices()[0].platform == "cpu" else "bfloat16"
+    dtype = "float32" if on_cpu else "bfloat16"
     changes = {"augment": Augment(), "dtype": dtype, "micro_batch": micro_batch}
     experiment = experiment_of(workload, data_of(workload), size, **changes)
     with (
         tempfile.TemporaryDirectory() as directory,
-        open_run(experiment, Path(directory) / "run", devices=jax.devices()[:1]) as opened,
+        open_run(
+            experiment,
+            Path(directory) / "run",
+            devices=devices if on_cpu and not micro_batch else devices[:1],
+        ) as opened,
     ):
         yield Loops(opened).trainer
 

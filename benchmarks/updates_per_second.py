@@ -30,6 +30,7 @@ from benchmarks.loops import Loops
 from benchmarks.outcome import Common, Outcome, Table, run
 from benchmarks.turns import ratio, take_turns
 from benchmarks.workloads import FOR_CPUS, WORKLOADS, data_of, experiment_of
+from jbatch.devices import meshes
 from jbatch.errors import whole
 from jbatch.report.drawing import STYLES
 from jbatch.run.start import open_run
@@ -58,7 +59,7 @@ class Options(Common):
 def main(options: Options) -> Outcome:
     """Measure."""
     whole("--windows", options.windows)
-    on_cpu = jax.devices()[0].platform == "cpu"
+    on_cpu = meshes.all_devices()[0].platform == "cpu"
     networks = options.networks or (FOR_CPUS if on_cpu else tuple(WORKLOADS))
     dtypes = options.dtypes or (("float32",) if on_cpu else ("bfloat16",))
     if options.quick:
@@ -104,7 +105,11 @@ def measure(experiment, epoch: int, options: Options) -> dict:
         layout = loops.layouts[0]
     size = experiment.plan.batch_size
     fastest = {name: float(np.median(values)) for name, values in spent.items()}
-    peak = peaks.flops(jax.devices()[0], experiment.task.dtype)
+    device = jax.devices()[0]
+    peak = peaks.flops(device, experiment.task.dtype)
+    if device.platform != "cpu":  # there, one device alone reaches what all cores do
+        peak *= layout.devices
+    costs["flops"] *= layout.devices
     return {
         **{f"{name}_seconds": value for name, value in fastest.items()},
         "examples_per_second": size / fastest["trainer"],

@@ -10,9 +10,10 @@ from typing import NamedTuple
 
 import jax
 
+from jbatch.devices import meshes
 from jbatch.distributed.preemption import Interrupted
 from jbatch.experiment.experiment import Experiment
-from jbatch.run.build import counted
+from jbatch.run.build import counted, make_setup
 from jbatch.run.loop import run_until
 from jbatch.run.progress import Lines
 from jbatch.run.run import Run
@@ -57,6 +58,8 @@ def speeds(experiment: Experiment, seconds: float, windows: int) -> Iterator[Spe
         Mistake: if the experiment cannot be trained.
     """
     experiment = counted(experiment)
+    setup, _ = make_setup(experiment, experiment.make_plan(), meshes.all_devices())
+    devices = list(setup.mesh.devices.flat)  # that the run would use
     taken: dict[int, int] = {}
     for phase in experiment.make_plan().phases:
         taken[phase.batch_size] = taken.get(phase.batch_size, 0) + phase.updates
@@ -64,7 +67,10 @@ def speeds(experiment: Experiment, seconds: float, windows: int) -> Iterator[Spe
         with (
             tempfile.TemporaryDirectory(prefix="jbatch-bench-") as folder,
             open_run(
-                _constant(experiment, batch_size), Path(folder) / "run", progress=_Silent()
+                _constant(experiment, batch_size),
+                Path(folder) / "run",
+                devices=devices,
+                progress=_Silent(),
             ) as run,
         ):
             yield _speed(run, updates, seconds, windows)
