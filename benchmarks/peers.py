@@ -137,17 +137,15 @@ def ours(name: str, size: int, micro_batch: int | None = None) -> Iterator[Loop]
     """
     devices = meshes.all_devices()
     on_cpu = devices[0].platform == "cpu"
+    if micro_batch or not on_cpu:
+        devices = devices[:1]
     workload = WORKLOADS[name]
     dtype = "float32" if on_cpu else "bfloat16"
     changes = {"augment": Augment(), "dtype": dtype, "micro_batch": micro_batch}
     experiment = experiment_of(workload, data_of(workload), size, **changes)
     with (
         tempfile.TemporaryDirectory() as directory,
-        open_run(
-            experiment,
-            Path(directory) / "run",
-            devices=devices if on_cpu and not micro_batch else devices[:1],
-        ) as opened,
+        open_run(experiment, Path(directory) / "run", devices=devices) as opened,
     ):
         yield Loops(opened).trainer
 

@@ -1,7 +1,7 @@
 """What computes a convolution on CPUs: the choice for each shape.
 
 Thresholds are from measurements on one core of an AMD EPYC (AVX-512) with jax 0.10.1; see
-docs/performance.md. Where nothing here is faster, XLA's own convolution stays.
+docs/convolutions.md. Where nothing here is faster, XLA's own convolution stays.
 """
 
 import math
