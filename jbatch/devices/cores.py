@@ -24,7 +24,7 @@ def each_a_device() -> None:
     """
     global _made
     number = jax.config.jax_num_cpu_devices  # type: ignore[attr-defined]  # set at run time
-    chosen = COUNT_FLAG in os.environ.get("XLA_FLAGS", "") or number not in (-1, 1)
+    chosen = COUNT_FLAG in os.environ.get("XLA_FLAGS", "") or number != -1
     if _made or chosen or jax.distributed.is_initialized():
         return
     with suppress(RuntimeError):  # after JAX's first use

@@ -56,7 +56,7 @@ print(len(meshes.all_devices()), cores.optional(), cores.needed(jax.devices()))
     [
         ({}, f"{usable_cores()} True 1"),
         ({"XLA_FLAGS": "--xla_force_host_platform_device_count=3"}, "3 False 3"),
-        ({"JAX_NUM_CPU_DEVICES": "3"}, "3 False 3"),
+        ({"JAX_NUM_CPU_DEVICES": "1"}, "1 False 1"),
     ],
 )
 def test_a_person_chooses_the_number_of_devices(chosen, expected):
