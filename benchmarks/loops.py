@@ -18,7 +18,7 @@ from jbatch.plan.layout import Layout
 from jbatch.plan.passes import Apply
 from jbatch.run.loop import run_until
 from jbatch.run.run import Run
-from jbatch.step import flops, programs, pure
+from jbatch.step import flops, held, programs, pure
 from jbatch.step.driver import InFlight
 from jbatch.step.programs import how, told
 
@@ -106,10 +106,10 @@ class Loops:
         seconds = time.perf_counter() - begun
         calls = self._calls()
         facts = [facts_of(call.compiled) for call in calls]
-        held = programs.held_beside(self._setup, self._passes[0])
+        beside = held.beside(self._setup, self._passes[0])
         return {
             "flops": sum(flops.of_pass(self._setup.learner, each) for each in self.layouts),
-            "memory": max(call.memory.total for call in calls) + held,
+            "memory": max(call.memory.total for call in calls) + beside,
             "reductions": sum(each.reductions for each in facts),
             "reduced": sum(each.reduced for each in facts),
             "compile_seconds": seconds,

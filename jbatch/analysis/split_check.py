@@ -166,7 +166,7 @@ class _Trainer:
         found = []
         with self._driver(split, devices) as (setup, driver):
             for before, row in zip(states, self._rows, strict=True):
-                placed = jax.device_put(before, meshes.replicated(setup.mesh))
+                placed = jax.device_put(before, programs.shardings(setup))
                 found.append(_on_host(driver.update(placed, [row])))
         return found
 

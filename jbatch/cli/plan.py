@@ -140,7 +140,7 @@ def _memory(experiment: Experiment, plan: Plan, devices: int) -> dict[str, int] 
     if experiment.task is None or experiment.data is None:
         return None
     from jbatch.run.build import paper_setup
-    from jbatch.step.programs import in_memory
+    from jbatch.step.held import in_memory
 
     layouts = (layout for of_batch in passes.values() for layout in of_batch.layouts)
     largest = max(layouts, key=lambda layout: layout.per_device)

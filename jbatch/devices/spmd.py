@@ -1,4 +1,7 @@
-"""Map functions written for one device over all devices. No other module does this."""
+"""Run functions on all devices: those written for one device, and those of whole arrays.
+
+No other module does this.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -6,13 +9,77 @@ from typing import Any, Literal
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jbatch.devices.memory import Memory, needed
-from jbatch.devices.meshes import split
+from jbatch.devices.meshes import replicated, split
+from jbatch.devices.parts import WHOLE
 from jbatch.plan.layout import AXIS
 
 Mapping = Literal["shard_map", "pmap"]
+
+# Where the arrays of an argument or result lie: True if they have a leading axis with one entry per
+# device, False if every device holds them whole, or a pytree of PartitionSpecs, one for each array
+# or group of arrays.
+Place = Any
+
+
+def on_each(
+    function: Callable[..., tuple[Any, ...]],
+    mesh: Mesh,
+    places: Sequence[Place],
+    places_out: Sequence[Place],
+) -> Callable[..., tuple[Any, ...]]:
+    """Return a function of whole arrays that runs another on every device, to be jitted.
+
+    Args:
+        function: of one device's arrays; without the leading axis where a place is True.
+        mesh: the devices.
+        places: of each argument.
+        places_out: of each result.
+    """
+
+    def on_block(*arguments: Any) -> tuple[Any, ...]:
+        local = [
+            jax.tree.map(lambda leaf: leaf[0], argument) if place is True else argument
+            for argument, place in zip(arguments, places, strict=True)
+        ]
+        results = function(*local)
+        return tuple(
+            jax.tree.map(lambda leaf: leaf[None], result) if place is True else result
+            for result, place in zip(results, places_out, strict=True)
+        )
+
+    # With check_vma, the gradient of a replicated parameter would be summed leaf by leaf.
+    return jax.shard_map(
+        on_block,
+        mesh=mesh,
+        in_specs=tuple(map(_spec, places)),
+        out_specs=tuple(map(_spec, places_out)),
+        check_vma=False,
+    )
+
+
+def placed(mesh: Mesh, tree: Any, specs: Any) -> Any:
+    """Return arrays, within a jitted function, of which the compiler knows where they lie."""
+    return jax.tree.map(
+        lambda leaf, spec: jax.lax.with_sharding_constraint(leaf, NamedSharding(mesh, spec)),
+        tree,
+        specs,
+    )
+
+
+def _spec(place: Place) -> Any:
+    if isinstance(place, bool):
+        return PartitionSpec(AXIS) if place else WHOLE
+    return place
+
+
+def sharding(mesh: Mesh, place: Place) -> Any:
+    """Return the sharding of a place, or the pytree of shardings."""
+    if isinstance(place, bool):
+        return (split if place else replicated)(mesh)
+    return jax.tree.map(lambda spec: NamedSharding(mesh, spec), place)
 
 
 @dataclass(frozen=True)
@@ -44,28 +111,7 @@ class Mapped:
             return self._lower_pmap() if self.mapping == "pmap" else self._lower_shard_map()
 
     def _lower_shard_map(self) -> tuple[jax.stages.Lowered, tuple[Any, ...]]:
-        def on_block(*arguments: Any) -> tuple[Any, ...]:
-            local = [
-                jax.tree.map(lambda leaf: leaf[0], argument) if differs else argument
-                for argument, differs in zip(arguments, self.per_device, strict=True)
-            ]
-            results = self.function(*local)
-            return tuple(
-                jax.tree.map(lambda leaf: leaf[None], result) if differs else result
-                for result, differs in zip(results, self.per_device_out, strict=True)
-            )
-
-        def specs(flags: Sequence[bool]) -> tuple[PartitionSpec, ...]:
-            return tuple(PartitionSpec(AXIS) if differs else PartitionSpec() for differs in flags)
-
-        # With check_vma, the gradient of a replicated parameter would be summed leaf by leaf.
-        mapped = jax.shard_map(
-            on_block,
-            mesh=self.mesh,
-            in_specs=specs(self.per_device),
-            out_specs=specs(self.per_device_out),
-            check_vma=False,
-        )
+        mapped = on_each(self.function, self.mesh, self.per_device, self.per_device_out)
         return jax.jit(mapped, donate_argnums=tuple(self.donate)).lower(*self.arguments), ()
 
     def _lower_pmap(self) -> tuple[jax.stages.Lowered, tuple[Any, ...]]:
@@ -80,6 +126,34 @@ class Mapped:
             donate_argnums=tuple(number + 1 for number in self.donate),
         )
         return mapped.lower(index, *self.arguments), (index,)
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A function of whole arrays. The compiler splits it over the devices, as its arrays lie."""
+
+    function: Callable[..., tuple[Any, ...]]
+    mesh: Mesh
+    arguments: Sequence[Any]  # shapes and dtypes
+    per_device: Sequence[Place]  # of each argument
+    per_device_out: Sequence[Place]
+    donate: Sequence[int] = ()
+
+    def compile(self, options: dict[str, str | bool] | None = None) -> "Executable":
+        """Compile the function, see `Mapped.compile`."""
+        lowered, bound = self.lower()
+        return Executable(lowered.compile(compiler_options=options), bound)
+
+    def lower(self) -> tuple[jax.stages.Lowered, tuple[Any, ...]]:
+        """Return the lowered function; there is no argument to bind."""
+        jitted = jax.jit(
+            self.function,
+            in_shardings=tuple(sharding(self.mesh, place) for place in self.per_device),
+            out_shardings=tuple(sharding(self.mesh, place) for place in self.per_device_out),
+            donate_argnums=tuple(self.donate),
+        )
+        with jax.enable_x64(False):
+            return jitted.lower(*self.arguments), ()
 
 
 @dataclass(frozen=True)

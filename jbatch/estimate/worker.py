@@ -31,7 +31,7 @@ from jbatch.plan.plan import Plan
 from jbatch.run.build import counted, paper_setup
 from jbatch.run.check import task_and_data
 from jbatch.run.reopen import load_experiment_file
-from jbatch.step import programs
+from jbatch.step import held, programs
 from jbatch.step.autotune import check_fits, largest, unlimited_if_refused
 from jbatch.step.programs import Setup
 from jbatch.text import byte_size
@@ -104,7 +104,7 @@ class Compiler:
     def needs(self, call: passes.Pass) -> float:
         """Return the bytes that one device needs during a pass, including the state it holds."""
         with unlimited_if_refused() as refused:
-            return self.facts(call).memory.total + programs.held_beside(self.setup, call)
+            return self.facts(call).memory.total + held.beside(self.setup, call)
         return refused
 
     def work(self, plan: Plan, micro_batch: int | None) -> dict[int, Work]:

@@ -9,6 +9,7 @@ from tyro.conf import Suppress
 from tyro.constructors import PrimitiveConstructorSpec
 
 from jbatch.data.sources import Data
+from jbatch.devices.parts import OptimizerState
 from jbatch.devices.spmd import Mapping
 from jbatch.errors import Mistake, make_plain, positive, shown, whole
 from jbatch.experiment.kinds import check_kinds
@@ -48,8 +49,8 @@ class Coupling:
     """Learning rate over the unit (epochs unless you say so): an optax schedule, or a function of
     one float. The command line cannot change it."""
     num_examples: int | None = field(default=None, kw_only=True)
-    """N, examples in the training set. None: as many as the dataset has; without a dataset, the
-    plan is of a stream without epochs."""
+    """N, examples in the training set. None: as many as the dataset has; if it has no end, or
+    there is no dataset, the plan is of a stream without epochs."""
     num_epochs: float | None = None
     """Length of the run in epochs."""
     batch_size: int | None = None
@@ -195,16 +196,20 @@ class Experiment:
     """GiB of memory that training may use on each device. None: as much as the device reports."""
     mapping: Mapping = "shard_map"
     """How jbatch maps the step over devices."""
+    optimizer_state: OptimizerState = field(default="replicated", compare=False)
+    """Where the optimizer's state and the average lie: replicated, whole on every device; or
+    sharded, in parts over the devices, which needs less memory and gives the same numbers."""
     seed: int = 0
     """Seed of the initial parameters, the order of examples and their augmentation."""
     log_every: float | None = field(default=None, compare=False)  # no interval changes the training
-    """Between lines of training metrics, in plan.unit. None: an epoch."""
+    """Between lines of training metrics, in plan.unit. None: an epoch; of a stream, a hundredth of
+    the run."""
     eval_every: float | None = field(default=None, compare=False)
     """Between evaluations on the validation set, or else the test set, in plan.unit. None: an
-    epoch."""
+    epoch; of a stream, a tenth of the run."""
     save_every: float | None = field(default=None, compare=False)
-    """Between checkpoints, in plan.unit. None: 10 epochs. jbatch also saves one at every phase
-    change and at the end; it keeps the last two."""
+    """Between checkpoints, in plan.unit. None: 10 epochs; of a stream, a tenth of the run. jbatch
+    also saves one at every phase change and at the end; it keeps the last two."""
     keep_every: float | None = field(default=None, compare=False)
     """Between checkpoints that stay, in plan.unit. None: none do."""
     keep_best: str | None = field(default=None, compare=False)

@@ -81,6 +81,7 @@ def _where(job: Job) -> dict[str, Any]:
         "used": job.setup.devices,
         "device_memory": job.limits.device_memory,
         "batch_sizes": sorted(set(job.batch_sizes)),
+        **({"optimizer_state": "sharded"} if job.setup.sharded else {}),
     }
 
 

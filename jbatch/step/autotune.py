@@ -25,7 +25,7 @@ from jbatch.json_lines import read_json
 from jbatch.machine import processor
 from jbatch.plan.layout import Layout, group_size
 from jbatch.plan.passes import Accumulate, Pass, Passes, cut
-from jbatch.step import programs
+from jbatch.step import held, programs
 from jbatch.step.programs import Setup
 from jbatch.text import byte_size
 from jbatch.upstream_words import OUT_OF_MEMORY
@@ -73,7 +73,7 @@ def choose(
 
     def of(memory: Callable[[Setup, Pass], Memory], call: Pass) -> float:
         with unlimited_if_refused() as refused:
-            return memory(setup, call).total + programs.held_beside(setup, call)
+            return memory(setup, call).total + held.beside(setup, call)
         return refused
 
     def probe(call: Pass) -> float:

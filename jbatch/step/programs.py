@@ -10,16 +10,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
-from jax.extend.core import Literal
 from jax.sharding import Mesh
 
 from jbatch.data.inputs import Inputs, WholeEpoch
 from jbatch.devices import meshes, spmd
 from jbatch.devices.memory import Memory
-from jbatch.devices.spmd import Executable, Mapped
+from jbatch.devices.parts import WHOLE, OptimizerState
+from jbatch.devices.spmd import Executable, Mapped, Whole
 from jbatch.plan.layout import AXIS, Layout
 from jbatch.plan.passes import Accumulate, Apply, Call, Halves, Pass, Passes, Update
-from jbatch.step import pure
+from jbatch.step import pure, sharded
 from jbatch.step.pure import State, Sums
 from jbatch.task.base import Learner, ScoreSums, Task, Tree
 
@@ -38,6 +38,7 @@ class Setup:
     mesh: Mesh  # an AbstractMesh on paper, see `paper_setup`
     mapping: spmd.Mapping
     updates_per_call: int = 1  # maximum, for updates of one pass
+    optimizer_state: OptimizerState = "replicated"
 
     @property
     def task(self) -> Task:
@@ -48,6 +49,11 @@ class Setup:
     def devices(self) -> int:
         """The number of devices, D."""
         return self.mesh.size
+
+    @property
+    def sharded(self) -> bool:
+        """Whether each device holds a part of the optimizer's state; one device holds it whole."""
+        return self.optimizer_state == "sharded" and self.devices > 1
 
     @property
     def how(self) -> jax.ShapeDtypeStruct:
@@ -83,12 +89,14 @@ def told(setup: Setup, hows: Sequence[npt.NDArray[np.float32]]) -> npt.NDArray[n
     return rows
 
 
-# ---- functions of one device ----------------------------------------------------------------
+# ---- functions of one device; of all devices where the optimizer's state is sharded ---------
 
 
 def _update(
     setup: Setup, layout: Layout, state: State, how: jax.Array, *inputs: Any
 ) -> tuple[State, jax.Array]:
+    if setup.sharded:
+        return sharded.update(setup, layout, state, how, *inputs)
     batch = setup.inputs.batch(layout, *inputs)
     # A single part shows no noise: do not ask for it.
     seen = state._replace(noise=None) if layout.devices == 1 else state
@@ -138,12 +146,16 @@ def _halves(
 def _accumulate(
     setup: Setup, layout: Layout, state: State, sums: Sums, *inputs: Any
 ) -> tuple[Sums, jax.Array]:
+    if setup.sharded:
+        return sharded.accumulate(setup, layout, state, sums, *inputs)
     batch = setup.inputs.batch(layout, *inputs)
     sums = pure.accumulate(setup.learner, layout, state, sums, batch)
     return sums, sums.scores["loss"][0]
 
 
 def _apply(setup: Setup, state: State, sums: Sums, how: jax.Array) -> tuple[State, Sums, jax.Array]:
+    if setup.sharded:
+        return sharded.apply(setup, state, sums, how)
     state, loss = pure.apply(setup.learner, state, sums, *how)
     return state, jax.tree.map(jnp.zeros_like, sums), loss
 
@@ -162,14 +174,14 @@ def _evaluate(setup: Setup, params: Tree, stats: Tree, *inputs: Any) -> tuple[Sc
 
 @lru_cache(MOST_KEPT)
 def initializer(setup: Setup) -> Callable[[np.uint32], State]:
-    """Return the jitted function: seed (uint32 scalar) → state on every device.
+    """Return the jitted function: seed (uint32 scalar) → state, on the devices.
 
     It runs once. On CPUs, LLVM's optimizations of many draws of random numbers take seconds.
     """
     on_cpu = setup.mesh.devices.flat[0].platform == "cpu"
     jitted = jax.jit(
         partial(pure.init, setup.learner),
-        out_shardings=meshes.replicated(setup.mesh),
+        out_shardings=shardings(setup) if setup.sharded else meshes.replicated(setup.mesh),
         compiler_options={"xla_backend_optimization_level": "0"} if on_cpu else None,
     )
     made: Callable[[np.uint32], State] = jax.enable_x64(False)(jitted)
@@ -186,10 +198,27 @@ def evaluated(setup: Setup) -> Callable[[State], dict[str, tuple[Tree, Tree]]]:
     return made
 
 
+def places(setup: Setup) -> State:
+    """Return where the arrays of the state lie, as PartitionSpecs."""
+    if setup.sharded:
+        return sharded.places(_state(setup), setup.devices)
+    whole: State = jax.tree.map(lambda _: WHOLE, _state(setup))
+    return whole
+
+
+def shardings(setup: Setup) -> State:
+    """Return the sharding of each array of the state."""
+    found: State = spmd.sharding(setup.mesh, places(setup))
+    return found
+
+
 def state_on_devices(setup: Setup) -> State:
     """Return shapes, dtypes and shardings of the state, to restore a checkpoint."""
-    placed = partial(jax.ShapeDtypeStruct, sharding=meshes.replicated(setup.mesh))
-    shapes: State = jax.tree.map(lambda leaf: placed(leaf.shape, leaf.dtype), _state(setup))
+    shapes: State = jax.tree.map(
+        lambda leaf, at: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=at),
+        _state(setup),
+        shardings(setup),
+    )
     return shapes
 
 
@@ -230,85 +259,9 @@ def memory_soon(setup: Setup, call: Pass) -> Memory:
     return _mapped(setup, call).compile({"xla_gpu_autotune_level": "0"}).memory
 
 
-@lru_cache(MOST_KEPT)
-def gradients(setup: Setup, layout: Layout) -> Executable:
-    """Return the compiled function: (state, *inputs) → gradient of the loss's sum over a pass."""
-
-    def summed(state: State, *inputs: Any) -> tuple[Tree]:
-        sums = pure.gather(setup.learner, layout, state, setup.inputs.batch(layout, *inputs))
-        return (jax.lax.psum(sums.gradients, AXIS),)
-
-    return Mapped(
-        summed,
-        setup.mesh,
-        setup.mapping,
-        arguments=(_state(setup), *setup.inputs.shapes(layout)),
-        per_device=(False, *setup.inputs.per_device),
-        per_device_out=(False,),
-    ).compile()
-
-
 def lowered(setup: Setup, call: Call | Evaluate) -> jax.stages.Lowered:
     """Return the lowered function of a call, before it is compiled."""
     return _mapped(setup, call).lower()[0]
-
-
-def in_memory(setup: Setup, layout: Layout) -> dict[str, int]:
-    """Return the bytes that a device holds during an update, without compiling.
-
-    Args:
-        setup: task, inputs and mesh; the mesh may be abstract.
-        layout: the layout of the largest pass.
-
-    Returns:
-        Bytes by name. "activations" are all residuals of the backward pass; a compiler may
-        recompute some, or keep copies.
-    """
-    state = _state(setup)
-    inputs = setup.inputs.shapes(layout)
-    shares = [
-        _bytes(shape) // (layout.devices if differs else 1)
-        for shape, differs in zip(inputs, setup.inputs.per_device, strict=True)
-    ]
-    local = [
-        jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), shape)
-        if differs
-        else shape
-        for shape, differs in zip(inputs, setup.inputs.per_device, strict=True)
-    ]
-
-    def activations(state: State, *inputs: Any) -> Any:
-        return pure.kept(setup.learner, layout, state, setup.inputs.batch(layout, *inputs))
-
-    axes = [(AXIS, layout.devices)]
-    with jax.enable_x64(False):
-        traced = jax.make_jaxpr(activations, axis_env=axes)(state, *local).jaxpr
-    given = set(traced.invars)
-    made = {var for var in traced.outvars if not isinstance(var, Literal) and var not in given}
-    return {
-        "parameters": _bytes(state.params),
-        "optimizer state": _bytes((state.optimizer, state.average)),
-        "statistics": _bytes(state.stats),
-        "gradients and sums": _bytes((state.params, state.stats)),
-        "activations": sum(_bytes(var.aval) for var in made),
-        "data": sum(shares) + setup.inputs.held(layout),
-    }
-
-
-def _bytes(tree: Any) -> int:
-    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
-
-
-def held_beside(setup: Setup, call: Pass) -> int:
-    """Return the bytes that a device holds while a pass runs, beside the pass's arguments.
-
-    A pass that accumulates does not take the state that only the end of an update needs. Where it
-    measures noise, it takes Adam's second moments, and these count twice.
-    """
-    state = _state(setup)
-    rest = (state.optimizer, state.stats, state.totals, state.taken, state.average)
-    unseen = rest if isinstance(call, Accumulate) else ()
-    return setup.inputs.held(call.layout) + _bytes(unseen)
 
 
 def digest(setup: Setup, passes: Mapping[int, Passes]) -> str:
@@ -336,10 +289,13 @@ def identity(setup: Setup) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _mapped(setup: Setup, call: Call | Evaluate) -> Mapped:
-    """Return a call's function mapped over the devices, with its arguments and shardings."""
+def _mapped(setup: Setup, call: Call | Evaluate) -> Mapped | Whole:
+    """Return a call's function for the devices, with its arguments and where they lie."""
     state, inputs = _state(setup), setup.inputs
-    mapped = partial(Mapped, mesh=setup.mesh, mapping=setup.mapping)
+    mapped: Callable[..., Mapped | Whole] = partial(Mapped, mapping=setup.mapping)
+    at: Any = False
+    if setup.sharded and not isinstance(call, Evaluate):
+        mapped, at = Whole, places(setup)
     match call:
         case Update(layout) | Halves(layout):
             hows = jax.ShapeDtypeStruct((setup.updates_per_call, *setup.how.shape), np.float32)
@@ -350,31 +306,35 @@ def _mapped(setup: Setup, call: Call | Evaluate) -> Mapped:
             )
             return mapped(
                 function,
+                setup.mesh,
                 arguments=(state, hows, *inputs.shapes(layout)),
-                per_device=(False, False, *inputs.per_device),
-                per_device_out=(False, False),
+                per_device=(at, False, *inputs.per_device),
+                per_device_out=(at, False),
                 donate=(0,),
             )
         case Accumulate(layout):
             return mapped(
                 partial(_accumulate, setup, layout),
+                setup.mesh,
                 arguments=(state, _sums(setup), *inputs.shapes(layout)),
-                per_device=(False, True, *inputs.per_device),
+                per_device=(at, True, *inputs.per_device),
                 per_device_out=(True, True),
                 donate=(1,),
             )
         case Apply():
             return mapped(
                 partial(_apply, setup),
+                setup.mesh,
                 arguments=(state, _sums(setup), setup.how),
-                per_device=(False, True, False),
-                per_device_out=(False, True, False),
+                per_device=(at, True, False),
+                per_device_out=(at, True, False),
                 donate=(0, 1),
             )
         case Evaluate():
             shapes = inputs.evaluation_shapes(setup.evaluation_size, setup.devices)
             return mapped(
                 partial(_evaluate, setup),
+                setup.mesh,
                 arguments=(state.params, state.stats, *shapes),
                 per_device=(False, False, *inputs.evaluation_per_device),
                 per_device_out=(False, False),

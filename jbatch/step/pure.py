@@ -1,7 +1,7 @@
 """One update, as pure functions written for one device of a named axis.
 
 `accumulate` scores a micro-batch and adds to this device's sums, without communication. `apply`
-adds the sums of all devices in one all-reduce and takes the optimizer's step. All sums are over
+adds the sums of all devices in one all-reduce and takes the optimizer's `step`. All sums are over
 examples or groups, never means of means, so the result does not depend on how the update is split.
 """
 
@@ -16,6 +16,7 @@ import optax
 from jax.flatten_util import ravel_pytree
 
 from jbatch.data.batch import Batch
+from jbatch.devices.parts import part_of_sum
 from jbatch.optim import transformation
 from jbatch.parameters import begins, named
 from jbatch.plan.layout import AXIS, Layout
@@ -201,12 +202,42 @@ def apply(
     examples: jax.Array,
     *held: jax.Array,
 ) -> tuple[State, jax.Array]:
-    """Take the optimizer's step on the mean gradient of the update.
+    """Add up the sums of all devices, then take the optimizer's step: `step`."""
+    return step(learner, state, added_up(sums), learning_rate, groups, examples, *held)
+
+
+def added_up(sums: Sums, in_parts: bool = False) -> Sums:
+    """Return the sums over all devices, in one all-reduce.
+
+    With `in_parts`, a device gets its parts of the gradients alone, by reduce-scatters.
+    """
+    if jax.lax.axis_size(AXIS) == 1:  # XLA would still copy the sums
+        return sums
+    # As one array: a weight that is a constant would get an all-reduce of its own.
+    scalars, unpacked = ravel_pytree((sums.scores, sums.parts))
+    if in_parts:
+        gradients = jax.tree.map(part_of_sum, sums.gradients)
+        stats, scalars = jax.lax.psum((sums.stats, scalars), AXIS)
+    else:
+        gradients, stats, scalars = jax.lax.psum((sums.gradients, sums.stats, scalars), AXIS)
+    return Sums(gradients, stats, *unpacked(scalars))
+
+
+def step(
+    learner: Learner,
+    state: State,
+    sums: Sums,
+    learning_rate: jax.Array,
+    groups: jax.Array,
+    examples: jax.Array,
+    *held: jax.Array,
+) -> tuple[State, jax.Array]:
+    """Take the optimizer's step on the mean gradient of the update, without communication.
 
     Args:
         learner: what is trained.
         state: the state before the update.
-        sums: over all of the update's examples on this device.
+        sums: over all of the update's examples, on all devices.
         learning_rate: float32 scalar.
         groups: float32 scalar, the number of groups over all devices.
         examples: float32 scalar, the batch size.
@@ -215,11 +246,6 @@ def apply(
     Returns:
         The state after the update, and the update's mean loss.
     """
-    if jax.lax.axis_size(AXIS) > 1:  # on one device, XLA would still copy the sums
-        # As one array: a weight that is a constant would get an all-reduce of its own.
-        scalars, unpacked = ravel_pytree((sums.scores, sums.parts))
-        gradients, stats, scalars = jax.lax.psum((sums.gradients, sums.stats, scalars), AXIS)
-        sums = Sums(gradients, stats, *unpacked(scalars))
     loss, weight = sums.scores["loss"]
     weight = jnp.where(weight == 0, 1, weight)  # an update that nothing counts in changes nothing
     gradients = jax.tree.map(lambda leaf: leaf / weight.astype(leaf.dtype), sums.gradients)

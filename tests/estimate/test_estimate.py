@@ -6,7 +6,7 @@ import pytest
 from commands import TINY
 from jbatch.devices.memory import Memory
 from jbatch.estimate.chips import CHIPS, Chip
-from jbatch.estimate.hlo_costs import Facts, all_reduces, facts_of
+from jbatch.estimate.hlo_costs import Facts, collectives, facts_of
 from jbatch.estimate.roofline import estimate, one_update
 from jbatch.estimate.table import estimate_json, estimate_text
 from jbatch.estimate.worker import Call, Work
@@ -86,7 +86,16 @@ def test_all_reduces_of_a_tpu_are_read():
       %s = bf16[8,2]{1,0} all-reduce-start(%c), channel_id=3
       %d = bf16[8,2]{1,0} all-reduce-done(%s)
     """
-    assert all_reduces(text) == [4 * (3 * 3 * 64 + 1), 2 * 16]
+    assert collectives(text) == [4 * (3 * 3 * 64 + 1), 2 * 16]
+
+
+def test_a_scatter_and_a_gather_count_half_of_an_all_reduce():
+    text = """
+      %s = f32[8,32]{1,0} reduce-scatter(%a), replica_groups={{0,1,2,3}}, dimensions={0}
+      %t = f32[8,32]{1,0} reduce-scatter(%b), replica_groups=[1,4]<=[4], dimensions={0}
+      %g = f32[32,32]{1,0} all-gather(%c), channel_id=2, replica_groups=[1,4]<=[4], dimensions={0}
+    """
+    assert collectives(text) == [4 * 32 * 32 // 2] * 3
 
 
 def test_chips_are_as_published():

@@ -22,7 +22,7 @@ from jbatch.run.loop import fit, run_until
 from jbatch.run.progress import Lines
 from jbatch.run.reopen import load_experiment_file
 from jbatch.run.start import open_run
-from jbatch.step import aot, autotune, programs
+from jbatch.step import aot, autotune, held, programs
 from jbatch.step.autotune import fastest, largest
 
 GROWING = load_experiment_file(TINY).variant("growing")
@@ -172,7 +172,7 @@ def test_a_stated_memory_is_kept_to_by_the_compiled_program(tmp_path, capsys):
 
     def needed(call):
         memory, examples = programs.compiled(setup, call).memory, call.layout.per_device
-        needs[examples] = memory.total + programs.held_beside(setup, call)
+        needs[examples] = memory.total + held.beside(setup, call)
         return needs[examples]
 
     for call in cut(sizes, 1, 40, None)[120].calls:

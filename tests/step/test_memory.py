@@ -12,7 +12,7 @@ from jbatch.plan.layout import AXIS, Layout
 from jbatch.plan.passes import Accumulate, Apply, Update
 from jbatch.run.build import make_setup, paper_setup
 from jbatch.run.reopen import load_experiment_file
-from jbatch.step import programs, pure
+from jbatch.step import held, programs, pure
 
 GROWING = load_experiment_file(TINY).variant("growing")
 PLAN = GROWING.plan.plan()
@@ -51,7 +51,7 @@ def test_donated_memory_is_taken_by_the_results(setup, kind):
 
 
 def test_a_plan_knows_what_devices_would_hold(setup):
-    found = programs.in_memory(setup, WHOLE)
+    found = held.in_memory(setup, WHOLE)
     kernels, scales = (64 * 32 + 32 * 10), 2 * 32
     assert found["parameters"] == 4 * (kernels + scales + 10) == found["optimizer state"]
     assert found["statistics"] == 4 * 2 * 32
@@ -61,14 +61,14 @@ def test_a_plan_knows_what_devices_would_hold(setup):
     images, labels, order = 1500 * 64, 4 * 1500, 4 * 1500
     test = 297 * (64 + 4)
     assert found["data"] == pytest.approx(images + labels + order + test, abs=64)
-    assert found == programs.in_memory(paper_setup(GROWING, PLAN, 8), WHOLE)
+    assert found == held.in_memory(paper_setup(GROWING, PLAN, 8), WHOLE)
 
 
 def test_activations_grow_with_the_examples():
     mesh = AbstractMesh((1,), (AXIS,))
     assert paper_setup(GROWING, PLAN, 1).mesh == mesh
     small, large = (
-        programs.in_memory(paper_setup(GROWING, PLAN, 1), Layout(size, 1, 40)) for size in (40, 120)
+        held.in_memory(paper_setup(GROWING, PLAN, 1), Layout(size, 1, 40)) for size in (40, 120)
     )
     assert large["activations"] == pytest.approx(3 * small["activations"], rel=0.01)
     assert large["parameters"] == small["parameters"]

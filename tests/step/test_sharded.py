@@ -1,0 +1,216 @@
+"""An optimizer state in parts over the devices: the same numbers, in less memory."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import jbatch
+from jbatch import LAMB, LARS, SGD, Adam, AdamW, Coupling, Hold, Mistake
+from jbatch.data.image.augment import Augment
+from jbatch.devices import parts
+from jbatch.distributed.preemption import PhaseEnd
+from jbatch.estimate.hlo_costs import collectives
+from jbatch.models import MLP, GhostBatchNorm
+from jbatch.plan.layout import Layout
+from jbatch.plan.passes import Accumulate, Apply, Update
+from jbatch.run.checkpoint import parameters_digest
+from jbatch.step import held, programs, pure
+from small_runs import learner_of, run_updates, setup_of
+from trained_runs import TUNED
+
+# The first kernel, (64, 32), is split. Norms, biases and the head, (32, 10), are small and whole.
+NETWORK = MLP((32,), GhostBatchNorm(16))
+
+
+def both(learner, devices=8):
+    """The setup with the optimizer's state whole on every device, and in parts."""
+    setup = setup_of(learner, devices)
+    return setup, dataclasses.replace(setup, optimizer_state="sharded")
+
+
+def leaves(state):
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(state)]
+
+
+@given(
+    st.lists(st.sampled_from([1, 2, 3, 8, 12, 50, 64, 257]), max_size=4).map(tuple),
+    st.sampled_from([1, 2, 3, 8, 256]),
+)
+def test_an_array_is_split_evenly_or_not_at_all(shape, devices):
+    leaf = jax.ShapeDtypeStruct(shape, jnp.float32)
+    axis, spec = parts.split_axis(shape, devices), parts.spec(leaf, devices)
+    whole = 4 * int(np.prod(shape))
+    assert parts.share(leaf, spec, devices) == (whole if axis is None else whole // devices)
+    if axis is None:
+        small = np.prod(shape) < parts.LEAST
+        assert small or devices == 1 or all(length % devices for length in shape)
+    else:
+        assert shape[axis] % devices == 0
+        assert all(length % devices for length in shape[:axis])
+        assert tuple(spec) == (None,) * axis + ("devices",)
+
+
+@pytest.mark.parametrize("optimizer", [SGD(weight_decay=5e-4), Adam(), AdamW()], ids=repr)
+@pytest.mark.parametrize("passes", [1, 3])
+def test_the_same_bits_where_each_number_is_by_itself(optimizer, passes):
+    """Sums of devices are in the same order, and then every number has an update of its own."""
+    learner = learner_of(NETWORK, optimizer)._replace(average=500.0)
+    whole, split = (
+        run_updates(setup, batch_size=48, passes=passes, updates=5) for setup in both(learner)
+    )
+    assert split[1] == whole[1]
+    for mine, theirs in zip(leaves(split[0]), leaves(whole[0]), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+def clipped(rate):
+    return optax.chain(optax.clip_by_global_norm(0.5), optax.adamw(rate, weight_decay=0.1))
+
+
+def muon(rate):
+    return optax.contrib.muon(rate)
+
+
+@pytest.mark.parametrize("optimizer", [LAMB(), LARS(), clipped, muon], ids=repr)
+def test_an_optimizer_that_needs_whole_arrays_has_them(optimizer):
+    learner = learner_of(NETWORK, optimizer)
+    whole, split = (run_updates(setup, batch_size=48, updates=5)[0] for setup in both(learner))
+    # A norm adds up to 2,000 squares in another order, √2000 · 2⁻²⁴ = 3e-6 of itself; five steps
+    # of at most a tenth of the largest parameter pass that on. Muon's five products round a few
+    # times more.
+    for mine, theirs in zip(leaves(split.params), leaves(whole.params), strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=0, atol=2e-5 * np.abs(theirs).max())
+
+
+def test_state_lies_in_parts_and_parameters_whole():
+    _, setup = both(learner_of(NETWORK, AdamW())._replace(average=500.0))
+    state, _ = run_updates(setup, batch_size=48, updates=2)
+    for tree in (state.optimizer, state.average.params):
+        for leaf in jax.tree.leaves(tree):
+            share = leaf.size // 8 if leaf.size >= parts.LEAST else leaf.size
+            assert {each.data.size for each in leaf.addressable_shards} == {share}
+    for leaf in jax.tree.leaves((state.params, state.stats, state.average.stats)):
+        assert leaf.is_fully_replicated
+
+
+@pytest.mark.parametrize("call", [Update, Accumulate, Apply])
+def test_gradients_are_scattered_and_parameters_gathered(call):
+    setup = both(learner_of(NETWORK, AdamW()))[1]
+    made = Apply() if call is Apply else call(Layout(48, 8, 16))
+    text = programs.compiled(setup, made).compiled.as_text()
+    kernel, small = 4 * 64 * 32, 4 * (2 * 32 + 32 * 10 + 10 + 2 * 32)
+    found = sorted(collectives(text), reverse=True)
+    if call is Accumulate:
+        assert not found
+        return
+    # Half for the reduce-scatter, half for the all-gather; the rest in one all-reduce.
+    assert found[:2] == [kernel // 2, kernel // 2] or found[1:3] == [kernel // 2, kernel // 2]
+    assert sum(found) == pytest.approx(kernel + small, abs=4 * 16)
+
+
+def test_a_device_holds_less():
+    whole, split = both(learner_of(NETWORK, AdamW())._replace(average=500.0))
+    layout = Layout(48, 8, 16)
+    here, there = (held.in_memory(setup, layout) for setup in (split, whole))
+    saved = 3 * 4 * 64 * 32 * 7 // 8  # two moments and the average, of the first kernel
+    assert there["optimizer state"] - here["optimizer state"] == saved
+    assert {**here, "optimizer state": 0} == {**there, "optimizer state": 0}
+    here, there = (programs.compiled(setup, Update(layout)).memory for setup in (split, whole))
+    assert there.arguments - here.arguments == saved
+    assert here.outputs <= 256  # the state takes its own memory again
+
+
+@pytest.mark.parametrize("noise", [False, True])
+def test_several_updates_a_call_held_values_and_noise(noise):
+    """All that an update can be told, and a loop of updates on the devices."""
+    learner = learner_of(NETWORK, AdamW(b2=0.95), Augment())
+    learner = learner._replace(held=("momentum", "b2"), noise_of=1500 if noise else None)
+    found = []
+    for setup in both(learner):
+        setup = dataclasses.replace(setup, updates_per_call=3)
+        call = programs.compiled(setup, Update(Layout(48, 8, 16)))
+        hows = [programs.how(0.01, 3, 48, 0.9 - 0.1 * n, 0.95) for n in range(2)]
+        inputs = run_feed(setup)
+        state = programs.initializer(setup)(np.uint32(0))
+        found.append(leaves(call(state, programs.told(setup, hows), *inputs)))
+    for mine, theirs in zip(*found, strict=True):
+        # The noise adds up squares of parts in another order, see above.
+        np.testing.assert_allclose(mine, theirs, rtol=1e-5 if noise else 0)
+
+
+def run_feed(setup):
+    from small_runs import DATA
+
+    return DATA.feed(setup.mesh, 0).arguments(0, Layout(48, 8, 16))
+
+
+GROWS = dataclasses.replace(
+    TUNED,
+    plan=Coupling(
+        optax.piecewise_constant_schedule(1e-3, {1: 1 / 2}),
+        num_epochs=2,
+        batch_size=40,
+        batch_sizes=(40, 80),
+        scaling=0.5,
+        hold=Hold(b2="half_life"),
+    ),
+    optimizer=AdamW(b2=0.95),
+    micro_batch=5,
+)
+SHARDED = dataclasses.replace(GROWS, optimizer_state="sharded")
+
+
+def test_a_run_goes_on_with_either_and_on_other_devices(tmp_path):
+    """Through growth and accumulation; what is saved does not depend on where it lay."""
+    straight = jbatch.fit(GROWS, tmp_path / "straight")
+    for name, (first, second) in {"to": (GROWS, SHARDED), "from": (SHARDED, GROWS)}.items():
+        with pytest.raises(PhaseEnd):
+            jbatch.fit(first, tmp_path / name, until_phase=1)
+        run = jbatch.fit(second, tmp_path / name)
+        assert parameters_digest(run.state.params) == parameters_digest(straight.state.params)
+    with pytest.raises(PhaseEnd):
+        jbatch.fit(SHARDED, tmp_path / "other", until_phase=1)
+    run = jbatch.fit(SHARDED, tmp_path / "other", devices=jax.devices()[:4])
+    # Four devices take two passes where eight take one: other sums, see test_split.
+    for mine, theirs in zip(leaves(run.state.params), leaves(straight.state.params), strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=0, atol=2e-5)
+    model = jbatch.load(tmp_path / "from")
+    assert parameters_digest(model.params) == parameters_digest(straight.state.params)
+
+
+def test_pmap_is_refused(tmp_path):
+    with pytest.raises(Mistake, match="which pmap cannot do: give --mapping shard_map"):
+        jbatch.fit(dataclasses.replace(SHARDED, mapping="pmap"), tmp_path / "run")
+
+
+def test_a_plan_prints_what_it_saves(jbatch, tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "import optax\nfrom jbatch import *\n"
+        "variants = {'a': Experiment(Coupling(optax.constant_schedule(0.1), num_epochs=1,\n"
+        "    batch_size=40), task=Classify(MLP((512,))), data=Digits(), optimizer=Adam())}\n"
+    )
+    parts, whole = (
+        jbatch("plan", file, "a", "--devices", "8", "--optimizer-state", how)
+        for how in ("sharded", "replicated")
+    )
+    assert parts[0] == whole[0] == 0
+    # 64 × 512 and 512 × 10 numbers, twice, in eight parts; biases of 512 and 10, and the count.
+    bytes_of_parts = 8 * ((64 * 512 + 512 * 10) // 8 + 512 + 10) + 4
+    assert f"optimizer state {bytes_of_parts / 1024:.1f} KiB" in parts[1]
+    assert "optimizer state 300 KiB" in whole[1]
+
+
+def test_pure_apply_is_the_sum_and_the_step():
+    """`step` alone has no collective, so that whole arrays may be given."""
+    learner = learner_of(MLP((4,)), SGD())
+    state = pure.init(learner, np.uint32(0))
+    sums = pure.no_sums(learner, state)
+    jaxpr = jax.make_jaxpr(lambda *given: pure.step(learner, *given, 0.1, 1, 1))(state, sums)
+    assert "psum" not in str(jaxpr)
