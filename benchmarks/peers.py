@@ -8,6 +8,8 @@ Each peer is written as its expert users write it:
     compiled      the same under torch.compile
     MultiSteps    for batches of several micro-batches: optax.MultiSteps in the flax loop
 
+For the GPT, flax and torch are nanoGPT's loop (`benchmarks.gpt`), and its speed is in tokens.
+
 jbatch picks its own micro-batch and updates per call. The peers' batch norm is over their whole
 batch, and jbatch's over ghost batches of 128. The peers decay all parameters; jbatch leaves out
 norms and biases. On accelerators all compute in bfloat16. PyTorch is measured if it is installed.
@@ -29,7 +31,7 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
-from benchmarks import peer_flax
+from benchmarks import gpt, peer_flax, peer_flax_gpt
 from benchmarks.apart import Failed, apart
 from benchmarks.loops import Loops
 from benchmarks.outcome import Common, Outcome, Table, run
@@ -47,6 +49,7 @@ SIZES = {
     "cnn": (128, 640, 3200),
     "wrn-16-4": (128,),
     "resnet-50": (128, 256),
+    "gpt": (12, 64),
 }
 MICRO_BATCH, TIMES = 128, 16  # of the accumulated updates
 
@@ -56,7 +59,7 @@ class Options(Common):
     """Compare jbatch with loops in flax and PyTorch."""
 
     networks: tuple[Literal[tuple(SIZES)], ...] | None = None
-    """Networks. None: the MLP, the CNN and WRN-16-4; on GPUs WRN-16-4 and ResNet-50."""
+    """Networks. None: the MLP, the CNN, WRN-16-4 and the GPT; on GPUs ResNet-50, no MLP and CNN."""
     windows: int = 7
     """Windows of each loop."""
 
@@ -66,7 +69,7 @@ def main(options: Options) -> Outcome:
     whole("--windows", options.windows)
     on_cpu = meshes.all_devices()[0].platform == "cpu"
     networks = options.networks or (
-        ("mlp", "cnn", "wrn-16-4") if on_cpu else ("wrn-16-4", "resnet-50")
+        ("mlp", "cnn", "wrn-16-4", "gpt") if on_cpu else ("wrn-16-4", "resnet-50", "gpt")
     )
     if options.quick:
         networks = options.networks or ("mlp", "cnn")
@@ -81,7 +84,9 @@ def main(options: Options) -> Outcome:
         for row in rows
         if row["loop"] != "jbatch"
     } | {f"accumulating/{row['loop']}": row["ratio"] for row in accumulated[1:]}
-    tables = [Table(HEADER, [_cells(row) for row in rows])]
+    texts = [row for row in rows if row["network"] == "gpt"]
+    kinds = ((HEADER, [row for row in rows if row not in texts]), (OF_TEXT, texts))
+    tables = [Table(header, [_cells(row) for row in some]) for header, some in kinds if some]
     if accumulated:
         tables.append(Table(ACCUMULATED, [_of_accumulated(row) for row in accumulated]))
     modules = ("torch", "torchvision") if "resnet-50" in networks else ("torch",)
@@ -139,28 +144,36 @@ def ours(name: str, size: int, micro_batch: int | None = None) -> Iterator[Loop]
     on_cpu = devices[0].platform == "cpu"
     if micro_batch or not on_cpu:
         devices = devices[:1]
-    workload = WORKLOADS[name]
     dtype = "float32" if on_cpu else "bfloat16"
-    changes = {"augment": Augment(), "dtype": dtype, "micro_batch": micro_batch}
-    experiment = experiment_of(workload, data_of(workload), size, **changes)
-    with (
-        tempfile.TemporaryDirectory() as directory,
-        open_run(experiment, Path(directory) / "run", devices=devices) as opened,
-    ):
-        yield Loops(opened).trainer
+    with tempfile.TemporaryDirectory() as directory:
+        if name == "gpt":
+            experiment = gpt.experiment(Path(directory), size, dtype)
+        else:
+            changes = {"augment": Augment(), "dtype": dtype, "micro_batch": micro_batch}
+            experiment = experiment_of(WORKLOADS[name], data_of(WORKLOADS[name]), size, **changes)
+        with open_run(experiment, Path(directory) / "run", devices=devices) as opened:
+            yield Loops(opened).trainer
 
 
 @contextmanager
 def flax(name: str, size: int, every: int = 1) -> Iterator[Loop]:
     """Make the loop of flax's examples; `every` batches accumulate by `optax.MultiSteps`."""
-    data = data_of(WORKLOADS[name])
     dtype = jnp.float32 if jax.devices()[0].platform == "cpu" else jnp.bfloat16
+    if name == "gpt":
+        yield peer_flax_gpt.loop(size, dtype)
+        return
+    data = data_of(WORKLOADS[name])
     yield peer_flax.loop(name, data.train["image"], data.train["label"], size, every, dtype)
 
 
 @contextmanager
 def torch(name: str, size: int, compiled: bool) -> Iterator[Loop]:
     """Make PyTorch's loop."""
+    if name == "gpt":
+        from benchmarks import peer_torch_gpt
+
+        yield peer_torch_gpt.loop(size, compiled=compiled, threads=usable_cores())
+        return
     from benchmarks import peer_torch
 
     data = data_of(WORKLOADS[name])
@@ -184,11 +197,13 @@ def _rows(name: str, size: int, loops: dict, options: Options) -> list[dict]:
 
 
 HEADER = ("network", "batch", "loop", "examples/s", "jbatch over it", "quartiles")
+OF_TEXT = ("network", "batch", "loop", "tokens/s", "jbatch over it", "quartiles")
 ACCUMULATED = ("16 micro-batches of 128, CNN", "examples/s", "jbatch over it", "quartiles")
 
 
 def _of_accumulated(row: dict) -> tuple[str, ...]:
-    return row["loop"], f"{row['examples_per_second']:,.0f}", *row["ratio"].cells(2)
+    speed = row["examples_per_second"] * (gpt.SEQUENCE if row["network"] == "gpt" else 1)
+    return row["loop"], f"{speed:,.0f}", *row["ratio"].cells(2)
 
 
 def _cells(row: dict) -> tuple[str, ...]:
