@@ -17,6 +17,7 @@ from jbatch.plan.plan import Plan
 from jbatch.run.metrics import scores_in, scores_of, scores_text
 
 Floats = npt.NDArray[np.float64]
+BESIDE = ("perplexity", "bits_per_byte")  # of language models, shown beside the metric
 
 
 @dataclass(frozen=True, repr=False)
@@ -147,6 +148,7 @@ class Summary:
     input_wait: Floats  # (seeds,), share of the time of training
     reached: Floats  # (seeds + diverged, 3), epochs, updates, seconds; nan if never
     diverged: int = 0  # number of runs; of the arrays only `reached` counts them
+    beside: Mapping[str, Floats] = field(default_factory=dict)  # (seeds,), scores of `BESIDE`
 
 
 @dataclass(frozen=True)
@@ -260,6 +262,11 @@ def summarize(records: Sequence[Record], comparison: Comparison | None = None) -
                 input_wait=np.array([run.input_wait for run in runs]),
                 reached=np.array([run.reached(comparison) for run in ended]),
                 diverged=len(ended) - len(runs),
+                beside={
+                    name: np.array([run.final[name] for run in runs])
+                    for name in BESIDE
+                    if name != metric.name and all(name in run.final for run in runs)
+                },
             )
         )
     return summaries

@@ -8,6 +8,7 @@ import numpy as np
 from jbatch.experiment.comparison import Comparison
 from jbatch.report.curves import Curve, compare_curves
 from jbatch.report.runs import (
+    BESIDE,
     Finding,
     Floats,
     Record,
@@ -28,6 +29,7 @@ HEADER = (
     "saved",
     "training loss",
     "test metric",
+    *(name.replace("_", " ") for name in BESIDE),
     "training s",
     "updates/s",
     "examples/s",
@@ -59,6 +61,7 @@ def comparison_table(
             _mean(summary.training_loss, ".4f" if summary.training_loss.mean() < 100 else ".2g"),
             _mean(summary.test_metric, ".2f" if metric.unit == "points" else ".4g")
             + _of_how_many(summary),
+            *(_beside(summary, name) for name in BESIDE),
             f"{summary.training_seconds.mean():.1f}",
             f"{summary.updates_per_second.mean():,.0f}",
             f"{summary.examples_per_second.mean():,.0f}",
@@ -131,6 +134,10 @@ def _of_how_many(summary: Summary) -> str:
     """Return how many runs a mean covers, if some diverged."""
     finished = len(summary.seeds)
     return f" ({finished} of {finished + summary.diverged})" if summary.diverged else ""
+
+
+def _beside(summary: Summary, name: str) -> str:
+    return _mean(summary.beside[name], ".4g") if name in summary.beside else ""
 
 
 def _reached(summary: Summary) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import jbatch
 from jbatch.errors import Mistake
 from jbatch.experiment.comparison import ACCURACY, Claim, Comparison
 from jbatch.report.runs import Summary, find, saved_updates
-from jbatch.report.text import conclusion, finding_text
+from jbatch.report.text import comparison_table, conclusion, finding_text
 
 PLAN = jbatch.couple(
     optax.constant_schedule(0.1), num_examples=100, num_epochs=1, batch_size=10, batch_sizes=[10]
@@ -27,6 +27,18 @@ def summary(variant, accuracy, seeds=None):
     return Summary(
         variant, variant, (), PLAN, seeds, updates, one, *tested, one, one, one, 0 * one, one
     )
+
+
+def test_language_models_show_perplexity_and_bits_per_byte():
+    """Beside the metric of the comparison, and not where no run has them."""
+    of_text = {"perplexity": np.array([6.0, 8.0]), "bits_per_byte": np.array([2.5, 2.5])}
+    runs = [replace(summary("decaying", [1.8, 2.0]), beside=of_text), summary("plain", [1.0, 1.0])]
+    header, rows = comparison_table(runs, None)
+    first = dict(zip(header, rows[0], strict=True))
+    assert first["perplexity"] == "7 ± 1.414"
+    assert first["bits per byte"] == "2.5 ± 0"
+    assert dict(zip(header, rows[1], strict=True))["perplexity"] == ""
+    assert "perplexity" not in comparison_table(runs[1:], None)[0]
 
 
 COMPARISON = Comparison(

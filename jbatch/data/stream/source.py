@@ -1,6 +1,7 @@
 """Streams of a person's own records."""
 
 import hashlib
+import math
 import time
 import traceback
 from collections.abc import Sequence
@@ -24,6 +25,7 @@ from jbatch.data.stream.chunks import (
     TrainingPositions,
     in_epoch,
 )
+from jbatch.data.text.corpus import check_tokens
 from jbatch.errors import Mistake, said, shown
 
 HASHED = 256  # most records of a split that its digest covers, evenly spaced
@@ -45,7 +47,7 @@ class SourceStream:
         self._source = source
         self._train = train or Split("train", source.train, source)
         self._test = Split(evaluated, getattr(source, evaluated), source)
-        self.counts = len(self._train), len(self._test)
+        self.counts = self._train.count, len(self._test)
         here, there = self._train.spec, self._test.spec
         if here != there:
             raise Mistake(
@@ -89,7 +91,8 @@ class Split:
 
     def __init__(self, name: str, records: Any, source: Source):
         self.name, self._records, self._load = name, records, source.load
-        if not len(records):
+        self.count = len(records) if hasattr(records, "__len__") else None  # None for a stream
+        if self.count == 0:
             raise Mistake(f"the {name} records of the source are none: give at least one")
         values, self._structure = self._flat(0, None)
         if not values:
@@ -97,16 +100,18 @@ class Split:
                 f"record 0 of {name} gives no array: return one from load, or a dict of arrays"
             )
         paths = [jax.tree_util.keystr(path) for path, _ in self._paths()]
-        # The labels that Classify reads. JAX raises no error for one that is no class.
-        labelled = source.num_classes is not None and "['label']" in paths
-        self._label = paths.index("['label']") if labelled else None
+        # What Classify and LanguageModel read. JAX raises no error for one that is no class.
+        known = () if source.num_classes is None else paths
+        self._label = paths.index("['label']") if "['label']" in known else None
+        self._tokens = paths.index("['tokens']") if "['tokens']" in known else None
         self._num_classes = source.num_classes
         self._leaves: tuple[Leaf, ...] | None = None
         first = self.example(0, None)
         self._leaves = tuple(Leaf(array.shape, array.dtype.name) for array in first)
 
     def __len__(self) -> int:
-        return len(self._records)
+        assert self.count is not None  # of a stream, nobody asks
+        return self.count
 
     @cached_property
     def digest(self) -> str:
@@ -114,7 +119,7 @@ class Split:
 
         Records may have a method `digest` that returns text which tells them from all others.
         """
-        hashed = hashlib.sha256(f"{self.name} {len(self)} {self.spec}".encode())
+        hashed = hashlib.sha256(f"{self.name} {self.count} {self.spec}".encode())
         for place in self._hashed:
             for array in self.example(place, None):
                 hashed.update(np.ascontiguousarray(array).tobytes())
@@ -131,13 +136,17 @@ class Split:
     @property
     def covered(self) -> str:
         """What the digest covers, in words."""
-        some, every = len(self._hashed), len(self)
-        count = f"all {every:,}" if some == every else f"{some:,} of {every:,}"
+        some, every = len(self._hashed), self.count
+        count = f"all {some:,}" if some == every else f"{some:,} of {every:,}"
+        if every is None:
+            count = f"the first {some:,}"
         also = ", and their digest()" if callable(getattr(self._records, "digest", None)) else ""
         return f"{count} {self.name} records as load gives them in evaluation{also}"
 
     @property
     def _hashed(self) -> list[int]:
+        if self.count is None:
+            return list(range(HASHED))
         places: list[int] = np.unique(np.linspace(0, len(self) - 1, HASHED).astype(int)).tolist()
         return places
 
@@ -174,6 +183,8 @@ class Split:
                     f"{where} has the label {shown(label.tolist())}, which is not within 0 to "
                     f"{self._num_classes - 1}: leave it out, or correct num_classes"
                 )
+        if self._tokens is not None and self._num_classes is not None:
+            check_tokens(where, arrays[self._tokens], self._num_classes)
         if self._leaves is not None:
             for array, leaf in zip(arrays, self._leaves, strict=True):
                 if Leaf(array.shape, array.dtype.name) != leaf:
@@ -184,7 +195,9 @@ class Split:
         return arrays
 
     def seconds_to_load(self) -> float:
-        """Measure how long an epoch takes to load in this process."""
+        """Measure how long an epoch takes to load in this process; a stream has no end."""
+        if self.count is None:
+            return math.inf
         places, rng = np.linspace(0, len(self) - 1, TIMED).astype(int), np.random.default_rng(0)
         begun = time.perf_counter()
         for place in places.tolist():
@@ -237,9 +250,12 @@ class SourceTraining:
     def decode(self, number: int, room: Room) -> Chunk:
         """Write a chunk's examples into the first places of `room`."""
         positions = self._positions[number]
-        order, places = in_epoch(self._seed, positions, len(self._split))
+        index_of = positions  # of a stream, which has an order of its own
+        if self._split.count is not None:
+            order, places = in_epoch(self._seed, positions, self._split.count)
+            index_of = order[places].astype(np.int64)
         for at, (position, index) in enumerate(
-            zip(positions.tolist(), order[places].tolist(), strict=True)
+            zip(positions.tolist(), index_of.tolist(), strict=True)
         ):
             rng = np.random.Generator(np.random.Philox(key=[STREAM + self._seed, position]))
             for array, value in zip(room, self._split.example(index, rng), strict=True):

@@ -1,7 +1,9 @@
 """Opening the splits of a text: encoded in memory, or mapped from .bin files."""
 
 import hashlib
+import os
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from jbatch.data.text import bins
-from jbatch.data.text.encode import encoded
+from jbatch.data.text.encode import Part, encoded
 from jbatch.data.text.tokenizer import Characters, Ids, Tokenizer, tokenizer_of
 from jbatch.data.text.tokens import Tokens
 from jbatch.errors import Mistake
 from jbatch.files import expanded
+
+Stamp = tuple[int, int, int] | None
 
 READ_WHOLE = 1 << 28  # tokens; of a longer file, pieces are hashed and checked at the start
 PIECES, PIECE = 1024, 1 << 12  # of tokens, evenly spaced
@@ -128,7 +132,9 @@ def opened(data: Tokens) -> Corpus:
 
 def _read(data: Tokens, paths: dict[str, Path]) -> Corpus:
     """Encode text files."""
-    tokenizer, parts = encoded(paths, data.tokenizer or "characters", data.held_out)
+    name = data.tokenizer or "characters"
+    files = tuple((split, path, _stamp(path)) for split, path in paths.items())
+    tokenizer, parts = _encoded(files, name, _stamp(expanded(Path(name))), data.held_out)
     vocabulary = _vocabulary(data, tokenizer)
     splits = {
         name: Split(
@@ -140,6 +146,30 @@ def _read(data: Tokens, paths: dict[str, Path]) -> Corpus:
         for name, part in parts.items()
     }
     return Corpus(splits, tokenizer)
+
+
+@lru_cache(1)
+def _encoded(
+    files: tuple[tuple[str, Path, Stamp], ...], name: str, stamp: Stamp, held_out: float
+) -> tuple[Tokenizer, dict[str, Part]]:
+    """Encode text files once: a start asks for their number of windows, and then for these.
+
+    The stamps tell whether a file has changed since.
+    """
+    del stamp
+    tokenizer, parts = encoded({split: path for split, path, _ in files}, name, held_out)
+    for part in parts.values():
+        part.tokens.setflags(write=False)  # others see them too
+    return tokenizer, parts
+
+
+def _stamp(path: Path) -> Stamp:
+    """Return what changes with a file; None if there is none, which reading it reports."""
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 def _mapped(data: Tokens, paths: dict[str, Path]) -> Corpus:
