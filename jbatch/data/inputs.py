@@ -19,8 +19,8 @@ class Inputs(Protocol):
     """The part of a compiled step that gets examples from the step's arguments; hashable."""
 
     @property
-    def num_examples(self) -> int:
-        """Size of the training set."""
+    def num_examples(self) -> int | None:
+        """Size of the training set; None for a stream that has no end."""
 
     @property
     def num_test(self) -> int:

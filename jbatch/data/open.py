@@ -12,8 +12,10 @@ from jbatch.data.text.tokens import Tokens
 from jbatch.errors import Mistake
 
 
-def num_examples(data: Any) -> int:
+def num_examples(data: Any) -> int | None:
     """Return the number of training examples of a dataset; reads no example where it says so.
+
+    A stream has no such number: None.
 
     Raises:
         Mistake: if it is missing, incomplete or damaged.

@@ -10,14 +10,15 @@ from jbatch.hidden import Hidden
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """Anything with `len` and random access, read by worker processes.
+    """Anything with random access and, unless it is a stream, `len`, read by worker processes.
 
     Hugging Face datasets, PyTorch's map-style datasets, Grain's sources, tfds.data_source and lists
     are such things. `load` makes an example of a record: a pytree of arrays of one fixed shape.
     """
 
     train: Hidden[Any] = field(compare=False)
-    """Training records: len(train), and train[i] for 0 ≤ i < len(train)."""
+    """Training records: len(train), and train[i] for 0 ≤ i < len(train). Without len they are a
+    stream, which a run reads once, from train[0] on; its plan has a length and no epochs."""
     test: Hidden[Any] = field(compare=False)
     """Test records."""
     validation: Hidden[Any] = field(default=None, compare=False, kw_only=True)
@@ -36,10 +37,16 @@ class Source:
             records = getattr(self, name)
             if name == "validation" and records is None:
                 continue
-            if not (hasattr(records, "__len__") and hasattr(records, "__getitem__")):
+            if not hasattr(records, "__getitem__"):
                 raise Mistake(
-                    f"{name} of Source is {shown(records)}, which has no len or no random access: "
-                    "give a map-style dataset (not an iterable one), or a list"
+                    f"{name} of Source is {shown(records)}, which has no random access: give a "
+                    "map-style dataset (not an iterable one), a list, or a class whose "
+                    "__getitem__(i) finds record i"
+                )
+            if name != "train" and not hasattr(records, "__len__"):
+                raise Mistake(
+                    f"{name} of Source is {shown(records)}, which has no len: evaluations need an "
+                    "end, so give records with one"
                 )
         if not (self.load is None or callable(self.load)):
             raise Mistake(f"load is {shown(self.load)}: give a function of (record, rng)")

@@ -120,13 +120,8 @@ class Plan:
 
     @property
     def examples_per_epoch(self) -> int:
-        """N; raises Mistake for a stream, which has no epochs."""
-        if self.measure.num_examples is None:
-            raise Mistake(
-                "this plan is of a stream without epochs, which jbatch plans but does not train: "
-                "give plan.num_examples, or the experiment's data"
-            )
-        return self.measure.num_examples
+        """N; of a stream, which is one epoch, as many as the run is long."""
+        return self.end if self.measure.num_examples is None else self.measure.num_examples
 
     @property
     def num_epochs(self) -> float | None:

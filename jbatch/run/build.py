@@ -20,7 +20,7 @@ from jbatch.experiment.experiment import Experiment
 from jbatch.plan.layout import AXIS
 from jbatch.plan.plan import Plan
 from jbatch.run.check import task_and_data
-from jbatch.step import pure
+from jbatch.step import held, pure
 from jbatch.step.calls import updates_per_call
 from jbatch.step.cores import worthwhile
 from jbatch.step.programs import Setup
@@ -30,6 +30,8 @@ from jbatch.text import byte_size
 
 RANKED = 20  # bytes of an example while `data.order` ranks an epoch: a key, a place, an index
 MOST_ORDERED = 2**31 - 1  # an index is int32
+MOST_PLACES = 2**32  # of an order that is computed, or a stream's own: the places in it are uint32
+ENDLESS = 2**62  # N of a stream, for its gradient noise
 
 
 def make_setup(
@@ -43,18 +45,16 @@ def make_setup(
             f"mapping is pmap, which works with one process, but there are {jax.process_count()}: "
             "give --mapping shard_map"
         )
-    data = load(source)
-    count = data.inputs.num_examples
-    if count != plan.examples_per_epoch:
+    if experiment.mapping == "pmap" and experiment.optimizer_state == "sharded":
         raise Mistake(
-            f"the training set has {count:,} examples, but the plan is for {plan.num_examples:,}: "
-            f"set plan.num_examples to {count}"
+            "optimizer_state is sharded, which pmap cannot do: give --mapping shard_map, or "
+            "--optimizer-state replicated"
         )
-    _check_order(count)
+    data = load(source)
+    _check_count(data.inputs.num_examples, plan, isinstance(source, Tokens))
     learner = _learner(experiment, task.fitted(data.about), data.about, plan)
     if cores.optional():
         devices = devices[: worthwhile(learner, np.unique(plan.batch_sizes).tolist(), len(devices))]
-    _check_room(learner, devices)
     setup = Setup(
         learner=learner,
         inputs=data.inputs,
@@ -63,7 +63,9 @@ def make_setup(
         updates_per_call=updates_per_call(
             experiment.updates_per_call, learner, data.inputs, devices[0].platform
         ),
+        optimizer_state=experiment.optimizer_state,
     )
+    _check_room(setup)
     return setup, data
 
 
@@ -71,7 +73,7 @@ def _learner(experiment: Experiment, task: Task, about: About, plan: Plan) -> Le
     """Return what an update does, after a look whether it can be traced."""
     optimizer, average = experiment.optimizer, experiment.average
     frozen = experiment.init.freeze if experiment.init else ()
-    noise_of = plan.examples_per_epoch if experiment.measure_noise else None
+    noise_of = (plan.num_examples or ENDLESS) if experiment.measure_noise else None
     learner = Learner(
         *(task, about.example, optimizer, plan.momentum, average, frozen),
         held=plan.hold.names,
@@ -81,8 +83,35 @@ def _learner(experiment: Experiment, task: Task, about: About, plan: Plan) -> Le
     return learner
 
 
-def _check_order(count: int) -> None:
-    """Raise Mistake if there is no room for the order of an epoch, which is ranked as a whole."""
+def _check_count(count: int | None, plan: Plan, computed: bool) -> None:
+    """Check the number of training examples.
+
+    Args:
+        count: of the data; None for a stream without an end.
+        plan: must be for as many.
+        computed: whether their order is computed, and not ranked as a whole.
+
+    Raises:
+        Mistake: if it is not the plan's, or there is no room for the order of an epoch.
+    """
+    if count is None and plan.num_examples is not None:
+        raise Mistake(
+            f"the training records have no len, but the plan is for {plan.num_examples:,}: leave "
+            "plan.num_examples out, and give plan.length"
+        )
+    if count is not None and count != plan.num_examples:
+        planned = "a stream" if plan.num_examples is None else f"{plan.num_examples:,}"
+        raise Mistake(
+            f"the training set has {count:,} examples, but the plan is for {planned}: "
+            f"set plan.num_examples to {count}"
+        )
+    if count is None or computed:
+        if (most := count or plan.end) > MOST_PLACES:
+            raise Mistake(
+                f"there are {most:,} examples without a break, but at most {MOST_PLACES:,} have "
+                "random keys of their own: give longer examples, or a shorter run"
+            )
+        return
     needed, there = RANKED * count, of_host()
     if needed > there or count > MOST_ORDERED:
         raise Mistake(
@@ -92,20 +121,20 @@ def _check_order(count: int) -> None:
         )
 
 
-def _check_room(learner: Learner, devices: Sequence[jax.Device]) -> None:
+def _check_room(setup: Setup) -> None:
     """Raise Mistake if parameters, optimizer state and gradient do not fit in memory."""
-    shapes = pure.state_shapes(learner)
-    numbers = sum(leaf.size for leaf in jax.tree.leaves(shapes.params))
-    # The gradient is as large as the parameters.
-    sizes = [leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves((shapes, shapes.params))]
-    local = [device for device in devices if device.process_index == jax.process_index()]
-    held, there = sum(sizes), available(local[0])
+    params = pure.state_shapes(setup.learner).params
+    numbers = sum(leaf.size for leaf in jax.tree.leaves(params))
+    local = setup.mesh.local_devices
+    needed, there = sum(held.of_state(setup).values()), available(local[0])
     if there is None:
-        held, there = held * len(local), of_host()
-    if held > there:
+        needed, there = needed * len(local), of_host()
+    if needed > there:
+        shard = setup.devices > 1 and not setup.sharded
         raise Mistake(
             f"the network has {numbers:,} parameters. With optimizer and gradient they need "
-            f"{byte_size(held)}, but there are {byte_size(there)} of memory: give a smaller network"
+            f"{byte_size(needed)}, but there are {byte_size(there)} of memory: give a smaller "
+            f"network{', or --optimizer-state sharded' if shard else ''}"
         )
 
 
@@ -115,10 +144,14 @@ def paper_setup(experiment: Experiment, plan: Plan, devices: int | Sequence[jax.
     inputs, about = on_paper(source, plan.examples_per_epoch)
     learner = _learner(experiment, task.fitted(about), about, plan)
     if isinstance(devices, int):
-        mesh = AbstractMesh((devices,), (AXIS,))
-        return Setup(learner, inputs, mesh, "shard_map")  # type: ignore[arg-type]  # for `in_memory`
+        on_paper_alone = AbstractMesh((devices,), (AXIS,))
+        return Setup(
+            *(learner, inputs, on_paper_alone, "shard_map"),  # type: ignore[arg-type]  # for `in_memory`
+            optimizer_state=experiment.optimizer_state,
+        )
     most = updates_per_call(experiment.updates_per_call, learner, inputs, devices[0].platform)
-    return Setup(learner, inputs, meshes.make_mesh(devices), "shard_map", most)
+    mesh = meshes.make_mesh(devices)
+    return Setup(learner, inputs, mesh, "shard_map", most, experiment.optimizer_state)
 
 
 def counted(experiment: Experiment) -> Experiment:
@@ -130,5 +163,11 @@ def counted(experiment: Experiment) -> Experiment:
     if isinstance(data, Tokens) and plan.unit == "tokens" and plan.sequence_length is None:
         plan = replace(plan, sequence_length=data.sequence)
     if plan.num_examples is None and data is not None:
-        plan = replace(plan, num_examples=num_examples(data))
+        count = num_examples(data)
+        if count is None and (plan.unit == "epochs" or plan.length is None):
+            raise Mistake(
+                "the training records have no len, so there are no epochs: give plan.length, and "
+                "plan.unit, which is examples, tokens or updates"
+            )
+        plan = replace(plan, num_examples=count)
     return experiment if plan is experiment.plan else replace(experiment, plan=plan)

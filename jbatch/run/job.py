@@ -164,17 +164,22 @@ def validation_of(setup: Setup, data: Loaded) -> Evaluated | None:
 
 
 def _moments(experiment: Experiment, plan: Plan, setup: Setup) -> Moments:
-    def moments(every: float | None, epochs: float) -> frozenset[int]:
-        return plan.crossings(epochs, "epochs") if every is None else plan.crossings(every)
+    def moments(every: float | None, epochs: float, times: int) -> frozenset[int]:
+        """Return the updates at an interval: by default so many epochs, or times in a stream."""
+        if every is None and plan.num_examples is not None:
+            return plan.crossings(epochs, "epochs")
+        return plan.crossings(plan.length / times if every is None else every)
 
-    evaluations = moments(experiment.eval_every, 1) | {0}
+    evaluations = moments(experiment.eval_every, 1, 10) | {0}
     changes = {phase.first_update for phase in plan.phases[1:]}
     kept = plan.crossings(experiment.keep_every) if experiment.keep_every else frozenset()
-    saves = moments(experiment.save_every, 10) | changes | kept
-    logs = moments(experiment.log_every, 1)
+    saves = moments(experiment.save_every, 10, 10) | changes | kept
+    logs = moments(experiment.log_every, 1, 100)
     # Calls also end with each epoch, which has its own order, and each phase, which has its own
     # program. `saves` includes the starts of the phases.
-    calls = evaluations | saves | logs | plan.crossings(1, "epochs")
+    calls = evaluations | saves | logs
+    if plan.num_examples is not None:
+        calls |= plan.crossings(1, "epochs")
     if setup.learner.noise_of is not None and setup.devices == 1:  # one that measures is alone
         alone = filter(measures, range(plan.num_updates))
         calls |= {end for update in alone for end in (update, update + 1)}

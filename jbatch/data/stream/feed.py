@@ -30,6 +30,7 @@ from jbatch.plan.plan import Plan
 OPEN_FILES, OPEN_FILES_OF_WORKER = 40, 20  # measured in a trainer, plus a margin
 PASSES_AHEAD = 2  # passes that are on the devices before training needs them
 ALIGNMENT = 64  # bytes
+MOST_PLACES = 1 << 32  # in an epoch, or in a stream; a place is uint32
 MOST_IN_FLIGHT = 2  # more hides nothing: a step on large images takes longer than the host's work
 
 
@@ -37,7 +38,7 @@ MOST_IN_FLIGHT = 2  # more hides nothing: a step on large images takes longer th
 class StreamedInputs:
     """The part of a compiled step that gets examples from each device's arrays; hashable."""
 
-    num_examples: int
+    num_examples: int | None
     num_test: int
     example: Spec
     most_evaluated: int = MOST_EVALUATED
@@ -85,8 +86,8 @@ class Stream(Protocol):
         """What a task may depend on."""
 
     @property
-    def counts(self) -> tuple[int, int]:
-        """Number of examples of the training set and of the test set."""
+    def counts(self) -> tuple[int | None, int]:
+        """Number of examples of the training set, None if it has no end, and of the test set."""
 
     @property
     def workers(self) -> int | None:
@@ -146,7 +147,7 @@ class StreamedData:
         ready = decoded(chunks, positions.first(update), self._workers)
         wanted = ((start, layout.per_device) for start, layout in passes_of(plan, passes, update))
         joined = _Passes(ready, wanted, mesh, rows, self.about.example)
-        return StreamedFeed(joined, seed, plan.examples_per_epoch)
+        return StreamedFeed(joined, seed, plan.num_examples or MOST_PLACES)
 
     def test(self, mesh: Mesh, size: int) -> "StreamedTest":
         """Stream the test set, `size` examples per device and pass; workers start at first use."""
