@@ -97,7 +97,7 @@ def _seen(state: State) -> State:
 
     The compiler gathers what lies in parts.
     """
-    return state._replace(optimizer=state.optimizer if state.noise else None, average=None)
+    return state._replace(optimizer=None if state.noise is None else state.optimizer, average=None)
 
 
 def _of_sums(setup: "Setup", state: State) -> Sums:

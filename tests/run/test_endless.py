@@ -10,6 +10,7 @@ import pytest
 import jbatch as jb
 from jbatch import Mistake
 from jbatch.distributed.preemption import PhaseEnd
+from jbatch.run import build
 from jbatch.run.checkpoint import parameters_digest
 from jbatch.run.metrics import read_metrics
 from runs import without_times
@@ -139,3 +140,11 @@ def test_what_a_stream_lacks_is_said(made, said, tmp_path):
     with pytest.raises(Mistake, match=said):
         jb.fit(made(), tmp_path / "run", devices=ONE)
     assert not (tmp_path / "run").exists()
+
+
+def test_windows_of_a_text_need_no_room_for_their_order():
+    """It is computed, whatever their number; images of that number are refused."""
+    plan = dataclasses.replace(PLAN, num_examples=2**31).plan()
+    build._check_count(2**31, plan, computed=True)
+    with pytest.raises(Mistake, match="Ordering an epoch"):
+        build._check_count(2**31, plan, computed=False)
