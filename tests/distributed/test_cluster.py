@@ -85,6 +85,14 @@ def test_two_processes_take_several_updates_a_call(alone, tmp_path):
 
 
 @pytest.mark.slow
+def test_two_processes_share_the_optimizers_state_and_one_goes_on(alone, tmp_path):
+    """Each writes and reads its parts of a checkpoint that does not depend on them."""
+    trained(tmp_path, 2, "--optimizer-state", "sharded", "--until-phase", 1, code=3)
+    trained(tmp_path, 1)
+    assert_same_run(tmp_path, alone)
+
+
+@pytest.mark.slow
 def test_four_processes_are_too_and_devices_in_any_order(tmp_path):
     four = trained(tmp_path, 4, "--micro-batch", 5, PERMUTED="1")
     assert rows(four) == {process: {process, process + 4} for process in range(4)}

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import jbatch
 from jbatch import LAMB, LARS, SGD, Adam, AdamW, Coupling, Hold, Mistake
+from jbatch.analysis.split_check import check_experiment
 from jbatch.data.image.augment import Augment
 from jbatch.devices import parts
 from jbatch.distributed.preemption import PhaseEnd
@@ -182,6 +183,14 @@ def test_a_run_goes_on_with_either_and_on_other_devices(tmp_path):
         np.testing.assert_allclose(mine, theirs, rtol=0, atol=2e-5)
     model = jbatch.load(tmp_path / "from")
     assert parameters_digest(model.params) == parameters_digest(straight.state.params)
+
+
+@pytest.mark.slow
+def test_the_check_of_splits_passes():
+    """One device has the whole state, and several have parts of it."""
+    found = list(check_experiment(SHARDED, jax.devices()))
+    assert [each for each in found if not each.passed] == []
+    assert {"8 devices, 1 pass", "3 resumes"} & {each.what for each in found}
 
 
 def test_pmap_is_refused(tmp_path):
