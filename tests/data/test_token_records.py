@@ -73,6 +73,12 @@ def test_a_token_over_the_vocabulary_is_refused(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_tokens_says_who_reads_such_a_file(tmp_path):
+    written(tmp_path / "train.array_record", windows(3, 0))
+    with pytest.raises(Mistake, match="which Tokens does not read: give a Source of its records"):
+        load(Tokens(tmp_path / "train.array_record"))
+
+
 def test_a_start_encodes_a_text_once_and_sees_its_changes(tmp_path, monkeypatch):
     corpus._encoded.cache_clear()
     calls, encoded = [], corpus.encoded

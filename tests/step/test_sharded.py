@@ -190,7 +190,7 @@ def test_the_check_of_splits_passes():
     """One device has the whole state, and several have parts of it."""
     found = list(check_experiment(SHARDED, jax.devices()))
     assert [each for each in found if not each.passed] == []
-    assert {"8 devices, 1 pass", "3 resumes"} & {each.what for each in found}
+    assert "8 devices, 1 pass" in {each.what for each in found}
 
 
 def test_pmap_is_refused(tmp_path):

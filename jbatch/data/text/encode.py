@@ -57,6 +57,11 @@ def number_type(vocabulary: int) -> type[np.unsignedinteger[Any]]:
 
 
 def _read(path: Path) -> bytes:
+    if ".array_record" in path.name:
+        raise Mistake(
+            f"{path} is an ArrayRecord file, which Tokens does not read: give a Source of its "
+            "records (docs/language.md), or a text or .bin file"
+        )
     try:
         content = read_whole(path)
     except OSError as error:
