@@ -102,8 +102,9 @@ def _seen(state: State) -> State:
 
 def _of_sums(setup: "Setup", state: State) -> Sums:
     """Return where sums over all devices lie."""
-    noise = None if state.noise is None else WHOLE
-    return Sums(_in_parts(state.params, setup.devices), WHOLE, WHOLE, noise)
+    whole: Any = WHOLE  # all arrays of a part of the sums lie alike
+    noise = None if state.noise is None else whole
+    return Sums(_in_parts(state.params, setup.devices), whole, whole, noise)
 
 
 def _in_parts(tree: Any, devices: int) -> Any:
