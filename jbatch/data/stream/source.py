@@ -137,9 +137,10 @@ class Split:
     def covered(self) -> str:
         """What the digest covers, in words."""
         some, every = len(self._hashed), self.count
-        count = f"all {some:,}" if some == every else f"{some:,} of {every:,}"
         if every is None:
             count = f"the first {some:,}"
+        else:
+            count = f"all {some:,}" if some == every else f"{some:,} of {every:,}"
         also = ", and their digest()" if callable(getattr(self._records, "digest", None)) else ""
         return f"{count} {self.name} records as load gives them in evaluation{also}"
 
