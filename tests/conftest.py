@@ -1,26 +1,32 @@
 """Eight simulated devices and strict promotion, set before JAX starts."""
 
+import atexit
+import gc
 import os
+import shutil
 import tempfile
+
+# One folder for all temporary files of a session, its workers and the processes that they start:
+# also for those that a killed process or a library leaves. pytest's own stay where they are.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
+    os.environ["TMPDIR"] = tempfile.tempdir = tempfile.mkdtemp(prefix="jbatch-tests-")
+    atexit.register(shutil.rmtree, tempfile.tempdir, ignore_errors=True)
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
 os.environ["JAX_NUMPY_DTYPE_PROMOTION"] = "strict"
-# Shared with the processes that tests start, and not with the person's own.
-os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="jbatch-tests-")
+# Shared by the session's processes, and not with the person's own; of small programs too.
+os.environ["JAX_COMPILATION_CACHE_DIR"] = os.path.join(tempfile.gettempdir(), "xla")
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+os.environ["MPLCONFIGDIR"] = os.path.join(tempfile.gettempdir(), "matplotlib")  # a list of fonts
 # Not the person's own key, nor what was chosen and found before.
-os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="jbatch-tests-")
-os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="jbatch-tests-")
+os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp()
+os.environ["XDG_CACHE_HOME"] = os.path.join(tempfile.gettempdir(), "cache")
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-
-import atexit
-import shutil
 
 import pytest
 from hypothesis import settings
-
-for made in ("JAX_COMPILATION_CACHE_DIR", "XDG_STATE_HOME", "XDG_CACHE_HOME"):
-    atexit.register(shutil.rmtree, os.environ[made], ignore_errors=True)
 
 # Two cores shared with a compiler: a slow example is no failing one. Derandomized, so that a
 # change and not chance turns the suite red.
@@ -32,6 +38,11 @@ def pytest_addoption(parser):
     parser.addoption(
         "--write-golden", action="store_true", help="write experiments/golden/ anew, then review"
     )
+
+
+def pytest_collection_finish():
+    gc.collect()
+    gc.freeze()  # a collection need not look at what the imports have made
 
 
 @pytest.fixture

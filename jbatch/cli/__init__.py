@@ -108,6 +108,9 @@ def end(code: int) -> NoReturn:
     workers = sys.modules.get("jbatch.data.stream.workers")
     if workers is not None:
         workers.give_back()
+    wandb = sys.modules.get("jbatch.trackers.wandb")
+    if wandb is not None:
+        wandb.remove_temporary()
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError, AttributeError):  # an experiment file may have closed it
             stream.flush()

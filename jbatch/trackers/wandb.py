@@ -1,7 +1,11 @@
 """Weights & Biases."""
 
+import gc
 import os
+import sys
+import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,3 +61,13 @@ class WandB:
         if outcome == "stopped":
             self._run.mark_preempting()
         self._run.finish(exit_code=0 if outcome == "finished" else 1)
+
+
+def remove_temporary() -> None:
+    """Remove the temporary folders that wandb holds until Python's shutdown."""
+    if "wandb" not in sys.modules:
+        return
+    for held in gc.get_objects():
+        if type(held) is tempfile.TemporaryDirectory:
+            with suppress(OSError):
+                held.cleanup()

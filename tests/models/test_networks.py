@@ -104,10 +104,14 @@ def learner_of(model, input_shape, **options):
     return Learner(task_of(model, input_shape, **options), example, SGD(), 0.9)
 
 
+# These programs run a few times each: LLVM's optimizations take longer than they save. What XLA
+# itself does to a program is the same.
+QUICKLY = {"xla_backend_optimization_level": "0"}
+
+
 def initial(learner):
     """The state, compiled as in a run: see `programs.initializer`."""
-    options = {"xla_backend_optimization_level": "0"}
-    return jax.jit(partial(pure.init, learner), compiler_options=options)(np.uint32(0))
+    return jax.jit(partial(pure.init, learner), compiler_options=QUICKLY)(np.uint32(0))
 
 
 def batch_of(input_shape, size=8):
@@ -156,7 +160,7 @@ def test_gradients_by_finite_differences(model, shape):
     """Along the gradient itself, where the slope is its length and rounding matters least."""
     learner = learner_of(model, shape, label_smoothing=0.1)
     state = initial(learner)
-    gather = jax.jit(partial(pure.gather, learner, Layout(8, 1, 4)))
+    gather = jax.jit(partial(pure.gather, learner, Layout(8, 1, 4)), compiler_options=QUICKLY)
     batch = batch_of(shape)
     gradients = gather(state, batch).gradients
     length = float(optax.tree.norm(gradients))
@@ -256,7 +260,7 @@ def test_the_large_networks_train(model, shape):
         jax.eval_shape(lambda: (state, batch)),
         per_device=(False, False),
         per_device_out=(False, False),
-    ).compile()
+    ).compile(QUICKLY)
     losses = []
     for _ in range(6):
         state, loss = mapped(state, batch)

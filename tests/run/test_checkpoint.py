@@ -39,7 +39,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptio
 GROWING = load_experiment_file(TINY).variant("growing")
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def nothing_left_to_collect():
     """What has failed is not to be found in a test of another file."""
     yield

@@ -10,6 +10,7 @@ if not any(find_spec(name) for name in ("wandb", "mlflow", "trackio")):
     pytest.skip("no tracker's library is installed", allow_module_level=True)
 
 import jbatch as jb
+from commands import TINY, end, start
 from jbatch.run.metrics import read_metrics
 from jbatch.run.tracked import about, send
 from trained_runs import ONE, TUNED, constant
@@ -101,6 +102,19 @@ def test_wandb_has_every_line_in_its_offline_folder(run, tmp_path, monkeypatch):
     for line in lines:
         assert str(line["loss"]).encode() in content
     assert not os.path.exists("wandb")
+
+
+def test_a_command_leaves_no_temporary_folder_of_wandb(tmp_path):
+    pytest.importorskip("wandb")
+    short = ("--plan.num-epochs", 1, "--plan.max-batch-size", 40, "--log", "wandb")
+    process = start(
+        *("train", TINY, "growing", "--run-dir", tmp_path / "run", *short),
+        WANDB_MODE="offline",
+        TMPDIR=str(tmp_path),
+    )
+    code, _, err = end(process)
+    assert code == 0, err
+    assert {path.name for path in tmp_path.iterdir()} == {"run"}
 
 
 def test_wandb_without_a_login_says_what_to_do(run, tmp_path, monkeypatch):
