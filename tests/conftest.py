@@ -16,8 +16,11 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
 os.environ["JAX_NUMPY_DTYPE_PROMOTION"] = "strict"
-# Shared by the session's processes, and not with the person's own; of small programs too.
-os.environ["JAX_COMPILATION_CACHE_DIR"] = os.path.join(tempfile.gettempdir(), "xla")
+# Shared by the session's processes, and not with the person's own; of small programs too. Several
+# sessions share the folder that .ci/run names.
+os.environ["JAX_COMPILATION_CACHE_DIR"] = os.environ.get(
+    "JBATCH_TESTS_XLA", os.path.join(tempfile.gettempdir(), "xla")
+)
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["MPLCONFIGDIR"] = os.path.join(tempfile.gettempdir(), "matplotlib")  # a list of fonts
 # Not the person's own key, nor what was chosen and found before.
