@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks import check, flops, gpu, growth, outcome, scaling, turns
+from benchmarks import check, gpu, growth, outcome, scaling, turns
 from benchmarks.__main__ import SUITE, write_page
 from benchmarks.apart import Failed, apart
 from benchmarks.loops import Loops
@@ -25,6 +25,7 @@ from jbatch.models import GhostBatchNorm, SmallCNN
 from jbatch.optim import SGD
 from jbatch.plan.layout import Layout
 from jbatch.run.start import open_run
+from jbatch.step import flops
 from marks import slow
 from small_runs import learner_of
 
