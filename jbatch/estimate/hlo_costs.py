@@ -10,7 +10,7 @@ from jbatch.devices.memory import Memory, needed
 
 WIDTHS = {"bf16": 2, "f16": 2, "f32": 4, "f64": 8, "s32": 4, "u32": 4, "s8": 1, "u8": 1, "pred": 1}
 
-COLLECTIVE = r" = (.*?) (all-reduce|reduce-scatter|all-gather)(?:-start)?\((.*)"
+COLLECTIVE = r" = (.*?) (all-reduce|reduce-scatter|all-gather)(?:-start)?\("
 
 
 class Facts(NamedTuple):
@@ -44,27 +44,20 @@ def collectives(text: str) -> list[int]:
     An all-reduce is a reduce-scatter and an all-gather of its result, which each count half of the
     whole array.
     """
-    found = re.findall(COLLECTIVE, text)
-    return [_of_one(kind, _size(shapes), rest) for shapes, kind, rest in found]
+    partitions = re.search(r"num_partitions=(\d+)", text)  # in the program's first line
+    devices = int(partitions[1]) if partitions else 1
+    return [_of_one(kind, _size(shapes), devices) for shapes, kind in re.findall(COLLECTIVE, text)]
 
 
-def _of_one(kind: str, size: int, rest: str) -> int:
+def _of_one(kind: str, size: int, devices: int) -> int:
     """Return the bytes of a collective, whose result on a device has `size` bytes."""
     match kind:
         case "all-gather":
             return size // 2
-        case "reduce-scatter":
-            return size * _devices(rest) // 2
+        case "reduce-scatter":  # over all devices: no other is made
+            return size * devices // 2
         case _:
             return size
-
-
-def _devices(rest: str) -> int:
-    """Return how many devices share a collective, from its replica groups."""
-    if listed := re.search(r"replica_groups=\{\{([\d,]+)\}", rest):
-        return listed[1].count(",") + 1
-    grid = re.search(r"replica_groups=\[\d+,(\d+)\]", rest)
-    return int(grid[1]) if grid else 1
 
 
 def _size(shapes: str) -> int:
