@@ -334,8 +334,8 @@ def swapped(rng, record, more):
 
 
 REFUSED = {
-    "an iterable": (lambda: source(train=generated()), "train of Source is .*no len"),
-    "an iterable test": (lambda: source(test=generated()), "test of Source is .*no len"),
+    "an iterable": (lambda: source(train=generated()), "train of Source is .*no random access"),
+    "an iterable test": (lambda: source(test=generated()), "test of Source is .*no random access"),
     "a set": (lambda: source(train={1, 2}), "train of Source is .*no random access"),
     "no records": (lambda: source(train=[]), "the train records of the source are none"),
     "no test records": (lambda: source(test=[]), "the test records of the source are none"),
