@@ -62,6 +62,7 @@ def check(before, after, expected, loss, known_loss):
     assert far < 1e-3 * sum(leaf.size for leaf in after.values())
 
 
+@pytest.mark.slow
 def test_flax(known):
     params, after, loss = known
     model = peer_flax_gpt.Network(jnp.float32, nnx.Rngs(1))
@@ -73,6 +74,7 @@ def test_flax(known):
     check(flat(params), flat(trained), flat(after), found, loss)
 
 
+@pytest.mark.slow
 def test_torch(known):
     torch = pytest.importorskip("torch")
     from benchmarks import peer_torch_gpt

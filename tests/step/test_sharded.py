@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import jbatch
-from jbatch import LAMB, LARS, SGD, Adam, AdamW, Coupling, Hold, Mistake
+from jbatch import LAMB, LARS, SGD, AdamW, Coupling, Hold, Mistake
 from jbatch.analysis.split_check import check_experiment
 from jbatch.data.image.augment import Augment
 from jbatch.devices import parts
@@ -62,7 +62,7 @@ def test_an_array_is_split_evenly_or_not_at_all(shape, devices):
 
 @pytest.mark.parametrize(
     ("optimizer", "passes"),
-    [(AdamW(), 1), (SGD(weight_decay=5e-4), 3), slow(Adam(), 3)],
+    [(AdamW(), 1), slow(SGD(weight_decay=5e-4), 3)],
 )
 def test_the_same_bits_where_each_number_is_by_itself(optimizer, passes):
     """Sums of devices are in the same order, and then every number has an update of its own."""
@@ -128,11 +128,10 @@ def test_a_device_holds_less():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("noise", [False, True])
-def test_several_updates_a_call_held_values_and_noise(noise):
+def test_several_updates_a_call_held_values_and_noise():
     """All that an update can be told, and a loop of updates on the devices."""
     learner = learner_of(NETWORK, AdamW(b2=0.95), Augment())
-    learner = learner._replace(held=("momentum", "b2"), noise_of=1500 if noise else None)
+    learner = learner._replace(held=("momentum", "b2"), noise_of=1500)
     found = []
     for setup in both(learner):
         setup = dataclasses.replace(setup, updates_per_call=3)
@@ -143,7 +142,7 @@ def test_several_updates_a_call_held_values_and_noise(noise):
         found.append(leaves(call(state, programs.told(setup, hows), *inputs)))
     for mine, theirs in zip(*found, strict=True):
         # The noise adds up squares of parts in another order, see above.
-        np.testing.assert_allclose(mine, theirs, rtol=1e-5 if noise else 0)
+        np.testing.assert_allclose(mine, theirs, rtol=1e-5)
 
 
 def run_feed(setup):
