@@ -39,6 +39,10 @@ from .optim import SGD as SGD
 from .optim import Adam as Adam
 from .optim import AdamW as AdamW
 from .optim import Rprop as Rprop
+from .plan.adapt import Adaptive as Adaptive
+from .plan.adapt import LossStall as LossStall
+from .plan.adapt import NoiseScale as NoiseScale
+from .plan.adapt import NormTest as NormTest
 from .plan.couple import couple as couple
 from .plan.hold import Hold as Hold
 from .plan.notations import deepspeed_ramp as deepspeed_ramp

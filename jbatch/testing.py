@@ -17,6 +17,7 @@ Point = Literal[
     "pass evaluated",
     "save begins",  # the earlier one is on disk
     "save under way",  # in the background; value: the Checkpoints
+    "decision",  # of an adaptive run, about to be written; value: its line, as text
     "metrics line",  # about to be written; value: the file
 ]
 Value = TypeVar("Value")

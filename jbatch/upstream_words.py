@@ -17,6 +17,9 @@ TOO_LATE = "DEADLINE_EXCEEDED"
 # Orbax: folders of checkpoints that are not finished.
 UNFINISHED = "*.orbax-checkpoint-tmp*"
 
+# Orbax: a checkpoint's file of what is saved with it, as JSON with a field custom_metadata.
+METADATA = "_CHECKPOINT_METADATA"
+
 # Grain: a worker process died.
 WORKER_DIED = "terminated unexpectedly"
 

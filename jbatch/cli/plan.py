@@ -9,10 +9,10 @@ from typing import Any
 
 import jax
 
-from jbatch.cli.arguments import RunsCode, file_and_variant
+from jbatch.cli.arguments import RunsCode, file_and_variant, leading, read_options
 from jbatch.errors import Mistake, positive, whole
 from jbatch.experiment.experiment import Experiment
-from jbatch.files import cache_folder
+from jbatch.files import cache_folder, expanded
 from jbatch.messages import tell
 from jbatch.plan.growth_cost import (
     assumed,
@@ -30,6 +30,7 @@ from jbatch.run.measured_noise import measured_gradients
 from jbatch.text import byte_size
 
 USAGE = "jbatch plan FILE VARIANT"
+OF_RUN = "jbatch plan DIR"
 MOST_DEVICES = 100_000  # ten times the largest machine
 
 
@@ -37,6 +38,7 @@ MOST_DEVICES = 100_000  # ten times the largest machine
 class Options(RunsCode):
     """Print the plan of an experiment's variant: every phase; needs no device.
 
+    Of a run, `jbatch plan DIR` prints what was done, and what an adaptive run has decided.
     FILE VARIANT --help lists the experiment's fields; you can override each.
 
     For example: jbatch plan experiments/digits.py increasing --plan.max-batch-size 64
@@ -77,6 +79,10 @@ def run(arguments: Sequence[str]) -> None:
     """Print the plan."""
     # Schedules need only the CPU. Another process may be using the accelerator.
     jax.config.update("jax_platforms", "cpu")
+    names, rest = leading(arguments)
+    if len(names) == 1 and expanded(Path(names[0])).is_dir():
+        _print_run(expanded(Path(names[0])), read_options(Options, rest, OF_RUN))
+        return
     file, variant, options, overrides, experiment = file_and_variant(Options, arguments, USAGE)
     coupling = experiment.plan
     unmeasured = coupling.unit == "tokens" and coupling.sequence_length is None
@@ -101,6 +107,26 @@ def run(arguments: Sequence[str]) -> None:
             options, options.on, file.path, variant, overrides, plan
         )
         text += f"\n{more}\n"
+    sys.stdout.write(json.dumps(values, indent=2) + "\n" if options.json else printable(text))
+
+
+def _print_run(directory: Path, options: Options) -> None:
+    """Print the plan of a run, as far as it has been decided."""
+    if options != Options(json=options.json, trust=options.trust):
+        raise Mistake(
+            f"{OF_RUN} prints what a run has done, with --json as its only option: for others give "
+            f"{USAGE}"
+        )
+    from jbatch.run.decisions import decisions_text, read_decisions
+    from jbatch.run.directory import read_run
+    from jbatch.run.kept import read_plan, text_in
+
+    plan = read_plan(directory, read_run(directory)["plan_digest"])
+    decisions = read_decisions(directory)
+    values, text = plan_json(plan, None), text_in(directory / "plan.txt")
+    if plan.decided is not None and decisions:
+        values["decisions"] = decisions
+        text += f"\n{decisions_text(decisions)}"
     sys.stdout.write(json.dumps(values, indent=2) + "\n" if options.json else printable(text))
 
 

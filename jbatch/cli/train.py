@@ -8,6 +8,7 @@ from pathlib import Path
 from jbatch.cli.arguments import Log, RunsCode, file_and_variant, leading, split_options, wants_help
 from jbatch.distributed import agree, supervise
 from jbatch.errors import Mistake, whole
+from jbatch.experiment.overrides import override
 from jbatch.messages import show
 from jbatch.run.directory import directory_of
 from jbatch.run.libraries import prepare_libraries
@@ -28,6 +29,9 @@ class Options(RunsCode):
     """The run's directory. None: runs/FILE/VARIANT/seed-SEED. Several hosts must share it."""
     until_phase: int | None = None
     """Stop at the start of this phase, counted from 0: save a checkpoint and exit with code 3."""
+    replay: Path | None = None
+    """Take the batch sizes from this finished adaptive run: what it has decided becomes a fixed
+    plan (docs/adaptive.md)."""
     accept_plan_change: bool = False
     """Resume with a plan that has changed since the run began, from the examples already seen."""
     profile: bool = False
@@ -86,9 +90,16 @@ def run(arguments: Sequence[str]) -> int | None:
         agree.say(found)
     prepare_libraries()
     file, variant, options, overrides, experiment = file_and_variant(Options, arguments, USAGE)
+    named = variant
+    if options.replay is not None:
+        from jbatch.run.replay import replayed
+
+        again = replayed(options.replay, experiment)
+        overrides, experiment = (*overrides, *again), override(experiment, again, USAGE)
+        named = f"{variant}, replayed"
     origin = file.origin(variant, overrides)
     directory = options.run_dir or directory_of(
-        Path("runs") / file.path.stem, variant, experiment.seed
+        Path("runs") / file.path.stem, named, experiment.seed
     )
 
     from jbatch.report.account import account

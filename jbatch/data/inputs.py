@@ -89,6 +89,9 @@ class Feed(Protocol):
     def arguments(self, position: int, layout: Layout) -> Arguments:
         """Return the arguments of the pass that starts at `position`, as `Inputs.shapes` says."""
 
+    def follow(self, plan: Plan, update: int) -> None:
+        """Go on with another plan, from `update` on."""
+
     def close(self) -> None:
         """Release workers and memory."""
 

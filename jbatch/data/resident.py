@@ -207,6 +207,9 @@ class ResidentFeed:
         point("pass", (layout, found))  # devices compute their own places from the layout
         return found
 
+    def follow(self, plan: object, update: int) -> None:
+        """Do nothing: it can supply any pass."""
+
     def close(self) -> None:
         """End the thread. The arrays are freed with their last use."""
         self._pool.shutdown(cancel_futures=True)

@@ -15,7 +15,9 @@ from jbatch.errors import Mistake, make_plain, positive, shown, whole
 from jbatch.experiment.kinds import check_kinds
 from jbatch.experiment.weights import Weights
 from jbatch.optim import SGD, Optimizer, own_values, takes_momentum
+from jbatch.plan.adapt import Adaptive
 from jbatch.plan.couple import GrowthRule, couple
+from jbatch.plan.decided import Growths
 from jbatch.plan.hold import PRESETS, Hold, Preset, Values
 from jbatch.plan.measure import Unit
 from jbatch.plan.plan import Plan
@@ -99,6 +101,10 @@ class Coupling:
     multiplies the length and the places of the schedule and ramp by B0 / base_batch_size;
     log_every, eval_every and save_every stay as they are."""
 
+    decided: dict[int, int] | None = field(default=None, kw_only=True)
+    """Sizes that an adaptive run has decided on: examples seen, size, examples seen, size … from 0
+    on. `train --replay DIR` takes them from a run."""
+
     def __post_init__(self) -> None:
         make_plain(self)
 
@@ -162,6 +168,7 @@ class Coupling:
             growth_rule="paper",
             base_batch_size=None,
             adapt_regime=False,
+            decided=None,
         )
 
 
@@ -222,6 +229,9 @@ class Experiment:
     measure_noise: bool = False
     """Measure the gradient noise scale trΣ/|G|² from the passes and devices of each update, and log
     it. Where an update is one pass on one device, every 16th is cut in two (docs/noise.md)."""
+    adaptive: Adaptive | None = None
+    """Let the run grow its batch by what it measures, among the sizes that the plan allows
+    (docs/adaptive.md). None: the batch grows with the schedule's decay."""
 
     series: Annotated[str, Suppress] = field(default="", compare=False)
     """Name of the line that reports draw through the results of several runs."""
@@ -258,12 +268,26 @@ class Experiment:
                     f"most {MOST_GIB:,.0f}"
                 )
         whole("seed", self.seed, least=0, most=2**32 - 1)
+        if self.adaptive is not None and self.adaptive.reads_noise and not self.measure_noise:
+            raise Mistake(
+                f"adaptive.rule is {type(self.adaptive.rule).__name__}, which reads the measured "
+                "gradient noise, but measure_noise is off: give measure_noise=True, or "
+                "--measure-noise"
+            )
         for name in ("log_every", "eval_every", "save_every", "keep_every"):
             if (value := getattr(self, name)) is not None:
                 positive(name, value, of=f"a number of {self.plan.unit}")
 
-    def make_plan(self) -> Plan:
+    @property
+    def adapts(self) -> bool:
+        """Whether a run decides when its batch grows."""
+        return self.adaptive is not None and self.plan.decided is None
+
+    def make_plan(self, growths: Growths = ()) -> Plan:
         """Return the plan, with the optimizer's own values where it leaves them to the optimizer.
+
+        Args:
+            growths: what an adaptive run has decided so far.
 
         Raises:
             Mistake: if it cannot be made, or the optimizer wants a momentum that nothing gives.
@@ -274,4 +298,24 @@ class Experiment:
                 "the optimizer is a function of (rate, momentum), but the plan gives no momentum: "
                 "give plan.momentum, for example 0.9, or a function of the rate alone"
             )
-        return self.plan.plan(own)
+        return self._coupling(growths).plan(own)
+
+    def _coupling(self, growths: Growths) -> Coupling:
+        """Return what the plan is made of, with what a run has decided so far."""
+        if not self.adapts:
+            return self.plan
+        if self.plan.ramp is not None:
+            raise Mistake(
+                "adaptive lets the run decide when its batch grows, and plan.ramp says when: leave "
+                "out one of them"
+            )
+        if self.plan.batch_size is None:
+            raise Mistake("batch_size is not given: give the examples of the first update")
+        if growths not in self._couplings:
+            decided = {0: self.plan.batch_size, **dict(growths)}
+            self._couplings[growths] = replace(self.plan, decided=decided)
+        return self._couplings[growths]
+
+    @cached_property
+    def _couplings(self) -> dict[Growths, Coupling]:
+        return {}

@@ -16,6 +16,7 @@ from jbatch.errors import Mistake, not_negative, positive, share, shown, whole
 from jbatch.plan import ramp as ramps
 from jbatch.plan import schedule as schedules
 from jbatch.plan.batch_sizes import ROUNDING_OF_DECAY, allowed_sizes
+from jbatch.plan.decided import as_decided, read_decided
 from jbatch.plan.hold import Hold, Preset, Values, check_largest, follow, read_hold
 from jbatch.plan.measure import Measure, Unit, make_measure
 from jbatch.plan.optimal import by_rates_to_come, check_optimal
@@ -54,6 +55,7 @@ def couple(
     growth_rule: GrowthRule = "paper",
     base_batch_size: int | None = None,
     adapt_regime: bool = False,
+    decided: Mapping[int, int] | None = None,
 ) -> Plan:
     """Turn a learning-rate schedule into a plan that grows the batch where the rate would decay.
 
@@ -110,6 +112,9 @@ def couple(
             length. This multiplies the length and the places of the schedule and ramp by
             B0/base_batch_size, in whole batches of an epoch (Hoffer et al., arXiv 1705.08741,
             section 4.2).
+        decided: sizes that a run has decided on among the allowed ones, instead of growth with the
+            decay: examples seen → batch size from there on, from 0 on; the rate follows as in
+            ε(e) (docs/adaptive.md).
 
     Returns:
         The plan, one row for each update.
@@ -194,6 +199,8 @@ def couple(
         raise Mistake(f"growth_rule is {shown(growth_rule)}: give paper or optimal")
     if growth_rule == "optimal":
         check_optimal(scaling, growth, ramp is not None, bool(given))
+    if decided is not None and ramp is not None:
+        raise Mistake("decided and ramp each set the batch sizes: give only one of them")
     if allow_shrink and ramp is None:
         raise Mistake("allow_shrink is for a ramp, and there is none: give ramp, or leave it out")
     if not given:
@@ -203,6 +210,7 @@ def couple(
                 f"{batch_size:,} grow: give one of {', '.join(ways)}"
             )
         batch_sizes = (batch_size,)
+    chosen = None
     if ramp is not None:
         if max_batch_size is not None or growth != 1:
             raise Mistake(
@@ -224,6 +232,10 @@ def couple(
         if growth_rule == "optimal":
             size_at = by_rates_to_come(sizes, planned)
         largest = int(sizes[-1]) if growth else batch_size
+        if decided is not None:
+            rules_of_growth = {"growth": growth != 1, "growth_rule": growth_rule != "paper"}
+            chosen = read_decided(decided, sizes, rules_of_growth)
+            size_at, largest = as_decided(chosen), batch_size
 
     read = schedules.reader(schedule, measure)
     positions, taken, rates = walk(read, size_at, measure, end, batch_size, stretch, allow_shrink)
@@ -237,7 +249,8 @@ def couple(
             f"the learning rate overflows float32 (its peak is {peak:g} at batch {base:,}): give a "
             "smaller rate"
         )
-    check_largest(rules, own, int(taken.max()), base)
+    largest_of_all = int(taken.max()) if chosen is None else chosen.allowed[-1]
+    check_largest(rules, own, largest_of_all, base)
     found = over_updates(read, positions, rates, measure, planned)
     warnings = plan_warnings(
         positions=positions,
@@ -250,7 +263,7 @@ def couple(
         largest=largest,
         peak=peak,
         of_first=(batch_size / base) ** scaling,
-        by_hand=ramp is not None,
+        grown_by="schedule" if ramp is None and chosen is None else "ramp" if ramp else "run",
         over_updates=found,
     )
     return Plan(
@@ -267,6 +280,7 @@ def couple(
         weight_decay=weight_decay,
         hold=rules,
         base_batch_size=base,
+        decided=chosen,
     )
 
 
@@ -322,10 +336,10 @@ def _check_length(length: float, measure: Measure, batch_size: int, stretch: Fra
 
 
 def _by_decay(sizes: npt.NDArray[np.int64], growth: float) -> SizeAt:
-    """Make the function (values in the unit, decay s) → largest allowed size ≤ B0 · s^(−q)."""
+    """Make the function (positions, values, decay s) → largest allowed size ≤ B0 · s^(−q)."""
 
     def size_at(
-        _: npt.NDArray[np.float64], decay: npt.NDArray[np.float64]
+        _: npt.NDArray[np.int64], __: npt.NDArray[np.float64], decay: npt.NDArray[np.float64]
     ) -> npt.NDArray[np.int64]:
         with np.errstate(divide="ignore", over="ignore"):  # s = 0 takes the largest size
             wanted: npt.NDArray[np.float64] = sizes[0] * decay**-growth * (1 + ROUNDING_OF_DECAY)

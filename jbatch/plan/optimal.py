@@ -28,7 +28,7 @@ def check_optimal(scaling: float, growth: float, by_hand: bool, grows: bool) -> 
 
 
 def by_rates_to_come(sizes: npt.NDArray[np.int64], length: float) -> SizeAt:
-    """Make the function (values in the unit, decay s) → largest size ≤ B0 · s/(1 − x/X).
+    """Make the function (positions, values, decay s) → largest size ≤ B0 · s/(1 − x/X).
 
     Over examples x of X, B ∝ ε/√R means this, because R falls by ε/B for each example
     (docs/theory.md).
@@ -39,7 +39,7 @@ def by_rates_to_come(sizes: npt.NDArray[np.int64], length: float) -> SizeAt:
     """
 
     def size_at(
-        values: npt.NDArray[np.float64], decay: npt.NDArray[np.float64]
+        _: npt.NDArray[np.int64], values: npt.NDArray[np.float64], decay: npt.NDArray[np.float64]
     ) -> npt.NDArray[np.int64]:
         left = np.maximum(1 - values / length, 1e-12)
         wanted = sizes[0] * decay / left * (1 + ROUNDING_OF_DECAY)

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jbatch.errors import Mistake, whole
+from jbatch.plan.decided import Decided
 from jbatch.plan.hold import Hold, Values, follow
 from jbatch.plan.layout import nearest_batch_sizes, why_not
 from jbatch.plan.measure import Measure, Unit
@@ -78,6 +79,7 @@ class Plan:
     weight_decay: float | None = None
     hold: Hold = Hold()  # noqa: RUF009 - frozen; which of these values follow the batch
     base_batch_size: int | None = None  # None: the first
+    decided: Decided | None = None  # None: not by a run
 
     def __post_init__(self) -> None:
         for array in (self.positions, self.batch_sizes, self.learning_rates):
@@ -107,6 +109,18 @@ class Plan:
     def base(self) -> int:
         """The batch size that the optimizer's values are for."""
         return self.base_batch_size or int(self.batch_sizes[0])
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The batch sizes that a run may come to, ascending: of its phases, or all allowed."""
+        if self.decided is not None:
+            return self.decided.allowed
+        return tuple(sorted({phase.batch_size for phase in self.phases}))
+
+    @property
+    def begun(self) -> str:
+        """The digest of the plan that a run begins with, before it decides anything."""
+        return (self.decided and self.decided.begun) or self.digest
 
     def values(self, batch_size: int) -> Values:
         """Return the optimizer's values beside the rate at a batch size."""
@@ -296,7 +310,7 @@ class Plan:
             Mistake: names each size, the reason, and the nearest sizes that work.
         """
         problems, limit = [], self.num_examples or self.end
-        for size in sorted({phase.batch_size for phase in self.phases}):
+        for size in self.sizes:
             reason = why_not(size, devices, ghost_batch)
             if reason:
                 nearest = nearest_batch_sizes(size, devices, ghost_batch, limit)

@@ -54,7 +54,7 @@ def first_size(ramp: Mapping[float, int]) -> int | None:
 def by_hand(
     ramp: Mapping[float, int], measure: Measure, batch_size: int, limit: int, allow_shrink: bool
 ) -> SizeAt:
-    """Make the function (values in the unit, decay s) → the ramp's size.
+    """Make the function (positions, values in the unit, decay s) → the ramp's size.
 
     Args:
         ramp: start in the unit → batch size.
@@ -92,7 +92,7 @@ def by_hand(
         )
 
     def size_at(
-        values: npt.NDArray[np.float64], _: npt.NDArray[np.float64]
+        _: npt.NDArray[np.int64], values: npt.NDArray[np.float64], __: npt.NDArray[np.float64]
     ) -> npt.NDArray[np.int64]:
         return sizes[np.searchsorted(starts, values, side="right") - 1]
 

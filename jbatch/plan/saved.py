@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from jbatch.plan.couple import MOST_UPDATES
+from jbatch.plan.decided import Decided
 from jbatch.plan.hold import Hold
 from jbatch.plan.measure import make_measure
 from jbatch.plan.plan import Plan
@@ -29,6 +30,7 @@ def plan_bytes(plan: Plan) -> bytes:
     values = {name: part for name, part in parts.items() if name not in arrays}
     values["measure"] = dataclasses.asdict(plan.measure)
     values["hold"] = dataclasses.asdict(plan.hold)
+    values["decided"] = plan.decided and dataclasses.asdict(plan.decided)
     arrays["positions"] = np.diff(plan.positions, prepend=0)  # nearly constant: they pack well
     file = io.BytesIO()
     arrays[_VALUES] = np.frombuffer(json.dumps(values).encode(), np.uint8)
@@ -55,6 +57,9 @@ def plan_from(content: bytes) -> Plan:
         values["warnings"] = tuple(values["warnings"])
         values["measure"] = make_measure(**values["measure"])
         values["hold"] = Hold(**values.get("hold", {}))  # earlier ones have none
+        if (decided := values.get("decided")) is not None:
+            sizes = tuple((int(start), int(size)) for start, size in decided["sizes"])
+            values["decided"] = Decided(tuple(decided["allowed"]), sizes, decided["begun"])
         return Plan(**values, **arrays)
     except DAMAGE as error:
         raise ValueError(f"{type(error).__name__}: {error}") from error

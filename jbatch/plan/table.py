@@ -47,6 +47,7 @@ def plan_text(plan: "Plan", decaying: "Plan | None" = None) -> str:
         counted(plan.num_updates, "update") + _against(plan, decaying),
         _held(plan),
         *_followed(plan),
+        *_decided(plan),
     ]
     lines += [f"Warning: {warning}." for warning in plan.warnings]
     return "\n".join(lines) + "\n"
@@ -133,6 +134,16 @@ def _followed(plan: "Plan") -> list[str]:
     return [f"Following the batch, with these values at {plan.base:,}: {', '.join(said)}."]
 
 
+def _decided(plan: "Plan") -> list[str]:
+    """Say which sizes a run chooses from, and what it has decided."""
+    if plan.decided is None:
+        return []
+    allowed = ", ".join(f"{size:,}" for size in plan.decided.allowed)
+    growths = plan.decided.sizes[1:]
+    so_far = "; ".join(f"{size:,} at {plan.measure.place(start)}" for start, size in growths)
+    return [f"Decided by a run, among {allowed}: {so_far or 'no growth'}."]
+
+
 def plan_json(plan: "Plan", decaying: "Plan | None") -> dict[str, Any]:
     """Describe a plan as JSON; `learning_rate` is [first update's, last update's]."""
     return {
@@ -146,6 +157,7 @@ def plan_json(plan: "Plan", decaying: "Plan | None") -> dict[str, Any]:
         "scaling": plan.scaling,
         **({"hold": dataclasses.asdict(plan.hold)} if plan.hold.names else {}),
         "digest": plan.digest,
+        **({} if plan.decided is None else {"decided": dict(plan.decided.sizes)}),
         "phases": [
             {
                 "phase": phase.index,

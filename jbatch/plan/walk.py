@@ -16,7 +16,8 @@ SHORT, LONG = 512, 32_768
 
 Values = npt.NDArray[np.float64]
 Reader = Callable[[Values, float], Values]  # (values in the plan's unit, peak so far) → rates
-SizeAt = Callable[[Values, Values], npt.NDArray[np.int64]]  # (values, decay s) → batch sizes
+Sizes = npt.NDArray[np.int64]
+SizeAt = Callable[[Sizes, Values, Values], Sizes]  # (positions, values, decay s) → batch sizes
 
 
 def walk(
@@ -39,7 +40,7 @@ def walk(
 
     Args:
         read: (values in the unit, peak) → rates of the schedule.
-        size_at: (values in the unit, decay s) → wanted batch sizes.
+        size_at: (positions, values in the unit, decay s) → wanted batch sizes.
         measure: the plan's unit.
         end: the position where the run ends.
         batch_size: B0.
@@ -67,7 +68,7 @@ def walk(
         values = read(times, peak)
         peaks = np.maximum(peak, np.maximum.accumulate(values))
         decay = np.divide(values, peaks, out=np.ones_like(values), where=peaks > 0)
-        wanted = size_at(times, decay)
+        wanted = size_at(lookups, times, decay)
         changes = np.flatnonzero(wanted != size if shrinks else wanted > size)
         stop = int(changes[0]) if len(changes) else len(lookups)
         fits = lookups[:stop] % num_examples + size <= num_examples

@@ -1,7 +1,7 @@
 """Warnings about a plan, made before it is trained."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -9,6 +9,7 @@ import numpy.typing as npt
 from jbatch.plan.batch_sizes import ROUNDING_OF_DECAY as ROUNDING
 from jbatch.plan.measure import Measure
 
+GrownBy = Literal["schedule", "ramp", "run"]
 REST = 0.01  # of a stream that may be left out at its end
 
 
@@ -24,7 +25,7 @@ def plan_warnings(
     largest: int,
     peak: float,
     of_first: float,
-    by_hand: bool,
+    grown_by: GrownBy,
     over_updates: str | None,
 ) -> Iterator[str]:
     """Yield warnings about a plan, the most important first, without a final full stop.
@@ -40,7 +41,7 @@ def plan_warnings(
         largest: the largest batch size allowed.
         peak: the schedule's highest rate, at its base batch size.
         of_first: the peak is multiplied by this at the first batch size.
-        by_hand: whether a ramp sets the sizes.
+        grown_by: what sets the sizes: the schedule's decay, a ramp, or decisions of the run.
         over_updates: why the schedule seems to count updates, not epochs.
     """
     if over_updates is None:
@@ -52,7 +53,7 @@ def plan_warnings(
         yield from _warn_of_transient(positions, sizes, measure, measure.num_examples, momentum)
     else:
         yield from _warn_of_rest(positions, sizes, measure, length)
-    yield from _warn_of_peak(positions, rates, peak, of_first, measure, by_hand)
+    yield from _warn_of_peak(positions, rates, peak, of_first, measure, grown_by)
     yield from _warn_of_zero(positions, rates, measure, length)
 
 
@@ -125,7 +126,7 @@ def _warn_of_peak(
     peak: float,
     of_first: float,
     measure: Measure,
-    by_hand: bool,
+    grown_by: GrownBy,
 ) -> Iterator[str]:
     """Warn if the rate exceeds the schedule's peak, at both the base and the first batch size."""
     highest = peak * max(1.0, of_first)
@@ -133,13 +134,14 @@ def _warn_of_peak(
         return
     worst = int(np.argmax(learning_rates))
     whose = "the schedule's own peak" if of_first <= 1 else "the peak at the first batch size"
-    why = (
-        "the ramp grows the batch more than the schedule has decayed, and the rate follows the "
-        "batch. A later ramp or scaling=0 keeps the rate lower"
-        if by_hand
-        else "the schedule rises again after the batch has grown. A smaller max_batch_size limits "
-        "the rate"
-    )
+    why = {
+        "ramp": "the ramp grows the batch more than the schedule has decayed, and the rate follows "
+        "the batch. A later ramp or scaling=0 keeps the rate lower",
+        "run": "the batch has grown more than the schedule has decayed, and the rate follows the "
+        "batch. A smaller max_batch_size or scaling=0 keeps the rate lower",
+        "schedule": "the schedule rises again after the batch has grown. A smaller max_batch_size "
+        "limits the rate",
+    }[grown_by]
     yield (
         f"at {measure.place(int(positions[worst]))} the rate is {learning_rates[worst]:g}, "
         f"{learning_rates[worst] / highest:.3g} times {whose}: {why}"

@@ -276,7 +276,7 @@ def _check_alike(variant: str, runs: Sequence[Record]) -> None:
     first = runs[0]
     for run in runs[1:]:
         found = differences_in(first.described, {**run.described, "seed": first.seed})
-        if found or run.plan.digest != first.plan.digest:
+        if found or run.plan.begun != first.plan.begun:
             raise Mistake(
                 f"{first.directory} and {run.directory} are both called {variant}, but differ: "
                 f"{'; '.join(found) or 'in their schedules'}. Report each directory by itself"

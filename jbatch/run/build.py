@@ -17,6 +17,7 @@ from jbatch.devices.memory import available, of_host
 from jbatch.devices.sound import check_sound
 from jbatch.errors import Mistake
 from jbatch.experiment.experiment import Experiment
+from jbatch.plan.adapt import NoiseScale
 from jbatch.plan.layout import AXIS
 from jbatch.plan.plan import Plan
 from jbatch.run.check import task_and_data
@@ -80,7 +81,20 @@ def _learner(experiment: Experiment, task: Task, about: About, plan: Plan) -> Le
         noise_of=noise_of,
     )
     check_learner(learner)
+    _check_metric(experiment, learner)
     return learner
+
+
+def _check_metric(experiment: Experiment, learner: Learner) -> None:
+    """Raise Mistake if a rule reads the noise in Adam's metric, and the optimizer has none."""
+    rule = experiment.adaptive and experiment.adaptive.rule
+    if isinstance(rule, NoiseScale) and rule.metric == "adam":
+        noise = pure.state_shapes(learner).noise
+        if noise is not None and noise.trace.shape[0] < 2:
+            raise Mistake(
+                "adaptive.rule.metric is adam, but the optimizer keeps no second moments of all "
+                "parameters: give plain, or Adam or its kin as optimizer"
+            )
 
 
 def _check_count(count: int | None, plan: Plan, computed: bool) -> None:

@@ -27,7 +27,7 @@ def check(experiment: Experiment, plan: Plan, devices: int) -> None:
             f"plan.sequence_length is {length:,}, but a window of the data has {data.sequence:,} "
             "tokens: leave it out, and the plan takes the data's"
         )
-    group, largest = task.group, int(plan.batch_sizes.max())
+    group, largest = task.group, plan.sizes[-1]
     if group is not None and group > largest:
         flag = "model.norm.ghost-batch" if isinstance(task, Classify) else "group"
         raise Mistake(

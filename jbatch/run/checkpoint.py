@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,16 +19,18 @@ import numpy.typing as npt
 
 from jbatch.distributed import agree
 from jbatch.errors import Mistake
-from jbatch.files import appears, not_files
+from jbatch.files import appears, not_files, read_whole
+from jbatch.run.checksum import checksum
 from jbatch.step.pure import State
 from jbatch.task.base import Tree
 from jbatch.testing import point
-from jbatch.upstream_words import TOO_LATE, UNFINISHED
+from jbatch.upstream_words import METADATA, TOO_LATE, UNFINISHED
 
 if TYPE_CHECKING:
     import orbax.checkpoint as ocp
 
 CONTENT = "default"  # Orbax's name for the folder of a checkpoint's only item
+BESIDE = "jbatch"  # our key in Orbax's metadata
 TAG = 4  # uint32 words after the checksums, that identify run and examples
 MOST_KEPT = 2  # still 2 while the next checkpoint is being written
 GLOB = set("*?[]{}")  # characters of a path that Orbax would read as a pattern
@@ -71,7 +73,7 @@ class Checkpoints:
         most: int = MOST_KEPT,
         kept: Sequence[int] = (),
     ):
-        self._run, self._most, self._kept = run, most, kept
+        self._run, self._most, self._kept = run, most, set(kept)
         self._directory, self._read_only, self.say = directory.absolute(), read_only, say
         self._handle: int | None = None
         if GLOB & set(str(self._directory)):
@@ -94,8 +96,17 @@ class Checkpoints:
         step: int | None = self._manager.latest_step()
         return step
 
-    def save(self, examples: int, state: State) -> None:
+    def keep(self, kept: Sequence[int]) -> None:
+        """Let these checkpoints stay, by examples seen, and no others but the newest."""
+        self._kept = set(kept)
+
+    def save(self, examples: int, state: State, beside: str = "") -> None:
         """Copy the state off the devices, then write it in the background.
+
+        Args:
+            examples: seen.
+            state: of the run.
+            beside: text that goes with it, see `beside`.
 
         Raises:
             SaveFailed: if the write cannot start.
@@ -103,13 +114,27 @@ class Checkpoints:
         import orbax.checkpoint as ocp
 
         point("save begins")
-        sums = _with_tag(checksum(state), self._tag(examples))
+        sums = _with_tag(checksum(state), self._tag(examples, beside))
         tree = ocp.args.StandardSave({"state": state, "checksum": sums})
-        self._reported("save", partial(self._manager.save, examples, args=tree))
+        text = {BESIDE: beside} if beside else None
+        write = partial(self._manager.save, examples, args=tree, custom_metadata=text)
+        self._reported("save", write)
         alone = jax.process_count() == 1
         shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state)
         self._saving = examples, None if self._proved or not alone else shapes
         point("save under way", self)
+
+    def beside(self, examples: int) -> str:
+        """Return the text that was saved with a checkpoint; the checkpoint's tag covers it.
+
+        Raises:
+            ValueError: if it cannot be read.
+        """
+        path = self._directory / str(examples) / METADATA
+        if not path.exists():
+            return ""
+        saved = json.loads(read_whole(path)).get("custom_metadata") or {}
+        return str(saved.get(BESIDE, ""))
 
     def wait(self) -> None:
         """Wait until the last save is on disk; raise SaveFailed if it could not be written."""
@@ -187,11 +212,16 @@ class Checkpoints:
                 """Return False: the loop asks JAX in every turn, and JAX expects one caller."""
                 return False
 
+        class Others(ocp.checkpoint_managers.PreservationPolicy):  # type: ignore[misc]
+            def should_preserve(policy, found: Any, *, context: Any) -> list[bool]:
+                """Return which checkpoints stay beside the newest."""
+                return [each.step in self._kept for each in found]
+
         if self._read_only:
             options = ocp.CheckpointManagerOptions(read_only=True, create=False)
         else:
             newest = ocp.checkpoint_managers.LatestN(self._most)
-            others = ocp.checkpoint_managers.CustomSteps(list(self._kept))
+            others = Others()
             options = ocp.CheckpointManagerOptions(
                 preservation_policy=ocp.checkpoint_managers.AnyPreservationPolicy([newest, others]),
                 create=True,
@@ -235,16 +265,16 @@ class Checkpoints:
         )
         tree = self._manager.restore(examples, args=ocp.args.StandardRestore(target))
         *sums, tag = np.split(np.asarray(tree["checksum"]), [-TAG])
-        if (tag != self._tag(examples)).any():
+        if (tag != self._tag(examples, self.beside(examples))).any():
             raise ValueError("it is of another run, or its name is not its number of examples")
         if (np.asarray(checksum(tree["state"])) != sums).any():
             raise ValueError("some of its bits have changed")
         state: State = tree["state"]
         return state
 
-    def _tag(self, examples: int) -> npt.NDArray[np.uint32]:
-        """Return (TAG,) uint32 that identify this run and this number of examples."""
-        hashed = hashlib.sha256(f"{self._run} {examples}".encode()).digest()
+    def _tag(self, examples: int, beside: str) -> npt.NDArray[np.uint32]:
+        """Return (TAG,) uint32 that identify this run, this number of examples and the text."""
+        hashed = hashlib.sha256(f"{self._run} {examples}{beside}".encode()).digest()
         return np.frombuffer(hashed, np.uint32, TAG)
 
     def _finish(self) -> None:
@@ -308,16 +338,6 @@ class Checkpoints:
 
 
 @jax.jit
-def checksum(state: State) -> jax.Array:
-    """Return one checksum per leaf, (leaves,) uint32; one changed bit changes it. Any dtype.
-
-    A checksum is the sum over a leaf's words, each times an odd number of its own, modulo 2³². It
-    uses whole numbers, so it does not depend on how the state is sharded.
-    """
-    return jnp.stack([_weighted_sum(leaf) for leaf in jax.tree.leaves(state)])
-
-
-@jax.jit
 def _with_tag(sums: jax.Array, tag: jax.Array) -> jax.Array:
     return jnp.concatenate((sums, tag))
 
@@ -325,24 +345,6 @@ def _with_tag(sums: jax.Array, tag: jax.Array) -> jax.Array:
 def _of_checksum(like: State) -> jax.ShapeDtypeStruct:
     leaves = jax.tree.leaves(like)
     return jax.ShapeDtypeStruct((len(leaves) + TAG,), np.uint32, sharding=leaves[0].sharding)
-
-
-def _weighted_sum(leaf: jax.Array) -> jax.Array:
-    words = _words(leaf)
-    odd = 2 * jax.lax.iota(jnp.uint32, words.size) + 1
-    return (words.reshape(-1) * odd).sum(dtype=jnp.uint32)
-
-
-def _words(leaf: jax.Array) -> jax.Array:
-    """Return a leaf's bits as uint32: one word per number of up to 32 bits, two per 64 bits."""
-    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-        leaf = jax.random.key_data(leaf)
-    if jnp.issubdtype(leaf.dtype, jnp.complexfloating):
-        leaf = jnp.stack((leaf.real, leaf.imag))
-    if leaf.dtype == bool or jax.dtypes.itemsize_bits(leaf.dtype) < 8:
-        leaf = leaf.astype(jnp.int8)
-    unsigned = {1: jnp.uint8, 2: jnp.uint16}.get(leaf.dtype.itemsize, jnp.uint32)
-    return jax.lax.bitcast_convert_type(leaf, unsigned).astype(jnp.uint32)
 
 
 def _handle(directory: Path) -> int:

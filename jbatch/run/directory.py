@@ -5,7 +5,8 @@ code/           the modules that it imports from below its folder
 stated.json     what the file says beside this run: docstring, comparison, other variants
 run.json        variant, overrides, values of the experiment, digests of plan, data and program
 plan.txt        the printed plan
-plan.npz        every update of the plan, for reports
+plan.npz        every update of the plan, for reports; as decided so far
+plan.jsonl      the decisions of an adaptive run
 metrics.jsonl   one line per log point and per evaluation
 tensorboard/    the same numbers as TensorBoard events
 goodput.jsonl   how the wall time was spent, over all starts
@@ -194,7 +195,7 @@ def _unclaimed(directory: Path) -> bool:
 
 def _give_up(directory: Path, made: Sequence[Path]) -> None:
     """Remove the files of a claim, and the folders in `made`, deepest first."""
-    for name in (*(CLAIM - {CODE}), "metrics.jsonl", "goodput.jsonl"):
+    for name in (*(CLAIM - {CODE}), "metrics.jsonl", "goodput.jsonl", "plan.jsonl"):
         (directory / name).unlink(missing_ok=True)
         (directory / f"{name}.tmp").unlink(missing_ok=True)
     for name in (CODE, "checkpoints", "best", "tensorboard"):

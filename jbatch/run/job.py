@@ -2,8 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from typing import NamedTuple
 
@@ -20,6 +21,8 @@ from jbatch.experiment.experiment import Experiment
 from jbatch.experiment.identity import Identity
 from jbatch.experiment.origin import Origin
 from jbatch.experiment.weights import Weights
+from jbatch.plan.adapt import Adaptive
+from jbatch.plan.decided import Growths
 from jbatch.plan.plan import Plan
 from jbatch.plan.table import plan_text
 from jbatch.run.build import make_setup
@@ -49,6 +52,7 @@ class Moments:
     saves: frozenset[int]
     kept: frozenset[int]  # of the saves, those that stay
     logs: frozenset[int]
+    decisions: frozenset[int]  # of an adaptive run, on its batch size
     calls: tuple[int, ...]  # sorted; a call of the step never crosses one
 
 
@@ -59,11 +63,20 @@ class Evaluated(NamedTuple):
     data: Loaded
 
 
+class Planned(NamedTuple):
+    """What an adaptive run's decisions change of its job."""
+
+    plan: Plan
+    table: str  # printed
+    moments: Moments
+
+
 @dataclass(frozen=True)
 class Job:
     """Everything that decides a run."""
 
     plan: Plan
+    table: str  # the printed plan
     setup: Setup
     data: Loaded
     validation: Evaluated | None  # None: the run evaluates on the test set alone
@@ -75,6 +88,13 @@ class Job:
     keep_best: str | None
     init: Weights | None
     warnings: tuple[str, ...]
+    adaptive: Adaptive | None  # None: the plan is all there is to decide
+    planned: Callable[[Growths], Planned]  # an adaptive run's plan, with its decisions
+
+    def decided(self, growths: Growths) -> "Job":
+        """Return the job after an adaptive run's decisions."""
+        plan, table, moments = self.planned(growths)
+        return replace(self, plan=plan, table=table, moments=moments)
 
     @property
     def test(self) -> Evaluated:
@@ -93,8 +113,24 @@ class Job:
 
     @property
     def batch_sizes(self) -> list[int]:
-        """The batch size of each phase."""
+        """The batch size of each phase; of a run that decides, all that it may come to."""
+        if self.plan.decided is not None:
+            return list(self.plan.sizes)
         return [phase.batch_size for phase in self.plan.phases]
+
+    @property
+    def kept_examples(self) -> list[int]:
+        """Examples seen at the checkpoints that stay."""
+        return sorted(self.plan.position(update) for update in self.moments.kept)
+
+    def to_come(self, update: int) -> list[int]:
+        """Return the batch sizes from an update on, in order."""
+        if update == self.plan.num_updates:
+            return []
+        row = self.plan.at(update)
+        if self.plan.decided is not None:
+            return [size for size in self.batch_sizes if size >= row.batch_size]
+        return self.batch_sizes[row.phase :]
 
 
 def resolve(
@@ -124,6 +160,8 @@ def _resolved(experiment: Experiment, devices: Sequence[jax.Device], origin: Ori
     setup, data = make_setup(experiment, plan, devices)
     validation = validation_of(setup, data)
     named = experiment.data if isinstance(experiment.data, Named) else None
+    planned = partial(_planned, experiment, setup)
+    _, table, moments = planned(())
     identity = Identity(
         origin=origin,
         described=describe(experiment),
@@ -131,7 +169,7 @@ def _resolved(experiment: Experiment, devices: Sequence[jax.Device], origin: Ori
         data=data.digest(),
         covered=data.covered,
         program=programs.identity(setup),
-        table=plan_text(plan, experiment.plan.decaying_plan()),
+        table=table,
         validation=None if validation is None else validation.data.digest(),
         task=dumped(SavedTask(setup.learner, data.about.class_names, named)),
         series=experiment.series,
@@ -139,18 +177,31 @@ def _resolved(experiment: Experiment, devices: Sequence[jax.Device], origin: Ori
     )
     return Job(
         plan=plan,
+        table=table,
         setup=setup,
         data=data,
         validation=validation,
         seed=experiment.seed,
         limits=Limits(experiment.micro_batch, experiment.device_memory),
-        moments=_moments(experiment, plan, setup),
+        moments=moments,
         identity=identity,
         measure_distance=experiment.measure_distance,
         keep_best=experiment.keep_best,
         init=experiment.init,
         warnings=(*plan.warnings, *warnings(experiment, plan)),
+        adaptive=experiment.adaptive if experiment.adapts else None,
+        planned=planned,
     )
+
+
+def _planned(experiment: Experiment, setup: Setup, growths: Growths) -> Planned:
+    """Return the plan of a run, after the growths that it has decided on, if it does so."""
+    plan = experiment.make_plan(growths)
+    if plan.decided is not None and growths:
+        begun = experiment.make_plan().digest
+        plan = replace(plan, decided=replace(plan.decided, begun=begun))
+    table = plan_text(plan, experiment.plan.decaying_plan())
+    return Planned(plan, table, _moments(experiment, plan, setup))
 
 
 def validation_of(setup: Setup, data: Loaded) -> Evaluated | None:
@@ -180,10 +231,15 @@ def _moments(experiment: Experiment, plan: Plan, setup: Setup) -> Moments:
     calls = evaluations | saves | logs
     if plan.num_examples is not None:
         calls |= plan.crossings(1, "epochs")
+    decisions: frozenset[int] = frozenset()
+    if experiment.adaptive is not None and experiment.adapts:
+        every = experiment.adaptive.every
+        decisions = frozenset(range(every, plan.num_updates, every))
+        calls |= decisions
     if setup.learner.noise_of is not None and setup.devices == 1:  # one that measures is alone
         alone = filter(measures, range(plan.num_updates))
         calls |= {end for update in alone for end in (update, update + 1)}
-    return Moments(evaluations, saves, kept, logs, tuple(sorted(calls)))
+    return Moments(evaluations, saves, kept, logs, decisions, tuple(sorted(calls)))
 
 
 def _short(text: str) -> str:

@@ -49,7 +49,7 @@ def read_plan(directory: Path, digest: str) -> Plan:
     path = directory / PLAN
     try:
         plan = plan_from(read_whole(path))
-        if plan.digest == digest:
+        if plan.begun == digest:
             return plan
         why = "it is not the plan of run.json"
     except OSError as error:

@@ -30,12 +30,15 @@ def log_training(run: Run) -> None:
     """Write the line of a log point, and start the totals anew."""
     with run.paused("logging"):
         totals, noise = jax.device_get((run.state.totals, run.state.noise))
-        scores = finished(run.job.setup.task, exact(totals))
+        sums = exact(totals)
+        scores = finished(run.job.setup.task, sums)
         refuse_diverged(run, scores["loss"])
         zero = jax.device_put(
             no_totals(run.job.setup.learner), meshes.replicated(run.job.setup.mesh)
         )
         run.state = run.state._replace(totals=zero)
+        if run.adapted is not None:
+            run.adapted = run.adapted.logged(sums)
         clock = run.clock
         since = run.plan.batch_sizes[run.logged : run.update]  # the clock timed all of these
         line: dict[str, Any] = {

@@ -15,6 +15,7 @@ from jbatch.errors import Mistake, shown
 from jbatch.experiment.experiment import Experiment
 from jbatch.experiment.origin import Origin
 from jbatch.files import expanded
+from jbatch.run.adapt import decide
 from jbatch.run.best import Best
 from jbatch.run.build import counted
 from jbatch.run.evaluate import evaluate
@@ -123,7 +124,7 @@ def fit(
                 f"could not save the checkpoint at update {run.update:,} ({run.unsaved}). "
                 f"{kept(run)}. Free disk space, then run the same command to resume"
             )
-        if last < run.plan.num_updates:
+        if last is not None:
             where = "begins" if run.update == last else f"began at {last:,}, and the run is"
             raise PhaseEnd(
                 f"phase {until_phase} {where} at update {run.update:,} of "
@@ -139,11 +140,16 @@ def _profiled(run: Run, directory: Path) -> Iterator[None]:
         yield
 
 
-def _last_update(experiment: Experiment, until_phase: int | None) -> int:
-    """Return the number of updates after which the run ends or stops."""
+def _last_update(experiment: Experiment, until_phase: int | None) -> int | None:
+    """Return the number of updates after which the run stops; None if it goes to the plan's end."""
     plan = experiment.make_plan()
     if until_phase is None:
-        return plan.num_updates
+        return None
+    if experiment.adapts:
+        raise Mistake(
+            f"--until-phase is {until_phase}, but this run decides on its phases while it trains: "
+            "leave it out"
+        )
     if len(plan.phases) == 1:
         raise Mistake(f"--until-phase is {until_phase}, but this plan has one phase: leave it out")
     if not 1 <= until_phase < len(plan.phases):
@@ -154,12 +160,16 @@ def _last_update(experiment: Experiment, until_phase: int | None) -> int:
     return plan.phases[until_phase].first_update
 
 
-def run_until(run: Run, last: int) -> None:
-    """Train until `last` updates are taken.
+def run_until(run: Run, last: int | None = None) -> None:
+    """Train until `last` updates are taken, or else to the end of the plan.
 
-    Each turn does, in this order: evaluate, save, next, update, log.
+    Each turn does, in this order: evaluate, save, next, update, decide, log.
     """
-    if run.update >= last and run.evaluated == run.update:
+
+    def end() -> int:  # decisions may move it
+        return run.plan.num_updates if last is None else last
+
+    if run.update >= end() and run.evaluated == run.update:
         return  # keep the time account of a finished run unchanged
     run.clock.spend("start-up")
     run.clock.ledger.write(run.examples)
@@ -177,7 +187,7 @@ def run_until(run: Run, last: int) -> None:
         if asked_to_stop:
             _stop(run, asked_to_stop)
         # 3. Next.
-        if update >= last:
+        if update >= end():
             with run.paused("logging"):
                 run.clock.ledger.write(run.examples)
             return
@@ -193,7 +203,7 @@ def run_until(run: Run, last: int) -> None:
             phase = row.phase
             point("phase begins")
             run.call({"kind": "phase", **standing(run, row)})
-        rows = run.next_rows(last)
+        rows = run.next_rows(end())
         if run.profile is not None:
             _profile(run, run.profile, phase)
         # 4. Update: one call, of one or more updates. The guard forbids hidden transfers.
@@ -206,7 +216,10 @@ def run_until(run: Run, last: int) -> None:
         point("update dispatched")
         run.update = update + len(rows)
         run.progress.advance(run.update - 1)
-        # 5. Log.
+        # 5. Decide: before anything is written of what comes next.
+        if run.job.adaptive is not None and run.update in run.job.moments.decisions:
+            decide(run, run.job.adaptive)
+        # 6. Log.
         if run.update in run.job.moments.logs:
             log_training(run)
         elif run.clock.ledger.due():
@@ -292,8 +305,10 @@ def _save(run: Run) -> None:
             refuse_diverged(run, math.nan)
         agree.together("the run directory", run.check_held)
         attempt(run, run.checkpoints.wait)  # for the previous save
-        if attempt(run, partial(run.checkpoints.save, run.examples, run.state)):
+        if attempt(run, partial(run.checkpoints.save, run.examples, run.state, run.beside)):
             run.saved, run.unsaved = run.update, ""
+            if run.adapted is not None:  # a decision is on disk before it takes effect
+                attempt(run, run.checkpoints.wait)
     run.clock.ledger.write(run.examples)
 
 

@@ -48,6 +48,12 @@ def cut_into_passes(directory: Path, job: Job) -> tuple[dict[int, Passes], str]:
     return passes, choice.why
 
 
+def kept_limit(directory: Path) -> int | None:
+    """Return the micro-batch of a run; None if it has no limit."""
+    kept = _read(directory)
+    return None if kept is None else kept["limit"]
+
+
 def _choice(directory: Path, job: Job) -> Choice:
     """Return the micro-batch that the run used on these devices, or choose one for them."""
     given, setup, kept = job.limits.micro_batch, job.setup, _read(directory)

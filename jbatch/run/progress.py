@@ -43,6 +43,10 @@ class Lines:
         elif update:
             self._print(f"resumes at update {update:,}")
 
+    def follow(self, plan: Plan) -> None:
+        """Go on with another plan."""
+        self._plan = plan
+
     def say(self, text: str) -> None:
         """Print a line."""
         self._print(text)
@@ -93,6 +97,10 @@ class Bar:
         with while_read(sys.stderr):
             self._live.start()
 
+    def follow(self, plan: Plan) -> None:
+        """Go on with another plan."""
+        self._plan = plan
+
     def say(self, text: str) -> None:
         """Print a line above the bar."""
         with while_read(sys.stderr):
@@ -128,6 +136,9 @@ class Quiet:
         self._process = process
 
     def begin(self, label: str, plan: Plan, update: int) -> None:
+        """Do nothing: the first process shows this."""
+
+    def follow(self, plan: Plan) -> None:
         """Do nothing: the first process shows this."""
 
     def say(self, text: str) -> None:

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from jbatch.distributed import agree
+from jbatch.run.adapted import Adapted, adapted_of
 from jbatch.run.best import Best
 from jbatch.run.checkpoint import Checkpoints
 from jbatch.run.directory import best_checkpoints, read_run
@@ -24,17 +25,19 @@ from jbatch.step.pure import State
 class Start(NamedTuple):
     """Where a run begins or resumes."""
 
+    job: Job  # with what the run has decided
     state: State
     examples: int | None  # seen at the checkpoint; None without a checkpoint
     update: int  # the next update of the plan
     before: int  # updates taken so far, less `update`; not 0 if another plan took some
     moved: Distances | None  # None if distances are not measured
+    adapted: Adapted | None  # None if the plan is all there is to decide
 
 
 def open_checkpoints(directory: Path, job: Job, say: Callable[[str], None]) -> Checkpoints:
     """Open the checkpoints of a run; `say` receives warnings about unfinished or damaged ones."""
-    kept = sorted(job.plan.position(update) for update in job.moments.kept)
-    return Checkpoints(directory / "checkpoints", say, read_run(directory)["id"], kept=kept)
+    folder, run = directory / "checkpoints", read_run(directory)["id"]
+    return Checkpoints(folder, say, run, kept=job.kept_examples)
 
 
 def open_best(
@@ -77,8 +80,14 @@ def restore(
     if restored is None:
         if (directory / "goodput.jsonl").exists():
             say("no checkpoint found: the run starts over")
-        return Start(state, None, 0, 0, moved)
+        adapted = Adapted() if job.adaptive is not None else None
+        return Start(job, state, None, 0, 0, moved, adapted)
     examples, state = restored
+    adapted = None
+    if job.adaptive is not None:
+        adapted = adapted_of(checkpoints.beside(examples))
+        job = job.decided(adapted.growths)
+        checkpoints.keep(job.kept_examples)
     if moved is not None:
         moved.resume()
     update = job.plan.update_at(examples)
@@ -88,4 +97,5 @@ def restore(
             f"the new plan has no update that starts at {examples:,} examples: the run resumes at "
             f"{begins:,} and skips {begins - examples:,}"
         )
-    return Start(state, examples, update, int(jax.device_get(state.taken)) - update, moved)
+    before = int(jax.device_get(state.taken)) - update
+    return Start(job, state, examples, update, before, moved, adapted)

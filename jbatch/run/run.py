@@ -4,6 +4,7 @@ import dataclasses
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -11,9 +12,11 @@ import jax
 from jbatch.data.inputs import Evaluated, Feed
 from jbatch.distributed.preemption import StopRequest
 from jbatch.plan.plan import Plan, Row
+from jbatch.run.adapted import Adapted
 from jbatch.run.best import Best
 from jbatch.run.checkpoint import Checkpoints
 from jbatch.run.clock import Clock
+from jbatch.run.decisions import DecisionLog
 from jbatch.run.distances import Distances
 from jbatch.run.job import Job
 from jbatch.run.metrics import MetricsLog
@@ -31,6 +34,7 @@ Callback = Callable[[dict[str, Any]], object]  # is given a line of metrics
 class Run:
     """A run in progress: first its fixed parts, then its position."""
 
+    directory: Path
     job: Job
     driver: Driver
     ahead: Ahead
@@ -58,6 +62,8 @@ class Run:
     on: Sequence[Callback] = ()
     told: Callable[[Mapping[str, Any]], None] | None = None  # tells trackers of a line
     best: Best | None = None  # None if it keeps no best checkpoint
+    adapted: Adapted | None = None  # None if the plan is all there is to decide
+    decisions: DecisionLog | None = None  # None if there are none, or another process writes them
 
     def __repr__(self) -> str:
         return f"<Run after {self.taken:,} updates of {self.plan.num_updates:,}>"
@@ -93,6 +99,11 @@ class Run:
                 except OSError as error:  # it is not of the run's files
                     error.add_note(OF_CALLBACK)
                     raise
+
+    @property
+    def beside(self) -> str:
+        """What is saved beside the state in a checkpoint."""
+        return "" if self.adapted is None else self.adapted.text()
 
     def next_rows(self, last: int) -> list[Row]:
         """Return the next call's updates, as many as its program, the moments and `last` allow."""

@@ -11,11 +11,14 @@ import jax
 from jbatch.devices import meshes
 from jbatch.distributed import agree
 from jbatch.distributed.preemption import saved_below, stop_requests
+from jbatch.errors import Mistake
 from jbatch.experiment.experiment import Experiment
 from jbatch.experiment.origin import Origin
 from jbatch.plan.passes import Passes
+from jbatch.run.adapt import save_plan
 from jbatch.run.claim import claim
 from jbatch.run.clock import Clock
+from jbatch.run.decisions import DecisionLog
 from jbatch.run.directory import other_environment
 from jbatch.run.goodput import Ledger
 from jbatch.run.job import Job, resolve
@@ -23,7 +26,7 @@ from jbatch.run.metrics import MetricsLog
 from jbatch.run.microbatch import cut_into_passes
 from jbatch.run.progress import Bar, Lines, Quiet
 from jbatch.run.progress import progress as default_progress
-from jbatch.run.restore import open_best, open_checkpoints, restore
+from jbatch.run.restore import Start, open_best, open_checkpoints, restore
 from jbatch.run.run import Callback, Run
 from jbatch.run.tracked import tracked
 from jbatch.step.aot import Ahead
@@ -70,6 +73,7 @@ def open_run(
         )
         stack.callback(checkpoints.close)
         start = restore(checkpoints, job, directory, warnings.append)
+        job = start.job
         best = open_best(directory, job, start.examples, warnings.append)
         if best is not None:
             stack.callback(best.checkpoints.close)
@@ -77,10 +81,12 @@ def open_run(
 
         # 4. Wire.
         plan, setup, update = job.plan, job.setup, start.update
-        phase = plan.at(update).phase if update < plan.num_updates else len(plan.phases)
-        to_come = {size: passes[size] for size in job.batch_sizes[phase:]}
+        to_come = {size: passes[size] for size in job.to_come(update)}
         ahead = stack.enter_context(closing(Ahead(setup, to_come, job.evaluations)))
         metrics, ledger = agree.together("logs", lambda: _logs(directory, start.examples, started))
+        decisions = agree.together("plan.jsonl", lambda: _decisions(directory, start))
+        if decisions is not None:
+            stack.enter_context(closing(decisions))
         if metrics is not None:
             stack.enter_context(closing(metrics))
         stack.enter_context(closing(ledger))
@@ -110,6 +116,7 @@ def open_run(
             told = stack.enter_context(tracked(directory, log, metrics.update, warn))
         stop.listening = True
         yield Run(
+            directory=directory,
             job=job,
             driver=Driver(setup, ahead, feed),
             ahead=ahead,
@@ -132,17 +139,39 @@ def open_run(
             on=on,
             told=told,
             best=best,
+            adapted=start.adapted,
+            decisions=decisions,
         )
 
 
 def _unmeasured(job: Job, passes: Mapping[int, Passes]) -> Iterator[str]:
-    """Warn of batch sizes whose noise a run is to measure and cannot."""
+    """Warn of batch sizes whose noise a run is to measure and cannot.
+
+    Raises:
+        Mistake: if it decides by that noise.
+    """
     sizes = [f"{size:,}" for size, made in passes.items() if not made.measurable]
-    if job.setup.learner.noise_of is not None and sizes:
-        yield (
-            f"the gradient noise of batch {listed(sizes, 5)} is not measured: its groups of "
-            f"{job.setup.task.group or 1:,} examples leave a device no two parts"
+    if job.setup.learner.noise_of is None or not sizes:
+        return
+    why = (
+        f"the gradient noise of batch {listed(sizes, 5)} is not measured: its groups of "
+        f"{job.setup.task.group or 1:,} examples leave a device no two parts"
+    )
+    if job.adaptive is not None and job.adaptive.reads_noise:
+        raise Mistake(
+            f"adaptive.rule reads the measured noise, but {why}. Give smaller groups, fewer "
+            "devices, larger batch sizes, or LossStall()"
         )
+    yield why
+
+
+def _decisions(directory: Path, start: Start) -> DecisionLog | None:
+    """Open the decisions of an adaptive run, in process 0, with the plan that they make."""
+    if start.adapted is None or not agree.first():
+        return None
+    save_plan(directory, start.job)
+    examples = -1 if start.examples is None else start.examples
+    return DecisionLog(directory, examples, start.adapted.growths)
 
 
 def _told(progress: Lines | Bar | None) -> Lines | Bar | Quiet:

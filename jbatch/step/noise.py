@@ -118,6 +118,17 @@ def measured(
     )
 
 
+def updates_of(noise: Noise) -> float:
+    """Return how many measured updates the averages are of.
+
+    From about 1,600 on they are not told apart.
+
+    Args:
+        noise: on the host.
+    """
+    return round(-REMEMBERED * float(np.log(max(1 - float(noise.weight), 1e-7))), 1)
+
+
 def _squares(optimizer: Any, gradients: Leaves) -> list[jax.Array]:
     """Return the squared length of a gradient in each metric."""
     squares = [jnp.square(leaf.astype(jnp.float32)) for leaf in gradients]

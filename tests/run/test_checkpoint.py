@@ -24,7 +24,8 @@ from commands import FAULTS, TINY, end, environment_of, newest, run, start
 from jbatch.devices import meshes
 from jbatch.errors import Mistake
 from jbatch.run.build import make_setup
-from jbatch.run.checkpoint import Checkpoints, SaveFailed, checksum, parameters_digest
+from jbatch.run.checkpoint import Checkpoints, SaveFailed, parameters_digest
+from jbatch.run.checksum import checksum
 from jbatch.run.directory import read_run
 from jbatch.run.loop import fit, run_until
 from jbatch.run.progress import Lines

@@ -142,12 +142,16 @@ class StreamedData:
         needed = OPEN_FILES + OPEN_FILES_OF_WORKER * self._workers
         allow_open_files(needed, f"{self._workers} data workers, for training and for evaluation,")
         rows = meshes.local_rows(mesh)
-        positions = TrainingPositions(plan, passes, rows)
-        chunks = self._stream.training(seed, positions)
-        ready = decoded(chunks, positions.first(update), self._workers)
-        wanted = ((start, layout.per_device) for start, layout in passes_of(plan, passes, update))
-        joined = _Passes(ready, wanted, mesh, rows, self.about.example)
-        return StreamedFeed(joined, seed, plan.num_examples or MOST_PLACES)
+
+        def begin(plan: Plan, update: int) -> _Passes:
+            positions = TrainingPositions(plan, passes, rows)
+            chunks = self._stream.training(seed, positions)
+            ready = decoded(chunks, positions.first(update), self._workers)
+            placed = passes_of(plan, passes, update)
+            wanted = ((start, layout.per_device) for start, layout in placed)
+            return _Passes(ready, wanted, mesh, rows, self.about.example)
+
+        return StreamedFeed(begin, plan, update, seed)
 
     def test(self, mesh: Mesh, size: int) -> "StreamedTest":
         """Stream the test set, `size` examples per device and pass; workers start at first use."""
@@ -271,8 +275,9 @@ class StreamedFeed:
 
     most_in_flight = MOST_IN_FLIGHT
 
-    def __init__(self, passes: _Passes, seed: int, num_examples: int):
-        self._passes, self._seed, self._count = passes, np.uint32(seed), num_examples
+    def __init__(self, begin: Callable[[Plan, int], _Passes], plan: Plan, update: int, seed: int):
+        self._begin, self._passes = begin, begin(plan, update)
+        self._seed, self._count = np.uint32(seed), plan.num_examples or MOST_PLACES
 
     @property
     def waited(self) -> float:
@@ -294,6 +299,13 @@ class StreamedFeed:
         taken = self._passes.next(position)
         where = np.array(divmod(position, self._count), np.uint32)  # one transfer
         return taken.examples, self._seed, where
+
+    def follow(self, plan: Plan, update: int) -> None:
+        """Go on with another plan, from `update` on; passes prepared for the old one are lost."""
+        before = self._passes
+        before.close()
+        self._passes = self._begin(plan, update)
+        self._passes.waited, self._passes.damaged = before.waited, before.damaged
 
     def close(self) -> None:
         """End the workers."""
