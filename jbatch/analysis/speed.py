@@ -97,6 +97,7 @@ def _constant(experiment: Experiment, batch_size: int) -> Experiment:
         keep_every=None,
         keep_best=None,
         measure_distance=False,
+        adaptive=None,
     )
 
 

@@ -141,7 +141,7 @@ def _decided(plan: "Plan") -> list[str]:
     allowed = ", ".join(f"{size:,}" for size in plan.decided.allowed)
     growths = plan.decided.sizes[1:]
     so_far = "; ".join(f"{size:,} at {plan.measure.place(start)}" for start, size in growths)
-    return [f"Decided by a run, among {allowed}: {so_far or 'no growth'}."]
+    return [f"Decided while the run trains, among {allowed}: {so_far or 'no growth yet'}."]
 
 
 def plan_json(plan: "Plan", decaying: "Plan | None") -> dict[str, Any]:

@@ -45,7 +45,7 @@ def decide(run: Run, adaptive: Adaptive) -> None:
         found, numbers = json.loads(agree.exchange("a decision", mine)[0])
         choice, job = _fitting(run.job, run.update, size, before.growths, Choice(*found))
         line = {
-            "update": run.update,
+            "update": run.taken,
             "examples": run.examples,
             "batch_size": size,
             "next_batch_size": choice.batch_size,

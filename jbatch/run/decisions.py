@@ -1,5 +1,6 @@
 """plan.jsonl: what an adaptive run has decided on its batch size, a line for each decision."""
 
+import itertools
 import json
 import os
 from collections.abc import Sequence
@@ -33,27 +34,27 @@ class Line(Struct):
 class DecisionLog:
     """Appends decisions to plan.jsonl."""
 
-    def __init__(self, directory: Path, examples: int, growths: Growths):
+    def __init__(self, directory: Path, examples: int, sizes: Growths):
         """Open it, and remove decisions after so many examples, which will be made again.
 
         Args:
             directory: of the run.
             examples: seen at the state that the run resumes from.
-            growths: decided before it. If the file says something else, it is written anew.
+            sizes: decided before it, from 0 examples on. If the file says something else, it is
+                written anew.
         """
         self._path = directory / FILE
         lines = [line for line in read_decisions(directory) if line["examples"] <= examples]
-        if _growths(lines) != growths:
-            sizes = [0, *(size for _, size in growths)]
+        if _growths(lines) != sizes[1:]:
             lines = [
                 {
-                    "update": 0,  # no longer known
+                    "update": 0,  # it is no longer known
                     "examples": start,
-                    "batch_size": before or size,
+                    "batch_size": before,
                     "next_batch_size": size,
                     "why": "as the checkpoint says",
                 }
-                for (start, size), before in zip(growths, sizes, strict=False)
+                for (_, before), (start, size) in itertools.pairwise(sizes)
             ]
         write_whole(self._path, "".join(json.dumps(line) + "\n" for line in lines))
         self._file = self._path.open("a")

@@ -167,11 +167,11 @@ def _unmeasured(job: Job, passes: Mapping[int, Passes]) -> Iterator[str]:
 
 def _decisions(directory: Path, start: Start) -> DecisionLog | None:
     """Open the decisions of an adaptive run, in process 0, with the plan that they make."""
-    if start.adapted is None or not agree.first():
+    decided = start.job.plan.decided
+    if start.adapted is None or decided is None or not agree.first():
         return None
     save_plan(directory, start.job)
-    examples = -1 if start.examples is None else start.examples
-    return DecisionLog(directory, examples, start.adapted.growths)
+    return DecisionLog(directory, -1 if start.examples is None else start.examples, decided.sizes)
 
 
 def _told(progress: Lines | Bar | None) -> Lines | Bar | Quiet:
