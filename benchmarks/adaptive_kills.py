@@ -12,14 +12,14 @@ of an undisturbed run, and the parameters those of its replay as a fixed plan.
 
 import dataclasses
 import json
+import multiprocessing
 import os
 import random
 import signal
-import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Literal
 
@@ -47,6 +47,9 @@ PLACES = {  # where a process is killed from within → the last passing that a 
     "metrics line": 3,
     "pass evaluated": 3,
 }
+# Processes that have imported JAX, and not begun to use it.
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(["benchmarks.adaptive_kills", "jbatch.run.loop", "orbax.checkpoint"])
 Rule = Literal["noise_scale", "norm_test", "loss_stall"]
 RULES = {
     "noise_scale": jbatch.NoiseScale(target=0.5),
@@ -65,8 +68,6 @@ class Options:
     """What decides."""
     seed: int = 0
     """Seed of the random places and times."""
-    child: tuple[str, ...] = ()
-    """How this program starts itself: a run directory, and what to do there."""
 
 
 def experiment(rule: str) -> Experiment:
@@ -90,6 +91,7 @@ def experiment(rule: str) -> Experiment:
 
 def train(directory: Path, what: str, rule: str) -> None:
     """Train to the end, or to the place where this process is killed."""
+    os.dup2(os.open(log_of(directory), os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
     run = experiment(rule)
     place, _, number = what.partition(":")
     if place == "replay":
@@ -101,19 +103,29 @@ def train(directory: Path, what: str, rule: str) -> None:
     write_whole(directory / "digest", digest)
 
 
-def start(directory: Path, what: str, options: Options) -> subprocess.Popen:
+def log_of(directory: Path) -> Path:
+    """Return the file of what a run says."""
+    return directory.with_suffix(".log")
+
+
+def start(directory: Path, what: str, options: Options) -> ForkServerProcess:
     """Start or resume a run in a process of its own."""
-    command = (sys.executable, "-m", "benchmarks.adaptive_kills", "--rule", options.rule)
-    given = ("--child", str(directory), what)
-    return subprocess.Popen((*command, *given), stderr=subprocess.PIPE, text=True)
+    process = SERVER.Process(target=train, args=(directory, what, options.rule))
+    process.start()
+    return process
+
+
+def ended(process: ForkServerProcess, directory: Path) -> bool:
+    """Return whether a process has finished its run; False if it was killed."""
+    process.join()
+    if process.exitcode not in (0, -signal.SIGKILL):
+        raise SystemExit(log_of(directory).read_text())
+    return process.exitcode == 0
 
 
 def finish(directory: Path, what: str, options: Options) -> dict:
     """Finish a run; return what must not differ."""
-    process = start(directory, what, options)
-    _, said = process.communicate()
-    if process.returncode:
-        raise SystemExit(said)
+    ended(start(directory, what, options), directory)
     lines = read_metrics(directory / "metrics.jsonl")
     timeless = [{name: v for name, v in line.items() if name not in TIMED} for line in lines]
     return {
@@ -131,20 +143,13 @@ def kill(directory: Path, draw: random.Random, options: Options) -> str | None:
     else:
         place = "after some time"
         process = start(directory, "", options)
-        time.sleep(draw.uniform(0.5, 6))
+        time.sleep(draw.uniform(0.2, 3))
         process.kill()
-    _, said = process.communicate()
-    if process.returncode > 0:
-        raise SystemExit(said)
-    return place if process.returncode == -signal.SIGKILL else None
+    return None if ended(process, directory) else place
 
 
 def main(options: Options) -> None:
     """Compare the runs."""
-    if options.child:
-        directory, what = options.child
-        train(Path(directory), what, options.rule)
-        return
     draw, met = random.Random(options.seed), Counter()
     with tempfile.TemporaryDirectory() as folder:
         alone, again = Path(folder, "alone"), Path(folder, "replayed")

@@ -36,7 +36,9 @@ def decide(run: Run, adaptive: Adaptive) -> None:
         sums = exact(totals)
         total, weight = before.logged(sums).loss
         loss = total / weight if weight else math.nan
-        losses = remembered(adaptive.rule, before.losses, loss)
+        losses = before.losses
+        if math.isfinite(loss):
+            losses = remembered(adaptive.rule, losses, loss)
         size = int(run.plan.batch_sizes[run.update - 1])
         place = Place(size, run.plan.examples_per_epoch)
         averages = _averages(measured, losses)
@@ -52,7 +54,7 @@ def decide(run: Run, adaptive: Adaptive) -> None:
             "why": choice.why,
             **numbers,
         }
-        agree.together("plan.jsonl", lambda: run.decisions and run.decisions.write(line))
+        agree.together("plan.jsonl", lambda: _write(run, line))
         grows = choice.batch_size != size
         growth = ((run.examples, choice.batch_size),) if grows else ()
         # The totals go on to the next log point: what they hold now is of this decision.
@@ -72,6 +74,11 @@ def _fitting(
     if grown.plan.num_updates <= update:
         return Choice(size, f"no batch of {choice.batch_size:,} is left in the run"), job
     return choice, grown
+
+
+def _write(run: Run, line: dict[str, Any]) -> None:
+    if run.decisions is not None:
+        run.decisions.write(line)
 
 
 def _grow(run: Run, job: Job, choice: Choice) -> None:
