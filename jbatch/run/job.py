@@ -128,9 +128,9 @@ class Job:
         if update == self.plan.num_updates:
             return []
         row = self.plan.at(update)
-        if self.plan.decided is not None:
-            return [size for size in self.batch_sizes if size >= row.batch_size]
-        return self.batch_sizes[row.phase :]
+        if self.adaptive is not None:
+            return [size for size in self.plan.sizes if size >= row.batch_size]
+        return [phase.batch_size for phase in self.plan.phases[row.phase :]]
 
 
 def resolve(
