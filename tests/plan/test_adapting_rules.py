@@ -236,7 +236,7 @@ def test_a_decided_plan_is_saved_and_printed_with_what_it_could_have_come_to():
 
 def test_all_sizes_are_checked_before_a_run_begins():
     odd = {**PLANNED, "batch_sizes": (20, 50, 101)}
-    with pytest.raises(Mistake, match="batch 50 does not divide over 4 devices: .*; batch 101"):
+    with pytest.raises(Mistake, match=r"batch 50 does not divide over 4 devices: .*; batch 101"):
         jbatch.couple(**odd, decided={0: 20}).check(4, None)
 
 

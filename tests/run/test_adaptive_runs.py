@@ -22,6 +22,7 @@ from jbatch import testing
 from jbatch.errors import Mistake
 from jbatch.experiment.overrides import override
 from jbatch.report.read import read_record
+from jbatch.run.build import counted
 from jbatch.run.decisions import read_decisions
 from jbatch.run.metrics import read_metrics
 from jbatch.run.replay import replayed
@@ -245,6 +246,14 @@ def test_what_cannot_adapt(name, tmp_path):
     with pytest.raises(Mistake, match=message):
         jb.fit(replace(ADAPTIVE, **changes), tmp_path / "run", devices=ONE)
     assert not (tmp_path / "run").exists()
+
+
+def test_the_example_of_the_page_adapts():
+    page, values = (ROOT / "docs" / "adaptive.md").read_text(), {}
+    exec(page.partition("```python\n")[2].partition("```")[0], values)
+    experiment = values["variants"]["adaptive"]
+    assert experiment.adapts
+    assert counted(experiment).make_plan().sizes == (32, 64, 128, 256)
 
 
 def test_phases_are_not_known_beforehand(tmp_path):
