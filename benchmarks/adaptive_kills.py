@@ -33,6 +33,7 @@ from jbatch.experiment.overrides import override
 from jbatch.files import write_whole
 from jbatch.run.checkpoint import parameters_digest
 from jbatch.run.decisions import read_decisions
+from jbatch.run.libraries import prepare_libraries
 from jbatch.run.metrics import TIMED, read_metrics
 from jbatch.run.replay import replayed
 from jbatch.testing import at
@@ -49,10 +50,10 @@ PLACES = {  # where a process is killed from within → the last passing that a 
 }
 # Processes that have imported JAX, and not begun to use it.
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["benchmarks.adaptive_kills", "jbatch.run.loop", "orbax.checkpoint"])
+SERVER.set_forkserver_preload(["jbatch.run.loop", "jbatch.task.classify", "orbax.checkpoint"])
 Rule = Literal["noise_scale", "norm_test", "loss_stall"]
 RULES = {
-    "noise_scale": jbatch.NoiseScale(target=0.5),
+    "noise_scale": jbatch.NoiseScale(target=1.5),
     "norm_test": jbatch.NormTest(theta=0.7),
     "loss_stall": jbatch.LossStall(patience=2, least=0.1),
 }
@@ -74,10 +75,10 @@ def experiment(rule: str) -> Experiment:
     """Return an adaptive run that takes a second, after JAX has started."""
     return Experiment(
         jbatch.Coupling(
-            optax.cosine_decay_schedule(0.05, 8),
-            num_epochs=8,
+            optax.cosine_decay_schedule(0.05, 4),
+            num_epochs=4,
             batch_size=20,
-            batch_sizes=(20, 60, 120),
+            batch_sizes=(20, 40, 60, 120),
             momentum=0.9,
         ),
         task=jbatch.Classify(jbatch.MLP((16,))),
@@ -92,6 +93,7 @@ def experiment(rule: str) -> Experiment:
 def train(directory: Path, what: str, rule: str) -> None:
     """Train to the end, or to the place where this process is killed."""
     os.dup2(os.open(log_of(directory), os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
+    prepare_libraries()
     run = experiment(rule)
     place, _, number = what.partition(":")
     if place == "replay":

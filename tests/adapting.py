@@ -20,7 +20,7 @@ variants = {
             schedule=optax.cosine_decay_schedule(0.05, 4),
             num_epochs=4,
             batch_size=20,
-            batch_sizes=(20, 60, 120),
+            batch_sizes=(20, 40, 60, 120),
             momentum=0.9,
         ),
         task=Classify(MLP((16,))),
@@ -31,7 +31,7 @@ variants = {
         adaptive=Adaptive(rule, every=25),
     )
     for name, rule in {
-        "noise": NoiseScale(target=0.5),
+        "noise": NoiseScale(target=1.5),
         "norm": NormTest(theta=0.7),
         "loss": LossStall(patience=1, least=0.2),
     }.items()

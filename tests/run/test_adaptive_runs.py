@@ -33,7 +33,7 @@ ROOT = Path(adaptive_kills.__file__).parent.parent
 ADAPTIVE = replace(
     adaptive_kills.experiment("noise_scale"), save_every=1, log_every=0.7, keep_every=2
 )
-SIZES = (20, 60, 120)
+SIZES = (20, 40, 60, 120)
 
 
 def growths(directory):
@@ -58,16 +58,16 @@ def test_the_batch_grows_by_what_is_measured_among_the_sizes_allowed(straight):
     for line in lines:
         assert line["batch_size"] in SIZES
         scale = line.get("noise/simple", 0)
-        within = [size for size in SIZES if size <= 0.5 * scale] if scale else []
+        within = [size for size in SIZES if size <= 1.5 * scale] if scale else []
         wanted = max([line["batch_size"], *within])
         assert line["next_batch_size"] == (
             wanted if line["measured_updates"] >= 20 else line["batch_size"]
         )
     # The plan is an ordinary one, in which everything else is looked up.
-    assert run.examples == run.plan.end == 8 * 1500
+    assert run.examples == run.plan.end == 4 * 1500
     phases = [(phase.first_update, phase.batch_size) for phase in run.plan.phases[1:]]
     assert phases == [(update, size) for update, _, size in growths(directory)]
-    schedule = optax.cosine_decay_schedule(0.05, 8)
+    schedule = optax.cosine_decay_schedule(0.05, 4)
     for update in (0, *(first for first, _ in phases)):
         row = run.plan.at(update)
         rate = float(schedule(np.float32(row.epoch))) * row.batch_size / 20
@@ -96,7 +96,7 @@ def test_the_run_is_printed(straight, jbatch):
     code, out, err = jbatch("plan", directory)
     assert code == 0, err
     assert (directory / "plan.txt").read_text() in out
-    assert "Decided while the run trains, among 20, 60, 120: " in out
+    assert "Decided while the run trains, among 20, 40, 60, 120: " in out
     for update, examples, size in growths(directory):
         assert any(
             line.split()[:2] == [f"{update:,}", f"{examples:,}"] and f" {size} " in line
@@ -187,7 +187,10 @@ def test_a_run_that_is_killed_more_often_ends_the_same(rule):
 def streamed():
     digits = jb.Digits().load()
     parts = [
-        [{"image": image, "label": label} for image, label in zip(*split.values(), strict=True)]
+        [
+            {"image": image.astype(np.float32) / 16, "label": label}
+            for image, label in zip(split["image"], split["label"], strict=True)
+        ]
         for split in (digits.train, digits.test)
     ]
     return jb.Source(train=parts[0], test=parts[1], num_classes=10, workers=0)
@@ -196,24 +199,24 @@ def streamed():
 def test_a_stream_follows_the_decisions(tmp_path):
     """And ends as the fixed plan does, whose stream knows all sizes from the beginning."""
     stalls = jb.Adaptive(jb.LossStall(patience=1, least=0.5), every=10)
-    plan = replace(ADAPTIVE.plan, num_epochs=1)
-    run = jb.fit(
-        replace(ADAPTIVE, plan=plan, data=streamed(), adaptive=stalls),
-        tmp_path / "run",
-        devices=ONE,
+    stream = replace(
+        ADAPTIVE,
+        plan=replace(ADAPTIVE.plan, num_epochs=1),
+        task=jb.Classify(jb.MLP((16,)), normalize="none"),
+        data=streamed(),
+        adaptive=stalls,
     )
-    assert [size for _, _, size in growths(tmp_path / "run")] == [60, 120]
-    fixed = replace(ADAPTIVE, plan=plan, data=streamed(), adaptive=stalls)
-    again = override(fixed, replayed(tmp_path / "run", fixed), "jbatch train")
+    run = jb.fit(stream, tmp_path / "run", devices=ONE)
+    assert [size for _, _, size in growths(tmp_path / "run")] == [40, 60, 120]
+    again = override(stream, replayed(tmp_path / "run", stream), "jbatch train")
     assert same(jb.fit(again, tmp_path / "again", devices=ONE).state.params, run.state.params)
 
 
 def test_devices_decide_together(tmp_path):
-    """Eight devices are parts; a loss decides on any."""
-    plan = replace(ADAPTIVE.plan, num_epochs=2, batch_size=40, batch_sizes=(40, 80))
-    run = jb.fit(
-        replace(ADAPTIVE, plan=plan, micro_batch=None), tmp_path / "run", devices=jax.devices()
-    )
+    """Each device is a part."""
+    plan = replace(ADAPTIVE.plan, num_epochs=1, batch_size=40, batch_sizes=(40, 80))
+    whole = replace(ADAPTIVE, plan=plan, micro_batch=40)
+    run = jb.fit(whole, tmp_path / "run", devices=jax.devices()[:2])
     assert run.plan.sizes == (40, 80)
     assert read_decisions(tmp_path / "run")
 
