@@ -1,7 +1,7 @@
 """The words of libraries that jbatch acts on, against the real libraries.
 
 PEER_LOST and TOO_LATE need several processes (test_cluster.py), WORKER_DIED a worker that is killed
-(data/test_streamed.py).
+(data/test_streamed.py), METADATA a checkpoint of an adaptive run (run/test_adaptive_runs.py).
 """
 
 import asyncio

@@ -207,7 +207,7 @@ def test_a_stream_follows_the_decisions(tmp_path):
         adaptive=stalls,
     )
     run = jb.fit(stream, tmp_path / "run", devices=ONE)
-    assert [size for _, _, size in growths(tmp_path / "run")] == [40, 60, 120]
+    assert [size for _, _, size in growths(tmp_path / "run")] == [40, 60]
     again = override(stream, replayed(tmp_path / "run", stream), "jbatch train")
     assert same(jb.fit(again, tmp_path / "again", devices=ONE).state.params, run.state.params)
 
