@@ -17,7 +17,7 @@ import pytest
 
 import jbatch as jb
 from benchmarks import adaptive_kills
-from commands import environment_of
+from commands import TINY, environment_of
 from jbatch import testing
 from jbatch.errors import Mistake
 from jbatch.experiment.overrides import override
@@ -122,6 +122,17 @@ def test_a_replay_is_the_same_run_as_a_fixed_plan(straight, tmp_path):
     assert read_decisions(tmp_path / "run") == []
     with pytest.raises(Mistake, match="has decided nothing, because its plan was fixed"):
         replayed(stopped_fixed(tmp_path), ADAPTIVE)
+
+
+def test_what_cannot_be_replayed_is_said_in_one_message(straight, tmp_path, jbatch):
+    train = ("train", TINY.with_name("adapting.py"), "noise", "--run-dir", tmp_path / "run")
+    code, _, err = jbatch(*train, "--replay", straight[1])
+    assert (code, err.count("\n")) == (2, 1)
+    assert "decided has batch 60, and the plan allows 20, 40: use these" in err
+    code, _, err = jbatch(*train, "--replay", tmp_path)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "is not a run directory" in err
+    assert not (tmp_path / "run").exists()
 
 
 def stopped_fixed(folder):
