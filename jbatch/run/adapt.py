@@ -18,6 +18,7 @@ from jbatch.plan.adapt import Adaptive, Averages, Choice, Place, choose, remembe
 from jbatch.plan.decided import Growths
 from jbatch.plan.saved import plan_bytes
 from jbatch.run.adapted import Adapted
+from jbatch.run.build import ENDLESS
 from jbatch.run.job import Job
 from jbatch.run.kept import PLAN
 from jbatch.run.run import Run
@@ -40,7 +41,7 @@ def decide(run: Run, adaptive: Adaptive) -> None:
         if math.isfinite(loss):
             losses = remembered(adaptive.rule, losses, loss)
         size = int(run.plan.batch_sizes[run.update - 1])
-        place = Place(size, run.plan.examples_per_epoch)
+        place = Place(size, run.plan.num_examples or ENDLESS)
         averages = _averages(measured, losses)
         choice = choose(adaptive, averages, place, run.plan.sizes)
         mine = json.dumps([choice, _numbers(averages, loss)])
