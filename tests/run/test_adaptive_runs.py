@@ -186,13 +186,12 @@ def kills(count, *options):
 
 
 def test_a_run_that_is_killed_ends_the_same():
-    kills(2)
+    kills(1)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("rule", ["norm_test", "loss_stall"])
-def test_a_run_that_is_killed_more_often_ends_the_same(rule):
-    kills(5, "--rule", rule)
+def test_a_run_that_is_killed_more_often_ends_the_same():
+    kills(5, "--rule", "loss_stall")
 
 
 def streamed():
@@ -223,6 +222,7 @@ def test_a_stream_follows_the_decisions(tmp_path):
     assert same(jb.fit(again, tmp_path / "again", devices=ONE).state.params, run.state.params)
 
 
+@pytest.mark.slow
 def test_devices_decide_together(tmp_path):
     """Each device is a part."""
     plan = replace(ADAPTIVE.plan, num_epochs=1, batch_size=40, batch_sizes=(40, 80))
