@@ -17,6 +17,7 @@ best/           the checkpoint with the best evaluation, of keep_best
 damaged/        damaged checkpoints, set aside
 lock            locked by the process that trains
 profile/        traces of `train --profile`
+probe/          results of `jbatch probe`
 report.html     the report of `jbatch report`, with its figures as PNG
 """
 

@@ -123,7 +123,7 @@ def _machine() -> str:
 
 
 # That a run writes to; it also removes what is in the first three.
-FOLDERS = ("checkpoints", "damaged", "best", "tensorboard", "profile", "code")
+FOLDERS = ("checkpoints", "damaged", "best", "tensorboard", "profile", "code", "probe")
 
 
 def refuse_links(directory: Path) -> None:

@@ -4,6 +4,7 @@ The micro-batch changes the order of sums, so another one changes the last bits 
 """
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,9 +18,10 @@ from jbatch.errors import Mistake
 from jbatch.files import write_whole
 from jbatch.json_lines import read_json
 from jbatch.plan.passes import Passes, cut
-from jbatch.run.job import SHOWN, Job
+from jbatch.run.job import SHOWN, Job, Limits
 from jbatch.step import programs
 from jbatch.step.autotune import Choice, choose
+from jbatch.step.programs import Setup
 
 FILE = "micro_batch.json"
 
@@ -69,13 +71,22 @@ def _choice(directory: Path, job: Job) -> Choice:
     said = json.loads(agree.exchange("kept", json.dumps(limits))[0])
     if said:
         return Choice(said[0], "")
-    memory = job.limits.device_memory
+    return chosen(setup, job.batch_sizes, job.limits)
+
+
+def chosen(setup: Setup, batch_sizes: Collection[int], limits: Limits) -> Choice:
+    """Choose the micro-batch for these batch sizes, the same in all processes.
+
+    Raises:
+        Mistake: if the given or the smallest micro-batch does not fit in memory.
+    """
+    memory = limits.device_memory
     held = available(setup.mesh.local_devices[0]) if memory is None else int(memory * 2**30)
     known = [json.loads(text) for text in agree.exchange("memory", json.dumps(held))]
     least = min((size for size in known if size is not None), default=None)
     return agree.together(
         "the micro-batch",
-        lambda: choose(setup, job.batch_sizes, setup.task.group, given, least),
+        lambda: choose(setup, batch_sizes, setup.task.group, limits.micro_batch, least),
     )
 
 

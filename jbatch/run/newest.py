@@ -1,4 +1,4 @@
-"""Read and evaluate a run's newest checkpoint."""
+"""Read a run's checkpoints, and evaluate the newest."""
 
 from contextlib import closing
 from pathlib import Path
@@ -13,13 +13,22 @@ from jbatch.experiment.experiment import Experiment
 from jbatch.messages import tell
 from jbatch.plan.plan import Plan
 from jbatch.run.build import counted, make_setup
-from jbatch.run.checkpoint import Checkpoints, parameters_digest
+from jbatch.run.checkpoint import Checkpoints, Restored, parameters_digest
 from jbatch.run.directory import check_data, differences, read_run
 from jbatch.run.evaluate import Evaluation, evaluate
 from jbatch.run.trained import evaluated, load
 from jbatch.step import programs
 from jbatch.step.programs import Evaluate, Setup
 from jbatch.step.pure import State
+
+
+class Opened(NamedTuple):
+    """A run that is there, with the setup and data to go on from its checkpoints."""
+
+    experiment: Experiment  # counted
+    plan: Plan
+    setup: Setup
+    data: Loaded
 
 
 class Newest(NamedTuple):
@@ -32,8 +41,8 @@ class Newest(NamedTuple):
     state: State
 
 
-def newest_of(experiment: Experiment, directory: Path) -> Newest:
-    """Read a run's newest checkpoint; raise Mistake if it has none or the experiment differs."""
+def opened(experiment: Experiment, directory: Path) -> Opened:
+    """Open a run's data; raise Mistake if it has no checkpoint or the experiment differs."""
     if not (directory / "checkpoints").is_dir():
         raise Mistake(f"{directory} has no checkpoint yet: train it first")
     experiment = counted(experiment)
@@ -47,12 +56,27 @@ def newest_of(experiment: Experiment, directory: Path) -> Newest:
     setup, data = make_setup(experiment, plan, meshes.all_devices())
     if not differs:  # otherwise the user chose other data
         check_data(directory, data.digest())
+    return Opened(experiment, plan, setup, data)
+
+
+def newest_of(experiment: Experiment, directory: Path) -> Newest:
+    """Read a run's newest checkpoint; raise Mistake if it has none or the experiment differs."""
+    _, plan, setup, data = opened(experiment, directory)
+    return Newest(plan, setup, data, *read_checkpoint(directory, setup))
+
+
+def read_checkpoint(directory: Path, setup: Setup, at: int | None = None) -> Restored:
+    """Read a run's checkpoint at so many examples, by default its newest; change nothing.
+
+    Raises:
+        Mistake: if there is none, or it is damaged.
+    """
     folder, run = directory / "checkpoints", read_run(directory)["id"]
     with closing(Checkpoints(folder, _warn, run, read_only=True)) as checkpoints:
-        restored = checkpoints.restore(programs.state_on_devices(setup))
+        restored = checkpoints.restore(programs.state_on_devices(setup), at)
     if restored is None:
         raise Mistake(f"{directory} has no checkpoint yet: train it first")
-    return Newest(plan, setup, data, *restored)
+    return restored
 
 
 def _warn(text: str) -> None:

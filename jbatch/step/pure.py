@@ -77,12 +77,20 @@ def init(learner: Learner, seed: jax.Array) -> State:
     if learner.average is not None:
         zero, none = jax.tree.map(jnp.zeros_like, (params, stats))
         average = Average(zero, none, np.zeros((), np.float32))
-    measured = None
-    if learner.noise_of is not None:
-        measured = noise.nothing(_trained(learner, params), optimizer)
+    measured = no_noise(learner, params, optimizer)
     return State(
         params, stats, optimizer, no_totals(learner), np.zeros((), np.int32), average, measured
     )
+
+
+def no_noise(learner: Learner, params: Tree, optimizer: Any) -> Noise | None:
+    """Return averages of the gradient's noise over no update; None if it is not measured.
+
+    They are on the host, and like the parameters and optax's state.
+    """
+    if learner.noise_of is None:
+        return None
+    return noise.nothing(_trained(learner, params), optimizer)
 
 
 def optimizer_of(learner: Learner, rate: Any, *held: Any) -> optax.GradientTransformation:

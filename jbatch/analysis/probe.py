@@ -1,0 +1,259 @@
+"""Probe a run for its critical batch: train branches from its checkpoints, in larger batches."""
+
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import reduce
+from math import gcd, isfinite, lcm
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from jbatch.devices import meshes
+from jbatch.errors import Mistake
+from jbatch.experiment.described import describe
+from jbatch.experiment.experiment import Coupling, Experiment
+from jbatch.plan.branch import Window, make_branch, make_window
+from jbatch.plan.critical import Branch, Place, Probed, make_ramp, ramp_text
+from jbatch.plan.passes import Passes, cut
+from jbatch.plan.plan import Plan, exactly
+from jbatch.run.directory import holds, saved_examples
+from jbatch.run.job import Limits
+from jbatch.run.lock import refuse_links
+from jbatch.run.log import noise_of
+from jbatch.run.microbatch import chosen
+from jbatch.run.newest import Opened, opened, read_checkpoint
+from jbatch.step import pure
+from jbatch.step.aot import Ahead
+from jbatch.step.driver import Driver
+from jbatch.step.programs import Setup
+from jbatch.step.pure import State
+from jbatch.task.base import SIMPLE
+
+NEAR = 0.05  # of the run, from an asked place to the checkpoint that is taken for it
+SAID = 0.01  # of the run; a checkpoint that is farther away is named
+
+
+def probe(
+    experiment: Experiment,
+    directory: Path,
+    *,
+    at: Sequence[float],
+    multiples: Sequence[int],
+    window: float | None,
+    tolerance: float,
+    seed: int | None,
+    say: Callable[[str], None],
+) -> Probed:
+    """Train branches from a run's checkpoints, each over the same examples in larger batches.
+
+    The run's directory is not changed.
+
+    Args:
+        experiment: of the run.
+        directory: of the run.
+        at: places of the run, shares of its examples.
+        multiples: of the batch size that the run has there; 1 is always among them.
+        window: its length in the plan's unit; None: see `make_window`.
+        tolerance: how much more loss a larger batch may have.
+        seed: of the order in which branches see the examples; None: the run's plus 1.
+        say: called with the name of each branch before it is trained.
+
+    Raises:
+        Mistake: if a place has no checkpoint, a batch is too large, or a run's batch diverges.
+    """
+    begun = time.perf_counter()
+    refuse_links(directory)  # before hours of training, because results are written there
+    run = opened(experiment, directory)
+    if not holds(directory, describe(run.experiment), run.plan):
+        raise Mistake(
+            f"the schedule of {directory} gives other rates or sizes here than it did: probe it "
+            "with the versions of jax and optax that trained it"
+        )
+    own = run.experiment.seed
+    seed = (own + 1) % 2**32 if seed is None else seed
+    if seed == own:
+        raise Mistake(
+            f"--seed is {seed}, the run's own: its batch would win by memory, because the run has "
+            "seen these examples in this order. Give another"
+        )
+    multiples = sorted({1, *multiples})
+    found = checkpoints_at(run.plan, saved_examples(directory), at, directory, say)
+    windows = [make_window(run.plan, position, multiples, window) for position in found]
+    branches = {
+        (here, multiple): make_branch(run.plan, here, multiple)
+        for here in windows
+        for multiple in multiples
+    }
+    for plan in branches.values():
+        plan.check(run.setup.devices, run.setup.task.group)
+    trainer = _trainer(run, {int(plan.batch_sizes[0]) for plan in branches.values()}, seed)
+    places = []
+    for asked, here in zip(at, windows, strict=True):
+        start = read_checkpoint(directory, run.setup, here.position).state
+        trained = []
+        for multiple in multiples:
+            plan = branches[here, multiple]
+            say(f"{run.plan.measure.place(here.position)}: batch {int(plan.batch_sizes[0]):,}")
+            trained.append(trainer.train(start, plan, here, multiple))
+            if not isfinite(trained[0].loss):
+                raise Mistake(
+                    f"the branch that keeps the batch of {here.batch_size:,} diverges from "
+                    f"{run.plan.measure.place(here.position)} on, so there is nothing to compare "
+                    "with: leave that place out"
+                )
+        places.append(Place(asked, here, tuple(trained)))
+    ramp, updates = _ramp(run.experiment, run.plan, places, tolerance)
+    seconds = time.perf_counter() - begun
+    return Probed(run.plan, tuple(places), tolerance, seed, ramp, updates, seconds)
+
+
+def checkpoints_at(
+    plan: Plan,
+    saved: Collection[int],
+    at: Sequence[float],
+    directory: Path,
+    say: Callable[[str], None],
+) -> list[int]:
+    """Return the checkpoint nearest to each place: examples seen.
+
+    Args:
+        plan: of the run.
+        saved: examples seen at each of the run's checkpoints.
+        at: shares of the run.
+        directory: of the run.
+        say: told of a checkpoint that is not quite there.
+
+    Raises:
+        Mistake: if there is none near a place, or one for two places.
+    """
+    # The last one has no update left.
+    left = sorted(each for each in saved if plan.update_at(each) < plan.num_updates)
+    found: dict[int, float] = {}
+    for share in at:
+        nearest = min(left, key=lambda each: abs(each - share * plan.end), default=None)
+        if nearest is None or abs(nearest - share * plan.end) > NEAR * plan.end:
+            raise Mistake(
+                f"{directory} has no checkpoint near {share:g} of its run: {_where(plan, left)}"
+                f"train it anew with --keep-every {_interval(plan, at):.6g}, in another directory, "
+                f"to have one at {'each of ' * (len(at) > 1)}{' '.join(f'{each:g}' for each in at)}"
+            )
+        if nearest in found:
+            raise Mistake(
+                f"--at {found[nearest]:g} and {share:g} have the same nearest checkpoint, at "
+                f"{nearest / plan.end:.3g}: give one of them"
+            )
+        if abs(nearest - share * plan.end) > SAID * plan.end:
+            where = f"{plan.measure.place(nearest)} ({nearest / plan.end:.3g} of the run)"
+            say(f"--at {share:g}: the nearest checkpoint is at {where}")
+        found[nearest] = share
+    return list(found)
+
+
+def _where(plan: Plan, saved: Sequence[int]) -> str:
+    """Say at which shares of the run there are checkpoints, for a message."""
+    if not saved:
+        return "it has none from before its end. To probe it, "
+    shares = " ".join(f"{each / plan.end:.3g}" for each in saved)
+    return f"it kept those at {shares}. Give --at with some of these, or "
+
+
+def _interval(plan: Plan, at: Sequence[float]) -> float:
+    """Return an interval in the plan's unit whose multiples have all of the places."""
+    shares = [exactly(share) for share in at]
+    below = reduce(lcm, (share.denominator for share in shares))
+    step = Fraction(reduce(gcd, (int(share * below) for share in shares)), below)
+    return float(step) * plan.length
+
+
+def _ramp(
+    experiment: Experiment, plan: Plan, places: Sequence[Place], tolerance: float
+) -> tuple[str, int]:
+    """Return the ramp through the critical batches as text, and the updates of its plan."""
+    coupling = experiment.plan
+    length = coupling.length
+    if length is None:
+        assert coupling.num_epochs is not None  # `couple` has checked it
+        length = plan.measure.of_epochs(float(coupling.num_epochs))
+    made = make_ramp(int(plan.batch_sizes[0]), places, tolerance)
+    text = ramp_text(made, plan.measure, plan.length / length)
+    ramped = replace(experiment, plan=by_hand(coupling, text))
+    return text, ramped.make_plan().num_updates
+
+
+def by_hand(coupling: Coupling, ramp: str) -> Coupling:
+    """Return the coupling with a ramp, in place of what sets its batch sizes."""
+    return replace(
+        coupling,
+        ramp=ramp,
+        batch_size=None,
+        max_batch_size=None,
+        growth_factor=None,
+        batch_sizes=None,
+        batch_multiple=None,
+        allow_shrink=False,
+        growth=1.0,
+        growth_rule="paper",
+    )
+
+
+def _trainer(run: Opened, batch_sizes: Collection[int], seed: int) -> "_Trainer":
+    """Return the trainer of branches of these batch sizes, which measures their noise."""
+    # One update per call: a part of a window may be one.
+    learner = replace(run.setup.learner, noise_of=run.plan.examples_per_epoch)
+    setup = replace(run.setup, learner=learner, updates_per_call=1)
+    limits = Limits(run.experiment.micro_batch, run.experiment.device_memory)
+    limit = chosen(setup, sorted(batch_sizes), limits).limit
+    passes = cut(batch_sizes, setup.devices, setup.task.group, limit)
+    return _Trainer(run, setup, passes, seed)
+
+
+@dataclass(frozen=True)
+class _Trainer:
+    """Trains branches with the run's own compiled updates."""
+
+    run: Opened
+    setup: Setup
+    passes: Mapping[int, Passes]
+    seed: int
+
+    def train(self, start: State, plan: Plan, window: Window, multiple: int) -> Branch:
+        """Train one branch from a state, which stays as it is."""
+        setup, first = self.setup, plan.at(0)
+        passes = {first.batch_size: self.passes[first.batch_size]}
+        placed = meshes.replicated(setup.mesh)
+        unmeasured = pure.no_noise(setup.learner, start.params, start.optimizer)
+        copied = _on_host(start._replace(noise=unmeasured))  # an update donates its state
+        state = jax.device_put(copied, placed)
+        losses, weights = [], []
+        with (
+            closing(Ahead(setup, passes, evaluated=())) as ahead,
+            closing(self.run.data.feed(setup.mesh, self.seed, plan, passes, 0)) as feed,
+        ):
+            driver = Driver(setup, ahead, feed)
+            for part in np.split(np.arange(plan.num_updates), window.parts):
+                none = jax.device_put(pure.no_totals(setup.learner), placed)
+                state = state._replace(totals=none)
+                for update in part.tolist():
+                    state = driver.update(state, [plan.at(update)])
+                loss, weight = pure.exact(jax.device_get(state.totals))["loss"]
+                losses.append(float(loss / weight))
+                weights.append(float(weight))
+        measured = noise_of(jax.device_get(state.noise), first.batch_size)
+        return Branch(
+            multiple=multiple,
+            batch_size=first.batch_size,
+            updates=plan.num_updates,
+            learning_rate=first.learning_rate,
+            losses=tuple(losses),
+            weights=tuple(weights),
+            noise_scale=measured.get(SIMPLE),
+        )
+
+
+def _on_host(state: State) -> State:
+    copied: State = jax.tree.map(np.array, jax.device_get(state))
+    return copied

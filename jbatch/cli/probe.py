@@ -1,0 +1,91 @@
+"""`jbatch probe`."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from jbatch.cli.arguments import RunsCode, run_directory
+from jbatch.errors import Mistake, not_negative, positive, whole
+from jbatch.messages import show, tell
+from jbatch.run.libraries import prepare_libraries
+from jbatch.run.reopen import remake
+
+USAGE = "jbatch probe DIR"
+
+
+@dataclass(frozen=True)
+class Options(RunsCode):
+    """Find the critical batch of a run: the largest that loses nothing at equal data.
+
+    From checkpoints of the run, jbatch trains branches in larger batches, at the rate that the
+    plan's scaling gives them, over the same examples (Merrill et al., arXiv 2505.23971). It prints
+    a table, the gradient noise scale beside it, and a ramp to paste. JSON and figures go to
+    DIR/probe/. The run stays as it is. Runs keep checkpoints with --keep-every (docs/noise.md).
+
+    For example: jbatch probe runs/digits/decaying/seed-0 --at 0.1 0.3 0.6
+    """
+
+    at: tuple[float, ...] = (0.1, 0.3, 0.6)
+    """Places to branch from, as shares of the run's examples. jbatch takes the nearest checkpoints,
+    and refuses those farther away than 0.05."""
+    multiples: tuple[int, ...] = (1, 2, 4, 8)
+    """Batch sizes of the branches, in multiples of the run's batch size there. 1 is always one."""
+    window: float | None = None
+    """Length of a branch, in plan.unit, rounded up to whole updates of the largest batch. None: a
+    hundredth of the run, and at least ten updates of the largest batch."""
+    tolerance: float = 0.01
+    """How much more loss than smaller batches a batch may have, in units of the loss."""
+    seed: int | None = None
+    """Seed of the order in which branches see their examples. None: the run's seed plus 1."""
+    json: bool = False
+    """Print JSON, as in DIR/probe/probe.json."""
+
+    def __post_init__(self) -> None:
+        if not self.at:
+            raise Mistake("--at has no values: give shares of the run, for example 0.1 0.3 0.6")
+        for share in self.at:
+            if not 0 < share < 1:
+                raise Mistake(
+                    f"--at is {share:g}: give shares of the run, over 0 and under 1, such as 0.3"
+                )
+        for multiple in self.multiples:
+            whole("--multiples", multiple)
+        if not set(self.multiples) - {1}:
+            raise Mistake("--multiples has none over 1: give larger batches too, such as 1 2 4 8")
+        for name in ("at", "multiples"):
+            values = getattr(self, name)
+            if len(set(values)) < len(values):
+                raise Mistake(
+                    f"--{name} {' '.join(f'{each:g}' for each in values)}: give each once"
+                )
+        if self.window is not None:
+            positive("--window", self.window, of="a length in plan.unit")
+        not_negative("--tolerance", self.tolerance)
+        if self.seed is not None:
+            whole("--seed", self.seed, least=0, most=2**32 - 1)
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Probe a run, print what was found and write it beside the run."""
+    directory, options = run_directory(arguments, USAGE, Options)
+    _, _, experiment = remake(directory, trusted=options.trust)
+
+    from jbatch.analysis.probe import probe
+    from jbatch.report.probed import probed_json, probed_text, write_probed
+
+    prepare_libraries()
+    found = probe(
+        experiment,
+        directory,
+        at=options.at,
+        multiples=options.multiples,
+        window=options.window,
+        tolerance=options.tolerance,
+        seed=options.seed,
+        say=lambda text: tell(f"jbatch: {text}"),
+    )
+    if options.json:
+        print(json.dumps(probed_json(found), allow_nan=False))
+    else:
+        show(probed_text(found))
+    tell(f"jbatch: JSON and figures: {write_probed(directory, found)}")
