@@ -7,12 +7,12 @@ accuracy within 1.2 times the epochs of the smallest (Zhang et al., arXiv 2410.2
 branches from its checkpoints. The small convolutional network of fashion_mnist.py trains at a
 constant rate, 0.05 at batch 128, which follows the batch.
 
-Claim:    the critical batches of three probes, seeds 0 to 2, at 0.3 of the run are within 2 times
-          of the batch that the sweep finds, and a probe trains on at most 15% of its run's examples.
+Claim:    the critical batches of three probes, of seeds 0 to 2 at 0.3 of the run, are within 2
+          times of the batch that the sweep finds, at a cost of 15% of the run's examples at most.
 Cost:     two and a half minutes per run on one CPU core, 40 minutes for all; half a minute a probe.
 Command:  jbatch prepare fashion_mnist --from FOLDER_OF_THE_IDX_FILES
           jbatch sweep experiments/critical_batch.py --grid plan.batch-size=128,256,512,1024,2048
-          jbatch probe runs/critical_batch/constant/plan.batch-size-128/seed-0
+          jbatch probe runs/critical_batch/constant/plan.batch-size-128/seed-0 --at 0.3
 """
 
 import optax

@@ -16,7 +16,7 @@ from jbatch.devices import meshes
 from jbatch.errors import Mistake
 from jbatch.experiment.described import describe
 from jbatch.experiment.experiment import Coupling, Experiment
-from jbatch.plan.branch import Window, make_branch, make_window
+from jbatch.plan.branch import Window, forgets, make_branch, make_window
 from jbatch.plan.critical import Branch, Place, Probed, make_ramp, ramp_text
 from jbatch.plan.passes import Passes, cut
 from jbatch.plan.plan import Plan, exactly
@@ -73,42 +73,64 @@ def probe(
             f"the schedule of {directory} gives other rates or sizes here than it did: probe it "
             "with the versions of jax and optax that trained it"
         )
-    own = run.experiment.seed
-    seed = (own + 1) % 2**32 if seed is None else seed
-    if seed == own:
+    seed = _other(run.experiment.seed) if seed is None else seed
+    if seed == run.experiment.seed:
         raise Mistake(
             f"--seed is {seed}, the run's own: its batch would win by memory, because the run has "
             "seen these examples in this order. Give another"
         )
     multiples = sorted({1, *multiples})
     found = checkpoints_at(run.plan, saved_examples(directory), at, directory, say)
-    windows = [make_window(run.plan, position, multiples, window) for position in found]
-    branches = {
-        (here, multiple): make_branch(run.plan, here, multiple)
-        for here in windows
-        for multiple in multiples
-    }
-    for plan in branches.values():
-        plan.check(run.setup.devices, run.setup.task.group)
-    trainer = _trainer(run, {int(plan.batch_sizes[0]) for plan in branches.values()}, seed)
+    windows = [make_window(run.plan, position, multiples, window, len(found)) for position in found]
+    plans = [[make_branch(run.plan, here, multiple) for multiple in multiples] for here in windows]
+    _check(run, windows, plans, say)
+    trainer = _trainer(run, plans, seed)
     places = []
-    for asked, here in zip(at, windows, strict=True):
+    for asked, here, branches in zip(at, windows, plans, strict=True):
         start = read_checkpoint(directory, run.setup, here.position).state
-        trained = []
-        for multiple in multiples:
-            plan = branches[here, multiple]
-            say(f"{run.plan.measure.place(here.position)}: batch {int(plan.batch_sizes[0]):,}")
-            trained.append(trainer.train(start, plan, here, multiple))
-            if not isfinite(trained[0].loss):
-                raise Mistake(
-                    f"the branch that keeps the batch of {here.batch_size:,} diverges from "
-                    f"{run.plan.measure.place(here.position)} on, so there is nothing to compare "
-                    "with: leave that place out"
-                )
-        places.append(Place(asked, here, tuple(trained)))
+        found_there = []
+        for multiple, plan in zip(multiples, branches, strict=True):
+            say(f"{run.plan.measure.place(here.position)}: batch {plan.at(0).batch_size:,}")
+            found_there.append(trainer.train(start, plan, here, multiple))
+            _check_kept(run.plan, here, found_there[0])
+        places.append(Place(asked, here, tuple(found_there)))
     ramp, updates = _ramp(run.experiment, run.plan, places, tolerance)
     seconds = time.perf_counter() - begun
     return Probed(run.plan, tuple(places), tolerance, seed, ramp, updates, seconds)
+
+
+def _other(seed: int) -> int:
+    """Return a seed that is not the run's."""
+    return (seed + 1) % 2**32
+
+
+def _check(
+    run: Opened,
+    windows: Sequence[Window],
+    plans: Sequence[Sequence[Plan]],
+    say: Callable[[str], None],
+) -> None:
+    """Raise Mistake if devices cannot share a batch; warn of windows that are too short."""
+    for here, branches in zip(windows, plans, strict=True):
+        for plan in branches:
+            plan.check(run.setup.devices, run.setup.task.group)
+        largest = branches[-1]
+        if not forgets(largest):
+            say(
+                f"warning: from {run.plan.measure.place(here.position)}, the largest batch takes "
+                f"{largest.num_updates} updates, too few to forget the momentum of before: give a "
+                "longer --window, or fewer --multiples"
+            )
+
+
+def _check_kept(plan: Plan, window: Window, branch: Branch) -> None:
+    """Raise Mistake if the branch that keeps the batch diverged."""
+    if not isfinite(branch.loss):
+        raise Mistake(
+            f"the branch that keeps the batch of {window.batch_size:,} diverges from "
+            f"{plan.measure.place(window.position)} on, so there is nothing to compare with: leave "
+            "that place out"
+        )
 
 
 def checkpoints_at(
@@ -200,8 +222,9 @@ def by_hand(coupling: Coupling, ramp: str) -> Coupling:
     )
 
 
-def _trainer(run: Opened, batch_sizes: Collection[int], seed: int) -> "_Trainer":
-    """Return the trainer of branches of these batch sizes, which measures their noise."""
+def _trainer(run: Opened, plans: Sequence[Sequence[Plan]], seed: int) -> "_Trainer":
+    """Return the trainer of these branches, which measures their noise."""
+    batch_sizes = {plan.at(0).batch_size for branches in plans for plan in branches}
     # One update per call: a part of a window may be one.
     learner = replace(run.setup.learner, noise_of=run.plan.examples_per_epoch)
     setup = replace(run.setup, learner=learner, updates_per_call=1)

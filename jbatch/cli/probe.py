@@ -31,8 +31,8 @@ class Options(RunsCode):
     multiples: tuple[int, ...] = (1, 2, 4, 8)
     """Batch sizes of the branches, in multiples of the run's batch size there. 1 is always one."""
     window: float | None = None
-    """Length of a branch, in plan.unit, rounded up to whole updates of the largest batch. None: a
-    hundredth of the run, and at least ten updates of the largest batch."""
+    """Length of a branch, in plan.unit, rounded up to whole updates of the largest batch. None: all
+    branches together train on 12% of the run's examples, but each for at least ten updates."""
     tolerance: float = 0.01
     """How much more loss than smaller batches a batch may have, in units of the loss."""
     seed: int | None = None

@@ -14,7 +14,7 @@ import numpy as np
 from jbatch.errors import Mistake
 from jbatch.plan.plan import Plan
 
-SHARE = 0.01  # of the run, in a window by default
+SHARE = 0.12  # of the run's examples, in all windows together by default
 LEAST_UPDATES = 10  # of the largest batch, in a window by default
 FEWEST = 2  # parts of any window: one to settle, one to measure
 
@@ -34,7 +34,11 @@ class Window(NamedTuple):
 
 
 def make_window(
-    plan: Plan, position: int, multiples: Sequence[int], length: float | None = None
+    plan: Plan,
+    position: int,
+    multiples: Sequence[int],
+    length: float | None = None,
+    places: int = 1,
 ) -> Window:
     """Return the window of the branches from a position.
 
@@ -42,8 +46,9 @@ def make_window(
         plan: of the run; one of its updates is still to come.
         position: examples that the run has seen.
         multiples: of the run's batch size, whole numbers from 1 on.
-        length: of the window in the plan's unit, rounded up to whole parts; None: a hundredth of
-            the run, and at least ten updates of the largest batch.
+        length: of the window in the plan's unit, rounded up to whole parts; None: its share of 12%
+            of the run, and at least ten updates of the largest batch.
+        places: from which there are branches, each of all multiples.
 
     Raises:
         Mistake: if a batch is over the training set, or the window is too short for one.
@@ -65,7 +70,8 @@ def make_window(
             "multiples that divide each other, such as 1 2 4 8"
         )
     if length is None:
-        examples = max(round(SHARE * plan.end), LEAST_UPDATES * part)
+        share = SHARE * plan.end / (places * len(multiples))
+        examples = max(round(share), LEAST_UPDATES * part)
     else:
         examples = plan.measure.position(length)
         if examples < FEWEST * part:
@@ -105,3 +111,9 @@ def make_branch(plan: Plan, window: Window, multiple: int) -> Plan:
         learning_rates=rates.astype(np.float32),
         warnings=(),
     )
+
+
+def forgets(branch: Plan) -> bool:
+    """Return whether a branch's first half is as long as the memory of its momentum, 1/(1 − m)."""
+    momentum = branch.at(0).momentum
+    return branch.num_updates / 2 * (1 - momentum) > 1 - 1e-9  # rounding

@@ -51,7 +51,7 @@ def probed_text(found: Probed) -> str:
 
 
 def _table(found: Probed) -> str:
-    header = ("from", "batch", "updates", "learning rate", "loss", "above ×1", "noise scale")
+    header = ("from", "batch", "updates", "learning rate", "loss", "above k = 1", "noise scale")
     rows = []
     for place in found.places:
         best = critical(place.branches, found.tolerance)

@@ -180,8 +180,9 @@ class Checkpoints:
         if not damaged:
             return None
         reasons = "; ".join(f"of {examples:,} examples: {why}" for examples, why in damaged.items())
+        which = "every" if at is None else "that"
         raise Mistake(
-            f"every checkpoint under {self._directory} is damaged ({reasons}): restore one, or "
+            f"{which} checkpoint under {self._directory} is damaged ({reasons}): restore one, or "
             "start in another run directory"
         )
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import jbatch
 from jbatch.errors import Mistake
-from jbatch.plan.branch import Window, make_branch, make_window
+from jbatch.plan.branch import Window, forgets, make_branch, make_window
 from jbatch.plan.critical import Branch, Place, critical, make_ramp, ramp_text, uncertainty
 
 DECAY = optax.piecewise_constant_schedule(0.1, {4: 0.5, 8: 0.5})
@@ -101,7 +101,15 @@ def test_windows():
     assert make_window(plan, position, [1, 3, 2]).part == 96
     assert make_window(plan, position, [1, 2], 1).parts == 32  # 1,000 examples are 31.25
     long = jbatch.couple(DECAY, **RUN | {"num_epochs": 1000})
-    assert make_window(long, position, [1, 2]).examples == 10_016  # a hundredth
+    assert make_window(long, position, [1, 2], places=3).examples == 20_000  # 2%
+    assert make_window(long, position, [1, 2, 4, 8], places=3).examples == 10_112
+
+
+def test_a_window_is_long_enough_to_forget_momentum():
+    plan = jbatch.couple(DECAY, **RUN, momentum=0.9)
+    window = make_window(plan, plan.position(100), [1, 2, 4], 1.28)
+    assert forgets(make_branch(plan, window, 4))  # 20 updates, and momentum remembers 10
+    assert not forgets(make_branch(plan, window._replace(parts=19), 4))
 
 
 @pytest.mark.parametrize(
