@@ -226,7 +226,7 @@ def _trainer(run: Opened, plans: Sequence[Sequence[Plan]], seed: int) -> "_Train
     """Return the trainer of these branches, which measures their noise."""
     batch_sizes = {plan.at(0).batch_size for branches in plans for plan in branches}
     # One update per call: a part of a window may be one.
-    learner = replace(run.setup.learner, noise_of=run.plan.examples_per_epoch)
+    learner = run.setup.learner._replace(noise_of=run.plan.examples_per_epoch)
     setup = replace(run.setup, learner=learner, updates_per_call=1)
     limits = Limits(run.experiment.micro_batch, run.experiment.device_memory)
     limit = chosen(setup, sorted(batch_sizes), limits).limit

@@ -201,8 +201,8 @@ def _critical(axes: Axes, found: Probed) -> None:
         if each is place.branches[-1]
     ]
     if beyond:
-        above = {"marker": "^", "markersize": 9, "fillstyle": "none", "linestyle": ""}
-        axes.plot(*zip(*beyond, strict=True), color="#D55E00", label="at least", **above)
+        x, y = zip(*beyond, strict=True)
+        axes.plot(x, y, "^", color="#D55E00", markersize=9, fillstyle="none", label="at least")
     scales = [(x, each.noise_scale) for x, each in zip(at, best, strict=True) if each.noise_scale]
     if scales:
         axes.plot(*zip(*scales, strict=True), "s", color="#009E73", label="gradient noise scale")

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import optax
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import jbatch
@@ -63,6 +63,7 @@ def test_the_rate_follows_the_batch_as_in_the_plan(scaling):
     assert len(set(np.round(branch.learning_rates, 6))) == 2
 
 
+@settings(max_examples=25)
 @given(
     count=st.integers(40, 3000),
     batch_size=st.integers(1, 40),
