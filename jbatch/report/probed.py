@@ -32,14 +32,10 @@ def write_probed(directory: Path, found: Probed) -> Path:
 def probed_text(found: Probed) -> str:
     """Return the table, the critical batches, the ramp and the cost as text."""
     places = "\n".join(_said(found, place) for place in found.places)
-    parts = "; ".join(
-        f"{found.plan.measure.place(place.window.position)}: {place.window.examples:,}"
-        for place in found.places
-    )
     return (
         f"{_table(found)}\n\n"
-        f"Loss: training, mean over the last half of a window (examples, from {parts}). * Critical "
-        f"batch: the\nlargest within {found.tolerance:g} of every smaller one.\n\n"
+        "Loss: training, mean over the last half of a window. * Critical batch: the largest within "
+        f"{found.tolerance:g} of\nevery smaller one.\n\n"
         f"{places}\n\n"
         "A ramp through them, in place of what grows the batch (the rate follows it as B^p, p = "
         f"{found.plan.scaling:g}):\n\n"
@@ -93,8 +89,8 @@ def _said(found: Probed, place: Place) -> str:
     scale = _scale(best)
     measured = f"{scale} examples" if scale else "not measured, for its noise or its groups"
     return (
-        f"{found.plan.measure.place(place.window.position)}: critical batch {least}"
-        f"{best.batch_size:,}; gradient noise scale {measured}"
+        f"{found.plan.measure.place(place.window.position)}, over {place.window.examples:,} "
+        f"examples: critical batch {least}{best.batch_size:,}; gradient noise scale {measured}"
     )
 
 

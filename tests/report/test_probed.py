@@ -57,9 +57,16 @@ def test_the_text():
     table = [" ".join(line.split()) for line in text.split("\n\n")[0].splitlines()]
     expected = [" ".join(line.split()) for line in PRINTED.splitlines()]
     assert [table[0], *table[2:]] == [expected[0], *expected[2:]]
-    assert "epoch 2: critical batch 20; gradient noise scale 123 examples" in text
-    assert "epoch 6: critical batch at least 40; gradient noise scale 123 examples" in text
-    assert "epoch 9: critical batch 10; gradient noise scale not measured" in text
+    assert (
+        "epoch 2, over 160 examples: critical batch 20; gradient noise scale 123 examples" in text
+    )
+    assert (
+        "epoch 6, over 160 examples: critical batch at least 40; gradient noise scale 123 examples"
+        in text
+    )
+    assert (
+        "epoch 9, over 160 examples: critical batch 10; gradient noise scale not measured" in text
+    )
     assert '\n  ramp="0:10 2:20 6:40"\n' in text
     assert "It takes 650 updates, and the run takes 2,000." in text
     assert "trained on 1,440 examples\n(7.2% of the run's) in 12 s." in text
