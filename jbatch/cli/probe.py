@@ -68,12 +68,12 @@ class Options(RunsCode):
 def run(arguments: Sequence[str]) -> None:
     """Probe a run, print what was found and write it beside the run."""
     directory, options = run_directory(arguments, USAGE, Options)
+    prepare_libraries()
     _, _, experiment = remake(directory, trusted=options.trust)
 
     from jbatch.analysis.probe import probe
     from jbatch.report.probed import probed_json, probed_text, write_probed
 
-    prepare_libraries()
     found = probe(
         experiment,
         directory,

@@ -65,7 +65,7 @@ def test_the_text():
         in text
     )
     assert (
-        "epoch 9, over 160 examples: critical batch 10; gradient noise scale not measured" in text
+        "epoch 9, over 160 examples: critical batch 10; gradient noise scale not" in text
     )
     assert '\n  ramp="0:10 2:20 6:40"\n' in text
     assert "It takes 650 updates, and the run takes 2,000." in text
