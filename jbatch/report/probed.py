@@ -87,7 +87,7 @@ def _said(found: Probed, place: Place) -> str:
     best = critical(place.branches, found.tolerance)
     least = "at least " if best is place.branches[-1] else ""
     scale = _scale(best)
-    measured = f"{scale} examples" if scale else "not measured, for its noise or its groups"
+    measured = f"{scale} examples" if scale else "not found (too noisy, or an update has one part)"
     return (
         f"{found.plan.measure.place(place.window.position)}, over {place.window.examples:,} "
         f"examples: critical batch {least}{best.batch_size:,}; gradient noise scale {measured}"

@@ -1,7 +1,7 @@
 """Call the compiled passes of each update, with a limit on passes in flight."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 
@@ -48,8 +48,11 @@ def measures(update: int) -> bool:
 class Driver:
     """Takes updates, up to the program's limit in each call."""
 
-    def __init__(self, setup: Setup, ahead: Ahead, feed: Feed):
-        self._setup, self._ahead, self._feed = setup, ahead, feed
+    def __init__(
+        self, setup: Setup, ahead: Ahead, feed: Feed, cut: Callable[[int], bool] = measures
+    ):
+        """Prepare to take updates; those that `cut` names are cut in two where one has one part."""
+        self._setup, self._ahead, self._feed, self._cut = setup, ahead, feed, cut
         self._in_flight = InFlight(feed.most_in_flight)
         self._batch_size: int | None = None
         self._program: Program | None = None
@@ -68,7 +71,7 @@ class Driver:
         """Take the updates in `rows`, and return the new state; `state` is donated.
 
         The rows share one batch size and one epoch, and there are at most `most` of them. One that
-        `measures` is alone where a run measures noise.
+        is cut in two is alone.
         """
         row = rows[0]
         if self._program is None or row.batch_size != self._batch_size:
@@ -81,7 +84,7 @@ class Driver:
         if apply is None:
             [((position, layout), update)] = placed
             arguments = self._feed.arguments(position, layout)
-            if halves is not None and measures(row.update):
+            if halves is not None and self._cut(row.update):
                 update = halves
             state, loss = update(state, told(self._setup, hows), *arguments)
         else:

@@ -75,9 +75,7 @@ def test_the_text_says_what_to_paste(stationary, jbatch):
     asked = ("--at", 0.5, "--multiples", 2, "--window", 32, "--tolerance", 99)
     code, out, err = jbatch("probe", stationary, *asked)
     assert code == 0, err
-    assert (
-        "4,000 examples, over 32 examples: critical batch at least 16; gradient noise" in out
-    )
+    assert "4,000 examples, over 32 examples: critical batch at least 16; gradient noise" in out
     assert '\n  ramp="0:8 4000:16"\n' in out
     again = jbatch("probe", stationary, *asked)[1]
     assert again.partition("The probe trained")[0] == out.partition("The probe trained")[0]

@@ -64,9 +64,7 @@ def test_the_text():
         "epoch 6, over 160 examples: critical batch at least 40; gradient noise scale 123 examples"
         in text
     )
-    assert (
-        "epoch 9, over 160 examples: critical batch 10; gradient noise scale not" in text
-    )
+    assert "epoch 9, over 160 examples: critical batch 10; gradient noise scale not found" in text
     assert '\n  ramp="0:10 2:20 6:40"\n' in text
     assert "It takes 650 updates, and the run takes 2,000." in text
     assert "trained on 1,440 examples\n(7.2% of the run's) in 12 s." in text
