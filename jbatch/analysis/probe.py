@@ -20,13 +20,14 @@ from jbatch.plan.branch import Window, forgets, make_branch, make_window
 from jbatch.plan.critical import Branch, Place, Probed, make_ramp, ramp_text
 from jbatch.plan.passes import Passes, cut
 from jbatch.plan.plan import Plan, exactly
+from jbatch.run.build import ENDLESS
 from jbatch.run.directory import holds, saved_examples
 from jbatch.run.job import Limits
 from jbatch.run.lock import refuse_links
 from jbatch.run.log import noise_of
 from jbatch.run.microbatch import chosen
 from jbatch.run.newest import Opened, opened, read_checkpoint
-from jbatch.step import pure
+from jbatch.step import programs, pure
 from jbatch.step.aot import Ahead
 from jbatch.step.driver import Driver
 from jbatch.step.programs import Setup
@@ -226,7 +227,7 @@ def _trainer(run: Opened, plans: Sequence[Sequence[Plan]], seed: int) -> "_Train
     """Return the trainer of these branches, which measures their noise."""
     batch_sizes = {plan.at(0).batch_size for branches in plans for plan in branches}
     # One update per call: a part of a window may be one.
-    learner = run.setup.learner._replace(noise_of=run.plan.examples_per_epoch)
+    learner = run.setup.learner._replace(noise_of=run.plan.num_examples or ENDLESS)
     setup = replace(run.setup, learner=learner, updates_per_call=1)
     limits = Limits(run.experiment.micro_batch, run.experiment.device_memory)
     limit = chosen(setup, sorted(batch_sizes), limits).limit
@@ -247,10 +248,9 @@ class _Trainer:
         """Train one branch from a state, which stays as it is."""
         setup, first = self.setup, plan.at(0)
         passes = {first.batch_size: self.passes[first.batch_size]}
-        placed = meshes.replicated(setup.mesh)
         unmeasured = pure.no_noise(setup.learner, start.params, start.optimizer)
         copied = _on_host(start._replace(noise=unmeasured))  # an update donates its state
-        state = jax.device_put(copied, placed)
+        state = jax.device_put(copied, programs.shardings(setup))
         losses, weights = [], []
         with (
             closing(Ahead(setup, passes, evaluated=())) as ahead,
@@ -258,7 +258,8 @@ class _Trainer:
         ):
             driver = Driver(setup, ahead, feed, cut=lambda _: True)  # a window has few updates
             for part in np.split(np.arange(plan.num_updates), window.parts):
-                none = jax.device_put(pure.no_totals(setup.learner), placed)
+                none = pure.no_totals(setup.learner)
+                none = jax.device_put(none, meshes.replicated(setup.mesh))
                 state = state._replace(totals=none)
                 for update in part.tolist():
                     state = driver.update(state, [plan.at(update)])

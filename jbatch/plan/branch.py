@@ -54,19 +54,22 @@ def make_window(
         Mistake: if a batch is over the training set, or the window is too short for one.
     """
     batch_size, place = plan.at(plan.update_at(position)).batch_size, plan.measure.place(position)
-    count = plan.examples_per_epoch
+    count, of = (
+        plan.num_examples or plan.end,
+        "the training set" if plan.num_examples else "the run",
+    )
     largest = max(multiples)
     if largest * batch_size > count:
         raise Mistake(
             f"--multiples has {largest:,}: at {place} that is a batch of "
-            f"{largest * batch_size:,}, over the {count:,} examples of the training set. Give at "
-            f"most {count // batch_size:,}"
+            f"{largest * batch_size:,}, over the {count:,} examples of {of}. Give at most "
+            f"{count // batch_size:,}"
         )
     part = batch_size * math.lcm(*multiples)
     if part > count:
         raise Mistake(
             f"--multiples {' '.join(map(str, multiples))}: at {place} their updates only end "
-            f"together after {part:,} examples, over the {count:,} of the training set. Give "
+            f"together after {part:,} examples, over the {count:,} of {of}. Give "
             "multiples that divide each other, such as 1 2 4 8"
         )
     if length is None:
@@ -88,18 +91,22 @@ def make_branch(plan: Plan, window: Window, multiple: int) -> Plan:
 
     Its rates are the schedule's at the examples that the run would have seen by then, and follow
     the batch as B^p, as in the plan. So the branch that keeps the batch has the run's own rates.
-    Its examples begin at the start of the run's epoch, in an order of another seed.
+    Its examples begin at the start of the run's epoch, for an order of another seed. In a stream,
+    which has one order, they are those after the run's end.
 
     Args:
         plan: of the run.
         window: of the branches.
         multiple: of the run's batch size; divides `window.part`.
     """
-    size, count = multiple * window.batch_size, plan.examples_per_epoch
-    each = count // window.part * window.part  # of an epoch, the examples that all branches see
+    size, count = multiple * window.batch_size, plan.num_examples
     taken = np.arange(0, window.examples, size, dtype=np.int64)
-    epoch, place = np.divmod(taken, each)
-    positions = (window.position // count + epoch) * count + place
+    if count is None:
+        positions = plan.end + taken
+    else:
+        each = count // window.part * window.part  # of an epoch, the examples that all branches see
+        epoch, place = np.divmod(taken, each)
+        positions = (window.position // count + epoch) * count + place
     covering = np.searchsorted(plan.positions, window.position + taken, side="right") - 1
     growth = size / plan.batch_sizes[covering]
     rates = plan.learning_rates[covering].astype(np.float64) * growth**plan.scaling

@@ -95,6 +95,15 @@ def test_all_branches_see_the_same_examples_in_each_part(count, batch_size, mult
     assert window.examples >= 10 * part
 
 
+def test_a_stream_has_one_order_so_its_branches_see_what_comes_after_the_run():
+    plan = jbatch.couple(lambda _: 0.1, unit="examples", length=10_000, batch_size=10)
+    window = make_window(plan, 5000, [1, 4], 800)
+    assert window == Window(5000, 10, 40, 20)
+    assert list(make_branch(plan, window, 4).positions) == list(range(10_000, 10_800, 40))
+    with pytest.raises(Mistake, match="over the 10,000 examples of the run"):
+        make_window(plan, 5000, [1, 1001])
+
+
 def test_windows():
     plan = jbatch.couple(DECAY, **RUN)
     position = plan.position(100)
