@@ -1,9 +1,14 @@
+from .composed import Clipped as Clipped
+from .composed import Group as Group
+from .composed import Groups as Groups
+from .composed import Lookahead as Lookahead
 from .data.dataset import Dataset as Dataset
 from .data.image.augment import Augment as Augment
 from .data.image.normalize import Normalize as Normalize
 from .data.image.photographs import ImageFolder as ImageFolder
 from .data.image.photographs import Photographs as Photographs
 from .data.image.tfds import TFDS as TFDS
+from .data.image.views import Views as Views
 from .data.source import Source as Source
 from .data.sources import Arrays as Arrays
 from .data.sources import Digits as Digits
@@ -19,7 +24,9 @@ from .experiment.load import load_file as load_file
 from .experiment.weights import Weights as Weights
 from .models.conv.conv import conv as conv
 from .models.language import GPT as GPT
+from .models.layers import partial_identity as partial_identity
 from .models.specs import MLP as MLP
+from .models.specs import Airbench as Airbench
 from .models.specs import CifarResNet as CifarResNet
 from .models.specs import GhostBatchNorm as GhostBatchNorm
 from .models.specs import GroupNorm as GroupNorm
@@ -33,6 +40,7 @@ from .models.specs import ResNet50 as ResNet50
 from .models.specs import SmallCNN as SmallCNN
 from .models.specs import WeightNorm as WeightNorm
 from .models.specs import WideResNet as WideResNet
+from .models.whitening import whitening as whitening
 from .optim import LAMB as LAMB
 from .optim import LARS as LARS
 from .optim import SGD as SGD

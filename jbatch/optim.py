@@ -232,8 +232,13 @@ class Rprop:
 
 
 # A function of (rate, momentum), or of the rate alone, that returns an optax transformation. What
-# the plan's `hold` changes is given by name: b2, eps, weight_decay. All of the above are such.
+# the plan's `hold` changes is given by name: b2, eps, weight_decay. So is what it `asks` for. All
+# of the above are such. One that is made of others names them as its `parts`.
 Optimizer = Callable[..., optax.GradientTransformation]
+
+# What an optimizer is told of each update if it has parameters of these names: the batch size, and
+# the part of the run that is over, from 0 to 1.
+TOLD = ("batch_size", "progress")
 
 
 def transformation(
@@ -250,7 +255,8 @@ def transformation(
         rate: of one update; traced.
         momentum: the plan's, known when the update is traced.
         frozen: paths, or beginnings of paths, of parameters that stay as they are.
-        held: what else changes from update to update, by name: momentum, b2, eps, weight_decay.
+        held: what else changes from update to update, by name: momentum, b2, eps, weight_decay,
+            and those of `TOLD` that it asks for.
 
     Raises:
         Mistake: if the optimizer returns something else.
@@ -283,8 +289,22 @@ def transformation(
     return optax.partition({"trained": made, "frozen": optax.set_to_zero()}, kinds)
 
 
+def asks(optimizer: Optimizer) -> tuple[str, ...]:
+    """Return which of `TOLD` an optimizer, or a part of it, wants to be told of each update."""
+    wanted = {name for part in _parts(optimizer) for name in asks(part)}
+    return tuple(name for name in TOLD if name in wanted or name in _parameters(optimizer))
+
+
+def takes(optimizer: Optimizer, name: str) -> bool:
+    """Return whether an optimizer, or a part of it, is given this value by name."""
+    mine = name in _parameters(optimizer)
+    return mine or any(takes(part, name) for part in _parts(optimizer))
+
+
 def takes_momentum(optimizer: Optimizer) -> bool:
     """Return whether an optimizer is a function of the plan's momentum too."""
+    if parts := _parts(optimizer):
+        return any(map(takes_momentum, parts))
     by_place = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     parameters = _parameters(optimizer).values()
     required = [p for p in parameters if p.kind in by_place and p.default is p.empty]
@@ -294,8 +314,11 @@ def takes_momentum(optimizer: Optimizer) -> bool:
 def own_values(optimizer: Optimizer) -> Values:
     """Return the values that an optimizer has of its own, of those that a plan can change.
 
-    Of a function, they are the defaults of its parameters: (rate, momentum, b2=0.95).
+    Of a function, they are the defaults of its parameters: (rate, momentum, b2=0.95). Of an
+    optimizer that is made of others, they are those of the first.
     """
+    if parts := _parts(optimizer):
+        return own_values(parts[0])
     parameters = _parameters(optimizer)
 
     def own(name: str) -> float | None:
@@ -306,6 +329,11 @@ def own_values(optimizer: Optimizer) -> Values:
 
     momentum = getattr(optimizer, "own_momentum", None)
     return Values(own("momentum") if momentum is None else momentum, *map(own, Values._fields[1:]))
+
+
+def _parts(optimizer: Optimizer) -> tuple[Optimizer, ...]:
+    found: tuple[Optimizer, ...] = getattr(optimizer, "parts", ())
+    return found
 
 
 def _parameters(optimizer: Optimizer) -> Mapping[str, inspect.Parameter]:

@@ -38,10 +38,10 @@ def decayed(params: Any) -> Any:
     return jax.tree_util.tree_map_with_path(one, params)
 
 
-def decay_mask(decay_on: DecayOn) -> Callable[[Any], Any]:
+def decay_mask(decay_on: DecayOn, what: str = "decay_on") -> Callable[[Any], Any]:
     """Return the function of parameters that marks those which decay.
 
-    It raises Mistake if a path names no parameter.
+    It raises Mistake, in which `what` says who names them, if a path names no parameter.
     """
     if decay_on is None:
         return decayed
@@ -54,7 +54,7 @@ def decay_mask(decay_on: DecayOn) -> Callable[[Any], Any]:
             for beginning in decay_on:
                 if not any(begins(path, beginning) for path in paths):
                     raise Mistake(
-                        f"decay_on names {beginning}, but no parameter that trains is called so"
+                        f"{what} names {beginning}, but no parameter that trains is called so"
                         f"{meant(beginning, paths)} (there are {listed(paths, 8, ', ', ' and ')})"
                     )
             marked = [any(begins(path, beginning) for beginning in decay_on) for path in paths]

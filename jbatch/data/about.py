@@ -18,3 +18,4 @@ class About(NamedTuple):
     mean: tuple[float, ...] | None = None
     deviation: tuple[float, ...] | None = None
     tokenizer: Tokenizer | None = None  # of a text; None if it does not say
+    on_paper: bool = False  # whether only shapes and costs are asked for

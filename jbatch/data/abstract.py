@@ -24,7 +24,7 @@ def on_paper(data: Data, num_examples: int) -> tuple[Inputs, About]:
     """
     if isinstance(data, Photographs) and isinstance(data.source, TFDS):
         _, classes = _known(data.source)
-        about = about_photographs(data, [""] * classes)
+        about = about_photographs(data, [""] * classes)._replace(on_paper=True)
         return StreamedInputs(num_examples, 1, about.example), about
     if isinstance(data, TFDS):
         shape, classes = _known(data)
@@ -35,7 +35,7 @@ def on_paper(data: Data, num_examples: int) -> tuple[Inputs, About]:
             )
         example = image_spec(shape)
         anything = (0.0,) * shape[-1], (1.0,) * shape[-1]  # for shapes and costs
-        about = About(example, classes, mean=anything[0], deviation=anything[1])
+        about = About(example, classes, mean=anything[0], deviation=anything[1], on_paper=True)
         return ResidentInputs(num_examples, 1, example), about
     loaded = load(data)
     return loaded.inputs, loaded.about

@@ -13,6 +13,9 @@ class Batch(NamedTuple):
 
     examples: Example  # every leaf (B, …)
     keys: jax.Array | None  # (B,) a random key per example; None in evaluation
+    # (B,) uint32, each example's own random number plus the epoch, so that its last bit alternates
+    # from epoch to epoch; None in evaluation, and for streams, which do not know them.
+    turns: jax.Array | None = None
 
 
 class Spec(NamedTuple):

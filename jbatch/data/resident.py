@@ -16,7 +16,7 @@ from jbatch.data.about import About
 from jbatch.data.batch import Batch, Example, Spec, spec_of
 from jbatch.data.dataset import Dataset
 from jbatch.data.inputs import Arguments
-from jbatch.data.keys import example_keys
+from jbatch.data.keys import example_keys, example_turns
 from jbatch.data.order import epoch_order
 from jbatch.devices import meshes
 from jbatch.plan.layout import AXIS, Layout
@@ -81,7 +81,7 @@ class ResidentInputs:
         places = first + layout.places(jax.lax.axis_index(AXIS)).astype(jnp.uint32)
         index = order[places]
         examples = jax.tree.map(lambda leaf: leaf[index], train)
-        return Batch(examples, example_keys(seed, epoch, places))
+        return Batch(examples, example_keys(seed, epoch, places), example_turns(seed, epoch, index))
 
     def later(
         self,

@@ -3,6 +3,7 @@
 from jbatch.models.language import GPT
 from jbatch.models.specs import (
     MLP,
+    Airbench,
     CifarResNet,
     GhostBatchNorm,
     GroupNorm,
@@ -24,6 +25,7 @@ from jbatch.models.specs import (
 __all__ = [
     "GPT",
     "MLP",
+    "Airbench",
     "CifarResNet",
     "GhostBatchNorm",
     "GroupNorm",

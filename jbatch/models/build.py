@@ -5,6 +5,7 @@ from typing import Any
 
 from flax import nnx
 
+from jbatch.models.airbench import AirbenchNetwork
 from jbatch.models.cifar_resnet import CifarResNetNetwork
 from jbatch.models.inception_resnet_v2 import InceptionResNetV2Network
 from jbatch.models.keskar import KeskarC1Network, KeskarC2Network
@@ -13,6 +14,7 @@ from jbatch.models.resnet50 import ResNet50Network
 from jbatch.models.small_cnn import SmallCNNNetwork
 from jbatch.models.specs import (
     MLP,
+    Airbench,
     CifarResNet,
     InceptionResNetV2,
     KeskarC1,
@@ -34,6 +36,7 @@ NETWORKS: Mapping[type[Model], Callable[[Any, tuple[int, ...], int, nnx.Rngs], n
     InceptionResNetV2: InceptionResNetV2Network,
     KeskarC1: KeskarC1Network,
     KeskarC2: KeskarC2Network,
+    Airbench: AirbenchNetwork,
 }
 
 

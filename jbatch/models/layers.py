@@ -65,6 +65,24 @@ class Linear(Weighted):
         return self.biased(x @ self.weights(x.dtype))
 
 
+def partial_identity(init: Initializer) -> Initializer:
+    """Make an initializer that lets the first filters of a convolution pass their input on.
+
+    Of a kernel (height, width, C, K), the first min(C, K) filters are 1 at their own input channel
+    in the middle, and else 0; those after them are as `init` makes them. So a layer begins as a
+    shortcut of what it can (PyTorch's `dirac_`; Jordan, arXiv 2404.00498).
+    """
+
+    def made(key: jax.Array, shape: Sequence[int], *dtype: DTypeLike) -> jax.Array:
+        kernel = init(key, tuple(shape), *dtype)
+        height, width, fan_in, fan_out = shape
+        same = jnp.arange(min(fan_in, fan_out))
+        kernel = kernel.at[..., : len(same)].set(0)
+        return kernel.at[height // 2, width // 2, same, same].set(1)
+
+    return made
+
+
 class Conv(Weighted):
     """A convolution."""
 
@@ -77,6 +95,7 @@ class Conv(Weighted):
         stride: int = 1,
         *,
         pad: bool = True,
+        init: Initializer = HE_FAN_OUT,
         rngs: nnx.Rngs,
     ):
         """Make a convolution.
@@ -89,10 +108,11 @@ class Conv(Weighted):
             stride: stride in pixels.
             pad: pad with zeros, (size − 1)/2 on each side. As in the papers' own code, padding is
                 equal on both sides even for even images at stride 2.
+            init: makes the initial kernel.
             rngs: random numbers for the initial kernel.
         """
         size = (size, size) if isinstance(size, int) else size
-        super().__init__(norm, (*size, fan_in, fan_out), HE_FAN_OUT, rngs)
+        super().__init__(norm, (*size, fan_in, fan_out), init, rngs)
         self.stride = stride
         self.padding = tuple(((n - 1) // 2, n // 2) if pad else (0, 0) for n in size)
 

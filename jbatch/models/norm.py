@@ -82,7 +82,7 @@ class Affine(nnx.Module):
         self.bias = nnx.Param(jnp.zeros((channels,), jnp.float32))
 
 
-class GhostBatchNormLayer(Affine):
+class GhostBatchNormLayer(nnx.Module):
     """Batch norm over the ghost batches of a layout (Hoffer et al., arXiv 1705.08741).
 
     In training the layer overwrites the running statistics with the sums of its ghost batches'
@@ -91,7 +91,8 @@ class GhostBatchNormLayer(Affine):
     """
 
     def __init__(self, norm: GhostBatchNorm, channels: int, scale: float):
-        super().__init__(channels, scale)
+        self.scale = nnx.Param(jnp.full((channels,), scale, jnp.float32)) if norm.scale else None
+        self.bias = nnx.Param(jnp.zeros((channels,), jnp.float32))
         self.eps = norm.eps
         self.mean = nnx.BatchStat(jnp.zeros((channels,), jnp.float32))
         self.var = nnx.BatchStat(jnp.ones((channels,), jnp.float32))
@@ -103,13 +104,14 @@ class GhostBatchNormLayer(Affine):
             x: (per_device, ..., channels), ghost batch by ghost batch as in `Layout.places`.
             training: None to use the running statistics.
         """
+        scale = jnp.ones_like(self.mean[...]) if self.scale is None else self.scale[...]
         if training is None:
             # (x − mean)/√(var + ε) · scale + bias
-            factor = jax.lax.rsqrt(self.var[...] + self.eps) * self.scale[...]
+            factor = jax.lax.rsqrt(self.var[...] + self.eps) * scale
             y = (x.astype(jnp.float32) - self.mean[...]) * factor + self.bias[...]
             return y.astype(x.dtype)
         layout = training.layout
-        y, mean, var = ghost_norm(layout, self.eps, x, self.scale[...], self.bias[...])
+        y, mean, var = ghost_norm(layout, self.eps, x, scale, self.bias[...])
         self.mean[...] = mean.sum(0) / layout.span
         self.var[...] = var.sum(0) / layout.span
         return y

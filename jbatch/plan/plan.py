@@ -44,6 +44,7 @@ class Row(NamedTuple):
     b2: float | None = None  # this and the next two: None if the plan does not know it
     eps: float | None = None
     weight_decay: float | None = None
+    progress: float = 0.0  # the part of the run that is over, position / end
 
 
 class Phase(NamedTuple):
@@ -146,7 +147,7 @@ class Plan:
             return self.length
         return self.measure.position(self.length) / self.measure.num_examples
 
-    @property
+    @cached_property
     def end(self) -> int:
         """The position at the end of the run, after the last epoch's remainder."""
         return max(
@@ -195,6 +196,7 @@ class Plan:
             float(self.learning_rates[update]),
             momentum,
             *values,
+            position / self.end,
         )
 
     def noise_scale(self, update: int) -> float:

@@ -17,6 +17,7 @@ from jbatch.devices.memory import available, of_host
 from jbatch.devices.sound import check_sound
 from jbatch.errors import Mistake
 from jbatch.experiment.experiment import Experiment
+from jbatch.optim import asks
 from jbatch.plan.adapt import NoiseScale
 from jbatch.plan.layout import AXIS
 from jbatch.plan.plan import Plan
@@ -73,11 +74,11 @@ def make_setup(
 def _learner(experiment: Experiment, task: Task, about: About, plan: Plan) -> Learner:
     """Return what an update does, after a look whether it can be traced."""
     optimizer, average = experiment.optimizer, experiment.average
-    frozen = experiment.init.freeze if experiment.init else ()
+    frozen = (*task.frozen, *(experiment.init.freeze if experiment.init else ()))
     noise_of = (plan.num_examples or ENDLESS) if experiment.measure_noise else None
     learner = Learner(
         *(task, about.example, optimizer, plan.momentum, average, frozen),
-        held=plan.hold.names,
+        held=(*plan.hold.names, *asks(optimizer)),
         noise_of=noise_of,
     )
     check_learner(learner)

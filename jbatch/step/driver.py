@@ -78,8 +78,11 @@ class Driver:
             self._batch_size, self._program = row.batch_size, self._ahead.program(row.batch_size)
         passes, calls, apply, halves = self._program
         groups = row.batch_size // passes.calls[0].layout.group
-        held = [getattr(row, name) for name in self._setup.learner.held]  # as the batch size
-        hows = [how(each.learning_rate, groups, row.batch_size, *held) for each in rows]
+        held = self._setup.learner.held
+        hows = [
+            how(each.learning_rate, groups, row.batch_size, *(getattr(each, name) for name in held))
+            for each in rows
+        ]
         placed = zip(passes.placed(row.position), calls, strict=True)
         if apply is None:
             [((position, layout), update)] = placed

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jbatch.composed import slow_parameters
 from jbatch.data.about import About
 from jbatch.data.batch import Batch, Example, Spec
 from jbatch.errors import Mistake, shown, whole
@@ -49,6 +50,11 @@ class Task:
         """How the input is normalized, as JSON, for programs without jbatch; {} if it is not."""
         return {}
 
+    @property
+    def frozen(self) -> tuple[str, ...]:
+        """Paths, or beginnings of paths, of parameters that no optimizer moves."""
+        return ()
+
     def fitted(self, about: About) -> "Task":
         """Return the task for a dataset, such as one with as many outputs as classes."""
         del about
@@ -81,6 +87,13 @@ class Task:
         del key
         return example
 
+    def whole(self, batch: Batch) -> Batch:
+        """Return this device's examples of a training pass before they are mapped, on the device.
+
+        Only what an example's position or number decides may change it.
+        """
+        return batch
+
     def score(
         self, params: Tree, state: Tree, example: Example, key: jax.Array | None
     ) -> tuple[Scores, Tree]:
@@ -97,7 +110,8 @@ class Task:
     def evaluated(self, params: Tree, optimizer_state: Any) -> Tree:
         """Return the parameters to evaluate, such as an average that the optimizer keeps.
 
-        By default they are as they are, or those of optax's schedule-free optimizers.
+        By default they are as they are, or those of optax's schedule-free optimizers, or the slow
+        ones of `Lookahead`.
         """
         from optax import contrib  # here: plans do not need it
 
@@ -107,7 +121,7 @@ class Task:
         for part in jax.tree.leaves(optimizer_state, is_leaf=schedule_free):
             if schedule_free(part):
                 return contrib.schedule_free_eval_params(part, params)
-        return params
+        return slow_parameters(params, optimizer_state)
 
     def predict(self, params: Tree, state: Tree, example: Example) -> Any:
         """Return the outputs for one example of the dataset, before `prepare`.
@@ -141,6 +155,7 @@ class Task:
             batch: this device's examples, in the order of `layout.places`.
             layout: how the devices share the pass.
         """
+        batch = self.whole(batch)
         return one_example.training_sums(self._scored, params, state, batch, layout, self._axis)
 
     def evaluate(self, params: Tree, state: Tree, batch: Batch, exists: jax.Array) -> ScoreSums:
@@ -252,5 +267,5 @@ class Learner(NamedTuple):
     momentum: float
     average: float | None = None  # examples that a parameter average remembers; None for none
     frozen: tuple[str, ...] = ()  # paths of parameters that stay as they are
-    held: tuple[str, ...] = ()  # values of the optimizer that each update is told, see `Plan.hold`
+    held: tuple[str, ...] = ()  # what each update is told: `Plan.hold`, and what the optimizer asks
     noise_of: int | None = None  # N of the data whose gradient noise is measured; None for none

@@ -1,23 +1,27 @@
 """Image classification for a dataset: networks with one or two heads, and their cross-entropy."""
 
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpy.typing as npt
 from flax import nnx
 
 from jbatch.data.batch import Batch, Example
 from jbatch.data.dataset import check_labels
-from jbatch.data.image.augment import augment
+from jbatch.data.image.augment import augment, turned
 from jbatch.data.image.normalize import normalized
+from jbatch.data.image.views import seen
 from jbatch.errors import Mistake
+from jbatch.models.airbench import PATCH, WHITEN
 from jbatch.models.build import build
 from jbatch.models.norm import Pass
-from jbatch.models.specs import GhostBatchNorm
+from jbatch.models.specs import Airbench, GhostBatchNorm
+from jbatch.models.whitening import whitening
 from jbatch.plan.layout import Layout
 from jbatch.task.base import Scores, ScoreSums, Task, Tree
 from jbatch.task.modules import called
@@ -38,6 +42,9 @@ class Classifier(Task):
     num_classes: int
     shift: tuple[float, ...]  # (C,), subtracted from each channel; see `normalized`
     factor: tuple[float, ...]  # (C,)
+    # Of a network that whitens images: its first convolution's kernel, flat; () if it has none, or
+    # on paper.
+    whitening: tuple[float, ...] = ()
 
     @property
     def group(self) -> int | None:  # type: ignore[override]
@@ -56,13 +63,33 @@ class Classifier(Task):
         """Raise Mistake for a label that is no class."""
         check_labels(f"the {what} labels", examples["label"], self.num_classes)
 
+    @property
+    def frozen(self) -> tuple[str, ...]:
+        """The whitening kernel."""
+        return (f"{WHITEN}.kernel",) if isinstance(self.task.model, Airbench) else ()
+
+    def whitened(self, model: Airbench, images: npt.NDArray[Any]) -> "Classifier":
+        """Return the task with a first convolution that whitens these training images."""
+        with jax.enable_x64(False):
+            seen = np.asarray(self.images(jnp.asarray(images), None))
+        kernel = whitening(seen, PATCH, model.whitening_eps)
+        return replace(self, whitening=tuple(kernel.ravel().tolist()))
+
     def init(self, key: jax.Array, example: Example) -> tuple[Tree, Tree]:
         """Return the initial (parameters, running statistics)."""
         del example
-        return split(network_of(self, key))[1:]
+        params, stats = split(network_of(self, key))[1:]
+        if self.whitening:
+            shape = params[WHITEN]["kernel"].shape
+            params[WHITEN]["kernel"] = jnp.array(self.whitening, jnp.float32).reshape(shape)
+        return params, stats
 
-    def images(self, images: jax.Array, keys: jax.Array | None) -> jax.Array:
+    def images(
+        self, images: jax.Array, keys: jax.Array | None, turns: jax.Array | None = None
+    ) -> jax.Array:
         """Augment (with keys) and normalize images: (B, …, C) → float32."""
+        if turns is not None and self.task.augment.alternating_flip:
+            images = turned(images, turns)
         if keys is not None:
             images = augment(self.task.augment, images, keys)
         shift, factor = np.array(self.shift, np.float32), np.array(self.factor, np.float32)
@@ -73,7 +100,8 @@ class Classifier(Task):
     ) -> tuple[ScoreSums, Tree]:
         """Return the scores of a training pass, and the statistics of its ghost batches."""
         training = Pass(layout, cast(jax.Array, batch.keys))  # None in evaluation only
-        images, labels = self.images(batch.examples["image"], batch.keys), _labels(batch)
+        images = self.images(batch.examples["image"], batch.keys, batch.turns)
+        labels = _labels(batch)
         heads, left = forward(self, params, state, images, training)
         losses = sum(
             weight * cross_entropy(logits, labels, self.task.label_smoothing)
@@ -99,19 +127,35 @@ class Classifier(Task):
         return new
 
     def evaluate(self, params: Tree, state: Tree, batch: Batch, exists: jax.Array) -> ScoreSums:
-        """Return loss (without label smoothing) and accuracy of the examples that exist."""
-        images, labels = self.images(batch.examples["image"], None), _labels(batch)
-        (logits,), _ = forward(self, params, state, images, None)
-        losses, right = cross_entropy(logits, labels, 0.0), correct(logits, labels)
-        loss, accuracy = (jnp.where(exists, each, 0).sum() for each in (losses, right))
+        """Return loss (without label smoothing) and accuracy of the examples that exist.
+
+        With several views they are of the mean logits, and plain_accuracy is of the images alone.
+        """
+        labels = _labels(batch)
+        logits, plain = self._logits(params, state, batch.examples["image"])
+        scores = {"loss": cross_entropy(logits, labels, 0.0), "accuracy": correct(logits, labels)}
+        if plain is not None:
+            scores["plain_accuracy"] = correct(plain, labels)
         count = exists.astype(jnp.float32).sum()
-        return {"loss": (loss, count), "accuracy": (accuracy, count)}
+        return {name: (jnp.where(exists, each, 0).sum(), count) for name, each in scores.items()}
 
     def predict(self, params: Tree, state: Tree, example: Example) -> jax.Array:
         """Return the logits (classes,) of one image."""
-        images = self.images(example["image"][None], None)
-        (logits,), _ = forward(self, params, state, images, None)
-        return logits[0].astype(jnp.float32)
+        return self._logits(params, state, example["image"][None])[0][0]
+
+    def _logits(
+        self, params: Tree, state: Tree, images: jax.Array
+    ) -> tuple[jax.Array, jax.Array | None]:
+        """Return the mean logits (B, classes) of all views, and those of the images alone.
+
+        The latter are None if there is no other view.
+        """
+        weights, views = zip(*seen(self.task.views, self.images(images, None)), strict=True)
+        (logits,), _ = forward(self, params, state, jnp.concatenate(views), None)
+        each = logits.astype(jnp.float32).reshape(len(views), len(images), -1)
+        if len(views) == 1:
+            return each[0], None
+        return jnp.einsum("v,vbc->bc", jnp.array(weights, jnp.float32), each), each[0]
 
 
 @dataclass(frozen=True)
@@ -139,25 +183,42 @@ class OwnClassifier(ModuleTask):
         """Raise Mistake for a label that is no class."""
         self.fit.check(what, examples)
 
+    def whole(self, batch: Batch) -> Batch:
+        """Mirror the images whose turn it is."""
+        if batch.turns is None or not self.fit.task.augment.alternating_flip:
+            return batch
+        images = turned(batch.examples["image"], batch.turns)
+        return batch._replace(examples={**batch.examples, "image": images})
+
     def prepare(self, example: Example, key: jax.Array | None) -> Example:
         """Augment and normalize the image."""
         keys = None if key is None else key[None]
         return {**example, "image": self.fit.images(example["image"][None], keys)[0]}
 
     def output(self, network: Any, example: Example, train: bool = False) -> jax.Array:
-        """Return the logits of one image."""
-        logits: jax.Array = called(network, example["image"], train)
-        return logits
+        """Return the logits of one image; in evaluation the mean over its views."""
+        if train:
+            return self._called(network, example["image"], train)
+        return sum(
+            weight * self._called(network, view[0], train)
+            for weight, view in seen(self.fit.task.views, example["image"][None])
+        )
 
-    def call(self, network: Any, example: Example, key: jax.Array | None) -> Scores:
-        """Return one example's loss (without label smoothing in evaluation) and accuracy."""
-        logits, classes = self.output(network, example, key is not None), self.fit.num_classes
+    def _called(self, network: Any, image: jax.Array, train: bool) -> jax.Array:
+        """Return the logits of one view; raise Mistake for another shape."""
+        logits: jax.Array = called(network, image, train)
+        classes = self.fit.num_classes
         if logits.shape != (classes,):
             raise Mistake(
                 f"the network returns logits of shape {logits.shape} for one image of shape "
-                f"{example['image'].shape}, but the dataset has {classes} classes: return "
+                f"{image.shape}, but the dataset has {classes} classes: return "
                 f"({classes},), without a batch axis"
             )
+        return logits.astype(jnp.float32)
+
+    def call(self, network: Any, example: Example, key: jax.Array | None) -> Scores:
+        """Return one example's loss (without label smoothing in evaluation) and accuracy."""
+        logits = self.output(network, example, key is not None)
         smoothing = 0.0 if key is None else self.fit.task.label_smoothing
         labels = example["label"].astype(jnp.int32)[None]
         [loss], [right] = (

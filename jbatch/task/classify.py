@@ -9,8 +9,9 @@ from jbatch.data.about import About
 from jbatch.data.dataset import check_labels
 from jbatch.data.image.augment import Augment
 from jbatch.data.image.normalize import Normalize, affine, affine_of
+from jbatch.data.image.views import Views
 from jbatch.errors import Mistake, make_plain, share
-from jbatch.models.specs import MLP, Model, ghost_batch
+from jbatch.models.specs import MLP, Airbench, Model, ghost_batch
 from jbatch.task.base import Task, check_group
 from jbatch.text import counted
 
@@ -33,6 +34,8 @@ class Classify(Task):
     dtype: Dtype = "float32"
     """Type that jbatch's networks compute in. Parameters, norm statistics and the loss stay
     float32. In your own network, set the dtype of its layers instead."""
+    views: Views = Views()  # noqa: RUF009 - frozen
+    """What the network sees of a test image; by default the image alone."""
     ghost_batch: int | None = None
     """For your own network with BatchNorm(axis_name="group"): examples that share statistics.
     jbatch's networks have it in their norm."""
@@ -79,15 +82,32 @@ class Classify(Task):
                 f"{type(self.model).__name__} wants images (H, W, C), but yours are {shape}: give "
                 "them these three axes, with C = 1 for grey ones"
             )
-        if (self.augment.pad or self.augment.flip) and len(shape) != 3:
+        if (self.augment.shapes or self.views != Views()) and len(shape) != 3:
             raise Mistake(
-                f"augment shifts and mirrors images (H, W, C), but yours are {shape}: leave it out"
+                f"augment and views move and mirror images (H, W, C), but yours are {shape}: leave "
+                "them out"
+            )
+        self.augment.check(shape)
+        self.views.check(shape)
+        streamed = about.train is None and not about.on_paper
+        if streamed and self.augment.alternating_flip:
+            raise Mistake(
+                "augment.alternating_flip needs data in memory, because a stream does not tell an "
+                "example's number in the dataset: give flip instead"
+            )
+        if streamed and isinstance(self.model, Airbench):
+            raise Mistake(
+                "Airbench whitens training images, which a stream does not have in memory: give "
+                "data in memory, such as TFDS(…) or Arrays(…), or another network"
             )
         from jbatch.task.classifier import Classifier, OwnClassifier, graph  # here: as above
         from jbatch.task.network import OfModule
 
         shift, factor = _affine(self.normalize, about)
         fitted = Classifier(self, shape, num_classes, tuple(shift), tuple(factor))
+        if isinstance(self.model, Airbench) and about.train is not None:
+            some = about.train["image"][: self.model.whitening_images]
+            fitted = fitted.whitened(self.model, some)
         if isinstance(self.model, Model):
             graph(fitted)  # refuses images too small for the network, and norms that do not fit it
             return fitted

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 
 from jbatch.data.about import About
-from jbatch.data.batch import Example, Spec
+from jbatch.data.batch import Batch, Example, Spec
 from jbatch.errors import Mistake, shown
 from jbatch.hidden import Hidden
 from jbatch.task import one_example
@@ -65,6 +65,10 @@ class OfModule(Task):
     def check(self, what: str, examples: Example) -> None:
         """Raise Mistake if the task cannot score these examples."""
         self.task.check(what, examples)
+
+    def whole(self, batch: Batch) -> Batch:
+        """Return the examples of a pass as the task wants them."""
+        return self.task.whole(batch)
 
     def prepare(self, example: Example, key: jax.Array | None) -> Example:
         """Return an example as the task wants it."""

@@ -37,7 +37,7 @@ def training_sums(
         name: of the axis over a group's examples; None if they do not see each other, so that a
             collective is an error and not one over a single example.
     """
-    grouped = jax.tree.map(lambda leaf: _whole_groups(leaf, layout), batch)
+    grouped = jax.tree.map(lambda leaf: _whole_groups(leaf, layout), batch[:2])
     over_examples = jax.vmap(scored, in_axes=(None, None, 0, 0), out_axes=(0, None), axis_name=name)
     over_groups = jax.vmap(over_examples, in_axes=(None, None, 0, 0))
     scores, left = over_groups(params, state, *grouped)

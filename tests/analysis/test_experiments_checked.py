@@ -32,7 +32,7 @@ def kinds() -> dict[str, jbatch.Experiment]:
             nesterov = " nesterov" * getattr(optimizer, "nesterov", False)
             optimizers.setdefault(type(optimizer).__name__ + nesterov, experiment)
     first = found["MLP, GhostBatchNorm, float32"].task
-    del optimizers["SGD"]  # that network's own
+    del optimizers["SGD"], optimizers["Lookahead"]  # that network's own, and Airbench's
     found |= {name: replace(each, task=first) for name, each in optimizers.items()}
     return {
         name: small(experiment)
@@ -47,7 +47,8 @@ def small(experiment: jbatch.Experiment) -> jbatch.Experiment:
         model = replace(model, norm=replace(model.norm, ghost_batch=8))
     # Compilation is nearly all of the time.
     few = {"widths": (8,)}
-    fewer = {"WideResNet": {"depth": 10, "widen": 1}, "SmallCNN": few, "CifarResNet": few}
+    fewer = dict.fromkeys(("SmallCNN", "CifarResNet", "Airbench"), few)
+    fewer["WideResNet"] = {"depth": 10, "widen": 1}
     model = replace(model, **fewer.get(type(model).__name__, {}))
     size = 32 if isinstance(model, jbatch.KeskarC1) else 8  # which halves images four times
     rate = optax.constant_schedule(float(plan.schedule(0)))

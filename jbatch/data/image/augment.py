@@ -1,29 +1,56 @@
 """Augmenting training images on the device; with a random key for each."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from jbatch.errors import make_plain, share, whole
+from jbatch.errors import Mistake, make_plain, share, whole
 
 if TYPE_CHECKING:
     import jax
 
+Edges = Literal["zeros", "reflected"]
+
 
 @dataclass(frozen=True)
 class Augment:
-    """Random changes to training images; none by default."""
+    """Random changes to training images; none by default.
+
+    They come in the order: alternating flip, colour, shift, flip.
+    """
 
     pad: int = 0
-    """Pixels of zero padding on each side; a random crop then restores the size."""
+    """Pixels of padding on each side; a random crop then restores the size."""
     flip: bool = False
     """Mirror left and right with probability 1/2."""
     color: float = 0.0
     """Multiply brightness, contrast and saturation each by a factor of 1 − color to 1 + color."""
+    edges: Edges = "zeros"
+    """What padding holds: zeros, or the image reflected at its edge, which it does not repeat."""
+    alternating_flip: bool = False
+    """Instead of flip: mirror each image with probability 1/2 in the first epoch, and from then on
+    in every other epoch (Jordan, arXiv 2404.00498). For data in memory."""
 
     def __post_init__(self) -> None:
         make_plain(self)
         whole("pad", self.pad, least=0, most=1024)
         share("color", self.color)
+        if self.edges not in ("zeros", "reflected"):
+            raise Mistake(f"edges is {self.edges!r}: give 'zeros' or 'reflected'")
+        if self.flip and self.alternating_flip:
+            raise Mistake("flip and alternating_flip are both given: give one of them")
+
+    @property
+    def shapes(self) -> bool:
+        """Whether it needs images with height and width."""
+        return bool(self.pad or self.flip or self.alternating_flip)
+
+    def check(self, shape: tuple[int, ...]) -> None:
+        """Raise Mistake for images (H, W, C) too small to be reflected so far."""
+        if self.edges == "reflected" and self.pad >= min(shape[:2]):
+            raise Mistake(
+                f"augment.pad is {self.pad}, but images of {shape[0]}×{shape[1]} pixels can be "
+                f"reflected by at most {min(shape[:2]) - 1}: give a smaller one"
+            )
 
 
 def augment(augment: Augment, images: "jax.Array", keys: "jax.Array") -> "jax.Array":
@@ -45,7 +72,8 @@ def augment(augment: Augment, images: "jax.Array", keys: "jax.Array") -> "jax.Ar
     if not (augment.pad or augment.flip):
         return images
     pad = augment.pad
-    padded = jnp.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+    around = ((0, 0), (pad, pad), (pad, pad), (0, 0))
+    padded = jnp.pad(images, around, "reflect" if augment.edges == "reflected" else "constant")
 
     def change(image: jax.Array, key: jax.Array) -> jax.Array:
         down, right, mirror = jax.random.bits(key, (3,), "uint32")
@@ -57,6 +85,13 @@ def augment(augment: Augment, images: "jax.Array", keys: "jax.Array") -> "jax.Ar
         return image
 
     return jax.vmap(change)(padded, keys)
+
+
+def turned(images: "jax.Array", turns: "jax.Array") -> "jax.Array":
+    """Mirror the images (B, H, W, C) whose turn it is, see `alternating_flip` and `Batch.turns`."""
+    import jax.numpy as jnp
+
+    return jnp.where(turns[:, None, None, None] % jnp.uint32(2) == 1, images[:, :, ::-1], images)
 
 
 def _recolored(strength: float, image: "jax.Array", key: "jax.Array") -> "jax.Array":
