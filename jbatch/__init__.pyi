@@ -4,6 +4,7 @@ from .composed import Groups as Groups
 from .composed import Lookahead as Lookahead
 from .data.dataset import Dataset as Dataset
 from .data.image.augment import Augment as Augment
+from .data.image.mix import Mix as Mix
 from .data.image.normalize import Normalize as Normalize
 from .data.image.photographs import ImageFolder as ImageFolder
 from .data.image.photographs import Photographs as Photographs
@@ -28,6 +29,7 @@ from .models.layers import partial_identity as partial_identity
 from .models.specs import MLP as MLP
 from .models.specs import Airbench as Airbench
 from .models.specs import CifarResNet as CifarResNet
+from .models.specs import ConvNeXt as ConvNeXt
 from .models.specs import GhostBatchNorm as GhostBatchNorm
 from .models.specs import GroupNorm as GroupNorm
 from .models.specs import InceptionResNetV2 as InceptionResNetV2
@@ -38,6 +40,7 @@ from .models.specs import LocalResponseNorm as LocalResponseNorm
 from .models.specs import NoNorm as NoNorm
 from .models.specs import ResNet50 as ResNet50
 from .models.specs import SmallCNN as SmallCNN
+from .models.specs import ViT as ViT
 from .models.specs import WeightNorm as WeightNorm
 from .models.specs import WideResNet as WideResNet
 from .models.whitening import whitening as whitening

@@ -143,7 +143,7 @@ def line(small: Landscape, large: Landscape, alphas: Sequence[float]) -> list[tu
         Mistake: if the two runs differ in network or data.
     """
     shapes = [jax.tree.map(jnp.shape, each.point) for each in (small, large)]
-    kinds = [(type(each.model), type(each.model.norm)) for each in (small, large)]
+    kinds = [(type(each.model), type(getattr(each.model, "norm", None))) for each in (small, large)]
     if shapes[0] != shapes[1] or kinds[0] != kinds[1]:
         raise Mistake("the two runs are of two networks: give two runs of the same network")
     for name in ("data", "normalize"):

@@ -7,6 +7,7 @@ from flax import nnx
 
 from jbatch.models.airbench import AirbenchNetwork
 from jbatch.models.cifar_resnet import CifarResNetNetwork
+from jbatch.models.convnext import ConvNeXtNetwork
 from jbatch.models.inception_resnet_v2 import InceptionResNetV2Network
 from jbatch.models.keskar import KeskarC1Network, KeskarC2Network
 from jbatch.models.mlp import MLPNetwork
@@ -16,14 +17,17 @@ from jbatch.models.specs import (
     MLP,
     Airbench,
     CifarResNet,
+    ConvNeXt,
     InceptionResNetV2,
     KeskarC1,
     KeskarC2,
     Model,
     ResNet50,
     SmallCNN,
+    ViT,
     WideResNet,
 )
+from jbatch.models.vit import ViTNetwork
 from jbatch.models.wide_resnet import WideResNetNetwork
 
 # Each is called with (network as a value, input_shape, num_classes, rngs).
@@ -37,6 +41,8 @@ NETWORKS: Mapping[type[Model], Callable[[Any, tuple[int, ...], int, nnx.Rngs], n
     KeskarC1: KeskarC1Network,
     KeskarC2: KeskarC2Network,
     Airbench: AirbenchNetwork,
+    ViT: ViTNetwork,
+    ConvNeXt: ConvNeXtNetwork,
 }
 
 

@@ -158,20 +158,25 @@ class LinearNorm(nnx.Module):
 
 
 class Dropout(nnx.Module):
-    """Dropout by each example's key, so that it does not depend on the split."""
+    """Dropout by each example's key, so that it does not depend on the split.
 
-    def __init__(self, rate: float, number: int = 0):
+    With `whole` it drops all of an example at once: stochastic depth (Huang et al., arXiv
+    1603.09382), if it is the branch of a residual.
+    """
+
+    def __init__(self, rate: float, number: int = 0, *, whole: bool = False):
         """Drop a share `rate`; `number` tells the dropouts of a network apart."""
-        self.rate, self.number = rate, number
+        self.rate, self.number, self.whole = rate, number, whole
 
     def __call__(self, x: jax.Array, training: Pass | None) -> jax.Array:
         """Return `x`; in training, zero a share of it and scale the rest by 1/(1 − rate)."""
         if training is None or not self.rate:
             return x
+        shape = (1,) * (x.ndim - 1) if self.whole else x.shape[1:]
 
         def kept(key: jax.Array) -> jax.Array:
             key = jax.random.fold_in(key, AUGMENTATIONS + self.number)
-            return jax.random.bernoulli(key, 1 - self.rate, x.shape[1:])
+            return jax.random.bernoulli(key, 1 - self.rate, shape)
 
         return jnp.where(jax.vmap(kept)(training.keys), x / (1 - self.rate), jnp.zeros_like(x))
 

@@ -134,6 +134,21 @@ class GroupNormLayer(Affine):
         return (centred * self.scale[...] + self.bias[...]).astype(x.dtype)
 
 
+class ChannelNormLayer(Affine):
+    """Norm over the channels of each pixel or token, as in transformers and ConvNeXt."""
+
+    def __init__(self, eps: float, channels: int):
+        super().__init__(channels, 1.0)
+        self.eps = eps
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Normalize x (..., channels)."""
+        wide = x.astype(jnp.float32)
+        centred = wide - wide.mean(-1, keepdims=True)
+        factor = jax.lax.rsqrt(jnp.square(centred).mean(-1, keepdims=True) + self.eps)
+        return (centred * factor * self.scale[...] + self.bias[...]).astype(x.dtype)
+
+
 class LocalResponseNormLayer(nnx.Module):
     """x / (k + α Σ x²)^β over neighbouring channels (Krizhevsky et al., 2012, section 3.3)."""
 

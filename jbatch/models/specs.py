@@ -272,6 +272,70 @@ class Airbench:
         whole("whitening_images", self.whitening_images)
 
 
+@dataclass(frozen=True)
+class ViT:
+    """A vision transformer (Dosovitskiy et al., arXiv 2010.11929), as DeiT has it.
+
+    With the defaults it is ViT-S/16: 22,050,664 parameters for images of 224×224 and 1,000 classes.
+    """
+
+    patch: int = 16
+    """Pixels of a patch, in height and width; they divide those of the image."""
+    width: int = 384
+    """Numbers of each patch between the blocks."""
+    layers: int = 12
+    """Blocks of attention and feed-forward layers."""
+    heads: int = 6
+    """Heads of each attention; they share the width."""
+    dropout: float = 0.0
+    """Share that is dropped of the embedding, and of what each part of a block adds."""
+    stochastic_depth: float = 0.0
+    """Share of examples that pass by the last block's parts; of earlier ones it grows in a line."""
+
+    def __post_init__(self) -> None:
+        make_plain(self)
+        for name, most in (("patch", MOST_WIDE), ("width", MOST_WIDE), ("heads", MOST_WIDE)):
+            whole(name, getattr(self, name), most=most)
+        whole("layers", self.layers, most=MOST_LAYERS)
+        share("dropout", self.dropout)
+        share("stochastic_depth", self.stochastic_depth)
+        if self.width % self.heads:
+            raise Mistake(
+                f"width {self.width} is no multiple of heads {self.heads}: give one that is"
+            )
+
+
+@dataclass(frozen=True)
+class ConvNeXt:
+    """A convolutional network after transformers (Liu et al., arXiv 2201.03545).
+
+    With the defaults it is ConvNeXt-T: 28,589,128 parameters for 1,000 classes.
+    """
+
+    blocks: tuple[int, ...] = (3, 3, 9, 3)
+    """Blocks of each stage."""
+    widths: tuple[int, ...] = (96, 192, 384, 768)
+    """Channels of each stage; every stage but the first halves the image."""
+    patch: int = 4
+    """Pixels of the first convolution, and its stride."""
+    layer_scale: float = 1e-6
+    """Initial factor on what each block adds."""
+    stochastic_depth: float = 0.1
+    """Share of examples that pass by the last block; of earlier ones it grows in a line."""
+
+    def __post_init__(self) -> None:
+        make_plain(self)
+        _check_widths(self.widths)
+        _check_layers("blocks", self.blocks)
+        whole("patch", self.patch, most=MOST_WIDE)
+        positive("layer_scale", self.layer_scale)
+        share("stochastic_depth", self.stochastic_depth)
+        if len(self.blocks) != len(self.widths):
+            raise Mistake(
+                f"blocks has {len(self.blocks)} stages and widths {len(self.widths)}: give as many"
+            )
+
+
 Model = (
     MLP
     | SmallCNN
@@ -282,12 +346,15 @@ Model = (
     | KeskarC1
     | KeskarC2
     | Airbench
+    | ViT
+    | ConvNeXt
 )
 
 
 def ghost_batch(model: Model) -> int | None:
     """Return g, the ghost batch of the model's batch norm; None without batch norm."""
-    return model.norm.ghost_batch if isinstance(model.norm, GhostBatchNorm) else None
+    norm = getattr(model, "norm", None)
+    return norm.ghost_batch if isinstance(norm, GhostBatchNorm) else None
 
 
 def _check_widths(widths: tuple[int, ...]) -> None:

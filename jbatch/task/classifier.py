@@ -1,9 +1,10 @@
 """Image classification for a dataset: networks with one or two heads, and their cross-entropy."""
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from functools import cache
-from typing import TYPE_CHECKING, Any, cast
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,8 @@ from flax import nnx
 
 from jbatch.data.batch import Batch, Example
 from jbatch.data.dataset import check_labels
-from jbatch.data.image.augment import augment, turned
+from jbatch.data.image.augment import augment, erased, turned
+from jbatch.data.image.mix import mixed
 from jbatch.data.image.normalize import normalized
 from jbatch.data.image.views import seen
 from jbatch.errors import Mistake
@@ -26,6 +28,7 @@ from jbatch.plan.layout import Layout
 from jbatch.task.base import Scores, ScoreSums, Task, Tree
 from jbatch.task.modules import called
 from jbatch.task.network import ModuleTask
+from jbatch.task.one_example import GROUP, next_in_group
 
 if TYPE_CHECKING:
     from jbatch.task.classify import Classify
@@ -93,7 +96,8 @@ class Classifier(Task):
         if keys is not None:
             images = augment(self.task.augment, images, keys)
         shift, factor = np.array(self.shift, np.float32), np.array(self.factor, np.float32)
-        return normalized(self.task.normalize, images, shift, factor)
+        images = normalized(self.task.normalize, images, shift, factor)
+        return images if keys is None else erased(self.task.augment, images, keys)
 
     def sums(
         self, params: Tree, state: Tree, batch: Batch, layout: Layout
@@ -101,14 +105,18 @@ class Classifier(Task):
         """Return the scores of a training pass, and the statistics of its ghost batches."""
         training = Pass(layout, cast(jax.Array, batch.keys))  # None in evaluation only
         images = self.images(batch.examples["image"], batch.keys, batch.turns)
-        labels = _labels(batch)
+        labels = Labels(_labels(batch))
+        if self.task.mix.mixes:
+            others = next_in_group(images, layout)
+            images, own = jax.vmap(partial(mixed, self.task.mix))(images, others, batch.keys)
+            labels = Labels(labels.own, next_in_group(labels.own, layout), own)
         heads, left = forward(self, params, state, images, training)
         losses = sum(
-            weight * cross_entropy(logits, labels, self.task.label_smoothing)
+            weight * labels.scored(cross_entropy, logits, self.task.label_smoothing)
             for weight, logits in zip(HEAD_WEIGHTS, heads, strict=False)
         )
         assert isinstance(losses, jax.Array)  # there is at least one head
-        right, count = correct(heads[0], labels), jnp.float32(layout.per_device)
+        right, count = labels.scored(correct, heads[0]), jnp.float32(layout.per_device)
         return {"loss": (losses.sum(), count), "accuracy": (right.sum(), count)}, left
 
     def running(self, state: Tree, sums: Tree, groups: jax.Array) -> Tree:
@@ -117,7 +125,7 @@ class Classifier(Task):
         They decay per ghost batch, not per update. So their memory in examples stays the same as
         the batch grows.
         """
-        norm = self.task.model.norm
+        norm = getattr(self.task.model, "norm", None)
         if not isinstance(norm, GhostBatchNorm):
             return state
         old = jnp.float32(norm.decay) ** groups
@@ -218,14 +226,38 @@ class OwnClassifier(ModuleTask):
 
     def call(self, network: Any, example: Example, key: jax.Array | None) -> Scores:
         """Return one example's loss (without label smoothing in evaluation) and accuracy."""
-        logits = self.output(network, example, key is not None)
+        labels = Labels(example["label"].astype(jnp.int32)[None])
+        if key is not None and self.fit.task.mix.mixes:
+            other, label = jax.tree.map(_next, (example["image"], labels.own))
+            image, own = mixed(self.fit.task.mix, example["image"], other, key)
+            example, labels = {**example, "image": image}, Labels(labels.own, label, own[None])
+        logits = self.output(network, example, key is not None)[None]
         smoothing = 0.0 if key is None else self.fit.task.label_smoothing
-        labels = example["label"].astype(jnp.int32)[None]
-        [loss], [right] = (
-            cross_entropy(logits[None], labels, smoothing),
-            correct(logits[None], labels),
-        )
+        [loss] = labels.scored(cross_entropy, logits, smoothing)
+        [right] = labels.scored(correct, logits)
         return Scores(loss, metrics={"accuracy": right})
+
+
+class Labels(NamedTuple):
+    """Labels of training images, which may be mixed."""
+
+    own: jax.Array  # (B,) int32
+    others: jax.Array | None = None  # of the images mixed with; None if they are not mixed
+    share: jax.Array | None = None  # (B,) float32, of the own
+
+    def scored(self, score: Callable[..., jax.Array], logits: jax.Array, *more: Any) -> jax.Array:
+        """Return a score of (logits, labels), (B,): its mean over a mixed image's labels."""
+        found = score(logits, self.own, *more)
+        if self.others is None or self.share is None:
+            return found
+        return self.share * found + (1 - self.share) * score(logits, self.others, *more)
+
+
+def _next(leaf: jax.Array) -> jax.Array:
+    """Return the same of the group's next example, within the map over a group."""
+    size = jax.lax.axis_size(GROUP)
+    found: jax.Array = jax.lax.ppermute(leaf, GROUP, [(n, (n - 1) % size) for n in range(size)])
+    return found
 
 
 def _labels(batch: Batch) -> jax.Array:

@@ -8,6 +8,7 @@ import numpy as np
 from jbatch.data.about import About
 from jbatch.data.dataset import check_labels
 from jbatch.data.image.augment import Augment
+from jbatch.data.image.mix import Mix
 from jbatch.data.image.normalize import Normalize, affine, affine_of
 from jbatch.data.image.views import Views
 from jbatch.errors import Mistake, make_plain, share
@@ -15,6 +16,7 @@ from jbatch.models.specs import MLP, Airbench, Model, ghost_batch
 from jbatch.task.base import Task, check_group
 from jbatch.text import counted
 
+PAIR = 2  # examples that are mixed, if none share statistics
 Dtype = Literal["float32", "bfloat16"]
 
 
@@ -31,6 +33,8 @@ class Classify(Task):
     """How pixel values are normalized before they enter the network."""
     label_smoothing: float = 0.0
     """Share of each target that is spread evenly over all classes."""
+    mix: Mix = Mix()  # noqa: RUF009 - frozen
+    """Whether training images are mixed with others of their group."""
     dtype: Dtype = "float32"
     """Type that jbatch's networks compute in. Parameters, norm statistics and the loss stay
     float32. In your own network, set the dtype of its layers instead."""
@@ -62,8 +66,9 @@ class Classify(Task):
 
     @property
     def group(self) -> int | None:  # type: ignore[override]  # it follows from the network
-        """g: examples that share batch norm statistics; None without batch norm."""
-        return ghost_batch(self.model) if isinstance(self.model, Model) else self.ghost_batch
+        """g: examples that share batch norm statistics or are mixed; None without both."""
+        found = ghost_batch(self.model) if isinstance(self.model, Model) else self.ghost_batch
+        return PAIR if found is None and self.mix.mixes else found
 
     def fitted(self, about: About) -> Task:
         """Return the task for a dataset's images and classes.
@@ -82,9 +87,9 @@ class Classify(Task):
                 f"{type(self.model).__name__} wants images (H, W, C), but yours are {shape}: give "
                 "them these three axes, with C = 1 for grey ones"
             )
-        if (self.augment.shapes or self.views != Views()) and len(shape) != 3:
+        if (self.augment.shapes or self.views != Views() or self.mix.mixes) and len(shape) != 3:
             raise Mistake(
-                f"augment and views move and mirror images (H, W, C), but yours are {shape}: leave "
+                f"augment, views and mix are for images (H, W, C), but yours are {shape}: leave "
                 "them out"
             )
         self.augment.check(shape)
@@ -111,7 +116,13 @@ class Classify(Task):
         if isinstance(self.model, Model):
             graph(fitted)  # refuses images too small for the network, and norms that do not fit it
             return fitted
-        return OfModule(OwnClassifier(fitted), about.example)
+        own = OfModule(OwnClassifier(fitted), about.example)
+        if self.mix.mixes and self.ghost_batch is None and own.averages:
+            raise Mistake(
+                "mix pairs examples, so that the network's batch norm would be over two: give "
+                "ghost_batch, the number of examples that share statistics"
+            )
+        return own
 
 
 def _checked(about: About) -> tuple[tuple[int, ...], int]:

@@ -105,6 +105,11 @@ class OfModule(Task):
             lambda path: decays.get(tuple(str(key.key) for key in path)),
         )
 
+    @property
+    def averages(self) -> bool:
+        """Whether the module has a batch norm, which averages over a group."""
+        return bool(self._decays)
+
     @cached_property
     def _module(self) -> Module:
         return module_of(self.task.module)

@@ -37,7 +37,7 @@ def training_sums(
         name: of the axis over a group's examples; None if they do not see each other, so that a
             collective is an error and not one over a single example.
     """
-    grouped = jax.tree.map(lambda leaf: _whole_groups(leaf, layout), batch[:2])
+    grouped = jax.tree.map(lambda leaf: whole_groups(leaf, layout), batch[:2])
     over_examples = jax.vmap(scored, in_axes=(None, None, 0, 0), out_axes=(0, None), axis_name=name)
     over_groups = jax.vmap(over_examples, in_axes=(None, None, 0, 0))
     scores, left = over_groups(params, state, *grouped)
@@ -53,7 +53,22 @@ def training_sums(
     )
 
 
-def _whole_groups(leaf: jax.Array, layout: Layout) -> jax.Array:
+def next_in_group(leaf: jax.Array, layout: Layout) -> jax.Array:
+    """Return each example's next one in its group; the last one's is the first.
+
+    Args:
+        leaf: (per_device, …), in the order of `layout.places`.
+        layout: how the devices share the pass.
+    """
+    rolled = jnp.roll(whole_groups(leaf, layout), -1, axis=1)
+    if layout.span > 1:
+        share = layout.group // layout.span
+        first = jax.lax.axis_index(AXIS) % layout.span * share
+        rolled = jax.lax.dynamic_slice_in_dim(rolled, first, share, axis=1)
+    return rolled.reshape(leaf.shape)
+
+
+def whole_groups(leaf: jax.Array, layout: Layout) -> jax.Array:
     """Regroup (per_device, …) to (groups_per_device, g, …), from all devices of a block."""
     share = layout.group // layout.span
     mine = leaf.reshape(layout.groups_per_device, share, *leaf.shape[1:])

@@ -112,7 +112,7 @@ def test_what_does_not_fit_is_refused():
     about = load(Arrays(DATA, DATA)).about
     with pytest.raises(Mistake, match="pad is 3, but images of 4×3 pixels can be reflected by at"):
         Classify(MLP(), augment=Augment(pad=3, edges="reflected")).fitted(about)
-    with pytest.raises(Mistake, match=r"views.shift is 3, but images of 4×3 pixels can be moved by"):
+    with pytest.raises(Mistake, match=r"views.shift is 3, but images of 4×3 pixels can be moved"):
         Classify(MLP(), views=Views(shift=3)).fitted(about)
     with pytest.raises(Mistake, match="flip and alternating_flip are both given: give one"):
         Augment(flip=True, alternating_flip=True)

@@ -18,6 +18,7 @@ from jbatch.errors import Mistake
 from jbatch.models import (
     MLP,
     CifarResNet,
+    ConvNeXt,
     GhostBatchNorm,
     GroupNorm,
     InceptionResNetV2,
@@ -28,6 +29,7 @@ from jbatch.models import (
     NoNorm,
     ResNet50,
     SmallCNN,
+    ViT,
     WeightNorm,
     WideResNet,
 )
@@ -51,6 +53,8 @@ PUBLISHED = [  # parameters
     (InceptionResNetV2(), ((299, 299, 3), 1000), 55_843_464),  # 55.8 M
     (CifarResNet(7), CIFAR, 658_586),  # ResNet-44: 0.66 M
     (CifarResNet(3), CIFAR, 269_722),  # ResNet-20: 0.27 M
+    (ViT(), IMAGENET, 22_050_664),  # ViT-S/16
+    (ConvNeXt(), IMAGENET, 28_589_128),  # ConvNeXt-T
     # No figure is published: layer by layer, weights and two per channel of each norm.
     (
         MLP((512,) * 5, GhostBatchNorm()),  # F1
@@ -147,6 +151,8 @@ LARGE = [
 CHECKED = [
     (replace(SMALL[0][0], norm=GhostBatchNorm(4)), SMALL[0][1]),
     *[slow(replace(model, norm=GhostBatchNorm(4)), shape) for model, shape in SMALL[1:]],
+    (ViT(4, 16, 2, 2, 0.1, 0.3), (8, 12, 2)),
+    slow(ConvNeXt((1, 2), (8, 12), 2, 0.5, 0.3), (9, 8, 3)),
     (MLP((16, 16), WeightNorm()), (6, 6, 2)),
     *[slow(CifarResNet(1, (4, 8), norm), (8, 8, 2)) for norm in NORMS if norm != GhostBatchNorm(4)],
     # Batch norm of the four values that are left of a ghost batch at their last layers bends the
@@ -225,6 +231,8 @@ def test_an_auxiliary_head_counts_in_training_only():
         (KeskarC1(), (20, 20, 1), "20×20 pixels are too small"),
         (KeskarC2(), (31, 32, 3), "31×32 pixels are too small.* 32×32"),
         (CifarResNet(norm=GroupNorm()), (32, 32, 3), "32 groups do not divide a layer of 16"),
+        (ViT(), (32, 30, 3), "patches of 16 pixels do not divide images of 32×30"),
+        (ConvNeXt(), (32, 31, 3), r"32×31 pixels are too small for 4 stages.* 32×32 or more"),
     ],
     ids=lambda value: str(value)[:20],
 )

@@ -19,7 +19,7 @@ from jbatch.models import (
 )
 from jbatch.models.ghost_norm import ghost_norm
 from jbatch.models.layers import Conv, Dropout, Linear
-from jbatch.models.norm import Pass, norm_layer
+from jbatch.models.norm import ChannelNormLayer, Pass, norm_layer
 from jbatch.plan.layout import AXIS, Layout
 
 RNG = np.random.default_rng(0)
@@ -190,3 +190,29 @@ def test_dropout_is_keyed_by_example():
     np.testing.assert_array_equal(dropout(x[3:5], Pass(None, keys[3:5])), found[3:5])
     assert not np.array_equal(Dropout(0.25, 1)(x, Pass(None, keys)), found)
     assert dropout(x, None) is x
+
+
+def test_channel_norm_is_flaxs_layer_norm():
+    layer, flaxs = ChannelNormLayer(1e-6, 8), nnx.LayerNorm(8, epsilon=1e-6, rngs=nnx.Rngs(0))
+    for each in (layer, flaxs):
+        each.scale[...], each.bias[...] = jnp.array(SCALE), jnp.array(BIAS)
+    np.testing.assert_allclose(layer(jnp.array(X)), flaxs(jnp.array(X)), atol=TOLERANCE)
+
+
+def test_stochastic_depth_drops_whole_examples():
+    x = jnp.ones((400, 3, 2))
+    keys = jax.random.split(jax.random.key(0), 400)
+    found = np.asarray(Dropout(0.25, whole=True)(x, Pass(Layout(400, 1, 1), keys)))
+    assert set(np.unique(found)) == {0, np.float32(1 / 0.75)}
+    kept = found.any((1, 2))
+    assert (found[kept] > 0).all()
+    assert 265 < kept.sum() < 335  # within four deviations of 300
+    assert Dropout(0.25, whole=True)(x, None) is x
+
+
+def test_without_scale_batch_norm_only_adds_its_bias():
+    layer, whole = (norm_layer(GhostBatchNorm(4, scale=scale), 8) for scale in (False, True))
+    assert layer.scale is None
+    layer.bias[...] = whole.bias[...] = jnp.array(BIAS)
+    for training in (Pass(Layout(12, 1, 4), None), None):
+        np.testing.assert_array_equal(layer(jnp.array(X), training), whole(jnp.array(X), training))

@@ -158,7 +158,7 @@ def test_parts_say_what_a_composed_optimizer_takes():
     assert takes_momentum(nested)
     assert not takes_momentum(Clipped(lambda rate: optax.sgd(rate)))
     assert own_values(Clipped(Adam(b2=0.97)))[:2] == (0.9, 0.97)
-    with pytest.raises(Mistake, match=r"optimizer is <class .*SGD.*: give one of jbatch's, such as"):
+    with pytest.raises(Mistake, match=r"optimizer is <class .*SGD.*: give one of jbatch's, such"):
         Clipped(SGD)
 
 

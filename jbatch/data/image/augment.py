@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from jbatch.data.image.mix import rectangle
 from jbatch.errors import Mistake, make_plain, share, whole
 
 if TYPE_CHECKING:
@@ -10,12 +11,15 @@ if TYPE_CHECKING:
 
 Edges = Literal["zeros", "reflected"]
 
+COLOR, CUTOUT, ERASING = 1, 2, 3  # folded into an example's key; crop and flip use the key itself
+ERASED, LONGEST = (0.02, 0.33), 3.3  # shares of an image, and the ratio of a rectangle's sides
+
 
 @dataclass(frozen=True)
 class Augment:
     """Random changes to training images; none by default.
 
-    They come in the order: alternating flip, colour, shift, flip.
+    They come in the order: alternating flip, colour, shift, flip, cutout, erasing.
     """
 
     pad: int = 0
@@ -29,11 +33,20 @@ class Augment:
     alternating_flip: bool = False
     """Instead of flip: mirror each image with probability 1/2 in the first epoch, and from then on
     in every other epoch (Jordan, arXiv 2404.00498). For data in memory."""
+    cutout: int = 0
+    """Side in pixels of a square that is erased, its centre any pixel (DeVries and Taylor, arXiv
+    1708.04552). What is erased is 0 after normalization."""
+    erasing: float = 0.0
+    """Probability of erasing a rectangle of 2% to a third of the image, its sides up to 3.3 to 1
+    (Zhong et al., arXiv 1708.04896), its centre any pixel."""
 
     def __post_init__(self) -> None:
         make_plain(self)
         whole("pad", self.pad, least=0, most=1024)
         share("color", self.color)
+        whole("cutout", self.cutout, least=0, most=1024)
+        if not 0 <= self.erasing <= 1:
+            raise Mistake(f"erasing is {self.erasing:g}: give a probability, from 0 to 1")
         if self.edges not in ("zeros", "reflected"):
             raise Mistake(f"edges is {self.edges!r}: give 'zeros' or 'reflected'")
         if self.flip and self.alternating_flip:
@@ -42,7 +55,8 @@ class Augment:
     @property
     def shapes(self) -> bool:
         """Whether it needs images with height and width."""
-        return bool(self.pad or self.flip or self.alternating_flip)
+        moves = self.pad or self.flip or self.alternating_flip
+        return bool(moves or self.cutout or self.erasing)
 
     def check(self, shape: tuple[int, ...]) -> None:
         """Raise Mistake for images (H, W, C) too small to be reflected so far."""
@@ -87,6 +101,33 @@ def augment(augment: Augment, images: "jax.Array", keys: "jax.Array") -> "jax.Ar
     return jax.vmap(change)(padded, keys)
 
 
+def erased(augment: Augment, images: "jax.Array", keys: "jax.Array") -> "jax.Array":
+    """Erase parts of normalized images (B, H, W, C), each with its own key."""
+    import jax
+    import jax.numpy as jnp
+
+    if not (augment.cutout or augment.erasing):
+        return images
+    height, width = images.shape[1:3]
+
+    def kept(key: jax.Array) -> jax.Array:
+        inside = jnp.zeros((height, width), bool)
+        if augment.cutout:
+            area = augment.cutout**2 / (height * width)
+            square = jnp.float32(area), jnp.float32(width / height)
+            inside |= rectangle(*square, jax.random.fold_in(key, CUTOUT), images.shape[1:])
+        if augment.erasing:
+            which, size, place = jax.random.split(jax.random.fold_in(key, ERASING), 3)
+            drawn = jax.random.uniform(size, (2,), "float32")
+            area = ERASED[0] + (ERASED[1] - ERASED[0]) * drawn[0]
+            aspect = jnp.exp((2 * drawn[1] - 1) * jnp.log(jnp.float32(LONGEST)))
+            one = rectangle(area, aspect * jnp.float32(width / height), place, images.shape[1:])
+            inside |= one & jax.random.bernoulli(which, augment.erasing)
+        return ~inside[..., None]
+
+    return jnp.where(jax.vmap(kept)(keys), images, jnp.zeros_like(images))
+
+
 def turned(images: "jax.Array", turns: "jax.Array") -> "jax.Array":
     """Mirror the images (B, H, W, C) whose turn it is, see `alternating_flip` and `Batch.turns`."""
     import jax.numpy as jnp
@@ -105,7 +146,7 @@ def _recolored(strength: float, image: "jax.Array", key: "jax.Array") -> "jax.Ar
     def grey(image: jax.Array) -> jax.Array:
         return (image * jnp.array([0.299, 0.587, 0.114], jnp.float32)).sum(-1, keepdims=True)
 
-    key = jax.random.fold_in(key, 1)  # crop and flip use the key itself
+    key = jax.random.fold_in(key, COLOR)
     brightness, contrast, saturation = jax.random.uniform(
         key, (3,), "float32", minval=1 - strength, maxval=1 + strength
     )
