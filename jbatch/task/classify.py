@@ -92,7 +92,7 @@ class Classify(Task):
                 f"augment, views and mix are for images (H, W, C), but yours are {shape}: leave "
                 "them out"
             )
-        self.augment.check(shape)
+        self.augment.check(shape, about.example.tree["image"].dtype)
         self.views.check(shape)
         streamed = about.train is None and not about.on_paper
         if streamed and self.augment.alternating_flip:

@@ -1,17 +1,19 @@
 """Augmenting training images on the device; with a random key for each."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from jbatch.data.image.mix import rectangle
 from jbatch.errors import Mistake, make_plain, share, whole
 
 if TYPE_CHECKING:
     import jax
+    import numpy as np
 
 Edges = Literal["zeros", "reflected"]
 
-COLOR, CUTOUT, ERASING = 1, 2, 3  # folded into an example's key; crop and flip use the key itself
+# Folded into an example's key; 4 is in mix.py. Crop and flip use the key itself.
+COLOR, CUTOUT, ERASING, OPERATIONS = 1, 2, 3, 5
 ERASED, LONGEST = (0.02, 0.33), 3.3  # shares of an image, and the ratio of a rectangle's sides
 
 
@@ -19,7 +21,8 @@ ERASED, LONGEST = (0.02, 0.33), 3.3  # shares of an image, and the ratio of a re
 class Augment:
     """Random changes to training images; none by default.
 
-    They come in the order: alternating flip, colour, shift, flip, cutout, erasing.
+    They come in the order: alternating flip, colour, shift, flip, operations,
+    cutout, erasing.
     """
 
     pad: int = 0
@@ -33,6 +36,10 @@ class Augment:
     alternating_flip: bool = False
     """Instead of flip: mirror each image with probability 1/2 in the first epoch, and from then on
     in every other epoch (Jordan, arXiv 2404.00498). For data in memory."""
+    operations: int = 0
+    """Operations of RandAugment on each image (Cubuk et al., arXiv 1909.13719), 2 there."""
+    magnitude: float = 9.0
+    """How strong they are, from 0 to 30."""
     cutout: int = 0
     """Side in pixels of a square that is erased, its centre any pixel (DeVries and Taylor, arXiv
     1708.04552). What is erased is 0 after normalization."""
@@ -44,6 +51,9 @@ class Augment:
         make_plain(self)
         whole("pad", self.pad, least=0, most=1024)
         share("color", self.color)
+        whole("operations", self.operations, least=0, most=100)
+        if not 0 <= self.magnitude <= 30:
+            raise Mistake(f"magnitude is {self.magnitude:g}: give 0 to 30")
         whole("cutout", self.cutout, least=0, most=1024)
         if not 0 <= self.erasing <= 1:
             raise Mistake(f"erasing is {self.erasing:g}: give a probability, from 0 to 1")
@@ -56,10 +66,15 @@ class Augment:
     def shapes(self) -> bool:
         """Whether it needs images with height and width."""
         moves = self.pad or self.flip or self.alternating_flip
-        return bool(moves or self.cutout or self.erasing)
+        return bool(moves or self.operations or self.cutout or self.erasing)
 
-    def check(self, shape: tuple[int, ...]) -> None:
-        """Raise Mistake for images (H, W, C) too small to be reflected so far."""
+    def check(self, shape: tuple[int, ...], dtype: "np.dtype[Any]") -> None:
+        """Raise Mistake for images (H, W, C) that cannot be changed so."""
+        if self.operations and dtype != "uint8":
+            raise Mistake(
+                f"augment.operations is {self.operations}, but the images are {dtype}: it is for "
+                "values of 0 to 255 (uint8)"
+            )
         if self.edges == "reflected" and self.pad >= min(shape[:2]):
             raise Mistake(
                 f"augment.pad is {self.pad}, but images of {shape[0]}×{shape[1]} pixels can be "
@@ -76,15 +91,30 @@ def augment(augment: Augment, images: "jax.Array", keys: "jax.Array") -> "jax.Ar
         keys: (B,), see `data/keys.py`.
 
     Returns:
-        Images of the same shape: uint8, or float32 from 0 to 255 if `color` is set.
+        Images of the same shape: uint8, or float32 from 0 to 255 if `color` or `operations` is set.
     """
     import jax  # here, so that reading an experiment file does not import JAX
-    import jax.numpy as jnp
 
     if augment.color:
         images = jax.vmap(lambda image, key: _recolored(augment.color, image, key))(images, keys)
-    if not (augment.pad or augment.flip):
-        return images
+    if augment.pad or augment.flip:
+        images = _placed(augment, images, keys)
+    if augment.operations:
+        from jbatch.data.image.rand_augment import operated
+
+        def one(image: jax.Array, key: jax.Array) -> jax.Array:
+            key = jax.random.fold_in(key, OPERATIONS)
+            return operated(image, key, augment.operations, augment.magnitude)
+
+        images = jax.vmap(one)(images, keys)
+    return images
+
+
+def _placed(augment: Augment, images: "jax.Array", keys: "jax.Array") -> "jax.Array":
+    """Move and mirror images."""
+    import jax
+    import jax.numpy as jnp
+
     pad = augment.pad
     around = ((0, 0), (pad, pad), (pad, pad), (0, 0))
     padded = jnp.pad(images, around, "reflect" if augment.edges == "reflected" else "constant")
