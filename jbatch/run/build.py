@@ -81,7 +81,9 @@ def _learner(experiment: Experiment, task: Task, about: About, plan: Plan) -> Le
         held=(*plan.hold.names, *asks(optimizer)),
         noise_of=noise_of,
     )
-    check_learner(learner)
+    sizes = sorted({int(size) for size in plan.batch_sizes})
+    for kind in dict.fromkeys((task, *map(task.at, sizes))):  # each once
+        check_learner(learner._replace(task=kind))
     _check_metric(experiment, learner)
     return learner
 

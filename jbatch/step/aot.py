@@ -51,7 +51,8 @@ class Ahead:
             for each in ((setup,) if evaluated is None else evaluated)
         }
         self._programs: dict[int, Future[Program]] = {
-            size: self._pool.submit(self._timed, _program, setup, passes[size]) for size in passes
+            size: self._pool.submit(self._timed, _program, setup.at(size), passes[size])
+            for size in passes
         }
 
     def ready(self, batch_size: int | None, seconds: float = 0.0) -> bool:

@@ -45,6 +45,13 @@ class Setup:
         """What is trained."""
         return self.learner.task
 
+    def at(self, batch_size: int) -> "Setup":
+        """Return the setup of updates of a batch size."""
+        task = self.task.at(batch_size)
+        if task is self.task:
+            return self
+        return replace(self, learner=self.learner._replace(task=task))
+
     @property
     def devices(self) -> int:
         """The number of devices, D."""

@@ -60,6 +60,14 @@ class Task:
         del about
         return self
 
+    def at(self, batch_size: int) -> "Task":
+        """Return the task of updates of a batch size, with the same parameters; by default itself.
+
+        So a phase may have images of its own size. Evaluations are of the task itself.
+        """
+        del batch_size
+        return self
+
     def check(self, what: str, examples: Example) -> None:
         """Raise Mistake if examples cannot be scored, such as for a label that is no class.
 

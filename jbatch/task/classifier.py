@@ -48,6 +48,7 @@ class Classifier(Task):
     # Of a network that whitens images: its first convolution's kernel, flat; () if it has none, or
     # on paper.
     whitening: tuple[float, ...] = ()
+    side: int | None = None  # pixels of training images, see `Classify.sides`; None: their own
 
     @property
     def group(self) -> int | None:  # type: ignore[override]
@@ -78,6 +79,11 @@ class Classifier(Task):
         kernel = whitening(seen, PATCH, model.whitening_eps)
         return replace(self, whitening=tuple(kernel.ravel().tolist()))
 
+    def at(self, batch_size: int) -> "Classifier":
+        """Return the task of updates of a batch size, whose images have their side."""
+        sides = [side for least, side in self.task.sides if least <= batch_size]
+        return replace(self, side=sides[-1]) if sides else self
+
     def init(self, key: jax.Array, example: Example) -> tuple[Tree, Tree]:
         """Return the initial (parameters, running statistics)."""
         del example
@@ -97,7 +103,14 @@ class Classifier(Task):
             images = augment(self.task.augment, images, keys)
         shift, factor = np.array(self.shift, np.float32), np.array(self.factor, np.float32)
         images = normalized(self.task.normalize, images, shift, factor)
-        return images if keys is None else erased(self.task.augment, images, keys)
+        if keys is None:
+            return images
+        images = erased(self.task.augment, images, keys)
+        if self.side is None:
+            return images
+        shape = (len(images), self.side, self.side, images.shape[-1])
+        resized: jax.Array = jax.image.resize(images, shape, "linear")
+        return resized
 
     def sums(
         self, params: Tree, state: Tree, batch: Batch, layout: Layout
@@ -190,6 +203,11 @@ class OwnClassifier(ModuleTask):
     def check(self, what: str, examples: Example) -> None:
         """Raise Mistake for a label that is no class."""
         self.fit.check(what, examples)
+
+    def at(self, batch_size: int) -> "OwnClassifier":
+        """Return the task of updates of a batch size, whose images have their side."""
+        found = self.fit.at(batch_size)
+        return self if found is self.fit else OwnClassifier(found)
 
     def whole(self, batch: Batch) -> Batch:
         """Mirror the images whose turn it is."""

@@ -11,7 +11,7 @@ from jbatch.data.image.augment import Augment
 from jbatch.data.image.mix import Mix
 from jbatch.data.image.normalize import Normalize, affine, affine_of
 from jbatch.data.image.views import Views
-from jbatch.errors import Mistake, make_plain, share
+from jbatch.errors import Mistake, make_plain, share, shown, whole
 from jbatch.models.specs import MLP, Airbench, Model, ghost_batch
 from jbatch.task.base import Task, check_group
 from jbatch.text import counted
@@ -33,6 +33,10 @@ class Classify(Task):
     """How pixel values are normalized before they enter the network."""
     label_smoothing: float = 0.0
     """Share of each target that is spread evenly over all classes."""
+    sides: tuple[tuple[int, int], ...] = ()
+    """Progressive resizing, as (batch size, pixels) in ascending order: updates of so many examples
+    or more see training images of this height and width. Smaller batches, and evaluations, see
+    them as they are. The network must take images of any size."""
     mix: Mix = Mix()  # noqa: RUF009 - frozen
     """Whether training images are mixed with others of their group."""
     dtype: Dtype = "float32"
@@ -47,6 +51,7 @@ class Classify(Task):
     def __post_init__(self) -> None:
         make_plain(self)
         share("label_smoothing", self.label_smoothing)
+        _check_sides(self.sides)
         if isinstance(self.model, Model):
             if self.ghost_batch is not None:
                 raise Mistake(
@@ -87,10 +92,11 @@ class Classify(Task):
                 f"{type(self.model).__name__} wants images (H, W, C), but yours are {shape}: give "
                 "them these three axes, with C = 1 for grey ones"
             )
-        if (self.augment.shapes or self.views != Views() or self.mix.mixes) and len(shape) != 3:
+        pictured = self.augment.shapes or self.views != Views() or self.mix.mixes or self.sides
+        if pictured and len(shape) != 3:
             raise Mistake(
-                f"augment, views and mix are for images (H, W, C), but yours are {shape}: leave "
-                "them out"
+                f"augment, views, mix and sides are for images (H, W, C), but yours are {shape}: "
+                "leave them out"
             )
         self.augment.check(shape, about.example.tree["image"].dtype)
         self.views.check(shape)
@@ -123,6 +129,20 @@ class Classify(Task):
                 "ghost_batch, the number of examples that share statistics"
             )
         return own
+
+
+def _check_sides(sides: Any) -> None:
+    pairs = isinstance(sides, tuple) and all(
+        isinstance(pair, tuple) and len(pair) == 2 for pair in sides
+    )
+    if not pairs or [least for least, _ in sides] != sorted({least for least, _ in sides}):
+        raise Mistake(
+            f"sides is {shown(sides)}: give pairs of (batch size, pixels), the batch sizes in "
+            "ascending order, such as ((1, 24), (2048, 32))"
+        )
+    for least, side in sides:
+        whole("a batch size of sides", least)
+        whole("a side", side, most=100_000)
 
 
 def _checked(about: About) -> tuple[tuple[int, ...], int]:

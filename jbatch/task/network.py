@@ -1,7 +1,7 @@
 """Tasks of a flax network: your own network, with your own loss."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -65,6 +65,11 @@ class OfModule(Task):
     def check(self, what: str, examples: Example) -> None:
         """Raise Mistake if the task cannot score these examples."""
         self.task.check(what, examples)
+
+    def at(self, batch_size: int) -> Task:
+        """Return the task of updates of a batch size."""
+        found = self.task.at(batch_size)
+        return self if found is self.task else replace(self, task=found)
 
     def whole(self, batch: Batch) -> Batch:
         """Return the examples of a pass as the task wants them."""
