@@ -75,8 +75,8 @@ class Classifier(Task):
     def whitened(self, model: Airbench, images: npt.NDArray[Any]) -> "Classifier":
         """Return the task with a first convolution that whitens these training images."""
         with jax.enable_x64(False):
-            seen = np.asarray(self.images(jnp.asarray(images), None))
-        kernel = whitening(seen, PATCH, model.whitening_eps)
+            x = np.asarray(self.images(jnp.asarray(images), None))
+        kernel = whitening(x, PATCH, model.whitening_eps)
         return replace(self, whitening=tuple(kernel.ravel().tolist()))
 
     def at(self, batch_size: int) -> "Classifier":

@@ -44,14 +44,8 @@ def test_whitening_is_as_defined():
     kernel = jbatch.whitening(x, 2, 0.01).astype(float)
     assert kernel.shape == (2, 2, 3, 24)
     np.testing.assert_array_equal(kernel[..., 12:], -kernel[..., :12])
-    patches = np.concatenate(
-        [
-            np.stack([x[:, r : r + 8, c : c + 7] for r in (0, 1) for c in (0, 1)], -2)[n].reshape(
-                -1, 12
-            )
-            for n in range(40)
-        ]
-    )
+    parts = [x[:, row : row + 8, column : column + 7] for row in (0, 1) for column in (0, 1)]
+    patches = np.stack(parts, -2).reshape(-1, 12)
     moments = patches.T @ patches / len(patches)
     y = patches @ kernel.reshape(12, 24)[:, :12]
     values = np.linalg.eigvalsh(moments)[::-1]
