@@ -24,9 +24,11 @@ def flipped(epoch, places, seed=5):
     """Whether each image of the dataset at these places is mirrored, by its index."""
     data = load(Arrays(DATA, DATA))
     order = epoch_order(seed, epoch, 300)
+    train, placed = jax.device_put((DATA, order))
 
     def on_device(where):
-        batch = data.inputs.batch(Layout(len(places), 1, 1), DATA, order, np.uint32(seed), where)
+        layout = Layout(len(places), 1, 1)
+        batch = data.inputs.batch(layout, train, placed, np.uint32(seed), where)
         return turned(batch.examples["image"], batch.turns)
 
     where = np.array((epoch, places.start), np.uint32)

@@ -93,7 +93,7 @@ def test_a_group_without_an_optimizer_stays_and_a_path_needs_a_parameter():
     params, _ = stepped(still, UPDATES)[-1]
     np.testing.assert_array_equal(params["head"]["bias"], np.float32(PARAMS["head"]["bias"]))
     assert (params["head"]["kernel"] != np.float32(PARAMS["head"]["kernel"])).all()
-    with pytest.raises(Mistake, match=r"a group names hed, but no parameter .* did you mean head"):
+    with pytest.raises(Mistake, match="a group names hed, but no parameter that trains is called"):
         stepped(Groups((Group(("hed",)), Group(optimizer=SGD()))), UPDATES)
     with pytest.raises(Mistake, match="a parameter is in no group: let the last one be the rest"):
         stepped(Groups((Group(("head",), SGD()),)), UPDATES)
