@@ -27,7 +27,8 @@ class ConvNeXtNetwork(nnx.Module):
                 f"{height}×{width} pixels are too small for {len(net.widths)} stages: give images "
                 f"of {least}×{least} or more, fewer stages, or a smaller patch"
             )
-        total, number, layers = sum(net.blocks), 0, []
+        total, number = sum(net.blocks), 0
+        layers: list[Patches | Block] = []
         for stage, (count, fan_out) in enumerate(zip(net.blocks, net.widths, strict=True)):
             stem = stage == 0
             layers.append(Patches(channels, fan_out, net.patch if stem else 2, stem, rngs))

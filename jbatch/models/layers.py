@@ -5,6 +5,7 @@ A layer computes in the dtype of its input, float32 or bfloat16. Parameters are 
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -73,8 +74,10 @@ def partial_identity(init: Initializer) -> Initializer:
     shortcut of what it can (PyTorch's `dirac_`; Jordan, arXiv 2404.00498).
     """
 
-    def made(key: jax.Array, shape: Sequence[int], *dtype: DTypeLike) -> jax.Array:
-        kernel = init(key, tuple(shape), *dtype)
+    def made(
+        key: jax.Array, shape: Any, dtype: Any = jnp.float32, out_sharding: Any = None
+    ) -> jax.Array:
+        kernel = init(key, shape, dtype, out_sharding)
         height, width, fan_in, fan_out = shape
         same = jnp.arange(min(fan_in, fan_out))
         kernel = kernel.at[..., : len(same)].set(0)

@@ -185,7 +185,7 @@ class Plan:
         if not 0 <= update < self.num_updates:
             raise IndexError(f"update {update} is outside the plan's 0 to {self.num_updates - 1}")
         position, batch_size = int(self.positions[update]), int(self.batch_sizes[update])
-        momentum, *values = self.values(batch_size)
+        momentum, b2, eps, weight_decay = self.values(batch_size)
         assert momentum is not None  # a plan always knows it
         return Row(
             update,
@@ -195,7 +195,9 @@ class Plan:
             batch_size,
             float(self.learning_rates[update]),
             momentum,
-            *values,
+            b2,
+            eps,
+            weight_decay,
             position / self.end,
         )
 

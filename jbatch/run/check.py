@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jbatch.data.text.tokens import Tokens
 from jbatch.errors import Mistake
 from jbatch.experiment.experiment import Experiment
-from jbatch.optim import LAMB, Adam, AdamW, takes_momentum, transformation
+from jbatch.optim import LAMB, Adam, AdamW, asks, takes_momentum, transformation
 from jbatch.plan.plan import Plan
 from jbatch.task.base import Task
 from jbatch.task.classify import Classify
@@ -35,7 +35,8 @@ def check(experiment: Experiment, plan: Plan, devices: int) -> None:
             f"{largest:,}: give --task.{flag} {largest} or less"
         )
     plan.check(devices, group)
-    held = dict.fromkeys(plan.hold.names, jnp.float32(0))
+    told = (*plan.hold.names, *asks(experiment.optimizer))
+    held = dict.fromkeys(told, jnp.float32(0))
     transformation(experiment.optimizer, 0.0, plan.momentum, held=held)
 
 

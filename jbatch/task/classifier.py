@@ -121,7 +121,7 @@ class Classifier(Task):
         labels = Labels(_labels(batch))
         if self.task.mix.mixes:
             others = next_in_group(images, layout)
-            images, own = jax.vmap(partial(mixed, self.task.mix))(images, others, batch.keys)
+            images, own = jax.vmap(partial(mixed, self.task.mix))(images, others, training.keys)
             labels = Labels(labels.own, next_in_group(labels.own, layout), own)
         heads, left = forward(self, params, state, images, training)
         losses = sum(
@@ -225,10 +225,9 @@ class OwnClassifier(ModuleTask):
         """Return the logits of one image; in evaluation the mean over its views."""
         if train:
             return self._called(network, example["image"], train)
-        return sum(
-            weight * self._called(network, view[0], train)
-            for weight, view in seen(self.fit.task.views, example["image"][None])
-        )
+        views = seen(self.fit.task.views, example["image"][None])
+        each = [weight * self._called(network, view[0], train) for weight, view in views]
+        return jnp.stack(each).sum(0)
 
     def _called(self, network: Any, image: jax.Array, train: bool) -> jax.Array:
         """Return the logits of one view; raise Mistake for another shape."""

@@ -31,6 +31,11 @@ class ModuleTask(Task):
         """
         raise NotImplementedError
 
+    def at(self, batch_size: int) -> "ModuleTask":
+        """Return the task of updates of a batch size; by default itself."""
+        del batch_size
+        return self
+
     def output(self, network: Any, example: Example) -> Any:
         """Return what `predict` returns for one example; raise Mistake if the task does not say."""
         return super().predict(None, None, example)

@@ -42,6 +42,7 @@ def test_updates_see_images_of_their_side_and_evaluations_the_whole():
         assert task.at(batch_size).images(images, None).shape == (3, 8, 8, 1)
 
 
+@pytest.mark.slow
 def test_a_run_changes_its_side_with_its_batch(tmp_path):
     """The first epoch's images have 4 pixels in both runs, the second epoch's differ."""
     plan = Coupling(lambda epoch: 0.05, num_epochs=2, ramp={0: 16, 1: 32}, momentum=0.9)

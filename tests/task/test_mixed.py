@@ -26,8 +26,12 @@ def keys(count):
     return example_keys(np.uint32(0), np.uint32(0), np.arange(count, dtype=np.uint32))
 
 
+def mixed_by(mix, count):
+    return jax.jit(jax.vmap(lambda key: mixed(mix, ONE, OTHER, key)))(keys(count))
+
+
 def test_mixup_averages_by_a_share_of_its_distribution():
-    images, shares = jax.vmap(lambda key: mixed(Mix(mixup=0.4), ONE, OTHER, key))(keys(800))
+    images, shares = mixed_by(Mix(mixup=0.4), 800)
     for image, share in zip(np.asarray(images[:50]), shares[:50], strict=True):
         np.testing.assert_allclose(image, share * ONE + (1 - share) * OTHER, atol=1e-6)
     # Beta(α, α) has the mean 1/2 and the variance 1/(4(2α + 1)); of 800, by four deviations.
@@ -36,7 +40,7 @@ def test_mixup_averages_by_a_share_of_its_distribution():
 
 
 def test_cutmix_counts_the_pixels_that_it_takes():
-    images, shares = jax.vmap(lambda key: mixed(Mix(cutmix=1.0), ONE, OTHER, key))(keys(300))
+    images, shares = mixed_by(Mix(cutmix=1.0), 300)
     taken = (np.asarray(images) == OTHER).all(-1)
     assert ((np.asarray(images) == ONE).all(-1) ^ taken).all()
     np.testing.assert_allclose(1 - taken.mean((1, 2)), shares, atol=1e-6)
@@ -47,14 +51,15 @@ def test_cutmix_counts_the_pixels_that_it_takes():
 
 
 def test_of_both_one_is_chosen_by_chance():
-    images, _ = jax.vmap(lambda key: mixed(Mix(1.0, 1.0), ONE, OTHER, key))(keys(200))
+    images, _ = mixed_by(Mix(1.0, 1.0), 200)
     of_both = [np.isin(np.asarray(each), [ONE, OTHER]).all() for each in images]
     assert 70 < sum(of_both) < 130
 
 
 @pytest.mark.parametrize(("area", "aspect"), [(0.25, 1.0), (0.5, 2.0), (0.0, 1.0)])
 def test_rectangles_have_their_area_and_aspect(area, aspect):
-    draw = jax.vmap(lambda key: rectangle(jnp.float32(area), jnp.float32(aspect), key, (16, 8)))
+    sizes = jnp.float32(area), jnp.float32(aspect)
+    draw = jax.jit(jax.vmap(lambda key: rectangle(*sizes, key, (16, 8))))
     found = np.asarray(draw(keys(200)))
     height, width = round(16 * np.sqrt(area * aspect)), round(8 * np.sqrt(area / aspect))
     inner = [one for one in found if one.sum() == height * width]
@@ -64,10 +69,11 @@ def test_rectangles_have_their_area_and_aspect(area, aspect):
 
 def test_cutout_erases_a_square_and_erasing_a_share_of_images():
     images = jnp.ones((400, 12, 8, 3))
-    holes = np.asarray(erased(Augment(cutout=4), images, keys(400))) == 0
+    by = jax.jit(erased, static_argnums=0)
+    holes = np.asarray(by(Augment(cutout=4), images, keys(400))) == 0
     assert holes.sum((1, 2, 3)).max() == 4 * 4 * 3
     assert holes.any(0).all()  # every pixel may be erased
-    some = np.asarray(erased(Augment(erasing=0.25), images, keys(400))) == 0
+    some = np.asarray(by(Augment(erasing=0.25), images, keys(400))) == 0
     assert 65 < some.any((1, 2, 3)).sum() < 135  # of 400, within four deviations of a quarter
     sizes = some[..., 0].sum((1, 2))
     assert sizes.max() <= 40  # a third of 96, its sides rounded up by half a pixel at most

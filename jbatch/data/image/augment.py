@@ -143,9 +143,9 @@ def erased(augment: Augment, images: "jax.Array", keys: "jax.Array") -> "jax.Arr
     def kept(key: jax.Array) -> jax.Array:
         inside = jnp.zeros((height, width), bool)
         if augment.cutout:
-            area = augment.cutout**2 / (height * width)
-            square = jnp.float32(area), jnp.float32(width / height)
-            inside |= rectangle(*square, jax.random.fold_in(key, CUTOUT), images.shape[1:])
+            share = jnp.float32(augment.cutout**2 / (height * width))
+            place = jax.random.fold_in(key, CUTOUT)
+            inside |= rectangle(share, jnp.float32(width / height), place, images.shape[1:])
         if augment.erasing:
             which, size, place = jax.random.split(jax.random.fold_in(key, ERASING), 3)
             drawn = jax.random.uniform(size, (2,), "float32")
