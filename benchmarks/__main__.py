@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,15 +12,16 @@ from typing import Literal
 
 import tyro
 
+from benchmarks import summary
 from jbatch.errors import Mistake
 from jbatch.files import write_whole
 from jbatch.report.page import template
 
 # Benchmarks of speed. `soak` tests recovery and `check` compares with a baseline.
 SUITE = (
-    *("updates_per_second", "open_task", "peers", "growth", "scaling", "phase_change"),
-    *("input_pipeline", "input_memory", "plan_building", "seeds", "estimate"),
-    *("measured_noise", "noisy_quadratic"),
+    *("updates_per_second", "peers", "phase_change", "cold_start", "micro_batch", "accumulation"),
+    *("open_task", "growth", "scaling", "input_pipeline", "input_memory", "plan_building", "seeds"),
+    *("estimate", "measured_noise", "noisy_quadratic"),
 )
 
 
@@ -37,7 +39,7 @@ class Options:
     only: tuple[Literal[SUITE], ...] = SUITE
     """Benchmarks to run."""
     quick: bool = False
-    """Make few and short measurements, to check that every benchmark runs."""
+    """Make few and short measurements: what this machine does, roughly."""
 
 
 def main(options: Options) -> int:
@@ -58,9 +60,10 @@ def main(options: Options) -> int:
             "--json",
             options.out / f"{name}.json",
         )
-        quick = ("--quick",) if options.quick else ()
+        quick, begun = ("--quick",) if options.quick else (), time.perf_counter()
         if subprocess.run([*map(str, command), *quick], check=False).returncode:
             failed.append(name)
+        print(f"benchmarks.{name}: {time.perf_counter() - begun:.0f} s", flush=True)
     print(write_page(options.out, [name for name in options.only if name not in failed], failed))
     return 1 if failed else 0
 
@@ -68,12 +71,17 @@ def main(options: Options) -> int:
 def write_page(folder: Path, names: Sequence[str], failed: Sequence[str] = ()) -> Path:
     """Write the page from stored results."""
     found = [_read(folder / f"{name}.json") for name in names]
+    first = summary.lines({each["name"]: each for each in found})
     environments = dict.fromkeys(
         ", ".join(f"{name} {value}" for name, value in each["environment"].items())
         for each in found
     )
     page = template("suite.html.jinja", Path(__file__).parent).render(
-        title="Benchmarks of jbatch", found=found, failed=failed, environments=environments
+        title="Benchmarks of jbatch",
+        first=first,
+        found=found,
+        failed=failed,
+        environments=environments,
     )
     path = folder / "bench.html"
     write_whole(path, page)

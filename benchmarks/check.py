@@ -7,14 +7,15 @@ machine.
 
     python -m benchmarks.check                          measure, and compare with baselines.json
     python -m benchmarks.check --from bench/*.json      compare stored results
-    python -m benchmarks.check --write                  make this the baseline
+    python -m benchmarks.check --write                  make three runs the baseline
 """
 
 import json
+import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -27,10 +28,16 @@ from jbatch.files import write_whole
 from jbatch.text import text_table
 
 BASELINES = Path(__file__).with_name("baselines.json")
-MEASURED = {  # the benchmarks that give ratios in a few minutes
+MEASURED = {  # the benchmarks that give ratios, about half an hour on two cores
     "updates_per_second": ("--networks", "mlp", "cnn", "--sizes", "32", "128", "640"),
-    "peers": ("--networks", "mlp", "cnn"),
+    "peers": ("--networks", "mlp", "cnn", "wrn-16-4"),
+    "accumulation": (),
+    "micro_batch": (),
+    "phase_change": (),
+    "cold_start": ("--networks", "digits", "cnn"),
+    "input_pipeline": (),
 }
+RUNS = 3  # of a baseline
 LEAST = 0.05  # smallest fall that is named, however steady both were
 
 
@@ -39,11 +46,12 @@ class Options:
     """Check whether anything has become slower than the committed baselines."""
 
     measured: Annotated[tuple[Path, ...], tyro.conf.arg(name="from")] = ()
-    """JSON files of earlier benchmark runs. None: run the benchmarks now."""
+    """JSON files of earlier benchmark runs; several of one benchmark count as its runs. None: run
+    the benchmarks now."""
     baselines: Path = BASELINES
     """Baseline file to compare with."""
     write: bool = False
-    """Write the measurements as the new baseline instead."""
+    """Write the measurements as the new baseline instead, of three runs."""
 
 
 class Change(NamedTuple):
@@ -65,6 +73,22 @@ class Change(NamedTuple):
         return self.before.median - self.now.median > self.noise
 
 
+def merged(runs: Iterable[Mapping[str, Ratio]]) -> dict[str, Ratio]:
+    """Return each ratio over several runs: the median of medians, and the widest quartiles."""
+    of: dict[str, list[Ratio]] = {}
+    for ratios in runs:
+        for name, ratio in ratios.items():
+            of.setdefault(name, []).append(ratio)
+    return {
+        name: Ratio(
+            statistics.median(each.median for each in found),
+            min(each.low for each in found),
+            max(each.high for each in found),
+        )
+        for name, found in of.items()
+    }
+
+
 def changes(before: Mapping[str, Ratio], now: Mapping[str, Ratio]) -> list[Change]:
     """Return the changes of the ratios that both have."""
     return [Change(name, ratio, now[name]) for name, ratio in before.items() if name in now]
@@ -72,10 +96,13 @@ def changes(before: Mapping[str, Ratio], now: Mapping[str, Ratio]) -> list[Chang
 
 def main(options: Options) -> int:
     """Compare with the baseline or write it; return the exit code."""
-    found = [_read(path) for path in options.measured] or measured()
-    now = {name: ratio for each in found for name, ratio in each["ratios"].items()}
+    runs = RUNS if options.write else 1
+    found = [_read(path) for path in options.measured]
+    found = found or [each for _ in range(runs) for each in measured()]
+    now = merged(each["ratios"] for each in found)
     if not now:
-        raise Mistake("none of these files has a ratio: give those of updates_per_second or peers")
+        names = ", ".join(MEASURED)
+        raise Mistake(f"none of these files has a ratio: give those of {names}")
     if options.write:
         values = {"environment": found[0]["environment"], "ratios": now}
         write_whole(options.baselines, json.dumps(values, indent=2) + "\n")

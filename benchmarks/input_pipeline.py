@@ -37,6 +37,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from benchmarks.outcome import Common, Outcome, Table, run
+from benchmarks.turns import ratio
 from jbatch.data.image.crops import Box, random_crop
 from jbatch.data.image.decode import cut_out, decode
 from jbatch.data.image.photographs import ImageFolder, Photographs
@@ -84,7 +85,7 @@ def main(options: Options) -> Outcome:
         few = files[:: max(1, len(files) // (30 if options.quick else 300))]
         decoders = compare_decoders(few, options)
     speeds = [
-        (row["pipeline"], f"{row['images_per_second']:,.0f}", f"{row['jbatch_over']:.2f}")
+        (row["pipeline"], f"{row['images_per_second']:,.0f}", *row["ratio"].cells(2))
         for row in pipelines
     ]
     ways = [
@@ -96,10 +97,20 @@ def main(options: Options) -> Outcome:
     notes += [f"{name} is not installed, and is left out." for name in absent()]
     return Outcome(
         [
-            Table(("pipeline", "images/s", "jbatch over it"), speeds),
+            Table(("pipeline", "images/s", "jbatch over it", "quartiles"), speeds),
             Table(("decoding, one core", "images/s", "error of 255"), ways),
         ],
-        {"pipelines": pipelines, "first_batch": first, "decoders": decoders, "workers": workers},
+        {
+            "pipelines": pipelines,
+            "first_batch": first,
+            "decoders": decoders,
+            "workers": workers,
+            "ratios": {
+                f"jbatch/{row['pipeline']}, photographs": row["ratio"]
+                for row in pipelines
+                if row["pipeline"] != "jbatch"
+            },
+        },
         notes,
         lambda: _figure(pipelines),
     )
@@ -144,7 +155,7 @@ def measure(folder: Path, files: list[Path], workers: int, options: Options) -> 
         {
             "pipeline": name,
             "images_per_second": count / float(np.median(times)),
-            "jbatch_over": float(np.median(np.array(times) / seconds["jbatch"])),
+            "ratio": ratio({key: np.array(of) for key, of in seconds.items()}, "jbatch", name),
         }
         for name, times in seconds.items()
     ]

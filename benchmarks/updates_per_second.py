@@ -68,7 +68,7 @@ def main(options: Options) -> Outcome:
     for name in networks:
         workload = WORKLOADS[name]
         data = data_of(workload)
-        sizes = options.sizes or ((32, 640) if options.quick else workload.sizes)
+        sizes = options.sizes or ((32, 128, 640) if options.quick else workload.sizes)
         for size, dtype, mapping in product(sizes, dtypes, options.mappings):
             experiment = experiment_of(workload, data, size, dtype=dtype, mapping=mapping)
             row = {"network": name, "batch_size": size, "dtype": dtype, "mapping": mapping}
@@ -84,7 +84,13 @@ def main(options: Options) -> Outcome:
             Table(SPEEDS, [_speeds(row) for row in rows]),
             Table(COSTS, [_costs(row) for row in rows]),
         ],
-        {"rows": rows, "windows": options.windows, "seeds": [0], "ratios": ratios},
+        {
+            "rows": rows,
+            "windows": options.windows,
+            "seeds": [0],
+            "ratios": ratios,
+            "peak": peaks.flops(jax.devices()[0], dtypes[0]),
+        },
         figure=lambda: _figure(rows),
     )
 

@@ -32,6 +32,9 @@ UNBOUND_AXIS = "unbound axis name"
 # asyncio: threads of tensorstore call its loop after a save has failed.
 LOOP_CLOSED = "Event loop is closed"
 
+# libjpeg-turbo: the frame's rows end before the scan does, which goes on to a restart or the end.
+ROWS_LEFT = r"extraneous bytes before marker 0xd[0-79]$"
+
 # tyro: what it says of arguments, once its box is taken away, and before the options near them.
 UNKNOWN = r"^Unrecognized options: (.*)"
 NEAREST = "Perhaps you meant:"

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks import check, gpu, growth, outcome, scaling, turns
+from benchmarks import accumulation, check, gpu, growth, outcome, scaling, summary, turns
 from benchmarks.__main__ import SUITE, write_page
 from benchmarks.apart import Failed, apart
 from benchmarks.loops import Loops
@@ -109,6 +109,18 @@ def test_check_names_what_fell(tmp_path, capsys):
     assert "the baseline was made elsewhere: cores was 2 and is 4" in said
 
 
+def test_a_baseline_is_of_several_runs(tmp_path):
+    """Its noise is between runs too, and not only within one."""
+    paths = [tmp_path / f"{number}.json" for number in range(3)]
+    for path, median in zip(paths, (1.0, 1.3, 1.1), strict=True):
+        ratios = {"a": [median, median - 0.1, median + 0.1]}
+        path.write_text(json.dumps({"environment": {}, "ratios": ratios}))
+    baselines = tmp_path / "baselines.json"
+    assert check.main(check.Options(tuple(paths), baselines, write=True)) == 0
+    found = json.loads(baselines.read_text())["ratios"]["a"]
+    assert found == pytest.approx([1.1, 0.9, 1.4])
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -171,6 +183,50 @@ def test_a_page_holds_what_was_found(tmp_path):
         assert text in page
 
 
+def test_the_page_begins_with_what_the_machine_does(tmp_path):
+    """In five lines: the machine, what fills it, the fullest, the peers, and a growing batch."""
+    speeds = {  # (network, batch): (examples/s, utilization)
+        ("mlp", 32): (50_000, 0.4), ("mlp", 128): (91_000, 0.6), ("mlp", 640): (100_000, 0.7),
+        ("cnn", 32): (26_000, 0.2), ("cnn", 640): (25_000, 0.2),
+    }  # fmt: skip
+    rows = [
+        {
+            "network": name,
+            "batch_size": size,
+            "examples_per_second": speed,
+            "utilization": share,
+            "epoch_seconds": 60_000 / speed,
+        }
+        for (name, size), (speed, share) in speeds.items()
+    ]
+    environment = {"devices": "1 × cpu", "processor": "Thing", "cores": 2}
+    peers = [
+        {"loop": "jbatch", "ratio": [1.0, 1.0, 1.0]},
+        {"loop": "flax", "ratio": [1.61, 1.5, 1.7]},
+        {"loop": "flax", "ratio": [1.2, 1.1, 1.3]},
+    ]
+    change = {"network": "MLP", "batch": [128, 640], "ratio": [0.8, 0.7, 0.9]}
+    found = {
+        "updates_per_second": {"environment": environment, "rows": rows, "peak": 2e11},
+        "peers": {"rows": peers},
+        "phase_change": {"rows": [change]},
+    }
+    machine, filled, fullest, beside, grown = summary.lines(found)
+    assert machine.startswith("This machine trains on 1 × cpu of a Thing with 2 cores, whose")
+    assert "mlp fills it from batch 128 on, at 91,000 examples/s and 0.66 s an epoch" in filled
+    assert "cnn fills it from batch 32 on" in filled
+    assert "The fullest is mlp at batch 640: 70%" in fullest
+    assert "batch 32 trains it at 50% of the speed" in fullest
+    assert "1.20 to 1.61 of flax" in beside
+    assert "costs 0.25 of one update" in grown
+    assert summary.lines({}) == []
+
+
+@pytest.mark.slow
+def test_growth_compiles_no_program_of_accumulated_updates():
+    assert accumulation.compiled_by_growth("mlp", (2, 4, 5)) == [2, 0, 0]
+
+
 @pytest.mark.slow
 def test_growth_accounts_for_whole_plans(tmp_path):
     found = growth.main(growth.Options(variants=("decaying", "increasing"), quick=True))
@@ -201,6 +257,7 @@ ALONE = {
     "peers": ("--networks", "mlp"),
     **dict.fromkeys(("phase_change", "input_pipeline", "plan_building", "seeds", "estimate"), ()),
     **dict.fromkeys(("measured_noise", "noisy_quadratic"), ()),
+    **dict.fromkeys(("cold_start", "micro_batch", "accumulation"), ()),
 }
 
 

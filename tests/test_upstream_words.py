@@ -10,9 +10,11 @@ from pathlib import PurePath
 import jax
 import jax.numpy as jnp
 import pytest
+import simplejpeg
 from orbax.checkpoint.utils import TMP_DIR_SUFFIX
 
-from jbatch.upstream_words import LOOP_CLOSED, OUT_OF_MEMORY, UNFINISHED
+from jbatch.upstream_words import LOOP_CLOSED, OUT_OF_MEMORY, ROWS_LEFT, UNFINISHED
+from photographs import encoded, picture
 
 
 def test_out_of_memory():
@@ -30,3 +32,10 @@ def test_a_closed_event_loop():
 def test_an_unfinished_checkpoint(tmp_path):
     name = f"37{TMP_DIR_SUFFIX}1"
     assert PurePath(name).match(UNFINISHED)
+
+
+def test_rows_are_left_in_a_scan():
+    data = encoded(picture(1, 64, 64))
+    place = data.index(b"\xff\xc0") + 5
+    with pytest.raises(ValueError, match=ROWS_LEFT):
+        simplejpeg.decode_jpeg(data[:place] + (20).to_bytes(2) + data[place + 2 :])

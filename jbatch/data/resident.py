@@ -180,14 +180,13 @@ class ResidentFeed:
         self._seed = jax.device_put(np.uint32(seed), sharding)
         self._pool = ThreadPoolExecutor(1, "order")
         # The order of the next epoch is sorted in advance: sorting takes longer than an update.
-        sorting = lru_cache(2)(
+        self._sorting = lru_cache(2)(
             lambda epoch: self._pool.submit(epoch_order, seed, epoch, self._count)
         )
 
         @lru_cache(1)
         def order(epoch: int) -> jax.Array:
-            found = sorting(epoch).result()
-            sorting(epoch + 1)
+            found = self._sorting(epoch).result()
             # In this thread: with several processes, JAX compares the arrays by a collective.
             placed: jax.Array = jax.device_put(found, sharding)
             return placed
@@ -204,6 +203,9 @@ class ResidentFeed:
         epoch, place = divmod(position, self._count)
         where = np.array((epoch, place), np.uint32)  # one transfer
         found = self._train, self._order(epoch), self._seed, where
+        # From the middle of an epoch on: its first update may be a phase's first, slow anyway.
+        if place + MOST_IN_FLIGHT * layout.size > self._count // 2:
+            self._sorting(epoch + 1)
         point("pass", (layout, found))  # devices compute their own places from the layout
         return found
 

@@ -198,7 +198,8 @@ class Experiment:
     updates_per_call: int | None = None
     """Maximum updates per compiled call. Larger values cut host overhead. Used only when the
     dataset is in device memory and the batch needs no accumulation. None: 16 on TPUs, 16 on CPUs
-    for networks without convolutions, 1 otherwise."""
+    for networks without convolutions, 1 otherwise; a run of over 10,000 updates on a CPU times
+    both."""
     device_memory: float | None = field(default=None, compare=False)  # it depends on the machine
     """GiB of memory that training may use on each device. None: as much as the device reports."""
     mapping: Mapping = "shard_map"

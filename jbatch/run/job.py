@@ -38,10 +38,11 @@ SHOWN = 12  # characters of a hash
 
 @dataclass(frozen=True)
 class Limits:
-    """The user's limits on the micro-batch; with None for both, jbatch chooses it."""
+    """The user's limits on how updates are split; jbatch chooses what is None."""
 
     micro_batch: int | None
     device_memory: float | None  # GiB
+    updates_per_call: int | None
 
 
 @dataclass(frozen=True)
@@ -182,7 +183,9 @@ def _resolved(experiment: Experiment, devices: Sequence[jax.Device], origin: Ori
         data=data,
         validation=validation,
         seed=experiment.seed,
-        limits=Limits(experiment.micro_batch, experiment.device_memory),
+        limits=Limits(
+            experiment.micro_batch, experiment.device_memory, experiment.updates_per_call
+        ),
         moments=moments,
         identity=identity,
         measure_distance=experiment.measure_distance,

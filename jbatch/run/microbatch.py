@@ -1,10 +1,12 @@
-"""Choose a run's micro-batch at its first start, and keep it while the devices are the same.
+"""Choose how a run's updates are split at its first start, and keep it on the same devices.
 
 The micro-batch changes the order of sums, so another one changes the last bits of the parameters.
+Another number of updates in a call is another program, which may round otherwise.
 """
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,14 +22,17 @@ from jbatch.json_lines import read_json
 from jbatch.plan.passes import Passes, cut
 from jbatch.run.job import SHOWN, Job, Limits
 from jbatch.step import programs
-from jbatch.step.autotune import Choice, choose
+from jbatch.step.autotune import Choice, choose, kept_here
+from jbatch.step.calls import faster, worth_timing
 from jbatch.step.programs import Setup
 
 FILE = "micro_batch.json"
 
 
-def cut_into_passes(directory: Path, job: Job) -> tuple[dict[int, Passes], str]:
-    """Return the passes of each batch size, and the reason for the micro-batch if it is new.
+def cut_into_passes(directory: Path, job: Job) -> tuple[Job, dict[int, Passes], str]:
+    """Return the job with its updates per call, each batch size's passes, and the reason for them.
+
+    The reason is of the micro-batch, and empty unless it is new.
 
     The result is the same in all processes, and is saved in the run directory.
 
@@ -35,19 +40,23 @@ def cut_into_passes(directory: Path, job: Job) -> tuple[dict[int, Passes], str]:
         Mistake: if the given or the smallest micro-batch does not fit in memory, or if processes
             would compile different programs.
     """
-    choice = _choice(directory, job)
+    before = _read(directory)
+    if before is not None and before["where"] != _where(job):
+        before = None
+    choice = _choice(before, job)
     passes = cut(job.batch_sizes, job.setup.devices, job.setup.task.group, choice.limit)
     if jax.process_count() > 1:
         compiled = agree.together("programs", lambda: programs.digest(job.setup, passes))
         agree.check_same({"the compiled program": compiled[:SHOWN]})
-    kept = {"limit": choice.limit, "where": _where(job)}
+    several = _updates_per_call(before, job, passes)
+    kept = {"limit": choice.limit, "updates_per_call": several, "where": _where(job)}
 
     def keep() -> None:
         if agree.first():
             write_whole(directory / FILE, json.dumps(kept) + "\n")
 
     agree.together("what is kept", keep)
-    return passes, choice.why
+    return replace(job, setup=replace(job.setup, updates_per_call=several)), passes, choice.why
 
 
 def kept_limit(directory: Path) -> int | None:
@@ -56,12 +65,22 @@ def kept_limit(directory: Path) -> int | None:
     return None if kept is None else kept["limit"]
 
 
-def _choice(directory: Path, job: Job) -> Choice:
+def _updates_per_call(before: dict[str, Any] | None, job: Job, passes: Mapping[int, Passes]) -> int:
+    """Return the run's updates per call: given, or as before, or timed, or the setup's."""
+    setup, call = job.setup, worth_timing(job.setup, job.plan, passes)
+    if job.limits.updates_per_call is not None or call is None:
+        return setup.updates_per_call
+    known: int | None = None if before is None else before.get("updates_per_call")
+    kind, asked = Annotated[int, Meta(ge=1)], astuple(call.layout)
+    return known or kept_here("updates_per_call", setup, asked, kind, lambda: faster(setup, call))
+
+
+def _choice(kept: dict[str, Any] | None, job: Job) -> Choice:
     """Return the micro-batch that the run used on these devices, or choose one for them."""
-    given, setup, kept = job.limits.micro_batch, job.setup, _read(directory)
-    if given is not None or kept is None or kept["where"] != _where(job):
+    given, setup = job.limits.micro_batch, job.setup
+    if given is not None:
         kept = None
-    else:
+    elif kept is not None:
         try:
             cut(job.batch_sizes, setup.devices, setup.task.group, kept["limit"])
         except Mistake:  # the file was edited: jbatch never chose this limit
@@ -107,6 +126,7 @@ class Kept(Struct):
 
     limit: Annotated[int, Meta(ge=1)] | None
     where: dict[str, Any]
+    updates_per_call: Annotated[int, Meta(ge=1)] | None = None
 
 
 def _read(directory: Path) -> dict[str, Any] | None:

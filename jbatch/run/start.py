@@ -63,26 +63,31 @@ def open_run(
         claimed = stack.enter_context(
             claim(directory, job, stop, accept_plan_change=accept_plan_change)
         )
-        passes, why = cut_into_passes(directory, job)
+        job, passes, why = cut_into_passes(directory, job)
 
-        # 3. Restore, before anything is compiled ahead: finished phases need no program.
+        # 3. Restore, while the phases that are left compile: finished ones need no program.
         new = (text for text in job.warnings if text not in warned)
         warnings = [*new, *other_environment(directory), *_unmeasured(job, passes)]
         checkpoints = agree.together(
             "the checkpoints", lambda: open_checkpoints(directory, job, warnings.append)
         )
         stack.callback(checkpoints.close)
+        setup = job.setup
+        newest = job.plan.update_at(checkpoints.newest or 0)
+        to_come = {size: passes[size] for size in job.to_come(newest)}
+        ahead = stack.enter_context(closing(Ahead(setup, to_come, job.evaluations)))
         start = restore(checkpoints, job, directory, warnings.append)
-        job = start.job
+        job, update = start.job, start.update
+        left = {size: passes[size] for size in job.to_come(update)}
+        if left != to_come:  # the newest checkpoint was damaged, or has decided on other sizes
+            ahead = stack.enter_context(closing(Ahead(setup, left, job.evaluations)))
         best = open_best(directory, job, start.examples, warnings.append)
         if best is not None:
             stack.callback(best.checkpoints.close)
         claimed.accept()
 
         # 4. Wire.
-        plan, setup, update = job.plan, job.setup, start.update
-        to_come = {size: passes[size] for size in job.to_come(update)}
-        ahead = stack.enter_context(closing(Ahead(setup, to_come, job.evaluations)))
+        plan = job.plan
         metrics, ledger = agree.together("logs", lambda: _logs(directory, start.examples, started))
         decisions = agree.together("plan.jsonl", lambda: _decisions(directory, start))
         if decisions is not None:

@@ -6,12 +6,17 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, NamedTuple, TypeVar
 
+import jax
+import numpy as np
+
+from jbatch.devices import meshes
 from jbatch.devices.spmd import Executable
 from jbatch.plan.passes import Apply, Passes
 from jbatch.step import programs
 from jbatch.step.programs import Evaluate, Setup
 
 THREADS = "compile"  # prefix of the threads' names
+MOST_RUN = 256 << 20  # bytes of a function that runs once before its phase
 
 Result = TypeVar("Result")
 
@@ -31,7 +36,7 @@ class Program(NamedTuple):
 
 
 class Ahead:
-    """Compiles in the order of first use, one at a time."""
+    """Compiles in the order of first use: the current phase, and beside it all else in turn."""
 
     def __init__(
         self, setup: Setup, passes: Mapping[int, Passes], evaluated: Sequence[Setup] | None = None
@@ -44,16 +49,24 @@ class Ahead:
             evaluated: the setups of evaluations; None for `setup` alone.
         """
         self._seconds: list[float] = []
-        self._pool = ThreadPoolExecutor(1, THREADS)
-        # First, because a run begins with an evaluation.
+        # A run begins with an evaluation or with an update. Later phases never compile two at a
+        # time, because that would slow the updates of a CPU.
+        now, later = (ThreadPoolExecutor(1, THREADS) for _ in range(2))
+        self._pools = now, later
+        first = next(iter(passes), None)
         self._evaluations: dict[Setup, Future[Executable]] = {
-            each: self._pool.submit(self._timed, programs.compiled, each, Evaluate())
+            each: later.submit(self._timed, programs.compiled, each, Evaluate())
             for each in ((setup,) if evaluated is None else evaluated)
         }
-        self._programs: dict[int, Future[Program]] = {
-            size: self._pool.submit(self._timed, _program, setup.at(size), passes[size])
-            for size in passes
-        }
+        self._programs: dict[int, Future[Program]] = {}
+        for size in passes:
+            if size == first:
+                current = now.submit(self._timed, _program, setup.at(size), passes[size])
+                self._programs[size] = current
+                later.submit(wait, [current])  # equal passes are compiled once
+                continue
+            timed = later.submit(self._timed, _program_run_once, setup.at(size), passes[size])
+            self._programs[size] = timed
 
     def ready(self, batch_size: int | None, seconds: float = 0.0) -> bool:
         """Return whether a batch size's functions are compiled; None asks for the evaluations.
@@ -80,7 +93,8 @@ class Ahead:
 
     def close(self) -> None:
         """Cancel the compilations that have not started."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        for pool in self._pools:
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def _timed(self, function: Callable[..., Result], *arguments: Any) -> Result:
         start = time.perf_counter()
@@ -98,3 +112,36 @@ def _program(setup: Setup, passes: Passes) -> Program:
         return Program(passes, calls, None, cut)
     programs.zero_sums(setup)  # compiled here too: the first accumulated update needs it
     return Program(passes, calls, programs.compiled(setup, Apply()))
+
+
+def _program_run_once(setup: Setup, passes: Passes) -> Program:
+    """Return a program that has run on zeros, if that takes little memory on one CPU device.
+
+    A function's first run takes up to 35 ms longer there, which a phase's first update would wait
+    for. With several devices, programs of two threads could wait for each other's collectives.
+    """
+    program = _program(setup, passes)
+    made = [each for each in (*program.calls, program.apply, program.halves) if each is not None]
+    alone = setup.devices == 1 and setup.mesh.devices.flat[0].platform == "cpu"
+    if not alone or any(each.memory.total > MOST_RUN for each in made):
+        return program
+    replicated = meshes.replicated(setup.mesh)
+
+    def zeros(shapes: Any) -> Any:
+        return jax.tree.map(
+            lambda leaf: jax.device_put(np.zeros(leaf.shape, leaf.dtype), replicated), shapes
+        )
+
+    state = programs.state_on_devices(setup)
+    ones = (1.0,) * len(setup.learner.held)
+    sums = None if program.apply is None else programs.zero_sums(setup)()
+    row = programs.how(0.0, passes.layouts[0].groups, passes.layouts[0].size, *ones)
+    for call, layout in dict(zip(program.calls, passes.layouts, strict=True)).items():
+        inputs = zeros(setup.inputs.shapes(layout))
+        if sums is None:
+            call(zeros(state), programs.told(setup, [row]), *inputs)
+        else:
+            sums, _ = call(zeros(state), sums, *inputs)
+    if program.apply is not None:
+        jax.block_until_ready(program.apply(zeros(state), sums, row))
+    return program

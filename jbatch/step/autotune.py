@@ -5,11 +5,11 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -32,12 +32,16 @@ from jbatch.upstream_words import OUT_OF_MEMORY
 
 LEAST_PROBED = 16  # examples per device; with fewer, memory is less affine
 LEAST_TIMED = 32  # examples per device; up to four times as many are not split
-WORTH = 1.05  # a larger micro-batch must be this many times as fast
+WORTH = 1.03  # a larger micro-batch must be this many times as fast
 BELIEVED = 2.0  # a prediction that leaves so many times its memory needs no check
 ROOM = 1.2  # times what a pass needs before XLA tunes it; then the tuned one needs no check
+SLOWER = 1.1  # two candidates in a row that are this many times slower end the search
 HOPELESS = 1.5  # a candidate this many times slower is not timed again
-TURNS, LEAST_TURNS = 9, 3
-SECONDS_OF_TURN, SECONDS_OF_TURNS = 0.04, 4.0  # unless one pass takes longer
+TURNS = 9
+SECONDS_OF_TURN, SECONDS = 0.04, 3.0  # unless a pass takes longer; of all timing
+ONCE = 0.3  # seconds of a pass that is steady enough to be looked at once
+
+Kept = TypeVar("Kept")
 
 # Bytes that a device needs for a pass. Infinity if the compiler refuses it, as TPU's does.
 Needs = Callable[[Pass], float]
@@ -99,40 +103,48 @@ def choose(
             why = f"the largest that fits {byte_size(available)}"
     # Several processes would have to agree on a measurement.
     if setup.mesh.devices.flat[0].platform == "cpu" and jax.process_count() == 1:
-        fast, speeds = _fastest_kept(setup, tuple(sorted(batch_sizes)), ghost_batch, limit)
+        asked = tuple(sorted(batch_sizes)), ghost_batch, limit
+        kind = tuple[Annotated[int, Meta(ge=1)] | None, str]
+        fast, speeds = kept_here("micro_batch", setup, asked, kind, lambda: fastest(setup, *asked))
         if fast is not None:
             limit, why = fast, f"the fastest of {speeds}"
     return Choice(limit, f"micro-batch {limit:,}, {why}" if why else "")
 
 
-def _fastest_kept(
-    setup: Setup, batch_sizes: tuple[int, ...], ghost_batch: int | None, limit: int | None
-) -> tuple[int | None, str]:
-    """Return the first result of `fastest` on this machine for this setup, from a cache file.
+def kept_here(
+    what: str, setup: Setup, asked: tuple[Any, ...], kind: Any, make: Callable[[], Kept]
+) -> Kept:
+    """Return the first choice made on this machine for this setup, from a cache file.
 
-    The choice changes the order of sums, and so the last bits of a run. The same command should
-    give the same bits again, also on a busy machine.
+    A choice changes the order of sums, and so the last bits of a run. The same command should give
+    the same bits again, also on a busy machine.
+
+    Args:
+        what: is chosen; a folder of the cache.
+        setup: of the run.
+        asked: what else the choice depends on.
+        kind: of the choice, to check the file against.
+        make: chooses.
     """
     here = [environment(), os.uname().nodename, processor(), programs.identity(setup)]
-    asked = [setup.devices, setup.mapping, batch_sizes, ghost_batch, limit]
+    asked = (setup.devices, setup.mapping, *asked)
     key = hashlib.sha256(json.dumps([*here, *asked]).encode()).hexdigest()[:32]
-    path = cache_folder("micro_batch") / f"{key}.json"
-    found = _read(path)
+    path = cache_folder(what) / f"{key}.json"
+    found: Kept | None = _read(path, kind)
     if found is None:
-        found = fastest(setup, batch_sizes, ghost_batch, limit)
+        found = make()
         with suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
-            found = _read(path) or found  # another run may have been faster
+            found = _read(path, kind) or found  # another run may have been faster
             write_whole(path, json.dumps(found))
     return found
 
 
-def _read(path: Path) -> tuple[int | None, str] | None:
+def _read(path: Path, kind: Any) -> Any:
     try:
-        limit, why = read_json(path, tuple[Annotated[int, Meta(ge=1)] | None, str])
+        return read_json(path, kind)
     except Mistake:  # missing or damaged
         return None
-    return limit, why
 
 
 def fastest(
@@ -142,44 +154,64 @@ def fastest(
 
     On CPUs, small micro-batches are faster for convolutions and slower for other layers, and memory
     is no limit. This times passes of the largest batch, each twice as large as the one before,
-    until they get slower. Then it times the promising ones in turns, so that other work on the
-    machine affects all alike. It compares medians, and takes the smallest of equally fast ones.
+    until they get slower. Each is compared with the fastest so far in the same moment, so that
+    other work on the machine affects both. Then it times the promising ones in turns, compares
+    medians, and takes the smallest of equally fast ones. All timing takes at most `SECONDS`, or two
+    passes of each of two sizes. Compiling the passes comes on top.
     """
     size, devices = max(batch_sizes), setup.devices
     most = size // devices if limit is None else limit
     if most <= 4 * LEAST_TIMED:
         return None, ""
     timers: dict[int, Callable[[], float]] = {}
-    speeds: dict[int, float] = {}
+    seconds: dict[int, list[float]] = {}  # of an example
+    spent = 0.0
+
+    def look(examples: int) -> float:
+        nonlocal spent
+        begun = time.perf_counter()
+        found = timers[examples]()
+        spent += time.perf_counter() - begun
+        return found
+
+    def first_look(examples: int) -> float:
+        found = look(examples)
+        # Its first pass also pays for fresh memory, which matters where it is short.
+        return found if found * examples * devices > ONCE else min(found, look(examples))
+
     least = max(LEAST_TIMED, max(_least(size, devices, ghost_batch) for size in batch_sizes))
+    best, slower = 0, 0
     for candidate in _doubled(least, most):
         layout = cut([size], devices, ghost_batch, candidate)[size].layouts[0]
         examples = layout.per_device
-        if examples in speeds:
+        if examples in seconds:
             continue
-        timers[examples] = _timer(setup, layout)
-        speeds[examples] = 1 / min(timers[examples](), timers[examples]())
-        slower = [HOPELESS * speed < max(speeds.values()) for speed in speeds.values()]
-        if len(speeds) > 2 and all(slower[-2:]):
+        if len(seconds) > 1 and spent + 2 * layout.size * min(seconds[best]) > SECONDS:
             break
-    hopeful = [each for each in speeds if HOPELESS * speeds[each] >= max(speeds.values())]
-    turns = list(_in_turns([timers[each] for each in hopeful]))
-    speeds |= dict(zip(hopeful, 1 / np.median(turns, 0), strict=True))
+        timers[examples] = _timer(setup, layout)
+        seconds[examples] = [first_look(examples)]
+        now = first_look(best) if best else math.inf
+        slower = slower + 1 if seconds[examples][0] > SLOWER * now else 0
+        best = examples if seconds[examples][0] < now else best
+        if slower == 2:
+            break
+    shortest = min(map(min, seconds.values()))
+    hopeful = [each for each in seconds if min(seconds[each]) <= HOPELESS * shortest]
+    turn = sum(min(seconds[each]) * each * devices for each in hopeful)
+    for _ in range(TURNS if len(hopeful) > 1 else 0):
+        if spent + turn > SECONDS:
+            break
+        turn = -spent
+        for each in hopeful:
+            seconds[each].append(look(each))
+        turn += spent
+    speeds = {each: 1 / float(np.median(seconds[each])) for each in seconds}
     highest = max(speeds[each] for each in hopeful)
     best = min(each for each in hopeful if WORTH * speeds[each] >= highest)
     if best == most:
         return None, ""
     shown = ", ".join(f"{examples:,} ({speed:,.0f})" for examples, speed in speeds.items())
     return best, f"{shown} examples/s"
-
-
-def _in_turns(timers: Sequence[Callable[[], float]]) -> Iterator[list[float]]:
-    """Yield the seconds of each timer, for several turns; fewer turns if they take long."""
-    begun = time.perf_counter()
-    for number in range(TURNS if len(timers) > 1 else 1):
-        if number >= LEAST_TURNS and time.perf_counter() - begun > SECONDS_OF_TURNS:
-            return
-        yield [timer() for timer in timers]
 
 
 def _doubled(least: int, most: int) -> Iterator[int]:
@@ -193,9 +225,7 @@ def _timer(setup: Setup, layout: Layout) -> Callable[[], float]:
     """Return a function that runs a pass on zeros and returns its seconds per example."""
     accumulate = programs.compiled(setup, Accumulate(layout))
     state = programs.initializer(setup)(np.uint32(0))
-    inputs = zeros(setup, layout)
-    sums, loss = accumulate(state, programs.zero_sums(setup)(), *inputs)  # warm-up
-    loss.block_until_ready()
+    inputs, sums = zeros(setup, layout), programs.zero_sums(setup)()
 
     def seconds() -> float:
         nonlocal sums

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from jbatch.data.image import decode as decoder
 from jbatch.data.image import picture as pictures
 from jbatch.data.image.crops import Box, central_crop
 from jbatch.data.image.decode import decode
@@ -143,3 +144,49 @@ def test_large_and_small_photographs_may_follow_one_another():
 def test_damaged_files_are_named_so(data):
     with pytest.raises(DamagedImage):
         decoded(data, 16)
+
+
+def kinds_of_jpeg():
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 256, (30, 40, 3), dtype=np.uint8)
+    image = Image.fromarray(noise).resize((401, 299), Image.Resampling.BICUBIC)
+    kinds = {f"4:{of}": {"subsampling": index} for index, of in enumerate(("4:4", "2:2", "2:0"))}
+    kinds |= {"optimized": {"optimize": True}, "progressive": {"progressive": True}}
+    kinds |= {"restarts": {"restart_marker_rows": 1}}
+    return {kind: encoded(image, **how) for kind, how in kinds.items()} | {
+        "grey": encoded(image.convert("L"))
+    }
+
+
+@pytest.mark.parametrize("kind", kinds_of_jpeg())
+def test_rows_below_the_part_change_no_pixel(kind, monkeypatch):
+    """The decoder stops there; of a whole file it would decode the same."""
+    data, cut_below = kinds_of_jpeg()[kind], decoder._cut_below
+    boxes = [Box(top, 17, side, side) for side in (40, 97, 200) for top in (0, 13, 99)]
+    cases = [(box, size) for box in boxes for size in (16, 40, 64)]
+    found = [decoded(data, size, lambda *_, box=box: box) for box, size in cases]
+    cut = []
+    monkeypatch.setattr(
+        decoder, "_cut_below", lambda *asked: cut.append(cut_below(*asked)[1]) or asked[:2]
+    )
+    for (box, size), mine in zip(cases, found, strict=True):
+        np.testing.assert_array_equal(mine, decoded(data, size, lambda *_, box=box: box))
+    # Later scans of a progressive file go through all rows again.
+    assert (min(cut) < 299) == (kind != "progressive")
+
+
+def test_damage_is_found_where_it_is_seen():
+    """In the part or above it, or if the file is cut short; below the part it changes nothing."""
+    data = kinds_of_jpeg()["4:2:0"]
+    below, above = int(0.9 * len(data)), int(0.2 * len(data))
+
+    def top(*_):
+        return Box(0, 0, 100, 100)
+
+    whole = decoded(data, 64, top)
+    zeros = data[:below] + bytes(20) + data[below + 20 :]
+    np.testing.assert_array_equal(decoded(zeros, 64, top), whole)
+    no_marker = data[:above] + b"\xff\xc4\xff\xc4" + data[above + 4 :]
+    for faulty in (no_marker, data[:below]):
+        with pytest.raises(DamagedImage):
+            decoded(faulty, 64, top)

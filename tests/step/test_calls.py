@@ -1,6 +1,7 @@
 """Several updates in one call."""
 
 import dataclasses
+import json
 from pathlib import Path
 
 import jax
@@ -12,17 +13,20 @@ from jbatch.errors import Mistake
 from jbatch.models import MLP, GhostBatchNorm, SmallCNN
 from jbatch.optim import SGD
 from jbatch.plan.layout import Layout
-from jbatch.plan.passes import Update
+from jbatch.plan.passes import Update, cut
+from jbatch.run import microbatch
 from jbatch.run.reopen import load_experiment_file
 from jbatch.run.start import open_run
-from jbatch.step import programs
-from jbatch.step.calls import MOST, updates_per_call
+from jbatch.step import calls, programs
+from jbatch.step.calls import MOST, faster, updates_per_call, worth_timing
 from jbatch.step.programs import how, told
 from small_runs import DATA, learner_of, setup_of
 
 TASK = learner_of(MLP((16,), GhostBatchNorm(20)), SGD(weight_decay=1e-3))
 RESIDENT = DATA.inputs
 STREAMED = StreamedInputs(100, 1, RESIDENT.example)
+ONE = jax.devices()[:1]
+GROWING = load_experiment_file(Path(__file__).parent.parent / "tiny.py").variant("growing")
 
 
 @pytest.mark.parametrize(("devices", "mapping"), [(1, "shard_map"), (8, "shard_map"), (8, "pmap")])
@@ -66,9 +70,8 @@ def test_what_suits_devices_and_network():
 
 def test_calls_end_at_epochs_phases_logs_saves_and_evaluations(tmp_path):
     """Epochs of 37 updates, then of 12 in two passes each, which are called one by one."""
-    growing = load_experiment_file(Path(__file__).parent.parent / "tiny.py").variant("growing")
-    growing = dataclasses.replace(growing, log_every=0.3, eval_every=0.7, micro_batch=60)
-    with open_run(growing, tmp_path / "run", devices=jax.devices()[:1]) as run:
+    growing = dataclasses.replace(GROWING, log_every=0.3, eval_every=0.7, micro_batch=60)
+    with open_run(growing, tmp_path / "run", devices=ONE) as run:
         called = []
         while run.update < run.plan.num_updates:
             rows = run.next_rows(run.plan.num_updates)
@@ -81,6 +84,64 @@ def test_calls_end_at_epochs_phases_logs_saves_and_evaluations(tmp_path):
     assert set(called) >= moments.logs | moments.saves | moments.evaluations - {0}
     assert called[-24:] == list(range(75, 99))
     whole = dataclasses.replace(growing, log_every=1, eval_every=1)
-    with open_run(whole, tmp_path / "whole", devices=jax.devices()[:1]) as run:
+    with open_run(whole, tmp_path / "whole", devices=ONE) as run:
         assert len(run.next_rows(98)) == MOST
         assert len(run.next_rows(7)) == 7
+
+
+@pytest.mark.parametrize(
+    ("alone", "looped", "expected"),
+    [(1e-3, 0.9e-3, MOST), (1e-3, 0.99e-3, 1), (1e-3, 2e-3, 1), (0.02, 1e-3, 1)],
+)
+def test_the_faster_of_both_is_taken(monkeypatch, alone, looped, expected):
+    """A long update is not worth a second compilation."""
+    made = []
+
+    def timer(_setup, _call, in_call):
+        made.append(in_call)
+        return lambda: alone if in_call == 1 else looped
+
+    monkeypatch.setattr(calls, "timer", timer)
+    assert faster(setup_of(TASK), Update(Layout(40, 1, 20))) == expected
+    assert made == ([1] if alone > calls.LONG else [1, MOST])
+
+
+def test_a_loop_of_updates_is_timed_as_it_is(monkeypatch):
+    """Really; of a small perceptron, most of an update is the host's part."""
+    timed, timer = {}, calls.timer
+
+    def noted(setup, call, in_call):
+        seconds = timer(setup, call, in_call)
+        timed[in_call] = min(seconds() for _ in range(5))
+        return seconds
+
+    monkeypatch.setattr(calls, "timer", noted)
+    assert faster(setup_of(TASK), Update(Layout(20, 1, 20))) in (1, MOST)
+    assert 0 < timed[MOST] < timed[1] < calls.LONG
+
+
+def test_what_is_timed_once_is_kept_with_the_run(monkeypatch, tmp_path):
+    plan = GROWING.make_plan()
+    setup = dataclasses.replace(setup_of(TASK), updates_per_call=MOST)
+    whole, parts = (cut([40, 120], 1, 40, limit) for limit in (None, 40))
+    assert worth_timing(setup, plan, whole) is None  # 98 updates
+    monkeypatch.setattr(calls, "LEAST_TIMED", 75)
+    assert worth_timing(setup, plan, whole) == Update(Layout(40, 1, 40))
+    assert worth_timing(setup, plan, parts) is None  # 74 of one pass
+    streamed = dataclasses.replace(setup, inputs=STREAMED)
+    assert worth_timing(streamed, plan, whole) is None
+
+    asked = []
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(microbatch, "faster", lambda *of: asked.append(of) or 3)
+
+    def of_run(directory, **changes):
+        experiment = dataclasses.replace(GROWING, **changes)
+        with open_run(experiment, tmp_path / directory, devices=ONE) as run:
+            assert run.driver.most(40) == run.job.setup.updates_per_call
+            return run.job.setup.updates_per_call
+
+    assert of_run("one") == of_run("one") == of_run("other") == 3
+    assert len(asked) == 1
+    assert json.loads((tmp_path / "one" / microbatch.FILE).read_text())["updates_per_call"] == 3
+    assert of_run("given", updates_per_call=5) == 5

@@ -5,7 +5,10 @@ import itertools
 import json
 import math
 import re
+import threading
 import time
+from contextlib import closing
+from types import SimpleNamespace
 
 import jax
 import pytest
@@ -13,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from commands import TINY
+from jbatch.devices.spmd import Executable
 from jbatch.errors import Mistake
 from jbatch.plan.layout import Layout
 from jbatch.plan.passes import Accumulate, Update, cut
@@ -159,7 +163,9 @@ def test_a_flat_top_is_not_the_end(monkeypatch):
     """Nor is what was not timed taken."""
     setup, _ = make_setup(GROWING, GROWING.plan.plan(), ONE)
     speeds = {32: 100, 64: 99, 128: 98, 256: 60, 512: 30, 1024: 29}
-    monkeypatch.setattr(autotune, "_timer", lambda _, layout: lambda: 1 / speeds[layout.per_device])
+    monkeypatch.setattr(
+        autotune, "_timer", lambda _, layout: lambda: 1e-6 / speeds[layout.per_device]
+    )
     assert fastest(setup, (1024,), None, None)[0] == 32
 
 
@@ -199,14 +205,14 @@ def test_a_stated_memory_is_kept_to_by_the_compiled_program(tmp_path, capsys):
     [
         (lambda examples: -abs(math.log2(examples / 128)), 128),
         (math.log2, None),  # all at once
-        (lambda examples: 0.01 * math.log2(examples), 40),  # of equals the smallest
+        (lambda examples: 0.005 * math.log2(examples), 40),  # of equals the smallest
         (lambda examples: -math.log2(examples), 40),
     ],
 )
 def test_the_fastest_is_taken_where_it_is_worth_it(monkeypatch, speed, expected):
     setup, _ = make_setup(GROWING, GROWING.plan.plan(), ONE)
     monkeypatch.setattr(
-        autotune, "_timer", lambda _, layout: lambda: 2.0 ** -speed(layout.per_device)
+        autotune, "_timer", lambda _, layout: lambda: 1e-6 * 2.0 ** -speed(layout.per_device)
     )
     ghost = None if expected == 128 else 40
     assert fastest(setup, (40, 2560 if ghost is None else 2400), ghost, None)[0] == expected
@@ -220,7 +226,7 @@ def test_what_a_machine_does_meanwhile_meets_all_alike(monkeypatch):
 
         def timer(_, layout, calls=calls, first=first):
             def seconds():
-                slow = 3 if first <= next(calls) < first + 4 else 1
+                slow = 3e-6 if first <= next(calls) < first + 4 else 1e-6
                 return slow * (1 + 0.2 * abs(math.log2(layout.per_device / 128)))
 
             return seconds
@@ -237,7 +243,7 @@ def test_a_machine_that_turns_slow_after_the_first_look_is_no_fault(monkeypatch)
 
     def timer(_, layout):
         return lambda: (
-            (1 if next(calls) < 20 else 9) * 2.0 ** abs(math.log2(layout.per_device / 64))
+            (1e-6 if next(calls) < 20 else 9e-6) * 2.0 ** abs(math.log2(layout.per_device / 64))
         )
 
     monkeypatch.setattr(autotune, "_timer", timer)
@@ -299,16 +305,73 @@ def test_a_damaged_choice_is_made_again(tmp_path):
     assert '"limit": null' in (tmp_path / "run" / microbatch.FILE).read_text()
 
 
+def test_the_current_phase_compiles_beside_the_evaluation(monkeypatch):
+    """Neither waits for the other, and later phases compile one after another."""
+    begun, order = threading.Barrier(2, timeout=60), []
+
+    def program(setup, passes):
+        size = passes.layouts[0].size
+        order.append(size)
+        if size == 40:
+            begun.wait()
+        return aot.Program(passes, (), None)
+
+    monkeypatch.setattr(aot, "_program", program)
+    monkeypatch.setattr(programs, "compiled", lambda *_: begun.wait())
+    setup, _ = make_setup(GROWING, GROWING.plan.plan(), ONE)
+    passes = cut([40, 80, 120], 1, 40, None)
+    with closing(aot.Ahead(setup, {size: passes[size] for size in (40, 80, 120)})) as ahead:
+        assert ahead.ready(None, 60)
+        assert ahead.ready(120, 60)
+    assert sorted(order[:1]) == [40]
+    assert order[1:] == [80, 120]
+
+
+@pytest.mark.parametrize("limit", [None, 40])
+def test_what_a_later_phase_runs_has_run_before(monkeypatch, limit):
+    """On zeros, so that its first update is like the others; the current phase begins at once."""
+    called, call = [], Executable.__call__
+    monkeypatch.setattr(Executable, "__call__", lambda *a: called.append(a[0]) or call(*a))
+    setup, _ = make_setup(GROWING, GROWING.plan.plan(), ONE)
+    with closing(aot.Ahead(setup, cut([40, 120], 1, 40, limit), ())) as ahead:
+        assert ahead.ready(120, 60)
+        program = ahead.program(120)
+        made = [*dict.fromkeys(program.calls), *[program.apply][: limit is not None]]
+        assert list(map(id, called)) == list(map(id, made))
+        assert ahead.program(40).calls[0] not in called
+
+
+def test_the_search_keeps_to_its_seconds(monkeypatch):
+    """Of passes that take long, few are looked at, and two at least."""
+    clock = itertools.count()
+    counted = SimpleNamespace(perf_counter=lambda: float(next(clock)))
+    monkeypatch.setattr(autotune, "time", counted)
+    looked = []
+
+    def timer(_, layout):
+        return lambda: looked.append(layout.per_device) or 0.02  # of an example: 0.64 s of 32
+
+    monkeypatch.setattr(autotune, "_timer", timer)
+    setup, _ = make_setup(GROWING, GROWING.plan.plan(), ONE)
+    assert fastest(setup, (40, 2560), None, None)[0] == 32
+    assert looked == [32, 64, 32]
+
+
 def test_a_phase_that_must_wait_for_its_program_says_so(tmp_path, monkeypatch, capsys):
-    make = aot._program
+    make, trained = aot._program, []
 
     def slow(setup, passes):
         if passes.layouts[0].size == 120:
-            time.sleep(2)
+            while len(trained) < 2:  # epochs of the first phase
+                time.sleep(0.01)
+            time.sleep(1)
         return make(setup, passes)
+
+    def noted(line):
+        trained.extend([line] * (line["kind"] == "train"))
 
     fit(GROWING, tmp_path / "one", devices=ONE, progress=Lines())
     assert "begins after" not in capsys.readouterr().err
     monkeypatch.setattr(aot, "_program", slow)
-    fit(GROWING, tmp_path / "other", devices=ONE, progress=Lines())
+    fit(GROWING, tmp_path / "other", devices=ONE, progress=Lines(), on=[noted])
     assert re.search(r"waited \d\.\d s to compile batch size 120", capsys.readouterr().err)

@@ -1,0 +1,181 @@
+"""Compare updates of several micro-batches with `optax.microbatching` and `optax.MultiSteps`.
+
+All have the same network, data, optimizer and micro-batch of 128. They take turns, each in a
+process of its own, and each is written as its users write it:
+
+    jbatch          its own loop; one program for a micro-batch and one for the end of an update
+    microbatching   one jitted step per batch size, with a loop over micro-batches inside
+    MultiSteps      a jitted step per micro-batch, in the loop of flax's examples
+
+The last column counts the programs that jbatch compiles when the batch grows to this size: two for
+the first, and none for the others, because sizes share the micro-batch. `microbatching` compiles
+one for each batch size, or else takes batches of the largest.
+
+    python -m benchmarks.accumulation --json accumulation.json
+"""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from matplotlib.figure import Figure
+
+from benchmarks import peer_optax
+from benchmarks.apart import apart
+from benchmarks.outcome import Common, Outcome, Table, run
+from benchmarks.peers import flax, ours
+from benchmarks.turns import Loop, ratio, take_turns
+from benchmarks.workloads import WORKLOADS, data_of, experiment_of
+from jbatch.data.image.augment import Augment
+from jbatch.errors import whole
+from jbatch.report.drawing import STYLES
+from jbatch.run.start import open_run
+
+NETWORKS = ("mlp", "cnn")
+MICRO_BATCH = 128
+TIMES = (2, 5, 16, 50)  # micro-batches of an update
+COMPILED = "/jax/core/compile/backend_compile_duration"
+
+
+@dataclass(frozen=True)
+class Options(Common):
+    """Compare updates of several micro-batches with optax's ways."""
+
+    networks: tuple[Literal[NETWORKS], ...] = NETWORKS
+    """Networks."""
+    times: tuple[int, ...] = TIMES
+    """Micro-batches of an update."""
+    windows: int = 5
+    """Windows of each loop."""
+
+
+def main(options: Options) -> Outcome:
+    """Measure."""
+    whole("--windows", options.windows)
+    networks = options.networks[:1] if options.quick else options.networks
+    times = options.times[:1] if options.quick else options.times
+    rows = []
+    for name in networks:
+        anew = dict(zip(times, compiled_by_growth(name, times), strict=True))
+        for count in times:
+            row = {"network": name, "batch_size": count * MICRO_BATCH, "compiled": anew[count]}
+            rows += [row | found for found in measure(name, count, options)]
+            print(f"{name}, {count} micro-batches: done", flush=True)
+    ratios = {
+        f"accumulating/{row['loop']}, {row['network']}, batch {row['batch_size']}": row["ratio"]
+        for row in rows
+        if row["loop"] != "jbatch"
+    }
+    values = {"rows": rows, "seeds": [0], "ratios": ratios}
+    table = Table(HEADER, [_cells(row) for row in rows])
+    return Outcome([table], values, figure=lambda: _figure(rows))
+
+
+def measure(name: str, count: int, options: Options) -> list[dict]:
+    """Return one row for each way."""
+    size = count * MICRO_BATCH
+    with (
+        apart(ours, name, size, MICRO_BATCH) as jbatch,
+        apart(microbatching, name, size) as inside,
+        apart(flax, name, size, count) as multi_steps,
+    ):
+        loops = {"jbatch": jbatch, "microbatching": inside, "MultiSteps": multi_steps}
+        windows, seconds = (2, 0.2) if options.quick else (options.windows, 1.0)
+        spent = take_turns(loops, windows, seconds)
+    return [
+        {
+            "loop": label,
+            "examples_per_second": size / float(np.median(spent[label])),
+            "ratio": ratio(spent, "jbatch", label),
+        }
+        for label in loops
+    ]
+
+
+@contextmanager
+def microbatching(name: str, size: int) -> Iterator[Loop]:
+    """Make the loop over `optax.microbatching`."""
+    data = data_of(WORKLOADS[name])
+    dtype = jnp.float32 if jax.devices()[0].platform == "cpu" else jnp.bfloat16
+    arrays = data.train["image"], data.train["label"]
+    yield peer_optax.loop(name, *arrays, size, MICRO_BATCH, dtype)
+
+
+def compiled_by_growth(name: str, times: tuple[int, ...]) -> list[int]:
+    """Count the programs that each batch size adds, in a run that grows through all of them.
+
+    Two updates of each are taken, so that anything compiled by them is counted too.
+    """
+    workload = WORKLOADS[name]
+    sizes = tuple(MICRO_BATCH * count for count in times)
+    experiment = experiment_of(
+        workload, data_of(workload), sizes[0], augment=Augment(), micro_batch=MICRO_BATCH
+    )
+    steps = {n: sizes[n - 1] / sizes[n] for n in range(1, len(sizes))}
+    schedule = optax.piecewise_constant_schedule(1e-3, steps)
+    plan = replace(experiment.plan, schedule=schedule, num_epochs=len(sizes), batch_sizes=sizes)
+    experiment = replace(experiment, plan=plan, eval_every=None, log_every=None, save_every=None)
+    events, seen, counts = [], set(), []
+
+    def listen(name: str, seconds: float, **_) -> None:
+        if name == COMPILED:
+            events.append(seconds)
+
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        open_run(experiment, Path(folder) / "run", devices=jax.devices()[:1]) as opened,
+    ):
+        made = [opened.ahead.program(size) for size in sizes]  # waits for all of them
+        jax.monitoring.register_event_duration_secs_listener(listen)
+        for phase, program in zip(opened.plan.phases, made, strict=True):
+            known, before = len(seen), len(events)
+            seen |= {id(call) for call in (*program.calls, program.apply)}
+            for update in (phase.first_update, phase.first_update + 1):
+                opened.state = opened.driver.update(opened.state, [opened.plan.at(update)])
+            jax.block_until_ready(opened.state)
+            counts.append(len(seen) - known + len(events) - before)
+        jax.monitoring.unregister_event_duration_listener(listen)
+    return counts
+
+
+HEADER = ("network", "batch", "loop", "examples/s", "jbatch over it", "quartiles", "compiled")
+
+
+def _cells(row: dict) -> tuple[str, ...]:
+    return (
+        row["network"],
+        f"{row['batch_size']:,}",
+        row["loop"],
+        f"{row['examples_per_second']:,.0f}",
+        *row["ratio"].cells(2),
+        str(row["compiled"]) if row["loop"] == "jbatch" else "",
+    )
+
+
+def _figure(rows: list[dict]) -> tuple[str, Figure]:
+    figure = Figure(figsize=(7, 3.2), layout="constrained")
+    names = list(dict.fromkeys(row["network"] for row in rows))
+    for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
+        for label, style in zip(("microbatching", "MultiSteps"), STYLES, strict=False):
+            mine = [row for row in rows if row["network"] == name and row["loop"] == label]
+            sizes = [row["batch_size"] for row in mine]
+            axes.plot(
+                sizes, [row["ratio"].median for row in mine], marker="o", label=label, **style
+            )
+        axes.axhline(1, color="0.6", linewidth=0.8)
+        axes.set_xscale("log")
+        axes.set_title(name)
+        axes.set_xlabel("batch size")
+        axes.legend()
+    return "Speed of jbatch over optax's ways to accumulate, micro-batches of 128.", figure
+
+
+if __name__ == "__main__":
+    run(main, Options, __doc__)
