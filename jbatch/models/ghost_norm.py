@@ -1,6 +1,10 @@
 """Batch norm over the ghost batches of a pass, with a hand-written gradient.
 
 For the backward pass it keeps its input and two numbers per group and channel.
+
+On accelerators, mean and variance come from one pass over the input, which the compiler joins to
+the convolution before it: Σ(x − s) and Σ(x − s)², where s is the running mean. CPUs compute the
+mean first, as ever: they have no such convolution to join it to.
 """
 
 from functools import partial
@@ -8,55 +12,105 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
+from jbatch.models.pool import MaxPool
 from jbatch.plan.layout import AXIS, Layout
 
-Three = tuple[jax.Array, jax.Array, jax.Array]  # results, their gradients, or arguments'
+Two = tuple[jax.Array, jax.Array]
+Three = tuple[jax.Array, jax.Array, jax.Array]  # results, or their gradients
 Kept = tuple[jax.Array, jax.Array, jax.Array, jax.Array]  # x, scale, mean, 1/√(var + ε)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
 def ghost_norm(
-    layout: Layout, eps: float, x: jax.Array, scale: jax.Array, bias: jax.Array
+    layout: Layout,
+    eps: float,
+    pool: MaxPool | None,
+    x: jax.Array,
+    scale: jax.Array,
+    bias: jax.Array,
+    shift: jax.Array,
 ) -> Three:
     """Compute (x − mean)/√(var + ε) · scale + bias with the statistics of each example's group.
 
     Args:
         layout: how the devices share the pass.
         eps: ε.
+        pool: None, or to return the largest results of each window alone. The statistics are those
+            of all pixels all the same.
         x: (per_device, ..., C), ghost batch by ghost batch as in `Layout.places`; float32 or less.
         scale: (C,) float32.
         bias: (C,) float32.
+        shift: (C,) float32, a mean known before, which has no gradient; see `in_one_pass`.
 
     Returns:
-        An array like `x`, then the mean and the variance of the groups with examples on this
-        device, each (G, C) float32. Mean and variance have no gradient.
+        An array like `x`, pooled if so asked; then the mean and the variance of the groups with
+        examples on this device, each (G, C) float32. Mean and variance have no gradient.
     """
-    return _forward(layout, eps, x, scale, bias)[0]
+    return _forward(layout, eps, pool, x, scale, bias, shift)[0]
+
+
+def in_two_passes(layout: Layout, groups: jax.Array, shift: jax.Array) -> Two:
+    """Compute mean and variance of groups (G, g/s, ..., C) float32, each (G, 1, ..., C)."""
+    del shift
+    mean = _over_group(_sums(groups), groups, layout)
+    return mean, _over_group(_sums(jnp.square(groups - mean)), groups, layout)
+
+
+def in_one_pass(layout: Layout, groups: jax.Array, shift: jax.Array) -> Two:
+    """Compute the same from sums of x − s and of its square, for the shift s (C,).
+
+    The variance is a difference, whose relative rounding grows with 1 + (mean − s)²/variance. A
+    running mean follows the mean, so it is small from the first updates on.
+    """
+    shifted = groups - shift
+    first, second = (
+        _over_group(_sums(each), groups, layout) for each in (shifted, jnp.square(shifted))
+    )
+    return first + shift, jnp.maximum(second - jnp.square(first), 0)
 
 
 def _forward(
-    layout: Layout, eps: float, x: jax.Array, scale: jax.Array, bias: jax.Array
+    layout: Layout,
+    eps: float,
+    pool: MaxPool | None,
+    x: jax.Array,
+    scale: jax.Array,
+    bias: jax.Array,
+    shift: jax.Array,
 ) -> tuple[Three, Kept]:
     groups = _groups(x, layout)
-    mean = _over_group(_sums(groups), groups, layout)
-    var = _over_group(_sums(jnp.square(groups - mean)), groups, layout)
+    mean, var = jax.lax.platform_dependent(
+        groups, shift, cpu=partial(in_two_passes, layout), default=partial(in_one_pass, layout)
+    )
     inverse = jax.lax.rsqrt(var + eps)
-    y = (groups - mean) * (inverse * scale) + bias
-    return (_like(x, y), _flat(mean), _flat(var)), (x, scale, mean, inverse)
+    chosen = _chosen(pool, scale, x)
+    y = (_groups(chosen, layout) - mean) * (inverse * scale) + bias
+    return (_like(chosen, y), _flat(mean), _flat(var)), (x, scale, mean, inverse)
 
 
-def _backward(layout: Layout, eps: float, kept: Kept, cotangents: Three) -> Three:
-    """With h = (x − mean)/√(var + ε): ∂x = (∂y − mean(∂y) − h · mean(∂y·h)) · scale/√(var + ε)."""
+def _backward(
+    layout: Layout, eps: float, pool: MaxPool | None, kept: Kept, cotangents: Three
+) -> tuple[jax.Array, jax.Array, jax.Array, None]:
+    """With h = (x − mean)/√(var + ε): ∂x = (∂y − mean(∂y) − h · mean(∂y·h)) · scale/√(var + ε).
+
+    A pool puts each ∂y where its pixel was, and no other pixel has one.
+    """
     del eps
     x, scale, mean, inverse = kept
-    given, centred = _groups(cotangents[0], layout), _groups(x, layout) - mean
-    sums, along = _sums(given), _sums(given * centred) * inverse
-    mean_given, mean_along = (_over_group(each, given, layout) for each in (sums, along))
-    to_x = (given - mean_given - centred * (inverse * mean_along)) * (inverse * scale)
-    return _like(x, to_x), _flat(along).sum(0), _flat(sums).sum(0)
+    given, groups = _groups(cotangents[0], layout), _groups(x, layout)
+    chosen, back = jax.vjp(partial(_chosen, pool, scale), x)
+    sums, along = _sums(given), _sums(given * (_groups(chosen, layout) - mean)) * inverse
+    mean_given, mean_along = (_over_group(each, groups, layout) for each in (sums, along))
+    placed = _groups(back(cotangents[0])[0], layout)
+    to_x = (placed - mean_given - (groups - mean) * (inverse * mean_along)) * (inverse * scale)
+    return _like(x, to_x), _flat(along).sum(0), _flat(sums).sum(0), None
 
 
 ghost_norm.defvjp(_forward, _backward)
+
+
+def _chosen(pool: MaxPool | None, scale: jax.Array, x: jax.Array) -> jax.Array:
+    return x if pool is None else pool.before(scale, x)
 
 
 def _groups(x: jax.Array, layout: Layout) -> jax.Array:

@@ -5,10 +5,12 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jbatch.errors import Mistake
-from jbatch.models.layers import Conv, ConvNorm, Dropout, flat, head, max_pool
+from jbatch.models.layers import Conv, ConvNorm, Dropout, flat, head
 from jbatch.models.norm import Layer, Pass
+from jbatch.models.pool import MaxPool
 from jbatch.models.specs import InceptionResNetV2, NoNorm, Norm
 
+POOL = MaxPool(3, 2)
 SMALLEST = 75  # pixels; in smaller images no pixel reaches the last blocks
 
 
@@ -32,11 +34,9 @@ class InceptionResNetV2Network(nnx.Module):
         self.stem = Chain(
             Unit(norm, channels, 32, 3, 2, pad=False, rngs=rngs),
             Unit(norm, 32, 32, 3, pad=False, rngs=rngs),
-            Unit(norm, 32, 64, 3, rngs=rngs),
-            Pool(3, 2),
+            PooledUnit(norm, 32, 64, 3, rngs=rngs),
             Unit(norm, 64, 80, 1, rngs=rngs),
-            Unit(norm, 80, 192, 3, pad=False, rngs=rngs),
-            Pool(3, 2),
+            PooledUnit(norm, 80, 192, 3, pad=False, rngs=rngs),
             mixed_5b(norm, rngs),
         )
         self.blocks_35 = nnx.List(
@@ -91,15 +91,20 @@ class Unit(ConvNorm):
         return nnx.relu(super().__call__(x, training))
 
 
-class Pool(nnx.Module):
-    """Max pooling."""
+class PooledUnit(ConvNorm):
+    """Convolution, norm, ReLU, max pooling of 3×3 with stride 2."""
 
-    def __init__(self, size: int, stride: int):
-        self.size, self.stride = size, stride
+    def __call__(self, x: jax.Array, training: Pass | None) -> jax.Array:
+        """(B, H, W, fan_in) → (B, H', W', fan_out)."""
+        return self.pooled(x, training, POOL)
+
+
+class Pool(nnx.Module):
+    """Max pooling of 3×3 with stride 2."""
 
     def __call__(self, x: jax.Array, training: Pass | None) -> jax.Array:
         """(B, H, W, C) → (B, H', W', C)."""
-        return max_pool(x, self.size, self.stride)
+        return POOL(x)
 
 
 class SameMean(nnx.Module):
@@ -213,7 +218,7 @@ def reduction_a(norm: Norm, rngs: nnx.Rngs) -> Branches:
             Unit(norm, 256, 256, 3, rngs=rngs),
             Unit(norm, 256, 384, 3, 2, pad=False, rngs=rngs),
         ),
-        Pool(3, 2),
+        Pool(),
     )
 
 
@@ -245,7 +250,7 @@ def reduction_b(norm: Norm, rngs: nnx.Rngs) -> Branches:
             Unit(norm, 256, 288, 3, rngs=rngs),
             Unit(norm, 288, 320, 3, 2, pad=False, rngs=rngs),
         ),
-        Pool(3, 2),
+        Pool(),
     )
 
 

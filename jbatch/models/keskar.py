@@ -7,8 +7,9 @@ import jax
 from flax import nnx
 
 from jbatch.errors import Mistake
-from jbatch.models.layers import ConvNorm, Dropout, LinearNorm, flat, head, max_pool
+from jbatch.models.layers import ConvNorm, Dropout, LinearNorm, flat, head
 from jbatch.models.norm import Pass
+from jbatch.models.pool import MaxPool
 from jbatch.models.specs import KeskarC1, KeskarC2
 
 
@@ -41,7 +42,7 @@ class KeskarC1Network(nnx.Module):
         """Return logits (B, classes) of images (B, H, W, C)."""
         x = images
         for conv in self.convs:
-            x = max_pool(nnx.relu(conv(x, training)), 3, 2)
+            x = MaxPool(3, 2)(nnx.relu(conv(x, training)))
         x = flat(x)
         for dense, dropout in zip(self.dense, self.dropouts, strict=True):
             x = dropout(nnx.relu(dense(x, training)), training)
@@ -81,6 +82,6 @@ class KeskarC2Network(nnx.Module):
         for stack in self.stacks:
             for conv in stack:
                 x = nnx.relu(conv(x, training))
-            x = max_pool(x, 2, 2)
+            x = MaxPool(2, 2)(x)
         x = self.dropout(nnx.relu(self.dense(flat(x), training)), training)
         return self.head(x)

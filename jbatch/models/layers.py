@@ -14,7 +14,8 @@ from jax.nn.initializers import Initializer
 from jax.typing import DTypeLike
 
 from jbatch.models.conv.conv import conv
-from jbatch.models.norm import Pass, norm_layer
+from jbatch.models.norm import GhostBatchNormLayer, Pass, norm_layer
+from jbatch.models.pool import MaxPool
 from jbatch.models.specs import LocalResponseNorm, NoNorm, Norm, WeightNorm
 
 AUGMENTATIONS = 16  # the first numbers folded into an example's key are its augmentations'
@@ -147,6 +148,17 @@ class ConvNorm(nnx.Module):
         """(B, H, W, fan_in) → (B, H', W', fan_out)."""
         return self.norm(self.conv(x), training)
 
+    def pooled(self, x: jax.Array, training: Pass | None, pool: MaxPool) -> jax.Array:
+        """Return the same after a ReLU and a pool.
+
+        Ghost batch norm and ReLU never change the order of values, so the pool comes before them:
+        of fewer pixels they cost less. The result is the same to the bit. Its gradient differs only
+        where rounding makes two pixels of a window equal.
+        """
+        if isinstance(self.norm, GhostBatchNormLayer):
+            return nnx.relu(self.norm(self.conv(x), training, pool))
+        return pool(nnx.relu(self(x, training)))
+
 
 class LinearNorm(nnx.Module):
     """A fully connected layer and the norm after it."""
@@ -187,13 +199,6 @@ class Dropout(nnx.Module):
 def head(features: int, num_classes: int, rngs: nnx.Rngs, *, init: Initializer = LECUN) -> Linear:
     """Build the last layer, features → logits, with a bias and no norm."""
     return Linear(NoNorm(), features, num_classes, init=init, rngs=rngs)
-
-
-def max_pool(x: jax.Array, size: int, stride: int, *, pad: bool = False) -> jax.Array:
-    """Take the maximum of each size×size window; `pad` extends the image equally on all sides."""
-    edge = ((size - 1) // 2, size // 2) if pad else (0, 0)
-    pooled: jax.Array = nnx.max_pool(x, (size, size), (stride, stride), (edge, edge))
-    return pooled
 
 
 def flat(x: jax.Array) -> jax.Array:

@@ -11,6 +11,7 @@ from flax import nnx
 
 from jbatch.errors import Mistake
 from jbatch.models.ghost_norm import ghost_norm
+from jbatch.models.pool import MaxPool
 from jbatch.models.specs import (
     GhostBatchNorm,
     GroupNorm,
@@ -97,21 +98,27 @@ class GhostBatchNormLayer(nnx.Module):
         self.mean = nnx.BatchStat(jnp.zeros((channels,), jnp.float32))
         self.var = nnx.BatchStat(jnp.ones((channels,), jnp.float32))
 
-    def __call__(self, x: jax.Array, training: Pass | None) -> jax.Array:
+    def __call__(
+        self, x: jax.Array, training: Pass | None, pool: MaxPool | None = None
+    ) -> jax.Array:
         """Normalize over all axes but the last.
 
         Args:
             x: (per_device, ..., channels), ghost batch by ghost batch as in `Layout.places`.
             training: None to use the running statistics.
+            pool: to take the largest results alone, of images x (per_device, H, W, channels).
         """
         scale = jnp.ones_like(self.mean[...]) if self.scale is None else self.scale[...]
         if training is None:
+            if pool is not None:
+                x = pool.before(scale, x)
             # (x − mean)/√(var + ε) · scale + bias
             factor = jax.lax.rsqrt(self.var[...] + self.eps) * scale
             y = (x.astype(jnp.float32) - self.mean[...]) * factor + self.bias[...]
             return y.astype(x.dtype)
         layout = training.layout
-        y, mean, var = ghost_norm(layout, self.eps, x, scale, self.bias[...])
+        given = x, scale, self.bias[...], self.mean[...]
+        y, mean, var = ghost_norm(layout, self.eps, pool, *given)
         self.mean[...] = mean.sum(0) / layout.span
         self.var[...] = var.sum(0) / layout.span
         return y

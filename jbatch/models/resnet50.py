@@ -3,8 +3,9 @@
 import jax
 from flax import nnx
 
-from jbatch.models.layers import ConvNorm, head, max_pool
+from jbatch.models.layers import ConvNorm, head
 from jbatch.models.norm import Pass
+from jbatch.models.pool import MaxPool
 from jbatch.models.specs import Norm, ResNet50
 
 
@@ -27,8 +28,7 @@ class ResNet50Network(nnx.Module):
 
     def __call__(self, images: jax.Array, training: Pass | None) -> jax.Array:
         """Return logits (B, classes) of images (B, H, W, C)."""
-        x = nnx.relu(self.stem(images, training))
-        x = max_pool(x, 3, 2, pad=True)
+        x = self.stem.pooled(images, training, MaxPool(3, 2, pad=True))
         for block in self.blocks:
             x = block(x, training)
         return self.head(x.mean((1, 2)))

@@ -1,5 +1,7 @@
 """Each norm against its formula in NumPy float64."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,9 +19,10 @@ from jbatch.models import (
     NoNorm,
     WeightNorm,
 )
-from jbatch.models.ghost_norm import ghost_norm
+from jbatch.models.ghost_norm import ghost_norm, in_one_pass, in_two_passes
 from jbatch.models.layers import Conv, Dropout, Linear
 from jbatch.models.norm import ChannelNormLayer, Pass, norm_layer
+from jbatch.models.pool import MaxPool
 from jbatch.plan.layout import AXIS, Layout
 
 RNG = np.random.default_rng(0)
@@ -81,7 +84,8 @@ def test_ghost_batch_norm_s_gradient_is_that_of_its_formula(devices, group, shap
 
     def on_device(x, weights, scale, bias):
         def loss(x, scale, bias):
-            return (ghost_norm(layout, 1e-5, x, scale, bias)[0] * weights).sum()
+            shift = jnp.zeros_like(scale)
+            return (ghost_norm(layout, 1e-5, None, x, scale, bias, shift)[0] * weights).sum()
 
         to_x, *to_both = jax.grad(loss, (0, 1, 2))(x, scale, bias)
         return to_x, *jax.lax.psum(to_both, AXIS)
@@ -100,6 +104,77 @@ def test_ghost_batch_norm_s_gradient_is_that_of_its_formula(devices, group, shap
     for name, one, other in zip(
         ("x", "scale", "bias"), found, (expected[0][places], *expected[1:]), strict=True
     ):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4, err_msg=name)
+
+
+@pytest.mark.parametrize("off", [0, 1, 30, 1000])
+def test_statistics_of_one_pass_are_those_of_two(off):
+    """With a shift that is `off` standard deviations from the mean."""
+    groups, layout = X.reshape(3, 4, 5, 4, 8), Layout(12, 1, 4)
+    spread = X64.std((0, 1, 2))
+    shift = (X64.mean((0, 1, 2)) - off * spread).astype(np.float32)
+    exact = X64.reshape(3, 80, 8)
+    one, two = (
+        [np.asarray(each).reshape(3, 8) for each in jax.jit(partial(of, layout))(groups, shift)]
+        for of in (in_one_pass, in_two_passes)
+    )
+    # Sums of 80 float32 terms, in any order: relative to (x − s)², up to 16 units of 2⁻²⁴, of
+    # which the variance is one part in 1 + off². Group means lie within a standard deviation of the
+    # mean of all.
+    unit = 16 * 2.0**-24
+    for found, slack in ((one, (1 + off) ** 2), (two, 1)):
+        rounding = unit * (1 + off) * spread.max()
+        np.testing.assert_allclose(found[0], exact.mean(1), rtol=0, atol=rounding)
+        relative = np.abs(found[1] / exact.var(1) - 1)
+        assert relative.max() <= 2 * unit * (1 + slack)
+
+
+def test_the_variance_of_one_pass_is_not_negative():
+    groups = np.full((1, 4, 3, 3, 8), 0.1, np.float32)
+    shift = np.linspace(-3, 3, 8, dtype=np.float32)
+    _, var = in_one_pass(Layout(4, 1, 4), groups, shift)
+    assert np.asarray(var).min() >= 0
+
+
+# A channel whose scale is negative takes the smallest pixel of a window; of one whose scale is 0,
+# all pixels are equal afterwards.
+SIGNED = np.array([1, -1, 0.5, -0.5, 0, 2, -2, 1], np.float32)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize("training", [layout(12, 4), None])
+def test_a_pool_before_the_norm_gives_the_same_as_after_it(dtype, training):
+    pool, x = MaxPool(3, 2, pad=True), jnp.array(X, dtype)
+    one, other = affine_layer(GhostBatchNorm(4)), affine_layer(GhostBatchNorm(4))
+    one.scale[...] = other.scale[...] = jnp.array(SIGNED)
+    found, expected = one(x, training, pool), pool(nnx.relu(other(x, training)))
+    np.testing.assert_array_equal(nnx.relu(found), expected)
+    np.testing.assert_array_equal(one.mean[...], other.mean[...])
+    np.testing.assert_array_equal(one.var[...], other.var[...])
+
+
+@pytest.mark.parametrize("group", [12, 4])
+def test_its_gradient_is_that_of_a_pool_after_it(group):
+    pool, scale = MaxPool(3, 2, pad=True), np.where(SIGNED == 0, 1, SIGNED)  # no equal pixels
+    weights = RNG.normal(0, 1, (12, 3, 2, 8))
+
+    def formula(x, scale, bias):  # in float64
+        groups = x.reshape(12 // group, -1, 8)
+        mean, var = groups.mean(1, keepdims=True), groups.var(1, keepdims=True)
+        y = (groups - mean) / jnp.sqrt(var + 1e-5) * scale + bias
+        return (nnx.relu(pool(y.reshape(x.shape))) * weights).sum()
+
+    def before(x, scale, bias):
+        shift = jnp.zeros_like(scale)
+        y = ghost_norm(Layout(12, 1, group), 1e-5, pool, x, scale, bias, shift)[0]
+        return (nnx.relu(y) * weights.astype(np.float32)).sum()
+
+    with jax.enable_x64(True):
+        given = [jnp.array(each, jnp.float64) for each in (X, scale, BIAS)]
+        expected = jax.device_get(jax.jit(jax.grad(formula, (0, 1, 2)))(*given))
+    found = jax.jit(jax.grad(before, (0, 1, 2)))(*map(jnp.array, (X, scale, BIAS)))
+    # Sums of up to 72 products of values up to 10, in float32.
+    for name, one, other in zip(("x", "scale", "bias"), found, expected, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4, err_msg=name)
 
 
