@@ -47,7 +47,8 @@ class Options(RunsCode):
     devices: int | None = None
     """Check that this many devices can share every batch; print the memory that each needs."""
     on: str | None = None
-    """Compile for these TPUs, for example v5e:16x16, and estimate hours per phase; needs no TPU."""
+    """Compile for these TPUs or GPUs, for example v5e:16x16 or h100:8, and estimate hours per
+    phase; needs none of them."""
     noise_scale: float | None = None
     """Print what growth costs in a bound of the loss if the gradient noise scale trΣ/|G|² is so
     many examples."""
@@ -192,7 +193,7 @@ def _estimate(
     options: Options, on: str, file: Path, variant: str, overrides: Sequence[str], plan: Plan
 ) -> tuple[dict[str, Any], str]:
     """Return the estimate (as JSON, as text)."""
-    from jbatch.estimate.chips import CHIPS, USABLE
+    from jbatch.estimate.chips import CHIPS
     from jbatch.estimate.client import ask
     from jbatch.estimate.roofline import estimate
     from jbatch.estimate.table import estimate_json, estimate_text
@@ -202,8 +203,8 @@ def _estimate(
     chip = next((chip for chip in CHIPS if prefix in (chip.prefix, chip.name)), None)
     if chip is None:
         known = ", ".join(chip.name for chip in CHIPS)
-        raise Mistake(f"--on {on}: give one of {known} and a shape, for example v5e:4x4")
-    available = int(chip.memory * USABLE)
+        raise Mistake(f"--on {on}: give one of {known} and a shape, for example v5e:4x4 or h100:8")
+    available = int(chip.memory * chip.usable)
     question = Question(
         file=str(file),
         variant=variant,

@@ -10,9 +10,9 @@ from dataclasses import asdict
 from importlib.util import find_spec
 from typing import Any
 
-from jbatch.devices.memory import Memory
 from jbatch.errors import Mistake
-from jbatch.estimate.hlo_costs import Facts
+from jbatch.estimate.gpus import GPUS
+from jbatch.estimate.hlo_costs import stored_facts
 from jbatch.estimate.worker import Call, Question, Work
 
 
@@ -26,12 +26,15 @@ def ask(
         say: called with each line of progress.
 
     Raises:
-        Mistake: if the plan does not fit in the chips' memory, or libtpu is not installed.
+        Mistake: if the plan does not fit in the chips' memory, or their compiler is not installed.
     """
-    if find_spec("libtpu") is None:
+    on_gpus = question.topology.partition(":")[0] in GPUS
+    if find_spec("jax_cuda12_plugin" if on_gpus else "libtpu") is None:
+        compiler, extra = ("JAX's plugin for CUDA", "pod-gpu") if on_gpus else ("libtpu", "pod")
         raise Mistake(
-            "--on compiles with libtpu, which is not installed: pip install -e '.[pod]' (in a "
-            "separate environment, since JAX looks for TPUs wherever libtpu is installed)"
+            f"--on {question.topology} compiles with {compiler}, which is not installed: "
+            f"pip install -e '.[{extra}]' (in a separate environment, since JAX looks for "
+            "such devices wherever it is installed)"
         )
     environment = os.environ | {
         "JAX_PLATFORMS": "cpu",
@@ -77,5 +80,4 @@ def _work(found: dict[str, Any]) -> dict[int, Work]:
 
 
 def _call(times: int, facts: list[Any]) -> Call:
-    flops, accessed, reduced, reductions, memory = facts
-    return Call(times, Facts(flops, accessed, reduced, reductions, Memory(*memory)))
+    return Call(times, stored_facts(facts))

@@ -1,41 +1,54 @@
-"""Read the costs of a compiled program from the compiler's own analyses."""
+"""Read the costs of a compiled program from the compiler's own analyses and its text."""
 
-import math
-import re
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 
 from jbatch.devices.memory import Memory, needed
+from jbatch.estimate.hlo_text import Instruction, Module, read
+from jbatch.estimate.traffic import cycles, traffic
 
-WIDTHS = {"bf16": 2, "f16": 2, "f32": 4, "f64": 8, "s32": 4, "u32": 4, "s8": 1, "u8": 1, "pred": 1}
-
-COLLECTIVE = r" = (.*?) (all-reduce|reduce-scatter|all-gather)(?:-start)?\("
+COLLECTIVES = ("all-reduce", "reduce-scatter", "all-gather")
 
 
 class Facts(NamedTuple):
     """Hold the costs of one call on one device."""
 
     flops: float
-    accessed: float  # bytes of memory read or written
+    accessed: float  # bytes that instructions read or write, wherever these are kept
+    traffic: int  # bytes read from main memory and written to it
+    cycles: int  # by the compiler's own estimate; 0 if it gives none
     reduced: int  # bytes that go into all-reduces; see `collectives` for others
     reductions: int  # all-reduces, reduce-scatters and all-gathers
+    asynchronous: int  # those of them that other work can run beside
     memory: Memory
 
 
 def facts_of(compiled: jax.stages.Compiled) -> Facts:
-    """Read the compiler's cost and memory analyses, and the all-reduces in the program's text."""
-    costs, text = compiled.cost_analysis(), compiled.as_text()
-    assert costs is not None  # XLA gives both
-    assert text is not None
-    reduced = collectives(text)
+    """Read the compiler's cost and memory analyses, and the program's text.
+
+    The compiler for GPUs that are not here has no cost analysis: its counts are 0 then.
+    """
+    costs, text = compiled.cost_analysis() or {}, compiled.as_text()
+    assert text is not None  # XLA gives it
+    module = read(text)
+    found = _collectives(module)
     return Facts(
-        flops=costs["flops"],
-        accessed=costs["bytes accessed"],
-        reduced=sum(reduced),
-        reductions=len(reduced),
+        flops=costs.get("flops", 0.0),
+        accessed=costs.get("bytes accessed", 0.0),
+        traffic=traffic(module),
+        cycles=cycles(module),
+        reduced=sum(_reduced(each, module.devices) for each in found),
+        reductions=len(found),
+        asynchronous=sum(each.code.endswith("-start") for each in found),
         memory=needed(compiled),
     )
+
+
+def stored_facts(found: list[Any]) -> Facts:
+    """Read facts back from JSON."""
+    *counts, memory = found
+    return Facts._make([*counts, Memory(*memory)])
 
 
 def collectives(text: str) -> list[int]:
@@ -44,26 +57,25 @@ def collectives(text: str) -> list[int]:
     An all-reduce is a reduce-scatter and an all-gather of its result, which each count half of the
     whole array.
     """
-    partitions = re.search(r"num_partitions=(\d+)", text)  # in the program's first line
-    devices = int(partitions[1]) if partitions else 1
-    return [_of_one(kind, _size(shapes), devices) for shapes, kind in re.findall(COLLECTIVE, text)]
+    module = read(text)
+    return [_reduced(each, module.devices) for each in _collectives(module)]
 
 
-def _of_one(kind: str, size: int, devices: int) -> int:
-    """Return the bytes of a collective, whose result on a device has `size` bytes."""
-    match kind:
+def _collectives(module: Module) -> list[Instruction]:
+    return [
+        each
+        for computation in module.computations.values()
+        for each in computation.instructions.values()
+        if each.code.removesuffix("-start") in COLLECTIVES
+    ]
+
+
+def _reduced(each: Instruction, devices: int) -> int:
+    """Return the bytes of a collective."""
+    match each.code.removesuffix("-start"):
         case "all-gather":
-            return size // 2
+            return each.bytes // 2
         case "reduce-scatter":  # over all devices: no other is made
-            return size * devices // 2
+            return each.bytes * devices // 2
         case _:
-            return size
-
-
-def _size(shapes: str) -> int:
-    return sum(map(_bytes, re.findall(r"([a-z]+\d*)\[([\d,]*)\]", shapes)))
-
-
-def _bytes(shape: tuple[str, str]) -> int:
-    kind, sizes = shape
-    return WIDTHS[kind] * math.prod(int(size) for size in sizes.split(",") if size)
+            return each.bytes

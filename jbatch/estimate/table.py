@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from jbatch.estimate.chips import Chip
-from jbatch.estimate.roofline import CALIBRATION, Stretch
+from jbatch.estimate.roofline import CALIBRATION, SLOWEST, Stretch
 from jbatch.text import byte_size, counted, duration, text_table
 
 HEADER = (
@@ -14,7 +14,7 @@ HEADER = (
     "micro-batch",
     "memory",
     "TFLOP",
-    "GB accessed",
+    "GB traffic",
     "MB reduced",
     "ms computing",
     "ms reducing",
@@ -46,7 +46,12 @@ def estimate_text(
     left_out = (f"… {len(stretches) - MOST_STRETCHES} more (--json has all)", *[""] * 13)
     rows = [left_out if stretch is None else _cells(stretch) for stretch in shown]
     hours = sum(stretch.hours for stretch in stretches)
-    cost = "" if price is None else f", {hours * chips * price:,.0f} at {price:g} per chip-hour"
+    least = hours * chips
+    cost = ""
+    if price is not None:
+        cost = (
+            f", {least * price:,.0f} to {least * price * SLOWEST:,.0f} at {price:g} per chip-hour"
+        )
     return "\n".join(
         (
             f"Estimated for {counted(chips, f'{chip.name} chip')} "
@@ -56,12 +61,16 @@ def estimate_text(
             "",
             text_table(HEADER, rows),
             "",
-            f"{duration(hours)} in total, {hours * chips:,.1f} chip-hours{cost}. Not counted: "
-            "evaluation, saving, compilation, waiting for input.",
-            "TFLOP and GB accessed are the compiler's counts of arithmetic and of memory traffic, "
-            "per update and chip. The slower of the two gives ms computing. All-reduces are taken "
-            "without overlap. Efficiency: against one chip with the same batch.",
-            f"These are estimates. Compared with a measurement: {CALIBRATION}.",
+            f"{duration(hours)} to {duration(hours * SLOWEST)} in total, {least:,.1f} to "
+            f"{least * SLOWEST:,.1f} chip-hours{cost}. Not counted: evaluation, saving, "
+            "compilation, waiting for input.",
+            "Per update and chip, TFLOP is the compiler's count of arithmetic, and GB traffic what "
+            "the compiled program reads from the chip's memory and writes to it. The slower of the "
+            "two gives ms computing. All-reduces are taken without overlap. Efficiency: against "
+            "one chip with the same batch.",
+            "These are estimates at the published peaks, so the table's times are the least, and "
+            f"its speeds the most, that the chips allow. A measured update took {SLOWEST:g} times "
+            f"the estimate: {CALIBRATION}.",
         )
     )
 
@@ -74,6 +83,7 @@ def estimate_json(
     return {
         "estimated": True,
         "calibration": CALIBRATION,
+        "slowest": SLOWEST,
         "chip": chip._asdict(),
         "chips": chips,
         "hours": hours,
@@ -87,8 +97,11 @@ def estimate_json(
                 "micro_batch": stretch.update.work.micro_batch,
                 "memory": stretch.update.memory,
                 "flops": stretch.update.flops,
-                "accessed": stretch.update.accessed,
+                "traffic": stretch.update.traffic,
+                "cycles": stretch.update.cycles,
                 "reduced": stretch.update.reduced,
+                "reductions": stretch.update.reductions,
+                "asynchronous_reductions": stretch.update.asynchronous,
                 "seconds_computing": stretch.update.computing,
                 "seconds_reducing": stretch.update.reducing,
                 "updates_per_second": 1 / stretch.update.seconds,
@@ -110,7 +123,7 @@ def _cells(stretch: Stretch) -> tuple[str, ...]:
         f"{update.work.micro_batch:,}",
         byte_size(update.memory),
         f"{update.flops / 1e12:,.3g}",
-        f"{update.accessed / 1e9:,.3g}",
+        f"{update.traffic / 1e9:,.3g}",
         f"{update.reduced / 1e6:,.3g}",
         f"{1e3 * update.computing:,.3g}",
         f"{1e3 * update.reducing:,.3g}",

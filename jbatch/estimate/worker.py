@@ -20,9 +20,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from jbatch.devices.memory import Memory
 from jbatch.errors import Mistake
-from jbatch.estimate.hlo_costs import Facts, facts_of
+from jbatch.estimate.gpus import GPUS, description
+from jbatch.estimate.hlo_costs import Facts, facts_of, stored_facts
 from jbatch.experiment.overrides import override
 from jbatch.files import write_whole
 from jbatch.plan import passes
@@ -31,13 +31,16 @@ from jbatch.plan.plan import Plan
 from jbatch.run.build import counted, paper_setup
 from jbatch.run.check import task_and_data
 from jbatch.run.reopen import load_experiment_file
-from jbatch.step import held, programs
+from jbatch.step import flops, held, programs
 from jbatch.step.autotune import check_fits, largest, unlimited_if_refused
 from jbatch.step.programs import Setup
 from jbatch.text import byte_size
 
 if TYPE_CHECKING:
     import jax
+
+SHAPES = tuple("12345678")  # of GPUs: so many of one node, whose links are those of `CHIPS`
+GPU_OPTIONS = {"xla_gpu_autotune_level": "0"}  # no GPU is here to time kernels on
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,9 @@ class Compiler:
 
     def _found(self, call: passes.Call) -> Facts:
         lowered = programs.lowered(self.setup, call)
-        what = (self._topology, version("jax"), version("libtpu"), lowered.as_text())
+        on_gpus = self._topology.partition(":")[0] in GPUS
+        compiler = version("jax-cuda12-plugin" if on_gpus else "libtpu")
+        what = (self._topology, Facts._fields, version("jax"), compiler, lowered.as_text())
         path = self._cache / f"{hashlib.sha256(json.dumps(what).encode()).hexdigest()}.json"
         name = "the end of an update"
         if not isinstance(call, passes.Apply):
@@ -92,14 +97,15 @@ class Compiler:
         if not path.exists():
             self._tell(say=f"compiling {name} for {self._topology}")
             begun = time.monotonic()
-            found = facts_of(lowered.compile())
+            found = facts_of(lowered.compile(GPU_OPTIONS if on_gpus else None))
+            if on_gpus and not isinstance(call, passes.Apply):
+                found = found._replace(flops=flops.of_pass(self.setup.learner, call.layout))
             self._tell(say=f"{byte_size(found.memory.total)}, {time.monotonic() - begun:.0f} s")
             with suppress(OSError):  # another process may write it; the folder may be read-only
                 path.parent.mkdir(parents=True, exist_ok=True)
                 write_whole(path, json.dumps(found))
             return found
-        flops, accessed, reduced, reductions, memory = json.loads(path.read_text())
-        return Facts(flops, accessed, reduced, reductions, Memory(*memory))
+        return stored_facts(json.loads(path.read_text()))
 
     def needs(self, call: passes.Pass) -> float:
         """Return the bytes that one device needs during a pass, including the state it holds."""
@@ -161,10 +167,16 @@ def answer(question: Question, tell: Callable[..., None]) -> dict[str, Any]:
 
 
 def topology_devices(name: str) -> "list[jax.Device]":
-    """Return the devices of a topology that libtpu knows, one for each chip."""
+    """Return the devices of a topology that libtpu knows, one for each chip, or of GPUs."""
     from jax.experimental import topologies
 
     version_of, _, shape = name.partition(":")
+    if version_of in GPUS:
+        if shape not in SHAPES:
+            raise Mistake(f"--on {name}: give {version_of}:1 to {version_of}:8, the GPUs of a node")
+        told = description(GPUS[version_of])
+        node = topologies.get_topology_desc("", "cuda", target_config=told, topology=f"1x1x{shape}")
+        return list(node.devices)
     # Two cores of a v4 or v5p chip count as one device.
     options = {"chip_config_name": "megacore"} if version_of in ("v4", "v5") else {}
     try:

@@ -6,22 +6,40 @@ from importlib.util import find_spec
 import pytest
 
 from commands import TINY, end, run, start
+from jbatch.errors import Mistake
+from jbatch.estimate import client
+from jbatch.estimate.worker import Question
 
-INSTALLED = find_spec("libtpu") is not None
-needs_libtpu = pytest.mark.skipif(not INSTALLED, reason="libtpu (the extra `pod`) is not installed")
+
+def needs(module, extra):
+    return pytest.mark.skipif(
+        find_spec(module) is None, reason=f"{module} (the extra `{extra}`) is not installed"
+    )
 
 
-@pytest.mark.skipif(INSTALLED, reason="libtpu is installed")
-def test_what_is_missing_is_named():
-    code, out, err = end(start("plan", TINY, "growing", "--on", "v5e:2x4"))
-    assert (code, out) == (2, "")
-    assert "libtpu, which is not installed: pip install -e '.[pod]'" in err
+needs_libtpu = needs("libtpu", "pod")
+needs_plugin = needs("jax_cuda12_plugin", "pod-gpu")
+
+
+@pytest.mark.parametrize(
+    ("on", "missing"),
+    [
+        ("v5e:2x4", "libtpu, which is not installed: pip install -e '.[pod]'"),
+        ("h100:8", "plugin for CUDA, which is not installed: pip install -e '.[pod-gpu]'"),
+    ],
+)
+def test_what_is_missing_is_named(on, missing, monkeypatch):
+    monkeypatch.setattr(client, "find_spec", lambda name: None)
+    question = Question(str(TINY), "growing", [], False, on, 2**30, "")
+    with pytest.raises(Mistake) as raised:
+        client.ask(question, print)
+    assert missing in str(raised.value)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--on", "v7:2x4"), "--on v7:2x4: give one of v4, v5e, v5p, v6e and a shape"),
+        (("--on", "v7:2x4"), "--on v7:2x4: give one of v4, v5e, v5p, v6e, a100, h100,"),
         (("--price-per-chip-hour", "2"), "--price-per-chip-hour needs --on"),
         (("--on", "v5e:2x4", "--devices", "8"), "--devices 8 and --on v5e:2x4: give only one"),
     ],
@@ -71,3 +89,25 @@ def test_a_batch_that_the_chips_cannot_share_is_said():
     code, _, err = end(start("plan", TINY, "growing", "--on", "v5e:4x4"))
     assert code == 2
     assert "16 devices" in err
+
+
+@needs_plugin
+@pytest.mark.slow
+@pytest.mark.parametrize("gpu", ["a100", "h100", "h200", "b200"])
+def test_a_plan_on_eight_gpus(gpu, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    code, out, err = end(start("plan", TINY, "growing", "--on", f"{gpu}:8", "--json"))
+    assert code == 0, err
+    values = json.loads(out)["estimate"]
+    assert values["chips"] == 8
+    for phase in values["phases"]:
+        assert min(phase["flops"], phase["traffic"], phase["memory"]) > 0
+        assert phase["reductions"] >= 1
+
+
+@needs_plugin
+@pytest.mark.slow
+def test_more_gpus_than_a_node_has_are_refused():
+    code, _, err = end(start("plan", TINY, "growing", "--on", "h100:16"))
+    assert code == 2
+    assert "--on h100:16: give h100:1 to h100:8, the GPUs of a node" in " ".join(err.split())
