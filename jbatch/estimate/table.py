@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from jbatch.estimate.chips import Chip
-from jbatch.estimate.roofline import CALIBRATION, SLOWEST, Stretch
+from jbatch.estimate.roofline import Stretch, calibration
 from jbatch.text import byte_size, counted, duration, text_table
 
 HEADER = (
@@ -46,12 +46,11 @@ def estimate_text(
     left_out = (f"… {len(stretches) - MOST_STRETCHES} more (--json has all)", *[""] * 13)
     rows = [left_out if stretch is None else _cells(stretch) for stretch in shown]
     hours = sum(stretch.hours for stretch in stretches)
-    least = hours * chips
+    least, (compared, slowest) = hours * chips, calibration(chip)
     cost = ""
     if price is not None:
-        cost = (
-            f", {least * price:,.0f} to {least * price * SLOWEST:,.0f} at {price:g} per chip-hour"
-        )
+        costs = (f"{least * price * times:,.0f}" for times in (1, slowest))
+        cost = f", {' to '.join(costs)} at {price:g} per chip-hour"
     return "\n".join(
         (
             f"Estimated for {counted(chips, f'{chip.name} chip')} "
@@ -61,16 +60,16 @@ def estimate_text(
             "",
             text_table(HEADER, rows),
             "",
-            f"{duration(hours)} to {duration(hours * SLOWEST)} in total, {least:,.1f} to "
-            f"{least * SLOWEST:,.1f} chip-hours{cost}. Not counted: evaluation, saving, "
+            f"{duration(hours)} to {duration(hours * slowest)} in total, {least:,.1f} to "
+            f"{least * slowest:,.1f} chip-hours{cost}. Not counted: evaluation, saving, "
             "compilation, waiting for input.",
             "Per update and chip, TFLOP is the compiler's count of arithmetic, and GB traffic what "
             "the compiled program reads from the chip's memory and writes to it. The slower of the "
             "two gives ms computing. All-reduces are taken without overlap. Efficiency: against "
             "one chip with the same batch.",
             "These are estimates at the published peaks, so the table's times are the least, and "
-            f"its speeds the most, that the chips allow. A measured update took {SLOWEST:g} times "
-            f"the estimate: {CALIBRATION}.",
+            f"its speeds the most, that the chips allow. A measured update took {slowest:g} times "
+            f"the estimate: {compared}.",
         )
     )
 
@@ -82,8 +81,7 @@ def estimate_json(
     hours = sum(stretch.hours for stretch in stretches)
     return {
         "estimated": True,
-        "calibration": CALIBRATION,
-        "slowest": SLOWEST,
+        "calibration": calibration(chip)._asdict(),
         "chip": chip._asdict(),
         "chips": chips,
         "hours": hours,
