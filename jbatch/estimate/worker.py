@@ -40,7 +40,9 @@ if TYPE_CHECKING:
     import jax
 
 SHAPES = tuple("12345678")  # of GPUs: so many of one node, whose links are those of `CHIPS`
-GPU_OPTIONS = {"xla_gpu_autotune_level": "0"}  # no GPU is here to time kernels on
+GPU_OPTIONS: dict[str, str | bool] = {
+    "xla_gpu_autotune_level": "0"
+}  # no GPU is here to time kernels on
 
 
 @dataclass(frozen=True)
