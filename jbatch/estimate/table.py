@@ -1,6 +1,6 @@
 """Print estimates as a table for people, and as JSON for programs."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from jbatch.estimate.chips import Chip
@@ -46,11 +46,21 @@ def estimate_text(
     left_out = (f"… {len(stretches) - MOST_STRETCHES} more (--json has all)", *[""] * 13)
     rows = [left_out if stretch is None else _cells(stretch) for stretch in shown]
     hours = sum(stretch.hours for stretch in stretches)
-    least, (compared, slowest) = hours * chips, calibration(chip)
+    compared = calibration(chip)
+    factors = (1.0,) if compared is None else (1.0, compared.slowest)
+    least = hours * chips
+
+    def ranged(form: Callable[[float], str], value: float) -> str:
+        return " to ".join(form(value * factor) for factor in factors)
+
     cost = ""
     if price is not None:
-        costs = (f"{least * price * times:,.0f}" for times in (1, slowest))
-        cost = f", {' to '.join(costs)} at {price:g} per chip-hour"
+        cost = f", {ranged(lambda it: f'{it:,.0f}', least * price)} at {price:g} per chip-hour"
+    measured = "No measurement on TPUs has been compared with them."
+    if compared is not None:
+        measured = (
+            f"A measured update took {compared.slowest:g} times the estimate: {compared.text}."
+        )
     return "\n".join(
         (
             f"Estimated for {counted(chips, f'{chip.name} chip')} "
@@ -60,16 +70,14 @@ def estimate_text(
             "",
             text_table(HEADER, rows),
             "",
-            f"{duration(hours)} to {duration(hours * slowest)} in total, {least:,.1f} to "
-            f"{least * slowest:,.1f} chip-hours{cost}. Not counted: evaluation, saving, "
-            "compilation, waiting for input.",
+            f"{ranged(duration, hours)} in total, {ranged(lambda it: f'{it:,.1f}', least)} "
+            f"chip-hours{cost}. Not counted: evaluation, saving, compilation, waiting for input.",
             "Per update and chip, TFLOP is the compiler's count of arithmetic, and GB traffic what "
             "the compiled program reads from the chip's memory and writes to it. The slower of the "
             "two gives ms computing. All-reduces are taken without overlap. Efficiency: against "
             "one chip with the same batch.",
             "These are estimates at the published peaks, so the table's times are the least, and "
-            f"its speeds the most, that the chips allow. A measured update took {slowest:g} times "
-            f"the estimate: {compared}.",
+            f"its speeds the most, that the chips allow. {measured}",
         )
     )
 
@@ -79,9 +87,10 @@ def estimate_json(
 ) -> dict[str, Any]:
     """Return the same as plain values; bytes and seconds are per chip and update."""
     hours = sum(stretch.hours for stretch in stretches)
+    compared = calibration(chip)
     return {
         "estimated": True,
-        "calibration": calibration(chip)._asdict(),
+        "calibration": compared and compared._asdict(),
         "chip": chip._asdict(),
         "chips": chips,
         "hours": hours,

@@ -10,7 +10,7 @@ from jbatch.devices.memory import Memory
 from jbatch.estimate.chips import CHIPS, Chip
 from jbatch.estimate.gpus import GPUS
 from jbatch.estimate.hlo_costs import Facts, facts_of, stored_facts
-from jbatch.estimate.roofline import ON_TPUS, estimate, one_update
+from jbatch.estimate.roofline import ON_GPUS, estimate, one_update
 from jbatch.estimate.table import estimate_json, estimate_text
 from jbatch.estimate.worker import Call, Work
 from jbatch.plan.layout import Layout
@@ -57,12 +57,16 @@ def test_phases_take_their_updates_and_are_held_against_one_chip():
     [row] = [line.split() for line in text.splitlines() if line.startswith("1 ")]
     assert row[:9] == ["1", "120", "30", "5", "2", "MiB", "0.007", "0.009", "40"]
     assert row[9:] == ["13", "120", "7.52", "902", "0.00", "19%"]
-    assert f"A measured update took {ON_TPUS.slowest:g} times the estimate: ResNet-50" in text
+    assert "No measurement on TPUs has been compared with them." in text
     hours = first.hours + second.hours
     values = estimate_json([first, second], CHIP, 4, 1.5)
     assert (values["chip_hours"], values["cost"]) == pytest.approx((4 * hours, 6 * hours))
-    least, most = 4 * hours, 4 * hours * ON_TPUS.slowest
-    assert f" in total, {least:,.1f} to {most:,.1f} chip-hours, 0 to 0 at 1.5" in text
+    assert f" in total, {4 * hours:,.1f} chip-hours, 0 at 1.5 per chip-hour" in text
+    [h100] = [chip for chip in CHIPS if chip.name == "h100"]
+    text = estimate_text([first] * 9, h100, 4, 2**29, 100.0)
+    least = 9 * 4 * first.hours
+    assert f" in total, {least:,.1f} to {least * ON_GPUS.slowest:,.1f} chip-hours" in text
+    assert f"A measured update took {ON_GPUS.slowest:g} times the estimate: Wide ResNet" in text
     assert values["phases"][0]["updates_per_second"] == pytest.approx(1 / 0.133)
 
 
