@@ -47,7 +47,7 @@ def estimate_text(
     rows = [left_out if stretch is None else _cells(stretch) for stretch in shown]
     hours = sum(stretch.hours for stretch in stretches)
     compared = calibration(chip)
-    factors = (1.0,) if compared is None else (1.0, compared.slowest)
+    factors = (1.0, compared.slowest)
     least = hours * chips
 
     def ranged(form: Callable[[float], str], value: float) -> str:
@@ -56,11 +56,7 @@ def estimate_text(
     cost = ""
     if price is not None:
         cost = f", {ranged(lambda it: f'{it:,.0f}', least * price)} at {price:g} per chip-hour"
-    measured = "No measurement on TPUs has been compared with them."
-    if compared is not None:
-        measured = (
-            f"A measured update took {compared.slowest:g} times the estimate: {compared.text}."
-        )
+    measured = f"A measured update took {compared.slowest:g} times the estimate: {compared.text}."
     return "\n".join(
         (
             f"Estimated for {counted(chips, f'{chip.name} chip')} "
@@ -90,7 +86,7 @@ def estimate_json(
     compared = calibration(chip)
     return {
         "estimated": True,
-        "calibration": compared and compared._asdict(),
+        "calibration": compared._asdict(),
         "chip": chip._asdict(),
         "chips": chips,
         "hours": hours,

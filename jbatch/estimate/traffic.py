@@ -64,6 +64,9 @@ def _moved(module: Module, name: str, each: Instruction) -> int:
         return 0
     if each.code == "copy-start":  # it gives (copy, original, a semaphore)
         return _outside(each.arrays[:2])
+    if each.code == "slice-start":  # it gives (original, slice, a semaphore)
+        original, part, *_ = each.arrays
+        return sum(part.stored for array in (original, part) if not array.on_chip)
     given = module.computations[name].instructions
     operands = [given[operand] for operand in each.operands if operand in given]
     match each.code:

@@ -82,6 +82,15 @@ def test_an_asynchronous_copy_counts_once():
     assert moved(*copied, "ROOT %a = f32[]{:S(4)} reduce(%d), to_apply=%more") == X
 
 
+def test_an_asynchronous_slice_counts_the_slice_once():
+    started = (
+        "%s = ((f32[64,128]{1,0:T(8,128)}), f32[8,128]{1,0:T(8,128)S(3)}, s32[]{:S(2)}) "
+        "slice-start(%x), slice={[0:8], [0:128]}",
+        "ROOT %d = f32[8,128]{1,0:T(8,128)S(3)} slice-done(%s)",
+    )
+    assert moved(*started) == SLICE
+
+
 def test_a_change_in_place_writes_the_change():
     slices = "%s = f32[8,128]{1,0:T(8,128)} fusion(%x), kind=kLoop, calls=%halved"
     change = "ROOT %a = f32[64,128]{1,0:T(8,128)} fusion(%x, %s), kind=kLoop, calls=%changed"
