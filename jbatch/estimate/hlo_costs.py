@@ -72,9 +72,11 @@ def _collectives(module: Module) -> list[Instruction]:
 
 def _reduced(each: Instruction, devices: int) -> int:
     """Return the bytes of a collective."""
-    match each.code.removesuffix("-start"):
+    match each.code:
         case "all-gather":
             return each.bytes // 2
+        case "all-gather-start":  # its result is (this device's part, the whole array)
+            return each.bytes * devices // (devices + 1) // 2
         case "reduce-scatter":  # over all devices: no other is made
             return each.bytes * devices // 2
         case _:

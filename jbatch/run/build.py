@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import jax
-import numpy as np
 from jax.sharding import AbstractMesh
 
 from jbatch.data.about import About
@@ -55,8 +54,8 @@ def make_setup(
     data = load(source)
     _check_count(data.inputs.num_examples, plan, isinstance(source, Tokens))
     learner = _learner(experiment, task.fitted(data.about), data.about, plan)
-    if cores.optional():
-        devices = devices[: worthwhile(learner, np.unique(plan.batch_sizes).tolist(), len(devices))]
+    if cores.optional(devices):
+        devices = devices[: worthwhile(learner, plan.sizes, len(devices))]
     setup = Setup(
         learner=learner,
         inputs=data.inputs,

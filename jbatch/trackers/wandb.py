@@ -68,6 +68,7 @@ def remove_temporary() -> None:
     if "wandb" not in sys.modules:
         return
     for held in gc.get_objects():
-        if type(held) is tempfile.TemporaryDirectory:
+        # One that a person wants to keep (delete=False, from Python 3.12 on) stays.
+        if type(held) is tempfile.TemporaryDirectory and getattr(held, "_delete", True):
             with suppress(OSError):
                 held.cleanup()

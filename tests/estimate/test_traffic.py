@@ -123,5 +123,7 @@ def test_a_scatter_and_a_gather_count_half_of_an_all_reduce():
     lines = (
         "%t = f32[8,32]{1,0} reduce-scatter(%b), replica_groups=[1,4]<=[4], dimensions={0}",
         "%g = f32[32,32]{1,0} all-gather(%c), channel_id=2, replica_groups=[1,4]<=[4]",
+        "%h = (f32[8,32]{1,0}, f32[32,32]{1,0}) all-gather-start(%c), channel_id=3",
+        "%i = f32[32,32]{1,0} all-gather-done(%h)",
     )
-    assert collectives(program(*lines)) == [4 * 32 * 32 // 2] * 2
+    assert collectives(program(*lines)) == [4 * 32 * 32 // 2] * 3

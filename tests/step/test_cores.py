@@ -47,7 +47,7 @@ import jax
 from jbatch.devices import cores, meshes
 cores.each_a_device()
 cores.each_a_device()  # once is enough
-print(len(meshes.all_devices()), cores.optional(), cores.needed(jax.devices()))
+print(len(meshes.all_devices()), cores.optional(jax.devices()), cores.needed(jax.devices()))
 """
 
 
@@ -65,3 +65,29 @@ def test_a_person_chooses_the_number_of_devices(chosen, expected):
         [sys.executable, "-c", SHOW], env=environment | chosen, capture_output=True, text=True
     )
     assert found.stdout.strip() == expected, found.stderr
+
+
+LATER = """
+import os
+import jax
+from jbatch.devices import cores, meshes
+cores.each_a_device()
+{choice}
+print(len(meshes.all_devices()), cores.optional(jax.devices()), cores.optional(jax.devices()[:1]))
+"""
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        "os.environ['XLA_FLAGS'] = '--xla_force_host_platform_device_count=3'",
+        "jax.config.update('jax_num_cpu_devices', 3)",
+    ],
+)
+def test_an_experiment_file_chooses_it_too(choice):
+    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    script = LATER.format(choice=choice)
+    found = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True
+    )
+    assert found.stdout.strip() == "3 False False", found.stderr

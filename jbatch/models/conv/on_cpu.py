@@ -25,7 +25,9 @@ MANY = 8192  # output pixels of a batch, below which XLA's own gradients are as 
 
 def convolved(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
     """(N, H, W, C), (kh, kw, C, K) → (N, H', W', K)."""
-    if _few(kernel) and x.dtype in NARROWER and min(sum(geometry.padding, ())) >= 0:
+    edges = sum(geometry.padding, ())
+    there = min(geometry.output) > 0  # not where the kernel is larger than the image
+    if _few(kernel) and x.dtype in NARROWER and min(edges) >= 0 and there:
         return taps.convolved(x, kernel, geometry)
     if not (_winograd(x, geometry) and min(kernel.shape[2:]) >= WIDE):
         return stock.convolved(x, kernel, geometry)
