@@ -95,3 +95,9 @@ def test_a_start_encodes_a_text_once_and_sees_its_changes(tmp_path, monkeypatch)
     assert len(calls) == 2
     with pytest.raises(ValueError, match="read-only"):
         corpus.opened(data).splits["train"].tokens[0] = 1
+
+
+def test_tokens_beside_a_label_are_of_no_class():
+    """`num_classes` counts the classes of texts, and their tokens are a person's own."""
+    records = [{"tokens": np.array([5, 900], np.int32), "label": np.int32(1)}] * 3
+    assert num_examples(Source(records, records, num_classes=2)) == 3

@@ -103,7 +103,9 @@ class Split:
         # What Classify and LanguageModel read. JAX raises no error for one that is no class.
         known = () if source.num_classes is None else paths
         self._label = paths.index("['label']") if "['label']" in known else None
-        self._tokens = paths.index("['tokens']") if "['tokens']" in known else None
+        # Beside a label, whose classes `num_classes` counts, tokens have a vocabulary of their own.
+        read = "['tokens']" in known and self._label is None
+        self._tokens = paths.index("['tokens']") if read else None
         self._num_classes = source.num_classes
         self._leaves: tuple[Leaf, ...] | None = None
         first = self.example(0, None)
