@@ -23,6 +23,7 @@ from jbatch.plan.plan import Plan, exactly
 from jbatch.run.build import ENDLESS
 from jbatch.run.directory import holds, saved_examples
 from jbatch.run.job import Limits
+from jbatch.run.kept import read_plan
 from jbatch.run.lock import refuse_links
 from jbatch.run.log import noise_of
 from jbatch.run.microbatch import chosen
@@ -74,6 +75,8 @@ def probe(
             f"the schedule of {directory} gives other rates or sizes here than it did: probe it "
             "with the versions of jax and optax that trained it"
         )
+    if run.experiment.adapts:  # its plan is what it has decided
+        run = run._replace(plan=read_plan(directory, run.plan.digest))
     seed = _other(run.experiment.seed) if seed is None else seed
     if seed == run.experiment.seed:
         raise Mistake(
@@ -203,7 +206,7 @@ def _ramp(
         length = plan.measure.of_epochs(float(coupling.num_epochs))
     made = make_ramp(int(plan.batch_sizes[0]), places, tolerance)
     text = ramp_text(made, plan.measure, plan.length / length)
-    ramped = replace(experiment, plan=by_hand(coupling, text))
+    ramped = replace(experiment, plan=by_hand(coupling, text), adaptive=None)
     return text, ramped.make_plan().num_updates
 
 
@@ -220,6 +223,7 @@ def by_hand(coupling: Coupling, ramp: str) -> Coupling:
         allow_shrink=False,
         growth=1.0,
         growth_rule="paper",
+        decided=None,
     )
 
 

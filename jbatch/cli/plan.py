@@ -161,9 +161,7 @@ def _memory(experiment: Experiment, plan: Plan, devices: int) -> dict[str, int] 
     """
     group = None if experiment.task is None else experiment.task.group
     plan.check(devices, group)
-    passes = cut(
-        {phase.batch_size for phase in plan.phases}, devices, group, experiment.micro_batch
-    )
+    passes = cut(set(plan.sizes), devices, group, experiment.micro_batch)
     if experiment.task is None or experiment.data is None:
         return None
     from jbatch.run.build import paper_setup

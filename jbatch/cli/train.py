@@ -9,6 +9,7 @@ from jbatch.cli.arguments import Log, RunsCode, file_and_variant, leading, split
 from jbatch.distributed import agree, supervise
 from jbatch.errors import Mistake, whole
 from jbatch.experiment.overrides import override
+from jbatch.files import expanded
 from jbatch.messages import show
 from jbatch.run.directory import directory_of
 from jbatch.run.libraries import prepare_libraries
@@ -94,7 +95,7 @@ def run(arguments: Sequence[str]) -> int | None:
     if options.replay is not None:
         from jbatch.run.replay import replayed
 
-        again = replayed(options.replay, experiment)
+        again = replayed(expanded(options.replay), experiment)
         overrides, experiment = (*overrides, *again), override(experiment, again, USAGE)
         named = f"{variant}, replayed"
     origin = file.origin(variant, overrides)

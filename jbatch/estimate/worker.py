@@ -118,7 +118,7 @@ class Compiler:
     def work(self, plan: Plan, micro_batch: int | None) -> dict[int, Work]:
         """Return batch size → work, for each batch size of the plan."""
         group = self.setup.task.group
-        sizes = {phase.batch_size for phase in plan.phases}
+        sizes = set(plan.sizes)
         found = {}
         for size, made in passes.cut(sizes, self.setup.devices, group, micro_batch).items():
             counted = Counter(made.program)
@@ -147,7 +147,7 @@ def answer(question: Question, tell: Callable[..., None]) -> dict[str, Any]:
 
     here = compiler(question.topology)
     alone = here if one == question.topology else compiler(one)
-    sizes = {phase.batch_size for phase in plan.phases}
+    sizes = set(plan.sizes)
 
     def probe(call: passes.Pass) -> float:
         layout = call.layout

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from jbatch.errors import Mistake, positive, shown, whole
+from jbatch.errors import Mistake, positive, real, shown, whole
 
 LEAST_MEASURED = 20  # updates that averages of the noise must be of
 ROUNDING = 1e-9  # relative; 0.1 · 1280 counts as 128
@@ -117,7 +117,7 @@ class LossStall:
 
     def __post_init__(self) -> None:
         whole("patience", self.patience)
-        if not 0 <= self.least < 1:
+        if not 0 <= real("least", self.least) < 1:
             raise Mistake(f"least is {shown(self.least)}: give a share of the loss, from 0 to 1")
 
     def size(self, averages: Averages, place: Place, larger: Sequence[int]) -> Choice:

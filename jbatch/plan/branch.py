@@ -117,6 +117,7 @@ def make_branch(plan: Plan, window: Window, multiple: int) -> Plan:
         batch_sizes=np.full_like(positions, size),
         learning_rates=rates.astype(np.float32),
         warnings=(),
+        decided=None,
     )
 
 

@@ -304,7 +304,8 @@ def _changed(directory: Path, identity: Identity, plan: Plan, accept: bool) -> b
             f"{directory} holds another run:\n\n  " + "\n  ".join(found) + "\n\nGive another run "
             "directory, or the same experiment as before"
         )
-    if read_run(directory)["plan_digest"] == plan.digest:
+    # The rows that a run begins with do not show what it may decide, nor how its rate follows.
+    if read_run(directory)["plan_digest"] == plan.digest and not (plan.decided and found):
         return False
     if not accept:
         there = text_in(directory / "plan.txt").splitlines()

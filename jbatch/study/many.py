@@ -216,10 +216,10 @@ def _check_code(run: Planned) -> None:
 
 def _over(run: Planned) -> bool:
     """Return whether the run was trained before, to its end or until it diverged."""
-    directory, plan = run.directory, run.plan
+    directory = run.directory
     if not (directory / "run.json").exists():  # `_planned` has checked that it is this run's
         return False
     record = read_record(directory)
-    folder = directory / "checkpoints"
-    saved = not folder.exists() or (folder / str(plan.end)).is_dir()  # or the user removed them
+    folder, end = directory / "checkpoints", record.plan.end
+    saved = not folder.exists() or (folder / str(end)).is_dir()  # or the user removed them
     return record.diverged or (record.finished and saved)
