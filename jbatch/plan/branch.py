@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jbatch.errors import Mistake
+from jbatch.plan.hold import Values, check_largest
 from jbatch.plan.plan import Plan
 
 SHARE = 0.12  # of the run's examples, in all windows together by default
@@ -98,8 +99,13 @@ def make_branch(plan: Plan, window: Window, multiple: int) -> Plan:
         plan: of the run.
         window: of the branches.
         multiple: of the run's batch size; divides `window.part`.
+
+    Raises:
+        Mistake: if a value that follows the batch has none at this size.
     """
     size, count = multiple * window.batch_size, plan.num_examples
+    own = Values(plan.momentum, plan.b2, plan.eps, plan.weight_decay)
+    check_largest(plan.hold, own, size, plan.base)
     taken = np.arange(0, window.examples, size, dtype=np.int64)
     if count is None:
         positions = plan.end + taken
