@@ -89,6 +89,8 @@ def probe(
     plans = [[make_branch(run.plan, here, multiple) for multiple in multiples] for here in windows]
     _check(run, windows, plans, say)
     trainer = _trainer(run, plans, seed)
+    examples = sum(here.examples for here in windows) * len(multiples)
+    say(f"trains {examples:,} examples, {examples / run.plan.end:.0%} of the run's")
     places = []
     for asked, here, branches in zip(at, windows, plans, strict=True):
         start = read_checkpoint(directory, run.setup, here.position).state

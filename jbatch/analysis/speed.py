@@ -61,7 +61,10 @@ def speeds(experiment: Experiment, seconds: float, windows: int) -> Iterator[Spe
     setup, _ = make_setup(experiment, experiment.make_plan(), meshes.all_devices())
     devices = list(setup.mesh.devices.flat)  # that the run would use
     taken: dict[int, int] = {}
-    for phase in experiment.make_plan().phases:
+    plan = experiment.make_plan()
+    if plan.decided is not None:  # sizes that a run may come to decide on
+        taken = dict.fromkeys(plan.sizes, 0)
+    for phase in plan.phases:
         taken[phase.batch_size] = taken.get(phase.batch_size, 0) + phase.updates
     for batch_size, updates in taken.items():
         with (

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jbatch.cli.arguments import RunsCode, file_and_variant, leading, wants_help
+from jbatch.devices.cores import each_a_device
 from jbatch.errors import Mistake, positive, whole
 from jbatch.messages import show
 from jbatch.run.libraries import prepare_libraries
@@ -51,11 +52,12 @@ def run(arguments: Sequence[str]) -> None:
             f"give an experiment to measure: {USAGE} (the suite runs in a checkout of jbatch, "
             f"which {Path.cwd()} is not)"
         )
-    prepare_libraries()
+    each_a_device()
     _, _, options, _, experiment = file_and_variant(Options, arguments, USAGE)
 
     from jbatch.analysis.speed import speeds
 
+    prepare_libraries()
     found = list(speeds(experiment, options.seconds, options.windows))
     if options.json:
         print(json.dumps([each._asdict() for each in found]))

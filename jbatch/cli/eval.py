@@ -12,6 +12,7 @@ from jbatch.cli.arguments import (
     split_options,
     wants_help,
 )
+from jbatch.devices.cores import each_a_device
 from jbatch.errors import Mistake
 from jbatch.messages import show
 from jbatch.run.libraries import prepare_libraries
@@ -40,7 +41,7 @@ def run(arguments: Sequence[str]) -> None:
     if wants_help(rest) and not names:
         print_help(Options, USAGE)
     directory = one_directory(names, USAGE)
-    prepare_libraries()
+    each_a_device()
     if wants_help(rest):
         _, _, experiment = remake(directory, trusted="--trust" in rest)
         print_help(Options, f"jbatch eval {directory}", experiment.data, "data")
@@ -49,6 +50,7 @@ def run(arguments: Sequence[str]) -> None:
     from jbatch.run.metrics import scores_text
     from jbatch.run.newest import evaluate_newest, evaluate_saved
 
+    prepare_libraries()
     if made_in_python(directory):
         if overrides:
             raise Mistake(

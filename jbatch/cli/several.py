@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from jbatch.cli.arguments import Log, RunsCode, flag, leading, print_help, split_options, wants_help
+from jbatch.devices.cores import each_a_device
 from jbatch.errors import Mistake
 from jbatch.experiment.experiment import Experiment
 from jbatch.experiment.load import ExperimentFile
 from jbatch.experiment.origin import Origin
 from jbatch.experiment.overrides import override
-from jbatch.run.libraries import prepare_libraries
 from jbatch.run.reopen import load_experiment_file
 from jbatch.study.grid import cells, check_field, quoted
 from jbatch.study.many import Study, seeds_of
@@ -52,7 +52,7 @@ def read(
             print_help(options, usage)
         raise Mistake(f"give an experiment file first: {usage} (--help lists the options)")
     verb = usage.partition(" FILE")[0]
-    prepare_libraries()
+    each_a_device()
     file = load_experiment_file(Path(names[0]), "--trust" in rest)
     variants = names[1:] or list(file.variants)
     if wants_help(rest):

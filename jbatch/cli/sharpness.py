@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from jbatch.cli.arguments import RunsCode, leading, print_help, read_options, wants_help
+from jbatch.devices.cores import each_a_device
 from jbatch.errors import Mistake, positive, whole
 from jbatch.files import write_whole
 from jbatch.messages import show, tell
@@ -77,12 +78,13 @@ def run(arguments: Sequence[str]) -> None:
     options = read_options(Options, rest, USAGE)
     _check_figure(options.figure, len(names))
     directories = [Path(name) for name in names]
-    prepare_libraries()
+    each_a_device()
     experiments = [remake(directory, trusted=options.trust)[2] for directory in directories]
 
     from jbatch.analysis.loss_landscape import Landscape, line
     from jbatch.analysis.measured import measure
 
+    prepare_libraries()
     landscapes = [
         Landscape(experiment, directory, options.examples)
         for experiment, directory in zip(experiments, directories, strict=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jbatch.cli.arguments import Log, RunsCode, file_and_variant, leading, split_options, wants_help
+from jbatch.devices.cores import each_a_device
 from jbatch.distributed import agree, supervise
 from jbatch.errors import Mistake, whole
 from jbatch.experiment.overrides import override
@@ -89,7 +90,7 @@ def run(arguments: Sequence[str]) -> int | None:
         # Join before reading the experiment, since its values may touch a device.
         found = agree.join(options.coordinator, options.num_processes, options.process_id)
         agree.say(found)
-    prepare_libraries()
+    each_a_device()
     file, variant, options, overrides, experiment = file_and_variant(Options, arguments, USAGE)
     named = variant
     if options.replay is not None:
@@ -107,6 +108,7 @@ def run(arguments: Sequence[str]) -> int | None:
     from jbatch.run.loop import fit
     from jbatch.run.progress import progress
 
+    prepare_libraries()
     run = fit(
         experiment,
         directory,

@@ -20,7 +20,8 @@ def each_a_device() -> None:
     """Ask XLA for one CPU device per core, before JAX's first use.
 
     It does nothing if a person has chosen the number of devices, in a process of several, and after
-    JAX's first use. An experiment file may choose it after a first call; a second one obeys.
+    JAX's first use. Commands call it before they run an experiment file, which may use JAX. The
+    file may choose the number itself: a second call obeys.
     """
     global _made
     flag, number = COUNT_FLAG in os.environ.get("XLA_FLAGS", ""), _number()

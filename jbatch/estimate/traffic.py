@@ -70,6 +70,8 @@ def _moved(module: Module, name: str, each: Instruction) -> int:
     given = module.computations[name].instructions
     operands = [given[operand] for operand in each.operands if operand in given]
     match each.code:
+        case "all-gather-start":  # it gives (this device's part, the whole array)
+            return _outside(each.arrays)
         case "dynamic-update-slice":  # in place
             return 2 * _outside(operands[1].arrays)
         case code if code in SLICES:

@@ -50,10 +50,21 @@ def ghost_norm(
 
 
 def in_two_passes(layout: Layout, groups: jax.Array, shift: jax.Array) -> Two:
-    """Compute mean and variance of groups (G, g/s, ..., C) float32, each (G, 1, ..., C)."""
+    """Compute mean and variance of groups (G, g/s, ..., C) float32, each (G, 1, ..., C).
+
+    Devices that share a group take both passes over their own parts, and meet once: the variance of
+    the whole is the mean of the parts' variances and the variance of their means.
+    """
     del shift
-    mean = _over_group(_sums(groups), groups, layout)
-    return mean, _over_group(_sums(jnp.square(groups - mean)), groups, layout)
+    count = groups[0].size // groups.shape[-1]
+    mean = _sums(groups) / count
+    var = _sums(jnp.square(groups - mean)) / count
+    if layout.span == 1:
+        return mean, var
+    blocks = layout.blocks
+    parts = jax.lax.all_gather(jnp.stack((mean, var)), AXIS, axis_index_groups=blocks)
+    means, variances = parts[:, 0], parts[:, 1]  # (s, G, 1, ..., C)
+    return means.mean(0), variances.mean(0) + means.var(0)
 
 
 def in_one_pass(layout: Layout, groups: jax.Array, shift: jax.Array) -> Two:
@@ -63,9 +74,7 @@ def in_one_pass(layout: Layout, groups: jax.Array, shift: jax.Array) -> Two:
     running mean follows the mean, so it is small from the first updates on.
     """
     shifted = groups - shift
-    first, second = (
-        _over_group(_sums(each), groups, layout) for each in (shifted, jnp.square(shifted))
-    )
+    first, second = _over_group(layout, groups, _sums(shifted), _sums(jnp.square(shifted)))
     return first + shift, jnp.maximum(second - jnp.square(first), 0)
 
 
@@ -100,7 +109,7 @@ def _backward(
     given, groups = _groups(cotangents[0], layout), _groups(x, layout)
     chosen, back = jax.vjp(partial(_chosen, pool, scale), x)
     sums, along = _sums(given), _sums(given * (_groups(chosen, layout) - mean)) * inverse
-    mean_given, mean_along = (_over_group(each, groups, layout) for each in (sums, along))
+    mean_given, mean_along = _over_group(layout, groups, sums, along)
     placed = _groups(back(cotangents[0])[0], layout)
     to_x = (placed - mean_given - (groups - mean) * (inverse * mean_along)) * (inverse * scale)
     return _like(x, to_x), _flat(along).sum(0), _flat(sums).sum(0), None
@@ -146,12 +155,13 @@ def _product_sums(groups: jax.Array) -> jax.Array:
     return sums.reshape(count, *(1,) * (groups.ndim - 2), -1)
 
 
-def _over_group(sums: jax.Array, groups: jax.Array, layout: Layout) -> jax.Array:
-    """Compute each group's mean over all devices that share it, from this device's sums."""
+def _over_group(layout: Layout, groups: jax.Array, *sums: jax.Array) -> list[jax.Array]:
+    """Compute each group's means over all devices that share it, from this device's sums."""
     count = layout.span * groups[0].size // groups.shape[-1]
     if layout.span > 1:
-        sums = jax.lax.psum(sums, AXIS, axis_index_groups=layout.blocks)
-    return sums / count
+        both = jax.lax.psum(jnp.stack(sums), AXIS, axis_index_groups=layout.blocks)
+        return [each / count for each in both]
+    return [each / count for each in sums]
 
 
 def _flat(of_groups: jax.Array) -> jax.Array:

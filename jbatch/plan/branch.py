@@ -77,6 +77,11 @@ def make_window(
         share = SHARE * plan.end / (places * len(multiples))
         examples = max(round(share), LEAST_UPDATES * part)
     else:
+        if length > plan.length:
+            raise Mistake(
+                f"--window is {plan.measure.amount(length)}, longer than the run, "
+                f"{plan.measure.amount(plan.length)}: give less"
+            )
         examples = plan.measure.position(length)
         if examples < FEWEST * part:
             least = plan.measure.amount(plan.measure.at(FEWEST * part))

@@ -21,6 +21,7 @@ from jbatch.run.adapted import Adapted
 from jbatch.run.build import ENDLESS
 from jbatch.run.job import Job
 from jbatch.run.kept import PLAN
+from jbatch.run.log import refuse_diverged
 from jbatch.run.run import Run
 from jbatch.step import noise
 from jbatch.step.noise import Noise
@@ -55,8 +56,10 @@ def decide(run: Run, adaptive: Adaptive) -> None:
             "why": choice.why,
             **numbers,
         }
-        agree.together("plan.jsonl", lambda: _write(run, line))
         grows = choice.batch_size != size
+        if grows and weight:  # a run that has diverged does not grow
+            refuse_diverged(run, loss)
+        agree.together("plan.jsonl", lambda: _write(run, line))
         growth = ((run.examples, choice.batch_size),) if grows else ()
         # The totals go on to the next log point: what they hold now is of this decision.
         held = (-float(sums["loss"][0]), -float(sums["loss"][1]))

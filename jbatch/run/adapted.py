@@ -21,6 +21,10 @@ class Adapted:
         """Return it as text, to be saved beside a state."""
         return msgspec.json.encode(self).decode()
 
+    def grew_at(self, examples: int) -> bool:
+        """Return whether the newest growth is of this place."""
+        return bool(self.growths) and self.growths[-1][0] == examples
+
     def logged(self, totals: ScoreSums) -> "Adapted":
         """Return it after a log point, which takes the totals (exact ones) out of the state."""
         total, weight = totals["loss"]

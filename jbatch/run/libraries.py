@@ -9,7 +9,6 @@ from pathlib import Path
 
 import jax
 
-from jbatch.devices.cores import each_a_device
 from jbatch.files import cache_folder
 from jbatch.messages import tell
 from jbatch.upstream_words import LOOP_CLOSED
@@ -18,12 +17,8 @@ MOST_CACHED = 10 << 30  # bytes of compiled functions; the least recently used a
 
 
 def prepare_libraries() -> None:
-    """Cache compiled functions between commands, silence the logs of Orbax, and use all cores.
-
-    Call it before the first use of a device, which an experiment file may make.
-    """
+    """Cache compiled functions between commands, and silence the logs of Orbax."""
     _quieten()
-    each_a_device()
     folder = cache_folder("xla")
     given = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]  # set at run time
     if given is None and _writable(folder):

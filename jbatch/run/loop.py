@@ -307,8 +307,8 @@ def _save(run: Run) -> None:
         attempt(run, run.checkpoints.wait)  # for the previous save
         if attempt(run, partial(run.checkpoints.save, run.examples, run.state, run.beside)):
             run.saved, run.unsaved = run.update, ""
-            if run.adapted is not None:  # a decision is on disk before it takes effect
-                attempt(run, run.checkpoints.wait)
+            if run.adapted is not None and run.adapted.grew_at(run.examples):
+                attempt(run, run.checkpoints.wait)  # on disk before it takes effect
     run.clock.ledger.write(run.examples)
 
 

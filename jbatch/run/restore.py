@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from jbatch.distributed import agree
+from jbatch.errors import Mistake
 from jbatch.run.adapted import Adapted, adapted_of
 from jbatch.run.best import Best
 from jbatch.run.checkpoint import Checkpoints
@@ -86,7 +87,14 @@ def restore(
     adapted = None
     if job.adaptive is not None:
         adapted = adapted_of(checkpoints.beside(examples))
-        job = job.decided(adapted.growths)
+        try:
+            job = job.decided(adapted.growths)
+        except Mistake as mistake:
+            sizes = ", ".join(f"{size:,}" for _, size in adapted.growths)
+            raise Mistake(
+                f"the run has grown to {sizes}, which its plan does not allow now: give back the "
+                "plan's sizes, or start another run"
+            ) from mistake
         checkpoints.keep(job.kept_examples)
     if moved is not None:
         moved.resume()
