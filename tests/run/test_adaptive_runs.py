@@ -5,6 +5,7 @@ distributed/test_adaptive_cluster.py.
 """
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -273,3 +274,12 @@ def test_the_example_of_the_page_adapts():
 def test_phases_are_not_known_beforehand(tmp_path):
     with pytest.raises(Mistake, match="decides on its phases while it trains: leave it out"):
         jb.fit(ADAPTIVE, tmp_path / "run", devices=ONE, until_phase=1)
+
+
+def test_other_sizes_to_choose_from_are_another_plan(straight, tmp_path):
+    """The rows that the run begins with are the same: batch size 20 throughout."""
+    _, directory = straight
+    shutil.copytree(directory, tmp_path / "run")
+    fewer = replace(ADAPTIVE, plan=replace(ADAPTIVE.plan, batch_sizes=SIZES[:-1]))
+    with pytest.raises(Mistake, match=r"plan\.batch_sizes"):
+        jb.fit(fewer, tmp_path / "run", devices=ONE)
