@@ -57,6 +57,10 @@ def _of(equation: JaxprEqn) -> int:
         terms = kernel.size // kernel.shape[outputs]
         zeros_between = math.prod(equation.params["lhs_dilation"])
         return int(2 * arrays[2].aval.size * terms // zeros_between)
+    if equation.primitive.name == "cond":
+        counts = [_counted(branch.jaxpr) for branch in equation.params["branches"]]
+        # The last of those that a platform chooses is what a network asks for; else one is taken.
+        return counts[-1] if equation.params.get("branches_platforms") else max(counts)
     times = equation.params["length"] if equation.primitive.name == "scan" else 1
     return times * sum(map(_counted, _inner(equation.params.values())))
 

@@ -13,8 +13,8 @@ from jbatch import Airbench, Arrays, Classify, GhostBatchNorm, Mistake, Source
 from jbatch.data.open import load
 from jbatch.models.airbench import Block, Whiten, pooled
 from jbatch.models.build import build
-from jbatch.models.layers import max_pool
 from jbatch.models.norm import Pass
+from jbatch.models.pool import MaxPool
 from jbatch.plan.layout import Layout
 
 RNG = np.random.default_rng(0)
@@ -127,14 +127,14 @@ def test_a_block_is_as_published():
 @pytest.mark.parametrize("size", [2, 3])
 def test_pools_are_flaxs_and_so_are_their_gradients(size):
     x = jnp.asarray(RNG.normal(size=(2, 7, 8, 3)), jnp.float32)
-    np.testing.assert_array_equal(pooled(x, size), max_pool(x, size, size))
+    np.testing.assert_array_equal(pooled(x, size), MaxPool(size, size)(x))
 
     def weighed(pool, x):
         y = pool(x)
         return (y * jnp.arange(y.size, dtype=jnp.float32).reshape(y.shape)).sum()
 
     mine = jax.grad(lambda x: weighed(lambda x: pooled(x, size), x))(x)
-    theirs = jax.grad(lambda x: weighed(lambda x: max_pool(x, size, size), x))(x)
+    theirs = jax.grad(lambda x: weighed(lambda x: MaxPool(size, size)(x), x))(x)
     np.testing.assert_array_equal(mine, theirs)
 
 
