@@ -10,7 +10,15 @@ import optax
 
 from jbatch.errors import Mistake, make_plain, not_negative, positive, share, shown
 from jbatch.hidden import Hidden
-from jbatch.optim import Optimizer, Rate, takes, takes_momentum, transformation
+from jbatch.optim import (
+    Optimizer,
+    Rate,
+    leaves,
+    own_values,
+    takes,
+    takes_momentum,
+    transformation,
+)
 from jbatch.parameters import DecayOn, decay_mask
 
 
@@ -68,6 +76,7 @@ class Groups:
         Raises:
             Mistake: when it begins, if a path names no parameter, or a parameter is in no group.
         """
+        self._check_held(told)
         made = {}
         for number, group in enumerate(self.groups):
             if group.optimizer is None:
@@ -77,6 +86,18 @@ class Groups:
             steps = _made(group.optimizer, group.rate * rate, momentum, given)
             made[number] = steps if group.until == 1 else _until(steps, group.until, progress)
         return optax.partition(made, self._numbers)
+
+    def _check_held(self, told: dict[str, Any]) -> None:
+        """Raise Mistake if hold would give all groups a value that is not theirs."""
+        for name in set(told) & {"b2", "eps", "weight_decay"}:
+            values = [getattr(own_values(leaf), name) for leaf in leaves(self) if takes(leaf, name)]
+            own = {value for value in values if value is not None}
+            if len(own) > 1:
+                raise Mistake(
+                    f"hold makes {name} follow the batch, but the groups begin with different ones "
+                    f"({', '.join(f'{value:g}' for value in sorted(own))}): give all groups the "
+                    f"same, or leave {name} out of hold"
+                )
 
     def _numbers(self, params: Any) -> Any:
         """Return the number of each parameter's group."""
@@ -198,10 +219,14 @@ class Lookahead:
             decay = jnp.exp(-since / jnp.float32(self.horizon))
             if self.power:
                 decay = decay * jnp.asarray(progress, jnp.float32) ** self.power
-            # Before the start, slow parameters are the fast ones.
-            keep = jnp.where(begun, jnp.where(due, decay, 1), 0)
-            slow = jax.tree.map(lambda s, w: w + (s - w) * keep.astype(w.dtype), state.slow, fast)
             back = begun & due
+
+            def followed(s: jax.Array, w: jax.Array) -> jax.Array:
+                # Before the start, slow parameters are the fast ones.
+                between = jnp.where(begun, s, w)
+                return jnp.where(back, w + (s - w) * decay.astype(w.dtype), between)
+
+            slow = jax.tree.map(followed, state.slow, fast)
             step = jax.tree.map(
                 lambda s, w, by: jnp.where(back, s - w, by).astype(by.dtype), slow, params, step
             )

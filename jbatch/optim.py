@@ -307,7 +307,9 @@ def takes_momentum(optimizer: Optimizer) -> bool:
         return any(map(takes_momentum, parts))
     by_place = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     parameters = _parameters(optimizer).values()
-    required = [p for p in parameters if p.kind in by_place and p.default is p.empty]
+    required = [
+        p for p in parameters if p.kind in by_place and p.default is p.empty and p.name not in TOLD
+    ]
     return len(required) > 1
 
 
@@ -329,6 +331,12 @@ def own_values(optimizer: Optimizer) -> Values:
 
     momentum = getattr(optimizer, "own_momentum", None)
     return Values(own("momentum") if momentum is None else momentum, *map(own, Values._fields[1:]))
+
+
+def leaves(optimizer: Optimizer) -> tuple[Optimizer, ...]:
+    """Return the optimizers that an optimizer is made of; itself if it is of no others."""
+    parts = _parts(optimizer)
+    return tuple(leaf for part in parts for leaf in leaves(part)) if parts else (optimizer,)
 
 
 def _parts(optimizer: Optimizer) -> tuple[Optimizer, ...]:

@@ -97,8 +97,9 @@ def make_branch(plan: Plan, window: Window, multiple: int) -> Plan:
 
     Its rates are the schedule's at the examples that the run would have seen by then, and follow
     the batch as B^p, as in the plan. So the branch that keeps the batch has the run's own rates.
-    Its examples begin at the start of the run's epoch, for an order of another seed. In a stream,
-    which has one order, they are those after the run's end.
+    The part of the run that is over is the run's too. Its examples begin at the start of the run's
+    epoch, for an order of another seed. In a stream, which has one order, they are those after the
+    run's end.
 
     Args:
         plan: of the run.
@@ -129,6 +130,7 @@ def make_branch(plan: Plan, window: Window, multiple: int) -> Plan:
         learning_rates=rates.astype(np.float32),
         warnings=(),
         decided=None,
+        shares=np.minimum((window.position + taken) / plan.end, 1),
     )
 
 

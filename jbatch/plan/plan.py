@@ -81,6 +81,8 @@ class Plan:
     hold: Hold = Hold()  # noqa: RUF009 - frozen; which of these values follow the batch
     base_batch_size: int | None = None  # None: the first
     decided: Decided | None = None  # None: not by a run
+    # (num_updates,), `Row.progress` of a part of another run; None: position / end
+    shares: npt.NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         for array in (self.positions, self.batch_sizes, self.learning_rates):
@@ -198,7 +200,7 @@ class Plan:
             b2,
             eps,
             weight_decay,
-            position / self.end,
+            position / self.end if self.shares is None else float(self.shares[update]),
         )
 
     def noise_scale(self, update: int) -> float:

@@ -80,9 +80,13 @@ def _learner(experiment: Experiment, task: Task, about: About, plan: Plan) -> Le
         held=(*plan.hold.names, *asks(optimizer)),
         noise_of=noise_of,
     )
-    sizes = sorted({int(size) for size in plan.batch_sizes})
-    for kind in dict.fromkeys((task, *map(task.at, sizes))):  # each once
-        check_learner(learner._replace(task=kind))
+    check_learner(learner)
+    for kind, size in {task.at(size): size for size in reversed(plan.sizes)}.items():  # each once
+        if kind != task:
+            try:
+                check_learner(learner._replace(task=kind))
+            except Mistake as error:
+                raise Mistake(f"in updates of {size:,} examples, {error}") from error
     _check_metric(experiment, learner)
     return learner
 

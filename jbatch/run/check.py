@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jbatch.data.text.tokens import Tokens
 from jbatch.errors import Mistake
 from jbatch.experiment.experiment import Experiment
-from jbatch.optim import LAMB, Adam, AdamW, asks, takes_momentum, transformation
+from jbatch.optim import LAMB, Adam, AdamW, asks, leaves, takes_momentum, transformation
 from jbatch.plan.plan import Plan
 from jbatch.task.base import Task
 from jbatch.task.classify import Classify
@@ -53,8 +53,10 @@ def task_and_data(experiment: Experiment) -> tuple[Task, Any]:
 
 def warnings(experiment: Experiment, plan: Plan) -> Iterator[str]:
     """Yield a warning for each value that is allowed but may be unintended."""
-    if isinstance(experiment.optimizer, Adam | AdamW | LAMB) and not plan.momentum:
-        name = type(experiment.optimizer).__name__
+    parts = leaves(experiment.optimizer)
+    averaging = [part for part in parts if isinstance(part, Adam | AdamW | LAMB)]
+    if averaging and not plan.momentum:
+        name = type(averaging[0]).__name__
         yield (
             f"momentum is 0, so {name}'s β1 is 0 and it does not average gradients. Its authors "
             "use 0.9: give --plan.momentum 0.9"

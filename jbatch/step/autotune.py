@@ -75,9 +75,12 @@ def choose(
         Mistake: if the given micro-batch, or the smallest, does not fit.
     """
 
+    # Phases may have images of their own size.
+    kinds = tuple(dict.fromkeys(setup.at(size) for size in sorted(batch_sizes, reverse=True)))
+
     def of(memory: Callable[[Setup, Pass], Memory], call: Pass) -> float:
         with unlimited_if_refused() as refused:
-            return memory(setup, call).total + held.beside(setup, call)
+            return max(memory(each, call).total for each in kinds) + held.beside(setup, call)
         return refused
 
     def probe(call: Pass) -> float:
@@ -105,7 +108,9 @@ def choose(
     if setup.mesh.devices.flat[0].platform == "cpu" and jax.process_count() == 1:
         asked = tuple(sorted(batch_sizes)), ghost_batch, limit
         kind = tuple[Annotated[int, Meta(ge=1)] | None, str]
-        fast, speeds = kept_here("micro_batch", setup, asked, kind, lambda: fastest(setup, *asked))
+        fast, speeds = kept_here(
+            "micro_batch", kinds[0], asked, kind, lambda: fastest(kinds[0], *asked)
+        )
         if fast is not None:
             limit, why = fast, f"the fastest of {speeds}"
     return Choice(limit, f"micro-batch {limit:,}, {why}" if why else "")

@@ -221,13 +221,16 @@ class OwnClassifier(ModuleTask):
         keys = None if key is None else key[None]
         return {**example, "image": self.fit.images(example["image"][None], keys)[0]}
 
-    def output(self, network: Any, example: Example, train: bool = False) -> jax.Array:
-        """Return the logits of one image; in evaluation the mean over its views."""
-        if train:
-            return self._called(network, example["image"], train)
-        views = seen(self.fit.task.views, example["image"][None])
-        each = [weight * self._called(network, view[0], train) for weight, view in views]
-        return jnp.stack(each).sum(0)
+    def output(self, network: Any, example: Example) -> jax.Array:
+        """Return the logits of one image, the mean over its views."""
+        return self._seen(network, example)[0]
+
+    def _seen(self, network: Any, example: Example) -> tuple[jax.Array, jax.Array | None]:
+        """Return the mean logits of all views, and those of the image alone, or None."""
+        weights, views = zip(*seen(self.fit.task.views, example["image"][None]), strict=True)
+        each = [self._called(network, view[0], False) for view in views]
+        mean = jnp.stack([weight * one for weight, one in zip(weights, each, strict=True)]).sum(0)
+        return mean, each[0] if len(each) > 1 else None
 
     def _called(self, network: Any, image: jax.Array, train: bool) -> jax.Array:
         """Return the logits of one view; raise Mistake for another shape."""
@@ -248,11 +251,17 @@ class OwnClassifier(ModuleTask):
             other, label = jax.tree.map(_next, (example["image"], labels.own))
             image, own = mixed(self.fit.task.mix, example["image"], other, key)
             example, labels = {**example, "image": image}, Labels(labels.own, label, own[None])
-        logits = self.output(network, example, key is not None)[None]
-        smoothing = 0.0 if key is None else self.fit.task.label_smoothing
-        [loss] = labels.scored(cross_entropy, logits, smoothing)
-        [right] = labels.scored(correct, logits)
-        return Scores(loss, metrics={"accuracy": right})
+        if key is None:
+            (logits, plain), smoothing = self._seen(network, example), 0.0
+        else:
+            logits, plain = self._called(network, example["image"], True), None
+            smoothing = self.fit.task.label_smoothing
+        [loss] = labels.scored(cross_entropy, logits[None], smoothing)
+        [right] = labels.scored(correct, logits[None])
+        metrics = {"accuracy": right}
+        if plain is not None:
+            [metrics["plain_accuracy"]] = correct(plain[None], labels.own)
+        return Scores(loss, metrics=metrics)
 
 
 class Labels(NamedTuple):

@@ -6,6 +6,7 @@ import pytest
 from flax import nnx
 
 from jbatch import Arrays, Augment, Classify, Mistake, Source, Views
+from jbatch.data.batch import Batch
 from jbatch.data.image.augment import augment, turned
 from jbatch.data.image.views import seen
 from jbatch.data.keys import example_keys, example_turns
@@ -109,6 +110,10 @@ def test_the_logits_of_views_are_averaged_for_both_kinds_of_networks():
             for weight, view in seen(Views(flip=True, shift=1), IMAGES[:1])
         )
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+        given = params, state, Batch({"image": IMAGES, "label": LABELS}, None), np.ones(300, bool)
+        alone, both = plain.evaluate(*given), several.evaluate(*given)
+        assert both["plain_accuracy"] == alone["accuracy"]
+        assert "plain_accuracy" not in alone
 
 
 def test_what_does_not_fit_is_refused():

@@ -47,6 +47,9 @@ def test_the_branch_that_keeps_the_batch_has_the_runs_rates(growth):
     n = min(n, (1000 - start % 1000) // window.batch_size)
     assert n > 5
     assert list(branch.learning_rates[:n]) == list(plan.learning_rates[300 : 300 + n])
+    assert [branch.at(row).progress for row in range(n)] == [
+        plan.at(row).progress for row in rows[:n]
+    ]
 
 
 @pytest.mark.parametrize("scaling", [0, 0.5, 1])

@@ -157,9 +157,22 @@ def test_parts_say_what_a_composed_optimizer_takes():
     assert asks(lambda rate, progress=0.0: optax.sgd(rate)) == ("progress",)
     assert takes_momentum(nested)
     assert not takes_momentum(Clipped(lambda rate: optax.sgd(rate)))
+    assert not takes_momentum(lambda rate, progress: optax.sgd(rate * (1 - progress)))
     assert own_values(Clipped(Adam(b2=0.97)))[:2] == (0.9, 0.97)
     with pytest.raises(Mistake, match=r"optimizer is <class .*SGD.*: give one of jbatch's, such"):
         Clipped(SGD)
+
+
+def test_a_value_that_follows_the_batch_is_the_same_in_all_groups():
+    def told(first, rest):
+        groups = Groups((Group(("norm",), first), Group(optimizer=Clipped(rest))))
+        told = dict.fromkeys((*asks(groups), "weight_decay"), jnp.float32(0))
+        return transformation(groups, 0.1, 0.9, held=told)
+
+    told(AdamW(weight_decay=0.1), AdamW(weight_decay=0.1))
+    told(Adam(), AdamW(weight_decay=0.1))  # Adam's penalty does not follow
+    with pytest.raises(Mistake, match=r"weight_decay follow .* different ones \(0, 0.1\)"):
+        told(AdamW(weight_decay=0), AdamW(weight_decay=0.1))
 
 
 X = RNG.normal(size=(64, 4, 4, 1)).astype(np.float32)

@@ -62,5 +62,5 @@ def test_what_does_not_fit_is_refused(tmp_path):
         replace(TASK, sides=((32, 6), (16, 4)))
     fixed = Classify(MLP((4,)), sides=((1, 4),))
     plan = Coupling(lambda epoch: 0.05, num_epochs=1, batch_size=16)
-    with pytest.raises(Mistake, match="the task fails"):
+    with pytest.raises(Mistake, match="in updates of 16 examples, the task fails"):
         fit(Experiment(plan, task=fixed, data=ARRAYS), tmp_path / "run")
