@@ -38,6 +38,12 @@ class Group:
 
     def __post_init__(self) -> None:
         make_plain(self)
+        paths = isinstance(self.on, tuple) and all(isinstance(path, str) for path in self.on)
+        if self.on is not None and not paths and not callable(self.on):
+            raise Mistake(
+                f'on is {shown(self.on)}: give a tuple of paths, such as ("stem.bias",), or a '
+                "function of (path, array)"
+            )
         _check_optimizer("optimizer", self.optimizer)
         not_negative("rate", self.rate)
         if not 0 <= self.until <= 1:

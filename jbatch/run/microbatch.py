@@ -71,8 +71,8 @@ def _updates_per_call(before: dict[str, Any] | None, job: Job, passes: Mapping[i
     if job.limits.updates_per_call is not None or call is None:
         return setup.updates_per_call
     known: int | None = None if before is None else before.get("updates_per_call")
-    kind, asked = Annotated[int, Meta(ge=1)], astuple(call.layout)
-    return known or kept_here("updates_per_call", setup, asked, kind, lambda: faster(setup, call))
+    kind, asked, here = Annotated[int, Meta(ge=1)], astuple(call.layout), setup.at(call.layout.size)
+    return known or kept_here("updates_per_call", here, asked, kind, lambda: faster(here, call))
 
 
 def _choice(kept: dict[str, Any] | None, job: Job) -> Choice:

@@ -92,7 +92,8 @@ class Driver:
             state, loss = update(state, told(self._setup, hows), *arguments)
         else:
             if self._sums is None:
-                self._sums = programs.zero_sums(self._setup)()
+                # As compiled ahead, for images of this phase.
+                self._sums = programs.zero_sums(self._setup.at(row.batch_size))()
             for (position, layout), accumulate in placed:
                 source = self._feed.arguments(position, layout)
                 self._sums, gathered = accumulate(state, self._sums, *source)

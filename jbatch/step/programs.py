@@ -276,10 +276,15 @@ def digest(setup: Setup, passes: Mapping[int, Passes]) -> str:
 
     It lowers one pass of each kind. Others differ only by their layouts, which are hashed too.
     """
-    kinds = {type(call): call for each in passes.values() for call in reversed(each.program)}
+    kinds = {
+        (setup.at(size), type(call)): call
+        for size, each in passes.items()
+        for call in reversed(each.program)
+    }
     hashed = hashlib.sha256(repr(sorted(passes.items(), key=lambda item: item[0])).encode())
-    for call in (Evaluate(), *kinds.values()):
-        hashed.update(lowered(setup, call).as_text().encode())
+    hashed.update(lowered(setup, Evaluate()).as_text().encode())
+    for (its, _), call in kinds.items():
+        hashed.update(lowered(its, call).as_text().encode())
     return hashed.hexdigest()
 
 

@@ -99,6 +99,8 @@ def test_a_group_without_an_optimizer_stays_and_a_path_needs_a_parameter():
         stepped(Groups((Group(("head",), SGD()),)), UPDATES)
     with pytest.raises(Mistake, match="no group has an optimizer"):
         Groups((Group(("head",)),))
+    with pytest.raises(Mistake, match=r"on is 'head.bias': give a tuple of paths, such as "):
+        Group("head.bias")
 
 
 @pytest.mark.parametrize("most", [0.5, 100.0])
