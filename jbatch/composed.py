@@ -48,6 +48,11 @@ class Group:
         not_negative("rate", self.rate)
         if not 0 <= self.until <= 1:
             raise Mistake(f"until is {self.until:g}: give a part of the run, from 0 to 1")
+        if self.optimizer is None and (self.rate, self.until) != (1, 1):
+            raise Mistake(
+                f"a group has rate {self.rate:g} and until {self.until:g}, but no optimizer, so "
+                "that it never moves: give it one, such as SGD(), or leave both out"
+            )
 
 
 @dataclass(frozen=True)

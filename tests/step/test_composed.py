@@ -101,6 +101,8 @@ def test_a_group_without_an_optimizer_stays_and_a_path_needs_a_parameter():
         Groups((Group(("head",)),))
     with pytest.raises(Mistake, match=r"on is 'head.bias': give a tuple of paths, such as "):
         Group("head.bias")
+    with pytest.raises(Mistake, match="a group has rate 10 and until 1, but no optimizer"):
+        Group(("head",), rate=10)
 
 
 @pytest.mark.parametrize("most", [0.5, 100.0])
