@@ -261,6 +261,8 @@ def _to_share(job: Job) -> dict[str, str]:
         "the validation set": str(identity.validation)[:SHOWN],
         "the program of an update": identity.program[:SHOWN],
         "the weights of init": str(identity.init)[:SHOWN],
+        # Each process has computed it from the data, by its own linear algebra.
+        "the whitening kernel": _short(repr(getattr(job.setup.task, "whitening", ()))),
         "measure_distance": str(job.measure_distance),
         # They decide when all processes evaluate and save together.
         "the moments of evaluating, saving and logging": _short(repr(job.moments.calls)),
