@@ -61,7 +61,7 @@ def read(text: str) -> Module:
         if begun:
             name, lines = begun[2], []
             entry = name if begun[1] else entry
-        elif line == "}" and name is not None:
+        elif line.startswith("}") and name is not None:  # it may go on: , execution_thread="…"
             computations[name] = _computation(lines)
             name = None
         else:

@@ -17,10 +17,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
+from inspect import getsource
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jbatch.errors import Mistake
+from jbatch.estimate import gpus, hlo_costs, hlo_text, traffic
 from jbatch.estimate.gpus import GPUS, description
 from jbatch.estimate.hlo_costs import Facts, facts_of, stored_facts
 from jbatch.experiment.overrides import override
@@ -79,19 +81,22 @@ class Compiler:
 
     def __init__(self, topology: str, setup: Setup, cache: Path, tell: Callable[..., None]):
         self._topology, self.setup, self._cache, self._tell = topology, setup, cache, tell
-        self._known: dict[passes.Call, Facts] = {}
+        self._known: dict[tuple[Setup, passes.Call], Facts] = {}
 
-    def facts(self, call: passes.Call) -> Facts:
-        """Return the costs of a call."""
-        if call not in self._known:  # even a stored answer needs slow tracing
-            self._known[call] = self._found(call)
-        return self._known[call]
+    def facts(self, setup: Setup, call: passes.Call) -> Facts:
+        """Return the costs of a call, of `setup` as it is at the call's batch size."""
+        known = setup, call
+        if known not in self._known:  # even a stored answer needs slow tracing
+            self._known[known] = self._found(setup, call)
+        return self._known[known]
 
-    def _found(self, call: passes.Call) -> Facts:
-        lowered = programs.lowered(self.setup, call)
+    def _found(self, setup: Setup, call: passes.Call) -> Facts:
+        lowered = programs.lowered(setup, call)
         on_gpus = self._topology.partition(":")[0] in GPUS
         compiler = version("jax-cuda12-plugin" if on_gpus else "libtpu")
-        what = (self._topology, Facts._fields, version("jax"), compiler, lowered.as_text())
+        counting = [getsource(each) for each in (hlo_costs, hlo_text, traffic, gpus)]
+        versions = version("jax"), compiler, counting
+        what = (self._topology, Facts._fields, versions, lowered.as_text())
         path = self._cache / f"{hashlib.sha256(json.dumps(what).encode()).hexdigest()}.json"
         name = "the end of an update"
         if not isinstance(call, passes.Apply):
@@ -101,7 +106,7 @@ class Compiler:
             begun = time.monotonic()
             found = facts_of(lowered.compile(GPU_OPTIONS if on_gpus else None))
             if on_gpus and not isinstance(call, passes.Apply):
-                found = found._replace(flops=flops.of_pass(self.setup.learner, call.layout))
+                found = found._replace(flops=flops.of_pass(setup.learner, call.layout))
             self._tell(say=f"{byte_size(found.memory.total)}, {time.monotonic() - begun:.0f} s")
             with suppress(OSError):  # another process may write it; the folder may be read-only
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -109,10 +114,11 @@ class Compiler:
             return found
         return stored_facts(json.loads(path.read_text()))
 
-    def needs(self, call: passes.Pass) -> float:
+    def needs(self, call: passes.Pass, setup: Setup | None = None) -> float:
         """Return the bytes that one device needs during a pass, including the state it holds."""
+        setup = setup or self.setup
         with unlimited_if_refused() as refused:
-            return self.facts(call).memory.total + held.beside(self.setup, call)
+            return self.facts(setup, call).memory.total + held.beside(setup, call)
         return refused
 
     def work(self, plan: Plan, micro_batch: int | None) -> dict[int, Work]:
@@ -122,9 +128,10 @@ class Compiler:
         found = {}
         for size, made in passes.cut(sizes, self.setup.devices, group, micro_batch).items():
             counted = Counter(made.program)
-            calls = [Call(times, self.facts(call)) for call, times in counted.items()]
+            setup = self.setup.at(size)  # its images may have a side of their own
+            calls = [Call(times, self.facts(setup, call)) for call, times in counted.items()]
             biggest = max(made.calls, key=lambda call: call.layout.per_device)
-            needed = int(self.needs(biggest))
+            needed = int(self.needs(biggest, setup))
             share = size // self.setup.devices
             found[size] = Work(share, biggest.layout.per_device, needed, calls)
         return found

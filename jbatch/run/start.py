@@ -80,6 +80,7 @@ def open_run(
         job, update = start.job, start.update
         left = {size: passes[size] for size in job.to_come(update)}
         if left != to_come:  # the newest checkpoint was damaged, or has decided on other sizes
+            ahead.close()
             ahead = stack.enter_context(closing(Ahead(setup, left, job.evaluations)))
         best = open_best(directory, job, start.examples, warnings.append)
         if best is not None:

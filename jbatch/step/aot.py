@@ -63,7 +63,7 @@ class Ahead:
             if size == first:
                 current = now.submit(self._timed, _program, setup.at(size), passes[size])
                 self._programs[size] = current
-                later.submit(wait, [current])  # equal passes are compiled once
+                later.submit(current.exception)  # waits: equal passes are compiled once
                 continue
             timed = later.submit(self._timed, _program_run_once, setup.at(size), passes[size])
             self._programs[size] = timed
@@ -119,11 +119,13 @@ def _program_run_once(setup: Setup, passes: Passes) -> Program:
 
     A function's first run takes up to 35 ms longer there, which a phase's first update would wait
     for. With several devices, programs of two threads could wait for each other's collectives.
+    Zeros may give NaN, which JAX must not take for a run's.
     """
     program = _program(setup, passes)
     made = [each for each in (*program.calls, program.apply, program.halves) if each is not None]
     alone = setup.devices == 1 and setup.mesh.devices.flat[0].platform == "cpu"
-    if not alone or any(each.memory.total > MOST_RUN for each in made):
+    checked = any(getattr(jax.config, name) for name in ("jax_debug_nans", "jax_debug_infs"))
+    if not alone or checked or any(each.memory.total > MOST_RUN for each in made):
         return program
     replicated = meshes.replicated(setup.mesh)
 
@@ -136,7 +138,7 @@ def _program_run_once(setup: Setup, passes: Passes) -> Program:
     ones = (1.0,) * len(setup.learner.held)
     sums = None if program.apply is None else programs.zero_sums(setup)()
     row = programs.how(0.0, passes.layouts[0].groups, passes.layouts[0].size, *ones)
-    for call, layout in dict(zip(program.calls, passes.layouts, strict=True)).items():
+    for layout, call in dict(zip(passes.layouts, program.calls, strict=True)).items():
         inputs = zeros(setup.inputs.shapes(layout))
         if sums is None:
             call(zeros(state), programs.told(setup, [row]), *inputs)

@@ -3,19 +3,21 @@
 import json
 
 import jax
+import numpy as np
 import pytest
 
 from commands import TINY
+from jbatch import Arrays, CifarResNet, Classify, Coupling, Experiment, GhostBatchNorm
 from jbatch.devices.memory import Memory
 from jbatch.estimate.chips import CHIPS, Chip
 from jbatch.estimate.gpus import GPUS
 from jbatch.estimate.hlo_costs import Facts, facts_of, stored_facts
 from jbatch.estimate.roofline import ON_GPUS, estimate, one_update
 from jbatch.estimate.table import estimate_json, estimate_text
-from jbatch.estimate.worker import Call, Work
+from jbatch.estimate.worker import Call, Compiler, Work
 from jbatch.plan.layout import Layout
 from jbatch.plan.passes import Update
-from jbatch.run.build import make_setup
+from jbatch.run.build import counted, make_setup
 from jbatch.run.reopen import load_experiment_file
 from jbatch.step import programs, pure
 
@@ -42,6 +44,23 @@ def test_an_update_takes_as_long_as_the_slower_of_arithmetic_and_memory():
     assert (update.flops, update.traffic, update.memory) == (7e9, 9e6, 2**21)
     assert (update.cycles, update.reductions, update.asynchronous) == (21, 1, 0)
     assert one_update(UPDATE, CHIP, 1).reducing == 0
+
+
+def test_a_phase_costs_what_images_of_its_side_cost(monkeypatch, tmp_path):
+    """Its programs are those that the run compiles for its batch size."""
+    images = np.zeros((96, 8, 8, 1), np.uint8)
+    data = Arrays(*({"image": images[:n], "label": np.arange(n) % 3} for n in (96, 9)))
+    task = Classify(CifarResNet(1, (4,), GhostBatchNorm(8)), sides=((16, 4), (32, 6)))
+    plan = Coupling(lambda epoch: 0.05, num_epochs=2, ramp={0: 16, 1: 32}, momentum=0.9)
+    experiment = counted(Experiment(plan, task=task, data=data))
+    planned = experiment.make_plan()
+    setup, _ = make_setup(experiment, planned, jax.devices()[:1])
+    asked = []
+    monkeypatch.setattr(Compiler, "_found", lambda _, *of: asked.append(of) or facts(1, 1))
+    works = Compiler("v0:1x1", setup, tmp_path, print).work(planned, None)
+    assert sorted(works) == [16, 32]
+    sides = {call.layout.size: at.task.side for at, call in asked}
+    assert sides == {16: 4, 32: 6}
 
 
 def test_phases_take_their_updates_and_are_held_against_one_chip():

@@ -91,6 +91,14 @@ def test_an_asynchronous_slice_counts_the_slice_once():
     assert moved(*started) == SLICE
 
 
+def test_what_another_unit_of_the_chip_runs_is_read():
+    """Its computation ends in the name of its thread."""
+    line = "ROOT %f = f32[8,128]{1,0:T(8,128)} fusion(%x), kind=kLoop, calls=%halved"
+    named = program(line).replace("\n}\n\n", '\n}, execution_thread="sparsecore"\n\n')
+    assert named.count("execution_thread") == 4
+    assert traffic(read(named)) == moved(line) == 2 * SLICE
+
+
 def test_a_change_in_place_writes_the_change():
     slices = "%s = f32[8,128]{1,0:T(8,128)} fusion(%x), kind=kLoop, calls=%halved"
     change = "ROOT %a = f32[64,128]{1,0:T(8,128)} fusion(%x, %s), kind=kLoop, calls=%changed"

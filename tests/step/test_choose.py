@@ -327,18 +327,20 @@ def test_the_current_phase_compiles_beside_the_evaluation(monkeypatch):
     assert order[1:] == [80, 120]
 
 
+@pytest.mark.parametrize("mapping", ["shard_map", "pmap"])
 @pytest.mark.parametrize("limit", [None, 40])
-def test_what_a_later_phase_runs_has_run_before(monkeypatch, limit):
+def test_what_a_later_phase_runs_has_run_before(monkeypatch, limit, mapping):
     """On zeros, so that its first update is like the others; the current phase begins at once."""
     called, call = [], Executable.__call__
     monkeypatch.setattr(Executable, "__call__", lambda *a: called.append(a[0]) or call(*a))
-    setup, _ = make_setup(GROWING, GROWING.plan.plan(), ONE)
+    experiment = dataclasses.replace(GROWING, mapping=mapping)
+    setup, _ = make_setup(experiment, GROWING.plan.plan(), ONE)
     with closing(aot.Ahead(setup, cut([40, 120], 1, 40, limit), ())) as ahead:
         assert ahead.ready(120, 60)
         program = ahead.program(120)
-        made = [*dict.fromkeys(program.calls), *[program.apply][: limit is not None]]
-        assert list(map(id, called)) == list(map(id, made))
-        assert ahead.program(40).calls[0] not in called
+        made = [*dict.fromkeys(map(id, program.calls)), *[id(program.apply)][: limit is not None]]
+        assert list(map(id, called)) == made
+        assert id(ahead.program(40).calls[0]) not in made
 
 
 def test_the_search_keeps_to_its_seconds(monkeypatch):

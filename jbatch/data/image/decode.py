@@ -37,7 +37,8 @@ def decode(file: File, crop: Callable[[int, int], Box], out: npt.NDArray[np.uint
         out: (size, size, 3) uint8, in red, green, blue.
 
     Raises:
-        DamagedImage: if the file does not decode to the end of the part, or is cut short.
+        DamagedImage: if the file does not decode to the end of the part, or is cut short. Below the
+            part, a file with restart markers may be.
     """
     if file.data is None:
         raise DamagedImage(file.problem)
