@@ -70,9 +70,10 @@ def _updates_per_call(before: dict[str, Any] | None, job: Job, passes: Mapping[i
     setup, call = job.setup, worth_timing(job.setup, job.plan, passes)
     if job.limits.updates_per_call is not None or call is None:
         return setup.updates_per_call
-    known: int | None = None if before is None else before.get("updates_per_call")
+    if before is not None:  # an older jbatch kept none: it followed the setup's rule
+        return before.get("updates_per_call") or setup.updates_per_call
     kind, asked, here = Annotated[int, Meta(ge=1)], astuple(call.layout), setup.at(call.layout.size)
-    return known or kept_here("updates_per_call", here, asked, kind, lambda: faster(here, call))
+    return kept_here("updates_per_call", here, asked, kind, lambda: faster(here, call))
 
 
 def _choice(kept: dict[str, Any] | None, job: Job) -> Choice:

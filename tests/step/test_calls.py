@@ -145,3 +145,8 @@ def test_what_is_timed_once_is_kept_with_the_run(monkeypatch, tmp_path):
     assert len(asked) == 1
     assert json.loads((tmp_path / "one" / microbatch.FILE).read_text())["updates_per_call"] == 3
     assert of_run("given", updates_per_call=5) == 5
+    file = tmp_path / "one" / microbatch.FILE  # as an older jbatch left it, which timed nothing
+    kept = json.loads(file.read_text())
+    del kept["updates_per_call"]
+    file.write_text(json.dumps(kept))
+    assert of_run("one") == MOST
