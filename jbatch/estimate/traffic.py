@@ -62,7 +62,8 @@ def _cycles(each: Instruction) -> int:
 def _moved(module: Module, name: str, each: Instruction) -> int:
     if each.code in FREE or each.code.endswith("-done"):
         return 0
-    if each.code == "copy-start":  # it gives (copy, original, a semaphore)
+    # They give (copy, original, a semaphore), and (this device's, another's, semaphores).
+    if each.code in ("copy-start", "collective-permute-start"):
         return _outside(each.arrays[:2])
     if each.code == "slice-start":  # it gives (original, slice, a semaphore)
         original, part, *_ = each.arrays
@@ -73,7 +74,8 @@ def _moved(module: Module, name: str, each: Instruction) -> int:
         case "all-gather-start":  # it gives (this device's part, the whole array)
             return _outside(each.arrays)
         case "dynamic-update-slice":  # in place
-            return 2 * _outside(operands[1].arrays)
+            change = operands[1].arrays
+            return _outside(change) + min(_stored(change), _outside(each.arrays))
         case code if code in SLICES:
             read = min(_stored(each.arrays), _outside(operands[0].arrays))
             return read + _outside(each.arrays)

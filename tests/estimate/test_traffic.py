@@ -105,6 +105,25 @@ def test_a_change_in_place_writes_the_change():
     assert moved(slices, change) == 2 * SLICE + 2 * SLICE
 
 
+@pytest.mark.parametrize(("space", "reads"), [("", 2), ("S(1)", 0)])
+def test_a_change_that_is_on_the_chip_is_written_alone(space, reads):
+    lines = (
+        f"%u = f32[8,128]{{1,0:T(8,128){space}}} slice(%x), slice={{[0:8], [0:128]}}",
+        "%zero.3 = s32[] constant(0)",
+        "ROOT %put.1 = f32[64,128]{1,0:T(8,128)} dynamic-update-slice(%x, %u, %zero.3, %zero.3)",
+    )
+    assert moved(*lines) == (2 + reads) * SLICE
+
+
+def test_a_permutation_between_devices_counts_once():
+    lines = (
+        "%s = (f32[64,128]{1,0:T(8,128)}, f32[64,128]{1,0:T(8,128)}, u32[]{:S(2)}, u32[]{:S(2)})"
+        " collective-permute-start(%x), source_target_pairs={{0,1},{1,0}}",
+        "ROOT %d = f32[64,128]{1,0:T(8,128)} collective-permute-done(%s)",
+    )
+    assert moved(*lines) == 2 * X
+
+
 def test_a_loop_counts_as_often_as_it_runs():
     lines = (
         "%zero.2 = s32[] constant(0)",
