@@ -12,7 +12,7 @@ import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -114,11 +114,16 @@ class Compiler:
             return found
         return stored_facts(json.loads(path.read_text()))
 
-    def needs(self, call: passes.Pass, setup: Setup | None = None) -> float:
-        """Return the bytes that one device needs during a pass, including the state it holds."""
-        setup = setup or self.setup
+    def needs(self, sizes: Collection[int], call: passes.Pass) -> float:
+        """Return the bytes that one device needs during a pass, including the state it holds.
+
+        They are the most of a pass at any of these batch sizes.
+        """
+        setups = dict.fromkeys(map(self.setup.at, sizes))  # several if phases have sides
         with unlimited_if_refused() as refused:
-            return self.facts(setup, call).memory.total + held.beside(setup, call)
+            return max(
+                self.facts(each, call).memory.total + held.beside(each, call) for each in setups
+            )
         return refused
 
     def work(self, plan: Plan, micro_batch: int | None) -> dict[int, Work]:
@@ -131,7 +136,7 @@ class Compiler:
             setup = self.setup.at(size)  # its images may have a side of their own
             calls = [Call(times, self.facts(setup, call)) for call, times in counted.items()]
             biggest = max(made.calls, key=lambda call: call.layout.per_device)
-            needed = int(self.needs(biggest, setup))
+            needed = int(self.needs([size], biggest))
             share = size // self.setup.devices
             found[size] = Work(share, biggest.layout.per_device, needed, calls)
         return found
@@ -158,16 +163,16 @@ def answer(question: Question, tell: Callable[..., None]) -> dict[str, Any]:
 
     def probe(call: passes.Pass) -> float:
         layout = call.layout
-        return alone.needs(passes.Accumulate(Layout(layout.per_device, 1, layout.group)))
+        return alone.needs(sizes, passes.Accumulate(Layout(layout.per_device, 1, layout.group)))
 
     choose = partial(largest, sizes, ghost_batch=group, available=question.available, probe=probe)
     micro_batch = experiment.micro_batch
     if micro_batch is None:
-        micro_batch = choose(devices=len(devices), needs=here.needs)
+        micro_batch = choose(devices=len(devices), needs=partial(here.needs, sizes))
     else:
         made = passes.cut(sizes, len(devices), group, micro_batch)
-        check_fits(micro_batch, made, question.available, here.needs)
-    of_one = experiment.micro_batch or choose(devices=1, needs=alone.needs)
+        check_fits(micro_batch, made, question.available, partial(here.needs, sizes))
+    of_one = experiment.micro_batch or choose(devices=1, needs=partial(alone.needs, sizes))
     return {
         "devices": len(devices),
         "work": here.work(plan, micro_batch),

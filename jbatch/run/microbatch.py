@@ -72,7 +72,8 @@ def _updates_per_call(before: dict[str, Any] | None, job: Job, passes: Mapping[i
         return setup.updates_per_call
     if before is not None:  # an older jbatch kept none: it followed the setup's rule
         return before.get("updates_per_call") or setup.updates_per_call
-    kind, asked, here = Annotated[int, Meta(ge=1)], astuple(call.layout), setup.at(call.layout.size)
+    kind, asked = Annotated[int, Meta(ge=1)], astuple(call.layout)
+    here = setup.at(call.layout.size)
     return kept_here("updates_per_call", here, asked, kind, lambda: faster(here, call))
 
 

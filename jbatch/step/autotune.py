@@ -75,12 +75,11 @@ def choose(
         Mistake: if the given micro-batch, or the smallest, does not fit.
     """
 
-    # Phases may have images of their own size.
-    kinds = tuple(dict.fromkeys(setup.at(size) for size in sorted(batch_sizes, reverse=True)))
+    setups = tuple(dict.fromkeys(map(setup.at, batch_sizes)))  # several if phases have sides
 
     def of(memory: Callable[[Setup, Pass], Memory], call: Pass) -> float:
         with unlimited_if_refused() as refused:
-            return max(memory(each, call).total for each in kinds) + held.beside(setup, call)
+            return max(memory(each, call).total + held.beside(each, call) for each in setups)
         return refused
 
     def probe(call: Pass) -> float:
@@ -108,9 +107,8 @@ def choose(
     if setup.mesh.devices.flat[0].platform == "cpu" and jax.process_count() == 1:
         asked = tuple(sorted(batch_sizes)), ghost_batch, limit
         kind = tuple[Annotated[int, Meta(ge=1)] | None, str]
-        fast, speeds = kept_here(
-            "micro_batch", kinds[0], asked, kind, lambda: fastest(kinds[0], *asked)
-        )
+        here = setup.at(max(batch_sizes))
+        fast, speeds = kept_here("micro_batch", here, asked, kind, lambda: fastest(here, *asked))
         if fast is not None:
             limit, why = fast, f"the fastest of {speeds}"
     return Choice(limit, f"micro-batch {limit:,}, {why}" if why else "")

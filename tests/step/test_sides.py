@@ -21,6 +21,10 @@ from jbatch import (
 )
 from jbatch.data.keys import example_keys
 from jbatch.data.open import load
+from jbatch.devices.memory import Memory
+from jbatch.run.build import counted, make_setup
+from jbatch.step import programs
+from jbatch.step.autotune import choose
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (96, 8, 8, 1)).astype(np.uint8)
@@ -55,6 +59,19 @@ def test_a_run_changes_its_side_with_its_batch(tmp_path):
         losses[name] = [line["loss"] for line in lines if line["kind"] == "train"]
     assert losses["grows"][0] == losses["stays"][0]
     assert losses["grows"][1] != losses["stays"][1]
+
+
+def test_a_micro_batch_fits_images_of_every_side(monkeypatch, tmp_path):
+    """What the micro-batch needs is compiled as the run compiles it."""
+    asked = []
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    memory = lambda at, _: asked.append(at.task.side) or Memory(0, 0, 0, 0)  # noqa: E731
+    monkeypatch.setattr(programs, "memory", memory)
+    plan = Coupling(lambda epoch: 0.05, num_epochs=2, ramp={0: 16, 1: 32}, momentum=0.9)
+    experiment = counted(Experiment(plan, task=TASK, data=ARRAYS))
+    setup, _ = make_setup(experiment, experiment.make_plan(), jax.devices()[:1])
+    assert choose(setup, [16, 32], 8, None, 2**40).limit is None
+    assert set(asked) == {4, 6}
 
 
 def test_what_does_not_fit_is_refused(tmp_path):
