@@ -22,6 +22,7 @@ Mapping = Literal["shard_map", "pmap"]
 # device, False if every device holds them whole, or a pytree of PartitionSpecs, one for each array
 # or group of arrays.
 Place = Any
+LONGEST = "31536000"  # seconds
 
 
 def on_each(
@@ -103,7 +104,7 @@ class Mapped:
             options: of XLA, for this function alone.
         """
         lowered, bound = self.lower()
-        return Executable(lowered.compile(compiler_options=options), bound)
+        return _compiled(lowered, bound, self.mesh, options)
 
     def lower(self) -> tuple[jax.stages.Lowered, tuple[Any, ...]]:
         """Return the lowered function, and the first arguments to bind to the compiled one."""
@@ -142,7 +143,7 @@ class Whole:
     def compile(self, options: dict[str, str | bool] | None = None) -> "Executable":
         """Compile the function, see `Mapped.compile`."""
         lowered, bound = self.lower()
-        return Executable(lowered.compile(compiler_options=options), bound)
+        return _compiled(lowered, bound, self.mesh, options)
 
     def lower(self) -> tuple[jax.stages.Lowered, tuple[Any, ...]]:
         """Return the lowered function; there is no argument to bind."""
@@ -154,6 +155,21 @@ class Whole:
         )
         with jax.enable_x64(False):
             return jitted.lower(*self.arguments), ()
+
+
+def _compiled(
+    lowered: jax.stages.Lowered,
+    bound: tuple[Any, ...],
+    mesh: Mesh,
+    options: dict[str, str | bool] | None,
+) -> "Executable":
+    """Compile a function. On a CPU's devices a collective may wait as long as it has to.
+
+    XLA would end the process if one of them is 40 s late: after a machine slept, or Ctrl-Z.
+    """
+    if mesh.size > 1 and mesh.devices.flat[0].platform == "cpu":
+        options = {**(options or {}), "xla_cpu_collective_call_terminate_timeout_seconds": LONGEST}
+    return Executable(lowered.compile(compiler_options=options), bound)
 
 
 @dataclass(frozen=True)
