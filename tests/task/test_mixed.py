@@ -126,9 +126,7 @@ def trained(model, devices=1, passes=1):
     [
         (MLP((8,)), 8, 3),
         slow(Net, 8, 3),
-        slow(Net, 1, 3),
-        # Three groups of 16: on 8 devices each spans all of them.
-        slow(MLP((8,), GhostBatchNorm(16)), 8, 1),
+        # Groups of 16, each of which spans both devices.
         slow(MLP((8,), GhostBatchNorm(16)), 2, 3),
     ],
     ids=str,
