@@ -321,10 +321,9 @@ def own_values(optimizer: Optimizer) -> Values:
     """
     if parts := _parts(optimizer):
         return own_values(parts[0])
-    parameters = _parameters(optimizer)
 
     def own(name: str) -> float | None:
-        parameter = parameters.get(name)
+        parameter = _parameters(optimizer).get(name)
         value = getattr(optimizer, name, None if parameter is None else parameter.default)
         known = parameter is not None and isinstance(value, numbers.Real)
         return float(value) if known else None  # type: ignore[arg-type]
