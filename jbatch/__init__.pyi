@@ -24,6 +24,7 @@ from .experiment.load import ExperimentFile as ExperimentFile
 from .experiment.load import load_file as load_file
 from .experiment.weights import Weights as Weights
 from .models.conv.conv import conv as conv
+from .models.dense import dot_general as dot_general
 from .models.language import GPT as GPT
 from .models.layers import partial_identity as partial_identity
 from .models.specs import MLP as MLP

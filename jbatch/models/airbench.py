@@ -1,7 +1,7 @@
 """The network of Jordan's fast recipe for CIFAR-10 (arXiv 2404.00498)."""
 
 import itertools
-from functools import partial, reduce
+from functools import reduce
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +9,7 @@ from flax import nnx
 
 from jbatch.errors import Mistake
 from jbatch.models.conv.conv import conv
+from jbatch.models.gelu import gelu
 from jbatch.models.layers import Conv, flat, partial_identity
 from jbatch.models.norm import Pass, norm_layer
 from jbatch.models.specs import Airbench, Norm
@@ -19,7 +20,6 @@ LOGITS = 1 / 9  # a factor on them
 # Uniform within ±1/√fan_in, which is PyTorch's default.
 UNIFORM = nnx.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 WHITEN = "whiten"  # the first convolution's name
-gelu = partial(jax.nn.gelu, approximate=False)
 
 
 class AirbenchNetwork(nnx.Module):

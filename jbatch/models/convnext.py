@@ -6,6 +6,7 @@ from flax import nnx
 
 from jbatch.errors import Mistake
 from jbatch.models.conv.conv import conv
+from jbatch.models.gelu import gelu
 from jbatch.models.layers import Dropout
 from jbatch.models.norm import ChannelNormLayer, Pass
 from jbatch.models.specs import ConvNeXt
@@ -92,5 +93,5 @@ class Block(nnx.Module):
     def __call__(self, x: jax.Array, training: Pass | None) -> jax.Array:
         """(B, H, W, width) → (B, H, W, width)."""
         y = self.norm(self.conv(x, 1, "SAME", x.shape[-1]))
-        y = self.narrow(jax.nn.gelu(self.wide(y), approximate=False))
+        y = self.narrow(gelu(self.wide(y)))
         return x + self.depth(y * self.scale[...].astype(y.dtype), training)

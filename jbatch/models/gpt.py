@@ -7,6 +7,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
+from jbatch.models.dense import dot_general
+from jbatch.models.gelu import gelu
 from jbatch.models.language import GPT
 
 # GPT-2's initialization: every matrix has this deviation, and those that add to the residual stream
@@ -82,7 +84,7 @@ class Block(nnx.Module):
     def _feed_forward(self, x: jax.Array) -> jax.Array:
         wide = self.wide(x)
         if self.gate is None:
-            return self.narrow(nnx.gelu(wide, approximate=False))
+            return self.narrow(gelu(wide))
         return self.narrow(wide * nnx.silu(self.gate(x)))
 
 
@@ -100,7 +102,15 @@ def _linear(
     fan_in: int, fan_out: int, dtype: DTypeLike, rngs: nnx.Rngs, *, bias: bool, scale: float = 1.0
 ) -> nnx.Linear:
     init = nnx.initializers.normal(DEVIATION * scale)
-    return nnx.Linear(fan_in, fan_out, use_bias=bias, kernel_init=init, dtype=dtype, rngs=rngs)
+    return nnx.Linear(
+        fan_in,
+        fan_out,
+        use_bias=bias,
+        kernel_init=init,
+        dtype=dtype,
+        dot_general=dot_general,
+        rngs=rngs,
+    )
 
 
 def _norm(gpt: GPT, dtype: DTypeLike, rngs: nnx.Rngs) -> nnx.Module:

@@ -14,6 +14,7 @@ from jax.nn.initializers import Initializer
 from jax.typing import DTypeLike
 
 from jbatch.models.conv.conv import conv
+from jbatch.models.dense import product
 from jbatch.models.norm import GhostBatchNormLayer, Pass, norm_layer
 from jbatch.models.pool import MaxPool
 from jbatch.models.specs import LocalResponseNorm, NoNorm, Norm, WeightNorm
@@ -63,8 +64,10 @@ class Linear(Weighted):
         super().__init__(norm, (fan_in, fan_out), init, rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """(B, fan_in) → (B, fan_out)."""
-        return self.biased(x @ self.weights(x.dtype))
+        """(B, …, fan_in) → (B, …, fan_out)."""
+        # MLPs of narrow layers are faster by XLA's own gradients, layers of many tokens by ours.
+        times = product if x.ndim > 2 else jnp.matmul
+        return self.biased(times(x, self.weights(x.dtype)))
 
 
 def partial_identity(init: Initializer) -> Initializer:

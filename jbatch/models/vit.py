@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jbatch.errors import Mistake
+from jbatch.models.gelu import gelu
 from jbatch.models.layers import Dropout, Linear
 from jbatch.models.norm import ChannelNormLayer, Pass
 from jbatch.models.specs import NoNorm, ViT
@@ -76,7 +77,7 @@ class Block(nnx.Module):
         return self.attended(found.reshape(x.shape))
 
     def _feed_forward(self, x: jax.Array) -> jax.Array:
-        return self.narrow(jax.nn.gelu(self.wide(self.norm(x)), approximate=False))
+        return self.narrow(gelu(self.wide(self.norm(x))))
 
 
 def linear(fan_in: int, fan_out: int, rngs: nnx.Rngs) -> Linear:

@@ -25,13 +25,15 @@ from jbatch.json_lines import read_json
 from jbatch.machine import processor
 from jbatch.plan.layout import Layout, group_size
 from jbatch.plan.passes import Accumulate, Pass, Passes, cut
-from jbatch.step import held, programs
+from jbatch.step import flops, held, programs
 from jbatch.step.programs import Setup
 from jbatch.text import byte_size
 from jbatch.upstream_words import OUT_OF_MEMORY
 
 LEAST_PROBED = 16  # examples per device; with fewer, memory is less affine
-LEAST_TIMED = 32  # examples per device; up to four times as many are not split
+FEWEST, LEAST_TIMED = 8, 32  # examples per device, between which it is those of `WORK`
+WORK = 2e9  # FLOPs of a pass that keeps a core busy
+UNSPLIT = 4  # times as many are not split
 WORTH = 1.03  # a larger micro-batch must be this many times as fast
 BELIEVED = 2.0  # a prediction that leaves so many times its memory needs no check
 ROOM = 1.2  # times what a pass needs before XLA tunes it; then the tuned one needs no check
@@ -164,7 +166,7 @@ def fastest(
     """
     size, devices = max(batch_sizes), setup.devices
     most = size // devices if limit is None else limit
-    if most <= 4 * LEAST_TIMED:
+    if most <= UNSPLIT * FEWEST or most <= UNSPLIT * (timed := _least_timed(setup, size)):
         return None, ""
     timers: dict[int, Callable[[], float]] = {}
     seconds: dict[int, list[float]] = {}  # of an example
@@ -182,7 +184,7 @@ def fastest(
         # Its first pass also pays for fresh memory, which matters where it is short.
         return found if found * examples * devices > ONCE else min(found, look(examples))
 
-    least = max(LEAST_TIMED, max(_least(size, devices, ghost_batch) for size in batch_sizes))
+    least = max(timed, max(_least(size, devices, ghost_batch) for size in batch_sizes))
     best, slower = 0, 0
     for candidate in _doubled(least, most):
         layout = cut([size], devices, ghost_batch, candidate)[size].layouts[0]
@@ -215,6 +217,13 @@ def fastest(
         return None, ""
     shown = ", ".join(f"{examples:,} ({speed:,.0f})" for examples, speed in speeds.items())
     return best, f"{shown} examples/s"
+
+
+def _least_timed(setup: Setup, size: int) -> int:
+    """Return the examples of the smallest pass worth timing: few of a text, more of images."""
+    group = min(setup.task.group or 1, size)
+    work = flops.of_pass(setup.learner, Layout(group, 1, group)) / group
+    return min(LEAST_TIMED, max(FEWEST, math.ceil(WORK / max(work, 1.0))))
 
 
 def _doubled(least: int, most: int) -> Iterator[int]:

@@ -12,12 +12,13 @@ import jax
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 
 from jbatch.data.batch import Batch
+from jbatch.models import dense
 from jbatch.models.conv import primitives
 from jbatch.plan.layout import AXIS, Layout
 from jbatch.step import pure
 from jbatch.task.base import Learner
 
-MAPS = (primitives.convolution, primitives.input_gradient, primitives.kernel_gradient)
+CONVOLUTIONS = (primitives.convolution, primitives.input_gradient, primitives.kernel_gradient)
 
 
 def of_pass(learner: Learner, layout: Layout) -> int:
@@ -40,7 +41,9 @@ def _counted(jaxpr: Jaxpr) -> int:
 
 def _of(equation: JaxprEqn) -> int:
     arrays: list[Any] = [*equation.invars, *equation.outvars]
-    if equation.primitive in MAPS:
+    if equation.primitive in dense.PRODUCTS:
+        return 2 * math.isqrt(math.prod(array.aval.size for array in arrays))  # (R C) (C K) (R K)
+    if equation.primitive in CONVOLUTIONS:
         # Two operands and the result are the images, the kernel and the output, in some order. What
         # the kernel lacks is the number of examples; each of N, C and K stands in two of three.
         geometry = equation.params["geometry"]

@@ -218,6 +218,14 @@ def test_the_fastest_is_taken_where_it_is_worth_it(monkeypatch, speed, expected)
     assert fastest(setup, (40, 2560 if ghost is None else 2400), ghost, None)[0] == expected
 
 
+@pytest.mark.parametrize(("work", "expected"), [(3e6, 32), (1e8, 20), (4e8, 8), (0, 32)])
+def test_passes_of_few_large_examples_are_worth_timing(monkeypatch, work, expected):
+    """A window of a text costs a hundred times what a small image does."""
+    setup, _ = make_setup(GROWING, GROWING.plan.plan(), ONE)
+    monkeypatch.setattr(autotune.flops, "of_pass", lambda _, layout: work * layout.per_device)
+    assert autotune._least_timed(setup, 64) == expected
+
+
 def test_what_a_machine_does_meanwhile_meets_all_alike(monkeypatch):
     """A machine that is three times as slow for a while, and a pass of 128 that is the fastest."""
     setup, _ = make_setup(GROWING, GROWING.plan.plan(), ONE)

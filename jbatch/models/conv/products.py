@@ -1,8 +1,5 @@
 """Gradients by kernels as plain products, for any stride.
 
-A product is slow if its first operand must be read across rows. So that operand is transposed
-apart, between barriers, as an operation of its own, which XLA does by blocks.
-
 Products are float32, whatever the dtype of the arrays.
 """
 
@@ -11,6 +8,7 @@ import jax.numpy as jnp
 
 from jbatch.models.conv import chunks
 from jbatch.models.conv.geometry import Geometry
+from jbatch.models.dense import across, transposed
 
 
 def kernel_gradient(x: jax.Array, g: jax.Array, geometry: Geometry, examples: int) -> jax.Array:
@@ -28,7 +26,7 @@ def kernel_gradient(x: jax.Array, g: jax.Array, geometry: Geometry, examples: in
     rows, columns = geometry.output
 
     def chunk(x: jax.Array, g: jax.Array) -> list[jax.Array]:
-        across = _transposed(g.astype(jnp.float32).reshape(-1, g.shape[3]))  # (K, n · H' · W')
+        across = transposed(g.astype(jnp.float32).reshape(-1, g.shape[3]))  # (K, n · H' · W')
         x = jnp.pad(x.astype(jnp.float32), ((0, 0), *geometry.padding, (0, 0)))
         seen = [x[:, :, i : i + along * (columns - 1) + 1 : along] for i in range(width)]
         by_row = jax.lax.optimization_barrier(jnp.concatenate(seen, 3))  # (n, H, W', kw · C)
@@ -43,17 +41,8 @@ def kernel_gradient(x: jax.Array, g: jax.Array, geometry: Geometry, examples: in
 
 
 def pointwise_kernel_gradient(x: jax.Array, g: jax.Array, geometry: Geometry) -> jax.Array:
-    """Return the same for 1×1 kernels without padding, as one product of whole arrays.
-
-    Whichever has fewer channels is transposed.
-    """
+    """Return the same for 1×1 kernels without padding, as one product of whole arrays."""
     down, along = geometry.stride
     seen = x[:, ::down, ::along].astype(jnp.float32).reshape(-1, x.shape[3])
     sent = g.astype(jnp.float32).reshape(-1, g.shape[3])
-    kernel = _transposed(seen) @ sent if x.shape[3] <= g.shape[3] else (_transposed(sent) @ seen).T
-    return kernel[None, None].astype(x.dtype)
-
-
-def _transposed(a: jax.Array) -> jax.Array:
-    there: jax.Array = jax.lax.optimization_barrier(jax.lax.optimization_barrier(a).T)
-    return there
+    return across(seen, sent)[None, None].astype(x.dtype)
