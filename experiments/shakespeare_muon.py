@@ -1,9 +1,9 @@
 """Which power of the batch does Muon's rate follow? A sweep on tiny Shakespeare.
 
-Muon (Jordan et al., 2024; optax.contrib.muon) has no agreed rule: √B, B^0.6 and none
-are all in use. The GPT and the text of `shakespeare.py`, at equal tokens: the batch stays at B for the whole run
-and the cosine's rate, 0.01 at a batch of 12, is multiplied by (B/12)^p. Matrices of the
-blocks take Muon's steps, embeddings and norms Adam's at a tenth of the rate.
+Muon (Jordan et al., 2024; optax.contrib.muon) has no agreed rule: √B, B^0.6 and none are all in
+use. The GPT and the text of `shakespeare.py`, at equal tokens: the batch stays at B for the whole
+run and the cosine's rate, 0.01 at a batch of 12, is multiplied by (B/12)^p. Matrices of the blocks
+take Muon's steps, embeddings and norms Adam's at a tenth of the rate.
 
 Claim:    none. It measures.
 Cost:     14 runs, about a minute on a CPU core each.
