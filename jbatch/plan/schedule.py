@@ -72,10 +72,10 @@ def reader(schedule: Schedule, measure: Measure) -> Reader:
 
 
 def _traced(schedule: Schedule, single: bool) -> Callable[[Values], Values | None] | None:
-    """Return the schedule for many values, traced by JAX; None without JAX."""
+    """Return the schedule for many values, traced by JAX; None without JAX or with an older one."""
     try:
         from jbatch.plan import traced
-    except ModuleNotFoundError as error:
+    except ImportError as error:
         if (error.name or "").partition(".")[0] not in ("jax", "jaxlib"):
             raise
         return None

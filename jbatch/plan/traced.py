@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
+from jax import enable_x64  # an older JAX, without it, counts as none
 
 from jbatch.errors import Mistake
 from jbatch.plan.walk import LONG, SHORT, Values
@@ -35,7 +36,7 @@ def traced(schedule: Schedule, single: bool) -> Callable[[Values], Values | None
         padded[: len(values)] = values
         with (
             _on_cpu(),
-            jax.enable_x64(not single),
+            enable_x64(not single),
             jax.numpy_dtype_promotion("standard"),
         ):
             try:

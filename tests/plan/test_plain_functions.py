@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import optax
 import pytest
@@ -65,6 +66,17 @@ def test_a_function_gets_one_float_at_a_time():
     jbatch.couple(schedule, num_examples=100, num_epochs=2, batch_size=10)
     assert float in seen
     assert all(kind is float or "Tracer" in kind.__name__ for kind in seen)
+
+
+def test_an_older_jax_counts_as_none(monkeypatch):
+    monkeypatch.delattr(jax, "enable_x64")
+    monkeypatch.delitem(sys.modules, "jbatch.plan.traced")
+    monkeypatch.delattr(sys.modules["jbatch.plan"], "traced")
+    seen = set()
+    jbatch.couple(
+        lambda epoch: seen.add(type(epoch)) or 0.1, num_examples=9, num_epochs=1, batch_size=3
+    )
+    assert seen == {float}
 
 
 ALONE = """
