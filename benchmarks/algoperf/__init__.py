@@ -1,1 +1,1 @@
-"""Submissions to AlgoPerf, which its own harness runs; README.md says how, and what came out."""
+"""Submissions to AlgoPerf, which its own harness runs (docs/algoperf.md)."""
