@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -31,13 +32,17 @@ def trained(folder, count, *options, devices=8, code=0, **environment):
     return folder
 
 
+def traced(folder) -> Iterator[tuple[int, dict[str, list[int]]]]:
+    """(position of a pass, place of a device along the mesh → its examples)"""
+    for path in (folder / "trace").iterdir():
+        yield from map(json.loads, path.read_text().splitlines())
+
+
 def examples(folder) -> dict[int, list[int]]:
     """Position of a pass → the examples of all devices in it, in order."""
     passes = {}
-    for path in (folder / "trace").iterdir():
-        for line in path.read_text().splitlines():
-            position, ids = json.loads(line)
-            passes.setdefault(position, []).extend(itertools.chain(*ids.values()))
+    for position, ids in traced(folder):
+        passes.setdefault(position, []).extend(itertools.chain(*ids.values()))
     return {position: sorted(ids) for position, ids in passes.items()}
 
 
@@ -94,42 +99,30 @@ def test_two_processes_share_the_optimizers_state_and_one_goes_on(alone, tmp_pat
 
 
 @pytest.mark.slow
-def test_four_processes_are_too_and_devices_in_any_order(tmp_path):
-    options = (*SHORT, "--micro-batch", 5)
-    four = trained(tmp_path, 4, *options, PERMUTED="1")
+def test_four_processes_are_too_and_devices_in_any_order(alone, tmp_path):
+    four = trained(tmp_path, 4, PERMUTED="1")
     assert rows(four) == {process: {process, process + 4} for process in range(4)}
-    assert_same_run(four, trained(tmp_path / "alone", 1, *options))
+    assert_same_run(four, alone)
 
 
 @pytest.mark.slow
-def test_a_run_goes_on_with_other_devices_and_processes(alone, tmp_path):
-    """Eight devices of one process, then four of two, then two of one."""
-    trained(tmp_path, 1, "--until-phase", 1, code=3)
-    command = (TRACED, "growing", "--run-dir", tmp_path / "run")
-    again = start_all(2, *command, devices=4, TRACE=str(tmp_path / "trace"))
-    while read_metrics(tmp_path / "run" / "metrics.jsonl")[-1]["update"] < 86:
+def test_a_run_goes_on_with_other_devices_and_processes(tmp_path):
+    """The paper's half pod and full pod, twice the devices for twice the batch; then two devices.
+
+    Four devices of one process, then eight of two, then two of one.
+    """
+    sizes = ("--plan.batch-sizes", 40, 80, "--plan.max-batch-size", 80)
+    trained(tmp_path, 1, *sizes, "--until-phase", 1, devices=4, code=3)
+    command = (TRACED, "growing", "--run-dir", tmp_path / "run", *sizes)
+    again = start_all(2, *command, devices=8, TRACE=str(tmp_path / "trace"))
+    while read_metrics(tmp_path / "run" / "metrics.jsonl")[-1]["update"] < 92:
         assert again[1].poll() is None, end_all(again)
         time.sleep(0.02)
     again[1].send_signal(signal.SIGTERM)
     assert {code for code, _, _ in end_all(again)} <= {0, 75}
-    trained(tmp_path, 1, devices=2)
-    assert_same_run(tmp_path, alone)
-
-
-@pytest.mark.slow
-def test_a_pod_that_grows_with_the_batch(tmp_path):
-    """The paper's half pod and full pod: twice the devices for twice the batch."""
-    sizes = ("--plan.batch-sizes", 40, 80, "--plan.max-batch-size", 80)
-    trained(tmp_path, 1, *sizes, "--until-phase", 1, devices=4, code=3)
-    trained(tmp_path, 2, *sizes, devices=8)
-    whole = trained(tmp_path / "whole", 1, *sizes, devices=8)
-    assert_same_run(tmp_path, whole)
-    for position, ids in examples(tmp_path).items():
-        assert len(ids) == (40 if position < 3000 else 80)
-    for path in (tmp_path / "trace").iterdir():
-        for line in path.read_text().splitlines():
-            _, ids = json.loads(line)
-            assert {len(of_device) for of_device in ids.values()} == {10}
+    assert {len(mine) for _, ids in traced(tmp_path) for mine in ids.values()} == {10}
+    trained(tmp_path, 1, *sizes, devices=2)
+    assert_same_run(tmp_path, trained(tmp_path / "whole", 1, *sizes, devices=8))
 
 
 @pytest.mark.slow
@@ -152,9 +145,14 @@ def test_two_hosts_train_on_streamed_photographs_as_one(tmp_path):
 # ---- stopping and dying -----------------------------------------------------------------------
 
 
+def saved(directory) -> set[str]:
+    return {path.name for path in (directory / "checkpoints").glob("[0-9]*[0-9]")}
+
+
 def under_way(directory, processes):
-    """Wait until two processes have saved something, and go on."""
-    while not list((directory / "checkpoints").glob("[0-9]*[0-9]")):
+    """Wait until processes have saved something, and go on."""
+    before = saved(directory)
+    while saved(directory) <= before:
         for process in processes:
             assert process.poll() is None, process.communicate()
         time.sleep(0.05)
@@ -187,13 +185,8 @@ def test_all_stop_too_when_they_are_asked_during_a_save(tmp_path):
     assert int(stops[0]) < 300  # the save was after 222
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("victim", [0, 1])
-def test_the_others_end_when_one_is_killed(tmp_path, victim):
-    """The next test has how they go on."""
-    directory = tmp_path / "run"
-    processes = start_all(2, TINY, "growing", "--run-dir", directory, *LONG)
-    under_way(directory, processes)
+def kill(processes, victim):
+    """The other one ends soon, and says what to do."""
     processes[victim].kill()
     killed = time.monotonic()
     code, _, err = end(processes[1 - victim])
@@ -205,15 +198,15 @@ def test_the_others_end_when_one_is_killed(tmp_path, victim):
 
 @pytest.mark.slow
 def test_killed_and_restarted_processes_end_with_the_same_parameters(tmp_path):
-    """Of one device each, as they are usually started on GPUs."""
+    """Of one device each, as they are usually started on GPUs. Each is killed once."""
     command = (TINY, "growing", "--save-every", 0.2, "--run-dir")
     for code, _, err in end_all(start_all(2, *command, tmp_path / "undisturbed", devices=2)):
         assert code == 0, err
         assert "warning" not in err
-    processes = start_all(2, *command, tmp_path / "run", devices=2)
-    under_way(tmp_path / "run", processes)
-    processes[0].kill()
-    end_all(processes)
+    for victim in (0, 1):
+        processes = start_all(2, *command, tmp_path / "run", devices=2)
+        under_way(tmp_path / "run", processes)
+        kill(processes, victim)
     for code, _, err in end_all(start_all(2, *command, tmp_path / "run", devices=2)):
         assert code == 0, err
     assert newest(tmp_path / "run") == newest(tmp_path / "undisturbed")
@@ -247,7 +240,6 @@ DIFFERENT = {
     "experiment": ("--seed", 3, "the experiment differs between processes: "),
     "plan": ("--plan.num-epochs", 5, "the plan differs between processes: "),
     "mistake": ("--plan.batch-sizes", 41, "batch_sizes"),
-    "program": ("--micro-batch", 20, "the experiment differs between processes: "),
     "version": ("FAULT", "other version", "the version of optax differs between processes: "),
     "programs": ("FAULT", "other program", "the program of an update differs between processes: "),
     "data": ("FAULT", "other data", "the data differs between processes: "),
