@@ -60,7 +60,7 @@ def test_a_killed_run_ends_with_the_same_parameters(undisturbed, tmp_path):
 @pytest.mark.slow
 def test_a_run_killed_at_random_moments_ends_with_the_same_parameters(undisturbed, tmp_path):
     draw = random.Random(0).uniform
-    starting, training = [draw(0.3, 2) for _ in range(4)], [draw(0, 0.6) for _ in range(4)]
+    starting, training = [draw(0.3, 2)], [draw(0, 0.6) for _ in range(3)]
     kill_and_resume(tmp_path / "run", undisturbed, starting, training)
 
 

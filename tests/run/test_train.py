@@ -117,6 +117,16 @@ def test_resumed_is_undisturbed_bit_for_bit(undisturbed, tmp_path, stopped_at):
     assert without_times(tmp_path / "run") == without_times(directory)
 
 
+@pytest.mark.slow
+def test_bfloat16_resumes_bit_for_bit(tmp_path):
+    half = dataclasses.replace(GROWING, task=dataclasses.replace(GROWING.task, dtype="bfloat16"))
+    whole = fit(half, tmp_path / "whole", devices=jax.devices()[:1])
+    with open_run(half, tmp_path / "run", devices=jax.devices()[:1]) as run:
+        run_until(run, 75)
+    resumed = fit(half, tmp_path / "run", devices=jax.devices()[:1])
+    assert parameters_digest(resumed.state.params) == parameters_digest(whole.state.params)
+
+
 def test_one_update_a_call_is_the_same_run(undisturbed, tmp_path):
     run, directory = undisturbed
     assert run.job.setup.updates_per_call > 1

@@ -111,9 +111,9 @@ def assert_same(state, other):
     [
         *((PLAIN, *split) for split in SPLITS + PMAP),
         (ADAM, *SPLITS[2]),
-        *(slow(WIDE, *split) for split in [*SPLITS, PMAP[0]]),
-        *(slow(GHOST, *split) for split in SPLITS + PMAP),
-        *(slow(ADAM, *split) for split in [*SPLITS[:2], SPLITS[3], *PMAP]),
+        *(slow(WIDE, *split) for split in [SPLITS[0], SPLITS[3]]),
+        *(slow(GHOST, *split) for split in [SPLITS[2], PMAP[1]]),
+        slow(ADAM, *PMAP[0]),
     ],
     ids=lambda value: NAMES.get(value, str(value)),
 )
@@ -135,8 +135,8 @@ def test_any_split_gives_the_same_parameters(whole, task, devices, passes, mappi
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("devices", "passes", "mapping"),
-    [SPLITS[2], *(split for split in SPLITS if split[1] == 1)],
-    ids=lambda value: str(value),
+    [SPLITS[0], SPLITS[2]],
+    ids=str,
 )
 def test_any_split_of_bfloat16_agrees_to_its_own_rounding(devices, passes, mapping):
     """A pass's gradients are rounded to 8 bits, by 2⁻⁹ of themselves at most, wherever it ends.

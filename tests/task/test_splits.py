@@ -14,7 +14,6 @@ TOLERANCE = 1e-6
 # Devices, passes, mapping. With groups of 16, 48 examples are 3 groups: on 2 devices each spans
 # both, on 8 all eight.
 SPLITS = [(2, 1, "shard_map"), (8, 1, "shard_map"), (8, 3, "shard_map"), (1, 3, "shard_map")]
-FAST = [("functions", SPLITS[2])]
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +47,10 @@ def assert_same(state, other):
     ("name", "devices", "passes", "mapping"),
     [
         ("functions", *SPLITS[2]),
-        *(slow(name, *split) for name in STORIES for split in SPLITS if (name, split) not in FAST),
-        *(slow(name, 8, 3, "pmap") for name in STORIES),
+        *(slow(name, *SPLITS[2]) for name in STORIES if name != "functions"),
+        *(slow("contrastive", *split) for split in SPLITS[:2]),
+        slow("linen", *SPLITS[3]),
+        slow("nnx", 8, 3, "pmap"),
     ],
 )
 def test_any_split_gives_the_same_parameters(whole, name, devices, passes, mapping):
