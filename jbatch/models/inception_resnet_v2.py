@@ -12,6 +12,7 @@ from jbatch.models.specs import InceptionResNetV2, NoNorm, Norm
 
 POOL = MaxPool(3, 2)
 SMALLEST = 75  # pixels; in smaller images no pixel reaches the last blocks
+BLOCKS = 10, 20, 10  # at 35×35, at 17×17 and at 8×8 pixels
 
 
 class InceptionResNetV2Network(nnx.Module):
@@ -30,7 +31,7 @@ class InceptionResNetV2Network(nnx.Module):
                 f"images of {height}×{width} pixels are too small for Inception-ResNet-V2: give "
                 f"{SMALLEST}×{SMALLEST} or more"
             )
-        norm = net.norm
+        norm, (at_35, at_17, at_8) = net.norm, BLOCKS
         self.stem = Chain(
             Unit(norm, channels, 32, 3, 2, pad=False, rngs=rngs),
             Unit(norm, 32, 32, 3, pad=False, rngs=rngs),
@@ -40,18 +41,20 @@ class InceptionResNetV2Network(nnx.Module):
             mixed_5b(norm, rngs),
         )
         self.blocks_35 = nnx.List(
-            ResidualBlock(norm, block_35(norm, rngs), 128, 320, 0.17, rngs) for _ in range(10)
+            ResidualBlock(norm, block_35(norm, rngs), 128, 320, 0.17, rngs)
+            for _ in range(at_35)
         )
         self.reduction_a = reduction_a(norm, rngs)
         self.blocks_17 = nnx.List(
-            ResidualBlock(norm, block_17(norm, rngs), 384, 1088, 0.1, rngs) for _ in range(20)
+            ResidualBlock(norm, block_17(norm, rngs), 384, 1088, 0.1, rngs)
+            for _ in range(at_17)
         )
         self.reduction_b = reduction_b(norm, rngs)
         self.blocks_8 = nnx.List(
             ResidualBlock(
                 norm, block_8(norm, rngs), 448, 2080, 1.0 if last else 0.2, rngs, relu=not last
             )
-            for last in [False] * 9 + [True]
+            for last in [False] * (at_8 - 1) + [True]
         )
         self.last = Unit(norm, 2080, 1536, 1, rngs=rngs)
         self.dropout = Dropout(net.dropout)

@@ -8,6 +8,8 @@ from jbatch.models.norm import Pass
 from jbatch.models.pool import MaxPool
 from jbatch.models.specs import Norm, ResNet50
 
+BLOCKS = 3, 4, 6, 3  # of each width
+
 
 class ResNet50Network(nnx.Module):
     """A 7×7 stem and a pool, 3, 4, 6 and 3 bottleneck blocks, a mean, a linear head."""
@@ -18,7 +20,7 @@ class ResNet50Network(nnx.Module):
         fan_in = 64
         self.stem = ConvNorm(net.norm, input_shape[-1], fan_in, 7, 2, rngs=rngs)
         blocks = []
-        for group, (count, width) in enumerate(((3, 64), (4, 128), (6, 256), (3, 512))):
+        for group, (count, width) in enumerate(zip(BLOCKS, (64, 128, 256, 512), strict=True)):
             for index in range(count):
                 stride = 2 if group and index == 0 else 1
                 blocks.append(BottleneckBlock(net.norm, fan_in, width, stride, rngs))
