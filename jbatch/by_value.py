@@ -1,5 +1,6 @@
 """Pickle values whose classes and functions may be a person's own."""
 
+import os
 import sys
 import sysconfig
 import threading
@@ -13,6 +14,7 @@ import cloudpickle
 
 _LOCK = threading.Lock()  # modules are registered for the whole process
 LIBRARY = Path(sysconfig.get_path("stdlib"))
+INSTALLED = tuple(f"{os.sep}{name}{os.sep}" for name in ("site-packages", "dist-packages"))
 
 
 def pickled(value: Any) -> bytes:
@@ -45,7 +47,8 @@ def _own(module: ModuleType, folders: set[Path]) -> bool:
     name, file = getattr(module, "__name__", ""), getattr(module, "__file__", None)
     if not isinstance(file, str) or name == "__main__" or name.partition(".")[0] == "jbatch":
         return False
-    path = Path(file)
-    installed = {"site-packages", "dist-packages"} & set(path.parts)
-    below = not folders.isdisjoint(path.parents) and LIBRARY not in path.parents
-    return below and not installed and sys.modules.get(name) is module
+    if any(folder in file for folder in INSTALLED):  # most are: a path's parents take long
+        return False
+    above = Path(file).parents
+    below = not folders.isdisjoint(above) and LIBRARY not in above
+    return below and sys.modules.get(name) is module
