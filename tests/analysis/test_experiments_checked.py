@@ -17,7 +17,7 @@ FAST = "Adam"
 
 
 def kinds() -> dict[str, jbatch.Experiment]:
-    """One experiment of each model, norm and dtype, and of each optimizer, made small.
+    """One experiment of each model, each norm, each dtype and each optimizer, made small.
 
     What an optimizer is given does not depend on it, so each is tried with the first small network.
     """
@@ -34,11 +34,13 @@ def kinds() -> dict[str, jbatch.Experiment]:
     first = found["MLP, GhostBatchNorm, float32"].task
     del optimizers["SGD"], optimizers["Lookahead"]  # that network's own, and Airbench's
     found |= {name: replace(each, task=first) for name, each in optimizers.items()}
-    return {
-        name: small(experiment)
-        for name, experiment in found.items()
-        if not name.startswith(TOO_LARGE)
-    }
+    chosen, seen = {}, set()
+    for name, experiment in found.items():
+        parts = set(name.split(", "))
+        if not name.startswith(TOO_LARGE) and not parts <= seen:
+            chosen[name] = small(experiment)
+            seen |= parts
+    return chosen
 
 
 def small(experiment: jbatch.Experiment) -> jbatch.Experiment:
