@@ -22,7 +22,7 @@ FAULTS = TINY.with_name("faults.py")
 def environment_of(devices: int) -> dict[str, str]:
     """Of a process with so many devices."""
     return os.environ | {
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        "XLA_FLAGS": os.environ["XLA_FLAGS"].replace("count=8", f"count={devices}"),
         "PYTHONWARNINGS": "error::RuntimeWarning",
         # Experiment files there share tiny.py.
         "PYTHONPATH": os.pathsep.join((str(TINY.parent), os.environ.get("PYTHONPATH", ""))),

@@ -43,6 +43,16 @@ def pytest_addoption(parser):
     )
 
 
+def pytest_configure(config):
+    """Default tests compile quickly; long ones as a run does.
+
+    A program that runs a few times is not worth LLVM's optimizations, which are half of what a test
+    takes. What XLA itself does to a program is the same.
+    """
+    if "not slow" in config.option.markexpr:
+        os.environ["XLA_FLAGS"] += " --xla_backend_optimization_level=0"
+
+
 def pytest_collection_finish():
     gc.collect()
     gc.freeze()  # a collection need not look at what the imports have made
