@@ -38,6 +38,7 @@ SAID = {
     ("export", "a"): "--to is missing: jbatch export DIR --to weights.safetensors|TRACKER",
     ("report", "a", "--foo"): "there is no option --foo (jbatch report … --help lists them)",
     ("runs",): "give one directory first, not 0",
+    **{(verb,): "give an experiment file first: " for verb in ("train", "compare", "sweep")},
 }
 
 

@@ -41,15 +41,6 @@ def test_an_early_ctrl_c_ends_at_once():
     ) == (130, "jbatch: SIGINT: stopped before anything was saved\n")
 
 
-@pytest.mark.parametrize("verb", ["train", "compare", "sweep"])
-def test_a_verb_alone_is_one_message(verb):
-    code, err = in_a_process(
-        f"import sys; sys.argv = ['jbatch', '{verb}']; from jbatch import cli; cli.command_line()"
-    )
-    assert code == 2
-    assert err.count("\n") == 1, err
-
-
 def test_what_stdout_cannot_encode_is_escaped():
     code, out, err = end(start("plan", TINY, "growing", PYTHONIOENCODING="ascii"))
     assert (code, err) == (0, "")

@@ -239,8 +239,7 @@ def test_a_command_until_a_phase_exits_with_3(tmp_path):
     assert newest(tmp_path / "run")[0] == 98
 
 
-# test_train.py has 74 and 75.
-EDGES = sorted({edge + near for edge in (37, 74, 86, 98) for near in (-1, 0, 1)} - {74, 75, 99})
+EDGES = (36, 37, 38, 73, 97, 98)  # test_train.py has 74 and 75
 
 
 @pytest.mark.slow
@@ -254,7 +253,7 @@ def test_resumed_around_every_epoch_and_phase_boundary(undisturbed, tmp_path, st
     assert without_times(tmp_path / "run") == without_times(directory)
 
 
-@pytest.mark.parametrize("platforms", ["cuda,cpu", "tpu,cpu", "tpu", "cuda"])
+@pytest.mark.parametrize("platforms", ["cuda,cpu", "tpu"])
 def test_a_platform_that_is_missing_is_not_replaced(tmp_path, platforms):
     command = ("train", TINY, "growing", "--run-dir", tmp_path / "run")
     code, _, err = end(start(*command, JAX_PLATFORMS=platforms))
