@@ -44,8 +44,8 @@ def test_what_is_missing_is_named(on, missing, monkeypatch):
         (("--on", "v5e:2x4", "--devices", "8"), "--devices 8 and --on v5e:2x4: give only one"),
     ],
 )
-def test_what_does_not_fit_together_is_said(options, message):
-    code, out, err = end(start("plan", TINY, "growing", *options))
+def test_what_does_not_fit_together_is_said(options, message, jbatch):
+    code, out, err = jbatch("plan", TINY, "growing", *options)
     assert (code, out) == (2, "")
     assert message in " ".join(err.replace("│", " ").split())
 
