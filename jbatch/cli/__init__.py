@@ -36,7 +36,7 @@ CODES = {
     0: "the command has done what was asked",
     1: "a fault of jbatch, which prints a traceback; or `jbatch check` found a difference",
     2: "a mistake: one message says which, and what to type",
-    3: "the run reached --until-phase, and is saved",
+    3: "the run reached the end of --until-phase, and is saved",
     75: "the run was stopped, and is saved: the same command resumes it",
     130: "the command was stopped before it saved anything",
 }

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 
@@ -28,6 +28,10 @@ from jbatch.printable import printable
 from jbatch.run.check import warnings
 from jbatch.run.measured_noise import measured_gradients
 from jbatch.text import byte_size
+
+if TYPE_CHECKING:
+    from jbatch.plan.layout import Layout
+    from jbatch.step.programs import Setup
 
 USAGE = "jbatch plan FILE VARIANT"
 OF_RUN = "jbatch plan DIR"
@@ -154,7 +158,9 @@ def _noise(options: Options, experiment: Experiment, plan: Plan) -> tuple[dict[s
 
 
 def _memory(experiment: Experiment, plan: Plan, devices: int) -> dict[str, int] | None:
-    """Return bytes of memory by part, of one device; None for an experiment without a network.
+    """Return bytes by part of what one device holds in the phase that needs most.
+
+    None for an experiment without a network.
 
     Raises:
         Mistake: if the devices cannot share every batch.
@@ -167,12 +173,16 @@ def _memory(experiment: Experiment, plan: Plan, devices: int) -> dict[str, int] 
     from jbatch.run.build import paper_setup
     from jbatch.step.held import in_memory
 
-    layouts = (layout for of_batch in passes.values() for layout in of_batch.layouts)
-    largest = max(layouts, key=lambda layout: layout.per_device)
-    return {
-        "micro_batch": largest.per_device,
-        **in_memory(paper_setup(experiment, plan, devices), largest),
-    }
+    setup = paper_setup(experiment, plan, devices)
+    layouts: dict[Setup, list[Layout]] = {}  # of several setups if phases have tasks of their own
+    for size, of_batch in passes.items():
+        layouts.setdefault(setup.at(size), []).extend(of_batch.layouts)
+    found = []
+    for each, its in layouts.items():
+        largest = max(its, key=lambda layout: layout.per_device)
+        found.append((largest.per_device, in_memory(each, largest)))
+    micro_batch, held = max(found, key=lambda pair: sum(pair[1].values()))
+    return {"micro_batch": micro_batch, **held}
 
 
 def _memory_text(memory: dict[str, int] | None, devices: int) -> str:

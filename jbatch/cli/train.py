@@ -30,7 +30,7 @@ class Options(RunsCode):
     run_dir: Path | None = None
     """The run's directory. None: runs/FILE/VARIANT/seed-SEED. Several hosts must share it."""
     until_phase: int | None = None
-    """Stop at the start of this phase, counted from 0: save a checkpoint and exit with code 3."""
+    """Stop at the end of this phase of the plan: save a checkpoint and exit with code 3."""
     replay: Path | None = None
     """Take the batch sizes from this finished adaptive run: what it has decided becomes a fixed
     plan (docs/adaptive.md)."""

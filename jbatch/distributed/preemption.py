@@ -38,7 +38,7 @@ class NothingSaved(Stopped):
 
 
 class PhaseEnd(Stopped):
-    """The run reached the phase given by `until_phase`."""
+    """The run reached the end of the phase given by `until_phase`."""
 
     exit_code = 3
 

@@ -120,7 +120,7 @@ def estimate_json(
 def _cells(stretch: Stretch) -> tuple[str, ...]:
     phase, update = stretch.phase, stretch.update
     return (
-        str(phase.index),
+        str(phase.number),
         f"{phase.batch_size:,}",
         f"{update.work.share:,}",
         f"{update.work.micro_batch:,}",

@@ -137,7 +137,7 @@ def growth_cost_text(found: GrowthCost) -> str:
     """Format the cost as a table."""
     rows = [
         (
-            str(cost.phase.index),
+            str(cost.phase.number),
             f"{cost.phase.batch_size:,}",
             f"{cost.phase.updates:,}",
             f"{cost.saved:,}",

@@ -57,6 +57,11 @@ class Phase(NamedTuple):
     batch_size: int
     learning_rate: tuple[float, float]  # of the first and the last update
 
+    @property
+    def number(self) -> int:
+        """What people call it: tables and progress count phases from 1."""
+        return self.index + 1
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Plan:

@@ -75,7 +75,7 @@ def _parts(plan: "Plan") -> list[tuple[str, int, int]]:
     most = math.inf if sum(1 + len(each) for each in stretches) <= MOST_ROWS else MOST_STRETCHES
     parts: list[tuple[str, int, int]] = []
     for phase, each in zip(plan.phases, stretches, strict=True):
-        parts.append((str(phase.index), phase.first_update, phase.updates))
+        parts.append((str(phase.number), phase.first_update, phase.updates))
         if 1 < len(each) <= most:
             parts += [("  ·", *stretch) for stretch in each]
     return parts

@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 import jax
@@ -70,6 +71,7 @@ def _writable(folder: Path) -> bool:
     return False
 
 
+@cache  # once a process: each time would put one more hook before the last
 def _quieten() -> None:
     """Hide the tracebacks of Orbax and tensorstore, because the run reports the error in one line.
 

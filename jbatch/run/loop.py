@@ -65,7 +65,7 @@ def fit(
         devices: devices to train on; None for all that JAX finds.
         progress: shows the run's progress on stderr; None: a bar on a terminal, else lines.
         label: the run's name in these messages.
-        until_phase: stop before this phase of the plan; 1 is the second phase.
+        until_phase: stop at the end of this phase of the plan; the first is 1.
         accept_plan_change: if the directory has another plan, resume with this one from the
             examples seen.
         on: called, in the first process, with a copy of each line of metrics (`kind` is train,
@@ -84,7 +84,7 @@ def fit(
         Mistake: if the experiment cannot be trained (nothing is written), or the disk is full.
         Diverged: if the loss is not finite; the last checkpoint is from before that.
         Interrupted: on SIGTERM or Ctrl-C, after saving; or if another process is lost.
-        PhaseEnd: before `until_phase` begins, after saving.
+        PhaseEnd: at the end of `until_phase`, after saving.
     """
     if not isinstance(experiment, Experiment):
         raise Mistake(
@@ -125,7 +125,7 @@ def fit(
                 f"{kept(run)}. Free disk space, then run the same command to resume"
             )
         if last is not None:
-            where = "begins" if run.update == last else f"began at {last:,}, and the run is"
+            where = "ends" if run.update == last else f"ended at {last:,}, and the run is"
             raise PhaseEnd(
                 f"phase {until_phase} {where} at update {run.update:,} of "
                 f"{run.plan.num_updates:,}: saved. Run the same command without --until-phase to "

@@ -52,7 +52,7 @@ class Profile:
             if before is not None:
                 jax.profiler.stop_trace()
             if self._wanted is not None:
-                jax.profiler.start_trace(str(self._directory / f"phase-{self._wanted}"))
+                jax.profiler.start_trace(str(self._directory / f"phase-{self._wanted + 1}"))
         except (OSError, RuntimeError) as error:  # a failed profile must not stop the run
             self._tracing, self._failed = None, True
             self._say(f"warning: profiling failed ({error}). Training continues without it")

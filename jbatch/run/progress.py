@@ -178,9 +178,9 @@ def _place(plan: Plan, line: dict[str, Any]) -> str:
 
 
 def _phase(plan: Plan, phase: int) -> str:
-    """Return the phase number as the plan's table counts it; empty if the plan has one phase."""
-    last = len(plan.phases) - 1
-    return f"phase {phase}/{last}  " if last else ""
+    """Return the phase's number, as the plan's table has it; empty if the plan has one phase."""
+    phases = plan.phases
+    return f"phase {phases[phase].number}/{len(phases)}  " if len(phases) > 1 else ""
 
 
 def _noise(line: dict[str, Any]) -> str:

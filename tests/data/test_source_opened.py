@@ -52,6 +52,31 @@ def test_of_a_large_split_so_many_records_count_and_their_number():
     assert load(source(RECORDS[:-1])).digest() != data.digest()
 
 
+class Stream:
+    """Records without a len, which end after 100."""
+
+    def __getitem__(self, index):
+        return RECORDS[:100][index]
+
+
+def test_a_stream_may_end_before_the_digest_has_read_enough():
+    data = load(source(Stream()))
+    assert data.covered.startswith("the first 100 train records")
+    assert data.digest() != load(source()).digest()
+
+
+class Uncounted(list):
+    """Records that cannot say how many they are."""
+
+    def __len__(self):
+        raise TypeError("the length is not known")
+
+
+def test_a_len_that_fails_is_a_mistake():
+    with pytest.raises(Mistake, match=r"len\(\) of the train records fails \(TypeError: the length"):
+        load(source(Uncounted(RECORDS)))
+
+
 class Versioned(list):
     """Records that say what they are."""
 

@@ -38,7 +38,7 @@ def test_ten_calls_of_each_phase_after_its_first_three(tmp_path, monkeypatch):
     assert short == [False] * 3 + [True] * 2
     assert one == [True]
     assert long == [False] * 3 + [True] * 10 + [False] * 7
-    assert traced.calls[::2] == [str(tmp_path / f"phase-{phase}") for phase in (0, 1, 2)]
+    assert traced.calls[::2] == [str(tmp_path / f"phase-{phase}") for phase in (1, 2, 3)]
     assert traced.calls[1::2] == ["stop"] * 3
     assert "traces are in" in said[0]
 
@@ -71,7 +71,7 @@ def test_a_profiled_run_is_the_same_run(tmp_path):
         line["loss"] for line in metrics(tmp_path / "run")
     ]
     assert one.profile is None
-    for phase in range(2):
+    for phase in (1, 2):
         [trace] = (tmp_path / "run" / "profile" / f"phase-{phase}").rglob("*.xplane.pb")
         names = {
             event.name

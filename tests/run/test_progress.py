@@ -31,7 +31,7 @@ def test_lines_say_phase_batch_rate_speed_and_time_left(capsys):
     lines.begin("increasing", PLAN, 0)
     lines.logged(LINE)
     assert capsys.readouterr().err == (
-        "increasing: epoch 2.0/4  phase 0/1  batch 10  rate 0.1  loss 0.5  1,234 updates/s  "
+        "increasing: epoch 2.0/4  phase 1/2  batch 10  rate 0.1  loss 0.5  1,234 updates/s  "
         "12,345 examples/s  0:00:00 left\n"
     )
 
@@ -43,7 +43,7 @@ def test_bar_says_phase_batch_rate_and_speed(capsys):
     bar.logged(LINE)
     bar.advance(20)
     assert bar._where.plain == (
-        "phase 1/1  batch 20  rate 0.1  loss 0.5  1,234 updates/s  12,345 examples/s"
+        "phase 2/2  batch 20  rate 0.1  loss 0.5  1,234 updates/s  12,345 examples/s"
     )
     bar.end()
     assert "warning: look out" in capsys.readouterr().err

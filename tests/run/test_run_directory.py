@@ -174,8 +174,8 @@ def test_another_plan_is_refused_with_what_differs_and_taken_if_accepted(tmp_pat
         fit(other, directory, devices=ONE)
     said = str(refused.value)
     assert "has another plan:\n\n  plan.num_epochs is 4 there and 5 here" in said
-    assert "\n-1        2 – 4        24     120 " in said
-    assert "\n+1        2 – 5        54      80 " in said
+    assert "\n-2        2 – 4        24     120 " in said
+    assert "\n+2        2 – 5        54      80 " in said
     assert "or --accept-plan-change to resume with this plan" in said
     assert before == ((directory / "run.json").read_bytes(), (directory / "plan.txt").read_bytes())
 
@@ -219,7 +219,7 @@ def test_more_than_the_plan_is_never_accepted(undisturbed, tmp_path):
 def test_a_run_until_a_phase_is_the_same_run(undisturbed, tmp_path):
     whole, directory = undisturbed
     for _ in range(2):  # again it stops where it stands
-        with pytest.raises(PhaseEnd, match="phase 1 begins at update 74 of 98: saved"):
+        with pytest.raises(PhaseEnd, match="phase 1 ends at update 74 of 98: saved"):
             fit(GROWING, tmp_path / "run", devices=ONE, until_phase=1)
     resumed = fit(GROWING, tmp_path / "run", devices=ONE)
     assert parameters_digest(resumed.state.params) == parameters_digest(whole.state.params)

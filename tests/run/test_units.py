@@ -112,7 +112,7 @@ def test_a_line_counts_tokens(capsys):
     lines = Lines(seconds_between=0)
     lines.begin("tokens", plan, 0)
     lines.logged(line)
-    assert capsys.readouterr().err.startswith("tokens: 48,000/192,000 tokens  phase 0/1  batch 50")
+    assert capsys.readouterr().err.startswith("tokens: 48,000/192,000 tokens  phase 1/2  batch 50")
 
 
 def test_a_stream_without_data_is_planned_but_not_trained(tmp_path):

@@ -1,5 +1,6 @@
 """What programs hold of a device's memory: no second copy of the state, and what a plan says."""
 
+import json
 from functools import partial
 
 import jax
@@ -10,7 +11,7 @@ from commands import TINY
 from jbatch.cli import main
 from jbatch.plan.layout import AXIS, Layout
 from jbatch.plan.passes import Accumulate, Apply, Update
-from jbatch.run.build import make_setup, paper_setup
+from jbatch.run.build import counted, make_setup, paper_setup
 from jbatch.run.reopen import load_experiment_file
 from jbatch.step import held, programs, pure
 
@@ -72,6 +73,28 @@ def test_activations_grow_with_the_examples():
     )
     assert large["activations"] == pytest.approx(3 * small["activations"], rel=0.01)
     assert large["parameters"] == small["parameters"]
+
+
+SIDES = """
+import jbatch, numpy as np
+images = np.zeros((96, 8, 8, 1), np.uint8)
+data = jbatch.Arrays(*({"image": images[:n], "label": np.arange(n) % 3} for n in (96, 9)))
+network = jbatch.CifarResNet(1, (4,), jbatch.GhostBatchNorm(8))
+plan = jbatch.Coupling(lambda epoch: 0.05, num_epochs=2, ramp={0: 16, 1: 32}, momentum=0.9)
+task = jbatch.Classify(network, sides=((16, 6), (32, 4)))
+variants = {"smaller": jbatch.Experiment(plan, task=task, data=data)}
+"""
+
+
+def test_each_phase_holds_images_of_its_own_side(tmp_path, capsys):
+    """16 images of 6×6 pixels need more than 32 of 4×4, and both less than 32 of 8×8."""
+    (tmp_path / "sides.py").write_text(SIDES)
+    assert main(["plan", str(tmp_path / "sides.py"), "smaller", "--devices", "1", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["memory"]
+    experiment = counted(load_experiment_file(tmp_path / "sides.py").variant("smaller"))
+    setup = paper_setup(experiment, experiment.make_plan(), 1)
+    assert found == {"micro_batch": 16} | held.in_memory(setup.at(16), Layout(16, 1, 8))
+    assert found["activations"] < held.in_memory(setup, Layout(32, 1, 8))["activations"]
 
 
 def test_plan_prints_it(capsys):

@@ -6,6 +6,7 @@ import time
 import traceback
 from collections.abc import Sequence
 from functools import cached_property
+from itertools import takewhile
 from typing import Any
 
 import jax
@@ -91,7 +92,7 @@ class Split:
 
     def __init__(self, name: str, records: Any, source: Source):
         self.name, self._records, self._load = name, records, source.load
-        self.count = len(records) if hasattr(records, "__len__") else None  # None for a stream
+        self.count = _count(name, records)  # None for a stream
         if self.count == 0:
             raise Mistake(f"the {name} records of the source are none: give at least one")
         values, self._structure = self._flat(0, None)
@@ -146,12 +147,22 @@ class Split:
         also = ", and their digest()" if callable(getattr(self._records, "digest", None)) else ""
         return f"{count} {self.name} records as load gives them in evaluation{also}"
 
-    @property
+    @cached_property
     def _hashed(self) -> list[int]:
-        if self.count is None:
-            return list(range(HASHED))
+        if self.count is None:  # it may end before that
+            return list(takewhile(self._has, range(HASHED)))
         places: list[int] = np.unique(np.linspace(0, len(self) - 1, HASHED).astype(int)).tolist()
         return places
+
+    def _has(self, place: int) -> bool:
+        """Return whether a stream goes on to a place; of other faults `example` tells."""
+        try:
+            self._records[place]
+        except IndexError:
+            return False
+        except Exception:  # of a person's own code
+            return True
+        return True
 
     @property
     def leaves(self) -> tuple[Leaf, ...]:
@@ -225,6 +236,19 @@ class Split:
                 f"{said(error)}; {file}line {at.lineno})"
             ) from error
         return jax.tree.flatten(example)
+
+
+def _count(name: str, records: Any) -> int | None:
+    """Return the number of records; None if they have no `len`."""
+    if not hasattr(records, "__len__"):
+        return None
+    try:
+        return len(records)
+    except Exception as error:  # of a person's own code
+        raise Mistake(
+            f"len() of the {name} records fails ({type(error).__name__}: {said(error)}): return "
+            "their number, or, if they are a stream, define no __len__"
+        ) from error
 
 
 def _array(where: str, value: Any) -> npt.NDArray[Any]:
