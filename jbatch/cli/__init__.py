@@ -31,6 +31,7 @@ VERBS = {  # each a module of this package, with `run(arguments)`
     "report": "rewrite the report page of a run or a comparison",
     "runs": "list the runs below a directory: state, updates, scores, goodput",
     "bench": "measure how fast an experiment trains here; or run the suite of a checkout",
+    "completion": "print a script that completes commands in bash, zsh or fish",
 }
 CODES = {
     0: "the command has done what was asked",
@@ -53,7 +54,7 @@ USAGE = "\n".join(
     (
         "usage: jbatch VERB …",
         "",
-        *(f"  {verb:9} {what}" for verb, what in VERBS.items()),
+        *(f"  {verb:10} {what}" for verb, what in VERBS.items()),
         "",
         "`jbatch VERB --help` lists a verb's options, `jbatch --version` prints the version.",
         "To begin:",

@@ -1,22 +1,19 @@
 """Read a verb's arguments: positional names first, then its options and experiment fields."""
 
 import dataclasses
-import io
 import itertools
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext, redirect_stdout
+from collections.abc import Sequence
 from dataclasses import dataclass
-from inspect import getdoc
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import tyro
 
+from jbatch.cli.help import CONFIG, print_help, wants_help
 from jbatch.errors import Mistake
 from jbatch.experiment.experiment import Experiment
 from jbatch.experiment.load import ExperimentFile
-from jbatch.experiment.overrides import FIELDS, override
+from jbatch.experiment.overrides import override
 from jbatch.experiment.parsed import parsed
 from jbatch.files import expanded
 from jbatch.run.reopen import load_experiment_file
@@ -24,7 +21,6 @@ from jbatch.run.reopen import load_experiment_file
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-CONFIG = (*FIELDS, tyro.conf.FlagCreatePairsOff)
 Options = TypeVar("Options", bound="DataclassInstance")
 Log = Annotated[tuple[str, ...], tyro.conf.UseAppendAction]  # trackers, one a flag
 
@@ -48,9 +44,7 @@ def leading(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 def read_options(options: type[Options], arguments: Sequence[str], usage: str) -> Options:
     """Read the options of a verb that takes no experiment fields; exit with 2 on a mistake."""
     refuse_twice(arguments)
-    described = getdoc(options)
-    with plain_if_asked():
-        known: Options = parsed(options, arguments, usage, description=described, config=CONFIG)
+    known: Options = parsed(options, arguments, usage, config=CONFIG)
     return _expanded(known)
 
 
@@ -109,48 +103,6 @@ def _refuse_twice_in_ramp(arguments: Sequence[str]) -> None:
             raise Mistake(
                 f"--plan.ramp {' '.join(values)} gives epoch {epoch:g} twice: give each epoch once"
             )
-
-
-def wants_help(arguments: Sequence[str]) -> bool:
-    """Return whether -h or --help is among the arguments."""
-    return "-h" in arguments or "--help" in arguments
-
-
-def print_help(options: type, usage: str, value: object = None, name: str = "") -> None:
-    """Print a verb's help and exit: its options, then the fields of `value` (an experiment)."""
-    if value is None:
-        read_options(options, ["--help"], usage)
-    both = dataclasses.make_dataclass(
-        "Both",
-        [
-            (
-                "options",
-                Annotated[options, tyro.conf.arg(name=""), tyro.conf.FlagCreatePairsOff],
-            ),
-            ("value", Annotated[type(value), tyro.conf.arg(name=name)]),
-        ],
-    )
-    with plain_if_asked():
-        tyro.cli(
-            both,
-            args=["--help"],
-            default=both(options(), value),
-            prog=usage,
-            description=getdoc(options),
-            config=FIELDS,
-        )
-
-
-@contextmanager
-def plain_if_asked() -> Iterator[None]:
-    """Print tyro's help without colours if NO_COLOR is set: it has none in a file."""
-    written = io.StringIO()
-    try:
-        with redirect_stdout(written) if os.environ.get("NO_COLOR") else nullcontext():
-            yield
-    finally:
-        if text := written.getvalue():
-            print(text, end="")
 
 
 def file_and_variant(

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jbatch.cli.arguments import RunsCode, file_and_variant, leading, wants_help
+from jbatch.cli.arguments import RunsCode, file_and_variant, leading
+from jbatch.cli.help import wants_help
 from jbatch.devices.cores import each_a_device
 from jbatch.errors import Mistake, positive, whole
 from jbatch.messages import show

@@ -4,14 +4,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from jbatch.cli.arguments import (
-    RunsCode,
-    leading,
-    one_directory,
-    print_help,
-    split_options,
-    wants_help,
-)
+from jbatch.cli.arguments import RunsCode, leading, one_directory, split_options
+from jbatch.cli.help import print_help, wants_help
 from jbatch.devices.cores import each_a_device
 from jbatch.errors import Mistake
 from jbatch.messages import show

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from jbatch.cli.arguments import leading, print_help, read_options, wants_help
+from jbatch.cli.arguments import leading, read_options
+from jbatch.cli.help import print_help, wants_help
 from jbatch.errors import Mistake
 from jbatch.files import expanded, write_whole
 from jbatch.messages import show

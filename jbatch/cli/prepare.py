@@ -10,7 +10,8 @@ import tyro
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
-from jbatch.cli.arguments import leading, print_help, read_options, wants_help
+from jbatch.cli.arguments import leading, read_options
+from jbatch.cli.help import print_help, wants_help
 from jbatch.errors import Mistake
 from jbatch.messages import show, tell
 

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import tyro
 
-from jbatch.cli.arguments import print_help, read_options, wants_help
+from jbatch.cli.arguments import read_options
+from jbatch.cli.help import print_help, wants_help
 from jbatch.errors import Mistake, share
 from jbatch.messages import show
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from jbatch.cli.arguments import Log, RunsCode, flag, leading, print_help, split_options, wants_help
+from jbatch.cli.arguments import Log, RunsCode, flag, leading, split_options
+from jbatch.cli.help import print_help, wants_help
 from jbatch.devices.cores import each_a_device
 from jbatch.errors import Mistake
 from jbatch.experiment.experiment import Experiment

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from jbatch.cli.arguments import RunsCode, leading, print_help, read_options, wants_help
+from jbatch.cli.arguments import RunsCode, leading, read_options
+from jbatch.cli.help import print_help, wants_help
 from jbatch.devices.cores import each_a_device
 from jbatch.errors import Mistake, positive, whole
 from jbatch.files import write_whole

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jbatch.cli.arguments import Log, RunsCode, file_and_variant, leading, split_options, wants_help
+from jbatch.cli.arguments import Log, RunsCode, file_and_variant, leading, split_options
+from jbatch.cli.help import wants_help
 from jbatch.devices.cores import each_a_device
 from jbatch.distributed import agree, supervise
 from jbatch.errors import Mistake, whole

@@ -64,6 +64,18 @@ def test_help_has_no_colours_where_none_are_wanted(arguments, jbatch, monkeypatc
     assert not arguments or "--" in out
 
 
+@pytest.mark.parametrize("arguments", [("train",), ("train", TINY, "growing")])
+def test_help_is_folded_at_the_terminal_s_width_alone(arguments, jbatch, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = jbatch(*arguments, "--help")[1].splitlines()
+    assert max(map(len, lines)) <= 80
+    begins = next(n for n, line in enumerate(lines) if "Take the batch sizes from" in line)
+    cells = [line.strip("│ ") for line in lines[begins : begins + 3]]
+    # No line ends where the source's does, after "a fixed".
+    assert not any(cell.endswith("becomes a fixed") for cell in cells)
+    assert "what it has decided becomes a fixed plan (docs/adaptive.md)." in " ".join(cells)
+
+
 def test_without_a_verb_it_says_what_to_do_first(jbatch):
     code, out, err = jbatch()
     assert (code, err) == (2, "")

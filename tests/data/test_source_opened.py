@@ -73,7 +73,9 @@ class Uncounted(list):
 
 
 def test_a_len_that_fails_is_a_mistake():
-    with pytest.raises(Mistake, match=r"len\(\) of the train records fails \(TypeError: the length"):
+    with pytest.raises(
+        Mistake, match=r"len\(\) of the train records fails \(TypeError: the length"
+    ):
         load(source(Uncounted(RECORDS)))
 
 
