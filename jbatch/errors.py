@@ -22,10 +22,15 @@ class Mistake(ValueError):
     """
 
 
+def nearest(text: str, known: Iterable[str]) -> str | None:
+    """Return the known name that is nearest; None if none is near."""
+    return next(iter(difflib.get_close_matches(text, known, 1)), None)
+
+
 def meant(text: str, known: Iterable[str]) -> str:
     """Ask whether the nearest known name was meant; return "" if none is near."""
-    close = difflib.get_close_matches(text, known, 1)
-    return f"; did you mean {close[0]}?" if close else ""
+    near = nearest(text, known)
+    return f"; did you mean {near}?" if near else ""
 
 
 def shown(value: object) -> str:

@@ -93,6 +93,12 @@ def not_files(folder: Path) -> Path | None:
     return None
 
 
+def has_folder(path: Path) -> None:
+    """Raise Mistake if the folder of a file that is to be written does not exist."""
+    if not path.parent.is_dir():
+        raise Mistake(f"there is no folder {path.parent}: create it, or give another path")
+
+
 def expanded(path: Path) -> Path:
     """Replace ~ or ~name by that home directory.
 

@@ -35,9 +35,8 @@ LOOP_CLOSED = "Event loop is closed"
 # libjpeg-turbo: the frame's rows end before the scan does, which goes on to a restart or the end.
 ROWS_LEFT = r"extraneous bytes before marker 0xd[0-79]$"
 
-# tyro: what it says of arguments, once its box is taken away, and before the options near them.
-UNKNOWN = r"^Unrecognized options: (.*)"
-NEAREST = "Perhaps you meant:"
+# tyro: what it says of arguments, once its box is taken away.
+UNKNOWN = "Unrecognized options:"
 BAD_CHOICE = r"^invalid choice '(.*)' for argument '(.*)'\. Expected one of \((.*)\)\."
 NO_VALUE = r"^Missing value for argument '(.*)'\."
 MISSING = r"^Missing from .*: (--\S+)"

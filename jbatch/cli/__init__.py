@@ -17,7 +17,7 @@ from jbatch.messages import open_all, tell, unread
 
 VERBS = {  # each a module of this package, with `run(arguments)`
     "new": "write a commented experiment file that trains at once",
-    "prepare": "convert a dataset's official files for TensorFlow Datasets",
+    "prepare": "convert a dataset's official files, an image folder or a text",
     "plan": "print the phases of a plan; needs no device",
     "check": "check that an experiment trains the same however its updates are split",
     "train": "train one variant of an experiment, or resume it",
@@ -66,7 +66,7 @@ USAGE = "\n".join(
         "",
         *(f"  {code:<3} {what}" for code, what in CODES.items()),
         "",
-        "NO_COLOR=1 turns colours off.",
+        "NO_COLOR=1 turns the colours of the progress bar off.",
     )
 )
 
@@ -150,7 +150,7 @@ def _run(arguments: Sequence[str]) -> int:
     if not arguments:
         print(FIRST)
         return MISTAKE
-    if arguments[0] in ("-h", "--help", "help"):
+    if arguments[0] in ("-h", "--help") or arguments == ["help"]:
         print(USAGE)
         return FINISHED
     if arguments[0] == "--version":
@@ -165,8 +165,8 @@ def _run(arguments: Sequence[str]) -> int:
             f"cannot read the current folder ({error.strerror}). It may have been removed: cd to "
             "another folder"
         ) from error
-    verb, *rest = arguments
+    verb, *rest = (*arguments[1:], "--help") if arguments[0] == "help" else arguments
     if verb not in VERBS:
-        nearest = meant(verb, VERBS)
+        nearest = meant(verb, (*VERBS, "--help", "--version"))
         raise Mistake(f"there is no verb {verb!r}{nearest} (verbs: {', '.join(VERBS)})")
     return import_module(f"jbatch.cli.{verb}").run(rest) or FINISHED

@@ -12,6 +12,7 @@ import tyro
 from jbatch.cli.help import CONFIG, print_help, wants_help
 from jbatch.errors import Mistake
 from jbatch.experiment.experiment import Experiment
+from jbatch.experiment.flags import flags
 from jbatch.experiment.load import ExperimentFile
 from jbatch.experiment.overrides import override
 from jbatch.experiment.parsed import parsed
@@ -125,7 +126,7 @@ def file_and_variant(
     if wants_help(rest):
         print_help(options, usage, variant)
     known, overrides = split_options(options, rest)
-    return file, names[1], known, overrides, override(variant, overrides, usage)
+    return file, names[1], known, overrides, override(variant, overrides, usage, flags(options))
 
 
 def run_directory(

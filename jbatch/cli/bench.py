@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jbatch.cli.arguments import RunsCode, file_and_variant, leading
-from jbatch.cli.help import wants_help
+from jbatch.cli.help import print_help, wants_help
 from jbatch.devices.cores import each_a_device
 from jbatch.errors import Mistake, positive, whole
 from jbatch.messages import show
@@ -23,8 +23,11 @@ class Options(RunsCode):
     """Measure how fast an experiment trains here, at each batch size of its plan.
 
     It trains for some seconds at each batch size, in a temporary folder, with the experiment's
-    data, network and optimizer, and at a negligible learning rate. Without FILE, in a checkout of
-    jbatch, it runs the suite of benchmarks/ instead (`jbatch bench --only NAME`).
+    data, network and optimizer, and at a negligible learning rate. The options may change the
+    experiment's fields: jbatch bench FILE VARIANT --help lists them.
+
+    Without FILE, in a checkout of jbatch, it runs the suite of benchmarks/ instead, with the
+    options of python -m benchmarks --help.
 
     For example: jbatch bench experiments/digits.py increasing
     """
@@ -45,10 +48,12 @@ class Options(RunsCode):
 def run(arguments: Sequence[str]) -> None:
     """Measure the experiment and print a table."""
     names, rest = leading(arguments)
+    if not names and wants_help(rest):
+        print_help(Options, USAGE)
     if not names and Path("benchmarks", "__main__.py").exists():
         # Not a child process: signals must reach the benchmarks.
         os.execv(sys.executable, (sys.executable, "-m", "benchmarks", *arguments))
-    if not names and not wants_help(rest):
+    if not names:
         raise Mistake(
             f"give an experiment to measure: {USAGE} (the suite runs in a checkout of jbatch, "
             f"which {Path.cwd()} is not)"

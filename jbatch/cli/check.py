@@ -24,6 +24,8 @@ class Options(RunsCode):
     evaluates on one device and on all. It exits with 1 if something differs, and says the
     likely cause.
 
+    The options may change the experiment's fields: jbatch check FILE VARIANT --help lists them.
+
     For example: jbatch check experiments/digits.py increasing
     """
 

@@ -15,8 +15,8 @@ class Options(several.Options):
     """Train several variants of an experiment over several seeds; write one table and one report.
 
     Without VARIANT, jbatch trains every variant of the file. Run the same command again to resume:
-    jbatch skips finished runs. FILE VARIANT --help lists the experiment's fields. A field that you
-    give here changes in every variant.
+    jbatch skips finished runs. The options may also change the experiment's fields, in every
+    variant: jbatch compare FILE --help lists them.
 
     For example: jbatch compare experiments/digits.py decaying increasing --seeds 0 1 2
     """

@@ -1,14 +1,10 @@
 """`jbatch completion`: verbs, options, variants and paths at the Tab key."""
 
-import io
-import re
 from collections.abc import Sequence
-from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 from jbatch.cli import VERBS
 from jbatch.errors import Mistake, meant
@@ -21,6 +17,7 @@ from jbatch.messages import show
 SHELLS = ("bash", "zsh", "fish")
 USAGE = "jbatch completion SHELL"
 WITH_FIELDS = ("plan", "check", "train", "compare", "sweep", "bench")  # of experiments
+OWN_PARTS = ("--task", "--data", "--init", "--adaptive")
 MOST_CODE = 1 << 20  # bytes
 
 
@@ -28,10 +25,11 @@ MOST_CODE = 1 << 20  # bytes
 class Options:
     """Print a script that completes verbs, options, variants and paths, for bash, zsh or fish.
 
-    bash: jbatch completion bash > ~/.local/share/bash-completion/completions/jbatch
-    fish: jbatch completion fish > ~/.config/fish/completions/jbatch.fish
-    zsh:  jbatch completion zsh > ~/.jbatch.zsh; and in ~/.zshrc, after compinit:
-          autoload -Uz bashcompinit && bashcompinit && source ~/.jbatch.zsh
+    Shells read it at their start, from these places:
+      bash  jbatch completion bash > ~/.local/share/bash-completion/completions/jbatch
+      fish  jbatch completion fish > ~/.config/fish/completions/jbatch.fish
+      zsh   jbatch completion zsh > ~/.jbatch.zsh; and in ~/.zshrc, after compinit:
+            autoload -Uz bashcompinit && bashcompinit && source ~/.jbatch.zsh
 
     The script holds the options of this version. For the variants of a file it calls
     jbatch completion variants FILE, which reads the file's text and does not run it.
@@ -55,7 +53,7 @@ def run(arguments: Sequence[str]) -> None:
         print_help(Options, USAGE)
     if len(names) != 1 or names[0] not in SHELLS:
         near = meant(names[0], SHELLS) if names else ""
-        raise Mistake(f"give one shell, of {', '.join(SHELLS)}{near}: {USAGE}")
+        raise Mistake(f"give bash, zsh or fish{near}: {USAGE}")
     read_options(Options, rest, USAGE)
     show(_script(names[0]))
 
@@ -79,30 +77,16 @@ def _script(shell: str) -> str:
 def options_of(verb: str) -> list[str]:
     """Return a verb's options, with the fields that every experiment has if it takes fields."""
     from jbatch.cli import prepare_text
-    from jbatch.cli.help import CONFIG
     from jbatch.experiment.experiment import Coupling, Experiment
-    from jbatch.experiment.overrides import FIELDS
+    from jbatch.experiment.flags import flags
 
-    found = _flags(import_module(f"jbatch.cli.{verb}").Options, config=CONFIG)
+    found = ["--help", *flags(import_module(f"jbatch.cli.{verb}").Options)]
     if verb == "prepare":
-        found += _flags(prepare_text.Options, config=CONFIG)
+        found += flags(prepare_text.Options)
     if verb in WITH_FIELDS:
         every = Experiment(Coupling(lambda _: 0.1, num_epochs=1, batch_size=1))
-        flags = _flags(Experiment, config=FIELDS, default=every)
-        # Of the task, the data and the optimizer, each experiment has fields of its own.
-        known = (name for name in flags if name.startswith("--plan.") or "." not in name)
-        refused = ("--task", "--data", "--seed" if "--seeds" in found else "")
-        found += [name for name in known if name not in refused]
+        # Of the task, the data and so on, each experiment has fields of its own.
+        fields = (name for name in flags(every) if name.startswith("--plan.") or "." not in name)
+        refused = (*OWN_PARTS, "--seed" if "--seeds" in found else "")
+        found += [name for name in fields if name not in refused]
     return list(dict.fromkeys(found))
-
-
-def _flags(kind: type, **how: Any) -> list[str]:
-    """Return the options that tyro's help lists: each row begins with one, or with a pair."""
-    import tyro
-
-    written = io.StringIO()
-    with redirect_stdout(written), suppress(SystemExit):
-        tyro.cli(kind, args=["--help"], **how)
-    row = r"^[│ ]{1,3}(--?[a-z][\w.-]*)(?:, (--[\w.-]+))?"
-    pairs = re.findall(row, written.getvalue(), re.MULTILINE)
-    return [name for pair in pairs for name in pair if name.startswith("--")]

@@ -8,6 +8,7 @@ from jbatch.cli.arguments import RunsCode, leading, one_directory, split_options
 from jbatch.cli.help import print_help, wants_help
 from jbatch.devices.cores import each_a_device
 from jbatch.errors import Mistake
+from jbatch.experiment.flags import flags
 from jbatch.messages import show
 from jbatch.run.libraries import prepare_libraries
 from jbatch.run.reopen import made_in_python, remake
@@ -19,8 +20,8 @@ USAGE = "jbatch eval DIR"
 class Options(RunsCode):
     """Evaluate the newest checkpoint of a run on its whole test set.
 
-    You can also override the data's fields, for example if the dataset has moved. DIR --help lists
-    them.
+    The options may also change the data's fields, for example if the dataset has moved: jbatch eval
+    DIR --help lists them.
 
     For example: jbatch eval runs/digits/increasing/seed-0 --json
     """
@@ -53,7 +54,7 @@ def run(arguments: Sequence[str]) -> None:
             )
         update, found, digest = evaluate_saved(directory, options.trust)
     else:
-        _, _, experiment = remake(directory, overrides, options.trust)
+        _, _, experiment = remake(directory, overrides, options.trust, flags(Options))
         update, found, digest = evaluate_newest(experiment, directory)
     values = {"update": update, **found.line, "parameters_digest": digest}
     if options.json:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from jbatch.cli.arguments import RunsCode, run_directory
 from jbatch.errors import Mistake, said
-from jbatch.files import expanded
+from jbatch.files import expanded, has_folder
 from jbatch.messages import show
 from jbatch.trackers.named import TRACKERS, tracker
 
@@ -22,7 +22,8 @@ class Options(RunsCode):
     no line that the tracker has already, and runs no code of the runs.
 
     For example: jbatch export runs/digits/increasing/seed-0 --to weights.safetensors
-    or: jbatch export runs/digits --to trackio:project=digits
+
+    For example: jbatch export runs/digits --to trackio:project=digits
     """
 
     to: str
@@ -60,6 +61,7 @@ def _write(directory: Path, to: Path, options: Options) -> None:
     from jbatch.run.export import export
     from jbatch.run.trained import load
 
+    has_folder(to)
     step = int(options.step) if options.step.isdecimal() else options.step
     model = load(directory, step, trusted=options.trust)  # type: ignore[arg-type]  # checked above
     count, numbers = export(model, directory, to)
@@ -70,12 +72,10 @@ def _write(directory: Path, to: Path, options: Options) -> None:
 
 
 def _send(directory: Path, to: str) -> None:
+    from jbatch.run.directory import runs_below
     from jbatch.run.tracked import send
 
-    found = sorted(path.parent for path in directory.glob("**/run.json"))
-    if not found:
-        raise Mistake(f"{directory} holds no run: give a run directory or a folder of them")
-    follower = tracker(to)
+    found, follower = runs_below(directory), tracker(to)
     for each in found:
         try:
             count = send(each, follower)

@@ -1,12 +1,13 @@
 """Print a verb's help: its options, and an experiment's fields."""
 
 import io
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext, redirect_stdout
+from collections.abc import Sequence
+from contextlib import redirect_stdout, suppress
 from dataclasses import is_dataclass, make_dataclass, replace
 from functools import partial
 from inspect import getdoc
+from shutil import get_terminal_size
+from textwrap import TextWrapper
 from typing import Annotated, Any, NoReturn
 
 import tyro
@@ -18,6 +19,7 @@ from tyro.constructors import (
 )
 
 from jbatch.experiment.overrides import FIELDS
+from jbatch.messages import show
 
 CONFIG = (*FIELDS, tyro.conf.FlagCreatePairsOff)  # of a verb's own options
 
@@ -36,20 +38,36 @@ def print_help(options: type, usage: str, value: object = None, name: str = "") 
         fields = Annotated[type(value), tyro.conf.arg(name=name)]
         kind = make_dataclass("Both", [("options", own), ("value", fields)])
         how = {"config": FIELDS, "default": kind(options(), value)}
-    with _plain_if_asked():
+    written = io.StringIO()  # without colours and boxes
+    with redirect_stdout(written), suppress(SystemExit):
         tyro.cli(
             kind,
             args=["--help"],
-            prog=usage,
-            description=getdoc(options),
+            description="",
             registry=_joined(),
             **how,
         )
-    raise SystemExit  # tyro has
+    rows = "\n".join(map(str.rstrip, written.getvalue().splitlines())).partition("\n\n")[2]
+    description = folded(getdoc(options) or "", get_terminal_size().columns)
+    show(f"usage: {usage} [OPTIONS]\n\n{description}\n\n{rows}")
+    raise SystemExit(0)
+
+
+def folded(text: str, width: int) -> str:
+    """Fold the paragraphs of a docstring, except lists (indented lines) and examples to copy."""
+    lines = TextWrapper(width, break_long_words=False, break_on_hyphens=False)
+    paragraphs = text.split("\n\n")
+    return "\n\n".join(
+        each if "\n " in each or each.startswith("For example:") else lines.fill(each)
+        for each in paragraphs
+    )
 
 
 def _joined() -> ConstructorRegistry:
-    """Make descriptions one line each, which help folds: tyro keeps a docstring's line breaks."""
+    """Make options' descriptions one line each, which help folds; --trust comes last.
+
+    tyro itself keeps a docstring's line breaks.
+    """
     registry, asking = ConstructorRegistry(), False
 
     @registry.struct_rule
@@ -65,7 +83,7 @@ def _joined() -> ConstructorRegistry:
         if not isinstance(found, StructConstructorSpec):
             return None
         fields = (replace(field, helptext=partial(_text, field)) for field in found.fields)
-        return replace(found, fields=tuple(fields))
+        return replace(found, fields=tuple(sorted(fields, key=lambda field: field.name == "trust")))
 
     return registry
 
@@ -74,15 +92,3 @@ def _text(field: StructFieldSpec) -> str:
     """Return a field's description in one line."""
     text = field.helptext() if callable(field.helptext) else field.helptext
     return " ".join((text or "").split())
-
-
-@contextmanager
-def _plain_if_asked() -> Iterator[None]:
-    """Print tyro's help without colours if NO_COLOR is set: it has none in a file."""
-    written = io.StringIO()
-    try:
-        with redirect_stdout(written) if os.environ.get("NO_COLOR") else nullcontext():
-            yield
-    finally:
-        if text := written.getvalue():
-            print(text, end="")

@@ -9,7 +9,7 @@ from pathlib import Path
 from jbatch.cli.arguments import leading, read_options
 from jbatch.cli.help import print_help, wants_help
 from jbatch.errors import Mistake
-from jbatch.files import expanded, write_whole
+from jbatch.files import expanded, has_folder, write_whole
 from jbatch.messages import show
 
 USAGE = "jbatch new FILE"
@@ -39,8 +39,7 @@ def run(arguments: Sequence[str]) -> None:
         raise Mistake(f"{path} does not end in .py: give the name of a Python file")
     if path.exists() or path.is_symlink():
         raise Mistake(f"{path} exists: give another name, or remove it")
-    if not path.parent.is_dir():
-        raise Mistake(f"there is no folder {path.parent}: create it, or give another path")
+    has_folder(path)
     called = shlex.quote(str(path))
     template = files("jbatch.cli").joinpath("new_experiment.txt").read_text(encoding="utf-8")
     write_whole(path, template.replace("FILE", path.name))

@@ -42,8 +42,8 @@ MOST_DEVICES = 100_000  # ten times the largest machine
 class Options(RunsCode):
     """Print the plan of an experiment's variant: every phase; needs no device.
 
-    Of a run, `jbatch plan DIR` prints what was done, and what an adaptive run has decided.
-    FILE VARIANT --help lists the experiment's fields; you can override each.
+    The options may also change the experiment's fields: jbatch plan FILE VARIANT --help lists
+    them. Of a run, jbatch plan DIR prints what was done, and what an adaptive run has decided.
 
     For example: jbatch plan experiments/digits.py increasing --plan.max-batch-size 64
     """
@@ -54,12 +54,13 @@ class Options(RunsCode):
     """Compile for these TPUs or GPUs, for example v5e:16x16 or h100:8, and estimate hours per
     phase; needs none of them."""
     noise_scale: float | None = None
-    """Print what growth costs in a bound of the loss if the gradient noise scale trΣ/|G|² is so
-    many examples."""
+    """Print what growth costs in a bound of the loss, at a gradient noise scale trΣ/|G|² of so many
+    examples."""
     noise_from: Path | None = None
-    """The same, for the gradient noise scale that this run directory has measured."""
+    """The same, at the gradient noise scale that the run of this directory has measured."""
     predict: bool = False
-    """Print the final loss of a noisy quadratic under this plan, over that with the batch kept."""
+    """Print the final loss of a noisy quadratic under this plan, as a multiple of that with the
+    batch kept."""
     price_per_chip_hour: float | None = None
     """With --on: also print the cost of the whole plan, at this price."""
     json: bool = False

@@ -15,7 +15,7 @@ from jbatch.cli.help import print_help, wants_help
 from jbatch.errors import Mistake
 from jbatch.messages import show, tell
 
-USAGE = "jbatch prepare NAME"
+USAGE = "jbatch prepare NAME --from PATH"
 SECONDS_BETWEEN_LINES = 30  # without a terminal for a progress bar
 
 
@@ -46,15 +46,15 @@ class Options:
 def run(arguments: Sequence[str]) -> None:
     """Convert the dataset and print how an experiment names it."""
     names, rest = leading(arguments)
-    if names == ["text"]:
+    if names[:1] == ["text"]:
         from jbatch.cli import prepare_text
 
-        prepare_text.run(rest)
+        prepare_text.run(arguments[1:])
         return
-    if wants_help(rest) or not arguments:
+    if wants_help(rest):
         print_help(Options, USAGE)
     if len(names) != 1:
-        raise Mistake(f"give one dataset name first, not {len(names)}: {USAGE} --from PATH")
+        raise Mistake(f"give one dataset name first, not {len(names)}: {USAGE}")
     options = read_options(Options, rest, USAGE)
 
     from jbatch.prepare import prepare

@@ -12,7 +12,7 @@ from jbatch.cli.help import print_help, wants_help
 from jbatch.errors import Mistake, share
 from jbatch.messages import show
 
-USAGE = "jbatch prepare text"
+USAGE = "jbatch prepare text --from PATH --to FOLDER"
 
 
 @dataclass(frozen=True)

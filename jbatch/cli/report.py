@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jbatch.cli.arguments import run_directory
-from jbatch.errors import Mistake
 from jbatch.messages import show
 from jbatch.report.read import in_order, readable_runs, stated_of
+from jbatch.run.directory import runs_below
 
 USAGE = "jbatch report DIR"
 
@@ -26,10 +26,7 @@ def run(arguments: Sequence[str]) -> None:
     from jbatch.report.page import write_report
 
     directory, _ = run_directory(arguments, USAGE, Options)
-    found = sorted(path.parent for path in directory.glob("**/run.json"))
-    if not found:
-        raise Mistake(f"{directory} holds no run: give a run directory or a folder of them")
-    records = readable_runs(found)
+    records = readable_runs(runs_below(directory))
     stated = stated_of(records)
     records = in_order(records, list(stated.variants))
     title = directory.absolute().name

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jbatch.cli.arguments import run_directory
-from jbatch.errors import Mistake
 from jbatch.messages import show
 from jbatch.report.read import readable_runs
+from jbatch.run.directory import runs_below
 
 USAGE = "jbatch runs DIR"
 
@@ -29,13 +29,10 @@ class Options:
 def run(arguments: Sequence[str]) -> None:
     """Print the table."""
     directory, options = run_directory(arguments, USAGE, Options)
-    found = sorted(path.parent for path in directory.glob("**/run.json"))
-    if not found:
-        raise Mistake(f"{directory} holds no run: give a run directory or a folder of them")
 
     from jbatch.report.listed import runs_text, values
 
-    records = readable_runs(found)
+    records = readable_runs(runs_below(directory))
     if options.json:
         print(json.dumps([values(record) for record in records]))
     else:

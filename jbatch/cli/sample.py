@@ -2,6 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
+
+import tyro
 
 from jbatch.cli.arguments import RunsCode, run_directory
 from jbatch.errors import Mistake, not_negative, whole
@@ -18,7 +21,7 @@ class Options(RunsCode):
     For example: jbatch sample runs/shakespeare/cosine/seed-0 --prompt "ROMEO:"
     """
 
-    prompt: str = "\n"
+    prompt: Annotated[str, tyro.conf.arg(help_behavior_hint="(default: a line break)")] = "\n"
     """The text's beginning."""
     tokens: int = 200
     """Number of tokens to add."""

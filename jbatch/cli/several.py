@@ -10,6 +10,7 @@ from jbatch.cli.help import print_help, wants_help
 from jbatch.devices.cores import each_a_device
 from jbatch.errors import Mistake
 from jbatch.experiment.experiment import Experiment
+from jbatch.experiment.flags import flags
 from jbatch.experiment.load import ExperimentFile
 from jbatch.experiment.origin import Origin
 from jbatch.experiment.overrides import override
@@ -72,7 +73,7 @@ def read(
         for cell, changes in points:
             origin = file.origin(name, (*overrides, *changes), cell)
             called = f"{verb} {file.path} {name}"
-            made[origin] = override(file.variant(name), origin.overrides, called)
+            made[origin] = override(file.variant(name), origin.overrides, called, flags(options))
         # As text, because a ramp has no hash.
         if len({repr(experiment) for experiment in made.values()}) < len(points):
             raise Mistake(f"--grid {quoted(' '.join(grid))}: give each value once")

@@ -15,7 +15,7 @@ from jbatch.cli.arguments import RunsCode, leading, read_options
 from jbatch.cli.help import print_help, wants_help
 from jbatch.devices.cores import each_a_device
 from jbatch.errors import Mistake, positive, whole
-from jbatch.files import write_whole
+from jbatch.files import has_folder, write_whole
 from jbatch.messages import show, tell
 from jbatch.run.libraries import prepare_libraries
 from jbatch.run.reopen import remake
@@ -156,8 +156,7 @@ def _check_figure(figure: Path | None, runs: int) -> None:
         raise Mistake("--figure draws the line between two runs: give a second run directory")
     if figure.suffix not in (".png", ".svg"):
         raise Mistake(f"--figure is {figure}: give a name that ends in .png or .svg")
-    if not figure.parent.is_dir():
-        raise Mistake(f"--figure is {figure}, but there is no folder {figure.parent}: create it")
+    has_folder(figure)
 
 
 def _apart(names: Sequence[str]) -> list[str]:

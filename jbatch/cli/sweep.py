@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+import tyro
 
 from jbatch.cli import several
 from jbatch.errors import Mistake
@@ -18,13 +21,12 @@ class Options(several.Options):
     jbatch trains each VARIANT, or every variant of the file, at every combination of the grid's
     values. The report draws results against the grid's last field if its values are numbers. Run
     the same command again to resume: jbatch skips runs that are finished or have diverged. The
-    results are in runs/FILE-sweep, unless you give --out. FILE VARIANT --help lists the
-    experiment's fields.
+    options may also change the experiment's fields: jbatch sweep FILE --help lists them.
 
     For example: jbatch sweep experiments/digits.py --grid optimizer.weight-decay=0,1e-4,1e-3
     """
 
-    grid: tuple[str, ...] = ()
+    grid: Annotated[tuple[str, ...], tyro.conf.arg(help_behavior_hint="(required)")] = ()
     """Fields and values, for example optimizer.nesterov=True,False "model.hidden=64,64 64"."""
 
 

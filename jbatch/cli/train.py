@@ -23,7 +23,8 @@ USAGE = "jbatch train FILE VARIANT"
 class Options(RunsCode):
     """Train one variant of an experiment; run the same command again to resume.
 
-    FILE VARIANT --help lists the experiment's fields; you can override each.
+    The options may also change the experiment's fields: jbatch train FILE VARIANT --help lists
+    them.
 
     For example: jbatch train experiments/digits.py increasing --run-dir runs/digits
     """
@@ -38,7 +39,7 @@ class Options(RunsCode):
     accept_plan_change: bool = False
     """Resume with a plan that has changed since the run began, from the examples already seen."""
     profile: bool = False
-    """Trace some updates of each phase for xprof, on the first process, into RUN_DIR/profile."""
+    """Trace some updates of each phase for xprof, into profile/ of the run's directory."""
     log: Log = ()
     """Follow the run with a tracker too: wandb, mlflow or trackio, with its fields, for example
     wandb:project=x,entity=y; give it once for each. TensorBoard's files are always written."""

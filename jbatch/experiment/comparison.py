@@ -179,8 +179,8 @@ def metric_of(comparison: Comparison | None, names: Sequence[str]) -> Metric:
     name = asked.metric or (ACCURACY.name if ACCURACY.name in names or not names else "loss")
     if names and name not in names:
         raise Mistake(
-            f"the comparison's metric is {name!r}, but the runs score {', '.join(names)}"
-            f"{meant(name, names)}: set metric to one of those"
+            f"the comparison's metric is {name!r}, which the runs do not score: set metric to one "
+            f"of {', '.join(names)}{meant(name, names)}"
         )
     scale = asked.scale or (ACCURACY.scale if name == ACCURACY.name else 1.0)
     unit = ("points" if scale == 100 else "") if asked.unit is None else asked.unit

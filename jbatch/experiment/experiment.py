@@ -58,7 +58,7 @@ class Coupling:
     batch_size: int | None = None
     """B0, examples of the first update over all devices. None: the ramp's first size."""
     length: float | None = field(default=None, kw_only=True)
-    """Length of the run in the unit, instead of num_epochs."""
+    """Length of the run in plan.unit, instead of num_epochs."""
     unit: Unit = field(default="epochs", kw_only=True)
     """What schedule, length, ramp and intervals count, and the printed plan. Updates are those of
     the base batch."""

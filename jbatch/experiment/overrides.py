@@ -1,9 +1,7 @@
 """Override an experiment's fields with command-line arguments."""
 
-import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import tyro
 
@@ -14,10 +12,24 @@ from jbatch.experiment.parsed import parsed
 FIELDS = (tyro.conf.AvoidSubcommands,)  # keep --no-… for every boolean field
 
 
-def override(experiment: Experiment, overrides: Sequence[str], usage: str) -> Experiment:
-    """Apply the command line's overrides to an experiment; exit with 2 on a mistake."""
+def override(
+    experiment: Experiment, overrides: Sequence[str], usage: str, also: Iterable[str] = ()
+) -> Experiment:
+    """Apply the command line's overrides to an experiment.
+
+    Args:
+        experiment: as its file says.
+        overrides: flags and their values.
+        usage: of the verb, for messages.
+        also: the verb's own flags, for messages.
+
+    Raises:
+        Mistake: if they do not fit.
+    """
     try:
-        made: Experiment = parsed(Experiment, overrides, usage, default=experiment, config=FIELDS)
+        made: Experiment = parsed(
+            Experiment, overrides, usage, also, default=experiment, config=FIELDS
+        )
         return made
     except (ValueError, OverflowError, RecursionError) as error:
         if isinstance(error, Mistake):
@@ -37,13 +49,3 @@ def override_again(experiment: Experiment, overrides: Sequence[str], directory: 
             f"{' '.join(overrides)[:200]}. Restore the file, or use the version of jbatch that "
             "made the run"
         ) from error
-
-
-def field_names(value: Any, within: str = "") -> Iterator[str]:
-    """List an experiment's fields as the command line names them, without leading dashes."""
-    for field in dataclasses.fields(value):
-        name, part = within + field.name.replace("_", "-"), getattr(value, field.name)
-        if dataclasses.is_dataclass(part):
-            yield from field_names(part, f"{name}.")
-        elif not callable(part):
-            yield name

@@ -3,18 +3,18 @@
 import io
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
 from typing import Any
 
 import tyro
 
-from jbatch.errors import LONGEST_SHOWN, Mistake
+from jbatch.errors import LONGEST_SHOWN, Mistake, meant
+from jbatch.experiment.flags import flags, meant_flag
 from jbatch.upstream_words import (
     BAD_CHOICE,
     BAD_VALUE,
     MISSING,
-    NEAREST,
     NO_TYPE,
     NO_VALUE,
     UNKNOWN,
@@ -32,13 +32,20 @@ KINDS = {  # tyro's names of kinds → words
 }
 
 
-def parsed(kind: Any, arguments: Sequence[str], usage: str = "jbatch", **how: Any) -> Any:
+def parsed(
+    kind: Any,
+    arguments: Sequence[str],
+    usage: str = "jbatch",
+    also: Iterable[str] = (),
+    **how: Any,
+) -> Any:
     """Call `tyro.cli`.
 
     Args:
         kind: what to make.
         arguments: of the command line.
         usage: of the verb, for messages.
+        also: flags that are read elsewhere, for messages.
         how: other arguments of `tyro.cli`.
 
     Raises:
@@ -53,12 +60,13 @@ def parsed(kind: Any, arguments: Sequence[str], usage: str = "jbatch", **how: An
             raise
         if (own := _own(end)) is not None:
             raise own from None
-        raise Mistake(_said(written.getvalue(), usage)) from None
+        known = (*also, *flags(how.get("default", kind)))
+        raise Mistake(_said(written.getvalue(), usage, known)) from None
 
 
 @contextmanager
 def _unfolded() -> Iterator[None]:
-    """Let tyro fold no line of a message; help goes past it, at the terminal's width."""
+    """Let tyro fold no line of a message."""
     before = os.environ.get("COLUMNS")
     os.environ["COLUMNS"] = "10000"
     try:
@@ -77,35 +85,46 @@ def _own(error: BaseException | None) -> Mistake | None:
     return error
 
 
-def _said(box: str, usage: str) -> str:
+def _said(box: str, usage: str, known: Sequence[str]) -> str:
     """Return tyro's message, which it draws in a box, in jbatch's words."""
     rows = [row.strip("│ ") for row in box.splitlines() if row and row[0] not in "╭╰"]
     rules = [n for n, row in enumerate(rows) if row and set(row) <= set("─-")]
-    if (
-        rules and "╭" not in box
-    ):  # where stdout is not UTF-8: a title and a rule, without lines around
+    if rules and "╭" not in box:  # stdout is not UTF-8: a title and a rule, without lines around
         rows, rules = rows[rules[0] + 1 :], [n - rules[0] - 1 for n in rules[1:]]
     until = rules[0] if rules else len(rows)
     text, after = " ".join(" ".join(rows[:until]).split()), rows[until:]
-    for pattern, say in _SAYS:
-        if found := re.search(pattern, text):
-            return say(found, after, usage)
+    if UNKNOWN in rows:  # in a part of its own: beside an option that is missing, perhaps for it
+        begins = rows.index(UNKNOWN) + 1
+        ends = next((rule for rule in rules if rule > begins), len(rows))
+        return _unknown(rows[begins:ends], known, usage)
+    if found := re.match(UNKNOWN + " (.*)", text):
+        return _unknown(found[1].split(", "), known, usage)
+    if found := re.search(BAD_CHOICE, text):
+        choices = found[3].replace("'", "").rstrip(",").split(", ")
+        near = meant(found[1], choices)
+        return f"{found[2]} is {found[1]}: give one of {', '.join(choices)}{near}"
+    if found := re.search(NO_VALUE, text):
+        return f"{found[1]} has no value: give one"
+    if found := re.search(MISSING, text):
+        return f"{found[1]} is missing: {usage}"
+    if found := re.search(BAD_VALUE, text):
+        return _bad_value(found, after)
     return f"{text or box.strip()} ({usage} --help lists the options)"
 
 
-def _unknown(found: re.Match[str], after: list[str], usage: str) -> str:
-    tokens = found[1].split(", ")
+def _unknown(tokens: Sequence[str], known: Sequence[str], usage: str) -> str:
     name = next((token for token in tokens if token.startswith("-")), None)
     if name is None:
-        return f"{' '.join(tokens)}: this is no option; give options as --NAME VALUE"
-    near = ""
-    if NEAREST in after:
-        near = f"; did you mean {re.split('[ ,]', after[after.index(NEAREST) + 1])[0]}?"
-    called = re.sub(r"(?<= )(FILE|DIR).*", "…", usage)
+        return (
+            f"{' '.join(tokens)}: this is no option; give options as --NAME VALUE, and those for "
+            "yes or no as --NAME alone"
+        )
+    near = meant_flag(name, known)
+    called = re.sub(r" ((FILE|DIR|NAME|SHELL)\b|--).*", "", usage)
     return f"there is no option {name}{near} ({called} --help lists them)"
 
 
-def _bad_value(found: re.Match[str], after: list[str], usage: str) -> str:
+def _bad_value(found: re.Match[str], after: list[str]) -> str:
     # tyro shows the option with the kind of its value below: "--seed INT".
     name, why = found[1].split("/")[0], found[2]
     shown = next((row for row in after if row.startswith(name)), "")
@@ -125,17 +144,3 @@ def _kind(metavar: str) -> str:
     parts = [part.strip("{}") if part.startswith("{[") else part for part in parts]
     names = [KINDS.get(part, part) for part in parts if part != "{None}"]
     return " or ".join(names + ["None"] * ("{None}" in parts))
-
-
-_SAYS = (
-    (UNKNOWN, _unknown),
-    (
-        BAD_CHOICE,
-        lambda found, after, usage: (
-            f"{found[2]} is {found[1]}: give one of " + found[3].replace("'", "").rstrip(",")
-        ),
-    ),
-    (NO_VALUE, lambda found, after, usage: f"{found[1]} has no value: give one"),
-    (MISSING, lambda found, after, usage: f"{found[1]} is missing: {usage}"),
-    (BAD_VALUE, _bad_value),
-)

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from jbatch.errors import Mistake
+from jbatch.errors import Mistake, meant
 from jbatch.files import expanded
 from jbatch.prepare import cifar, idx, image_folder, imagenet
 from jbatch.prepare.examples import Read
@@ -58,6 +58,11 @@ def prepare(name: str, source: Path, data_dir: Path | None, progress: Progress) 
         for feature, names in found.class_names.items():
             builder.info.features[feature].names = names
     else:
-        found = image_folder.read(source)
+        try:
+            found = image_folder.read(source)
+        except Mistake as mistake:
+            if not (near := meant(name, READERS)):
+                raise
+            raise Mistake(f"{mistake}. {name} is no official name{near}") from mistake
         builder = image_folder.builder(name, found.class_names["label"], data_dir)
     return write(builder, found, source, progress)

@@ -110,9 +110,8 @@ def _members(source: Path, wanted: set[str]) -> dict[str, bytes]:
                     assert content is not None  # as it is a file
                     found[name] = content.read()
     except (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError, ValueError) as error:
-        raise Mistake(
-            f"{source} cannot be read to its end ({said(error)}): download it again"
-        ) from error
+        why = said(error).partition(": -")[0]  # tarfile goes on with what each method said
+        raise Mistake(f"{source} cannot be read to its end ({why}): download it again") from error
     return found
 
 

@@ -32,10 +32,9 @@ class Best:
             Mistake: if it has no such score.
         """
         if self._name not in scores:
-            known = ", ".join(scores)
             raise Mistake(
-                f"keep_best is {self._name}, but the task scores {known}"
-                f"{meant(self._name, scores)}: give one of those"
+                f"keep_best is {self._name}, which the task does not score: give one of "
+                f"{', '.join(scores)}{meant(self._name, scores)}"
             )
         return self._value(scores) > self._best
 

@@ -157,8 +157,8 @@ class Checkpoints:
         there = self._steps()
         tried = {step for step in there if at not in (None, step)}
         if at is not None and at not in there:
-            known = ", ".join(f"{step:,}" for step in reversed(there)) or "none"
-            raise Mistake(f"{self._directory} has no checkpoint of {at:,} examples (has: {known})")
+            known = f"give {', '.join(map(str, reversed(there)))}" if there else "it has none"
+            raise Mistake(f"{self._directory} has no checkpoint of {at} examples: {known}")
         while steps := [step for step in self._steps() if step not in tried]:
             examples = steps[0]
             tried.add(examples)

@@ -153,9 +153,10 @@ def _last_update(experiment: Experiment, until_phase: int | None) -> int | None:
     if len(plan.phases) == 1:
         raise Mistake(f"--until-phase is {until_phase}, but this plan has one phase: leave it out")
     if not 1 <= until_phase < len(plan.phases):
+        span = "1" if len(plan.phases) == 2 else f"1 to {len(plan.phases) - 1}"
         raise Mistake(
-            f"--until-phase is {until_phase}, but this plan has {len(plan.phases)} phases: give 1 "
-            f"to {len(plan.phases) - 1}, or leave it out to train to the end"
+            f"--until-phase is {until_phase}, but this plan has {len(plan.phases)} phases: give "
+            f"{span}, or leave it out to train to the end"
         )
     return plan.phases[until_phase].first_update
 

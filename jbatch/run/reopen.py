@@ -1,6 +1,6 @@
 """Rebuild a run's experiment from its directory."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,11 +64,15 @@ def read_origin(directory: Path, trusted: bool) -> Origin:
 
 
 def remake(
-    directory: Path, overrides: Sequence[str] = (), trusted: bool = False
+    directory: Path,
+    overrides: Sequence[str] = (),
+    trusted: bool = False,
+    also: Iterable[str] = (),
 ) -> tuple[Origin, ExperimentFile, Experiment]:
-    """Rebuild the experiment of a run directory, then apply `overrides`.
+    """Rebuild the experiment of a run directory, then apply `overrides`, those of `jbatch eval`.
 
     This runs the directory's experiment file. A file that another user created must be `trusted`.
+    `also` holds flags of the verb, for messages.
     """
     directory = expanded(directory)
     origin = read_origin(directory, trusted)
@@ -76,7 +80,7 @@ def remake(
     file = experiment_file(directory / "experiment.py", origin.code, origin.file, origin.modules)
     experiment = override_again(file.variant(origin.variant), origin.overrides, directory)
     if overrides:
-        experiment = override(experiment, overrides, f"jbatch: {directory}")
+        experiment = override(experiment, overrides, f"jbatch eval {directory}", also)
     return origin, file, experiment
 
 

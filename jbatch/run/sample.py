@@ -44,7 +44,7 @@ def sample(
     """
     task = model.learner.task
     if not (isinstance(task, OfModule) and isinstance(task.task, NextToken)):
-        raise Mistake("this run trained no LanguageModel, so there is no text to sample")
+        raise Mistake("this run trained no LanguageModel: give a run whose task is one")
     tokenizer, sequence = task.task.tokenizer, task.task.sequence
     if tokenizer is None:
         raise Mistake(

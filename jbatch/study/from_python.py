@@ -164,8 +164,8 @@ def _replaced(value: Any, field: str, new: Any, whole: str) -> Any:
     known = [each.name for each in dataclasses.fields(value)]
     if name not in known:
         raise Mistake(
-            f"the grid has {whole}, but {type(value).__name__} has no field {name}"
-            f"{meant(name, known)}: give one of {', '.join(known)}"
+            f"the grid has {whole}, but {type(value).__name__} has no field {name}: give one of "
+            f"{', '.join(known)}{meant(name, known)}"
         )
     if rest:
         part = getattr(value, name)

@@ -4,9 +4,9 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 
-from jbatch.errors import Mistake, meant
+from jbatch.errors import Mistake
 from jbatch.experiment.experiment import Experiment
-from jbatch.experiment.overrides import field_names
+from jbatch.experiment.flags import flags, meant_flag
 from jbatch.printable import printable
 
 MOST_CELLS = 10_000  # of a grid
@@ -44,11 +44,11 @@ def check_field(text: str, experiment: Experiment) -> None:
     Some options of the command line are no fields: --help, and --no-… of a boolean.
     """
     field = quoted(text.partition("=")[0].replace("_", "-"))
-    known = list(field_names(experiment))
+    known = list(flags(experiment, ""))
     if field not in known:
         raise Mistake(
-            f"--grid {quoted(text)}: the experiment has no field {field}{meant(field, known)} "
-            "(FILE VARIANT --help lists the fields; to change the schedule, network, optimizer or "
+            f"--grid {quoted(text)}: the experiment has no field {field}{meant_flag(field, known)} "
+            "(jbatch sweep FILE --help lists them; to change the schedule, network, optimizer or "
             "dataset, edit the file)"
         )
 

@@ -46,7 +46,8 @@ def seeds_of(stated: Stated, given: Sequence[int] | None) -> tuple[int, ...]:
     for seed in seeds:
         whole("seeds", seed, least=0, most=2**32 - 1)
     if not seeds or len(set(seeds)) != len(seeds):
-        raise Mistake(f"seeds {' '.join(map(str, seeds))}: give at least one seed, each once")
+        said = " ".join(map(str, seeds)) or "has none"
+        raise Mistake(f"seeds {said}: give at least one seed, each once")
     return seeds
 
 

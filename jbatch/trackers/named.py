@@ -51,9 +51,10 @@ def tracker(text: str) -> Tracker:
     for part in rest.split(",") if rest else []:
         field, equals, value = part.partition("=")
         if field not in fields or not equals or not value:
+            near = "" if field in fields else meant(field, fields)
             raise Mistake(
-                f"{text} has {part!r}{meant(field, fields)}: give FIELD=VALUE of {name} "
-                f"({', '.join(fields)}), for example {name}:{fields[0]}=digits"
+                f"{text} has {part!r}: give FIELD=VALUE of {name} ({', '.join(fields)}), for "
+                f"example {name}:{fields[0]}=digits{near}"
             )
         if field in values:
             raise Mistake(f"{text} gives {field} twice: give it once")

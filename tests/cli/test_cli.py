@@ -113,7 +113,7 @@ def test_help_with_a_variant_lists_its_fields(jbatch):
 def test_usage(jbatch):
     code, out, _ = jbatch("--help")
     assert code == 0
-    assert "compare   train several variants" in out
+    assert "compare    train several variants" in out
     assert jbatch()[0] == 2
     assert jbatch("--version")[1].startswith("jbatch 0.")
 

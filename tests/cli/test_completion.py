@@ -39,7 +39,7 @@ def test_variants_of_a_file_are_printed_and_nothing_of_other_things(jbatch, tmp_
 def test_options_are_a_verb_s_own_and_those_of_every_experiment():
     assert options_of("runs") == ["--help", "--json"]
     train = options_of("train")
-    assert {"--run-dir", "--seed", "--plan.max-batch-size", "--no-measure-noise"} <= set(train)
+    assert {"--run-dir", "--seed", "--plan.max-batch-size", "--measure-noise"} <= set(train)
     assert not {"--task", "--optimizer.nesterov"} & set(train)
     assert "--seed" not in options_of("compare")
     assert {"--from", "--to", "--held-out"} <= set(options_of("prepare"))
@@ -85,4 +85,4 @@ def test_fish_and_zsh_get_the_same_options(jbatch):
 def test_another_shell_is_a_mistake(jbatch, shells):
     code, out, err = jbatch("completion", *shells)
     assert (code, out) == (2, "")
-    assert "give one shell, of bash, zsh, fish" in err
+    assert "give bash, zsh or fish" in err

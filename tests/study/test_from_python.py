@@ -117,7 +117,9 @@ def test_a_finished_run_of_other_code_is_refused(tmp_path):
 
 
 def test_a_metric_that_is_not_scored_is_refused_before_the_first_update(tmp_path):
-    with pytest.raises(Mistake, match=r"metric is .acuracy., but the runs score .*did you mean"):
+    with pytest.raises(
+        Mistake, match=r"metric is .acuracy., which the runs do not score: .*did you mean"
+    ):
         jbatch.compare({"a": ARRAYS}, tmp_path, comparison=Comparison(metric="acuracy"))
     assert not list(tmp_path.glob("**/checkpoints/*"))
 
@@ -137,7 +139,7 @@ REFUSED = {
     ),
     "an unknown field": (
         lambda out: jbatch.sweep(BASE, {"optimizer.weight_decoy": [1]}, out),
-        r"SGD has no field weight_decoy; did you mean weight_decay\?",
+        r"SGD has no field weight_decoy: give .*; did you mean weight_decay\?",
     ),
     "a field of a number": (
         lambda out: jbatch.sweep(BASE, {"seed.more": [1]}, out),

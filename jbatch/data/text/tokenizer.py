@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Struct
 
-from jbatch.errors import Mistake, said, shown
+from jbatch.errors import Mistake, meant, said, shown
 from jbatch.files import expanded, read_whole
 
 Ids = npt.NDArray[np.integer]  # (T,)
@@ -106,9 +106,10 @@ def tokenizer_of(name: str, texts: Iterable[str]) -> Tokenizer:
     try:
         found = Learned(read_whole(path).decode())
     except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or said(error)
         raise Mistake(
-            f"tokenizer is {name}, which cannot be read ({said(error)}): give bytes, characters, "
-            "or the tokenizer.json of a Hugging Face tokenizer"
+            f"tokenizer is {name}, which cannot be read ({why}): give bytes, characters, or the "
+            f"tokenizer.json of a Hugging Face tokenizer{meant(name, ('bytes', 'characters'))}"
         ) from error
     try:
         _ = found.size
