@@ -34,9 +34,12 @@ def print_help(options: type, usage: str, value: object = None, name: str = "") 
     kind: Any = options
     how: dict[str, Any] = {"config": CONFIG}
     if value is not None:
-        own = Annotated[options, tyro.conf.arg(name=""), tyro.conf.FlagCreatePairsOff]
-        fields = Annotated[type(value), tyro.conf.arg(name=name)]
-        kind = make_dataclass("Both", [("options", own), ("value", fields)])
+        own = (tyro.conf.arg(name=""), tyro.conf.FlagCreatePairsOff)
+        both = {
+            "options": Annotated[(options, *own)],
+            "value": Annotated[(type(value), tyro.conf.arg(name=name))],
+        }
+        kind = make_dataclass("Both", both.items())
         how = {"config": FIELDS, "default": kind(options(), value)}
     written = io.StringIO()  # without colours and boxes
     with redirect_stdout(written), suppress(SystemExit):
