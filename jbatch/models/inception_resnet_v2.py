@@ -41,13 +41,11 @@ class InceptionResNetV2Network(nnx.Module):
             mixed_5b(norm, rngs),
         )
         self.blocks_35 = nnx.List(
-            ResidualBlock(norm, block_35(norm, rngs), 128, 320, 0.17, rngs)
-            for _ in range(at_35)
+            ResidualBlock(norm, block_35(norm, rngs), 128, 320, 0.17, rngs) for _ in range(at_35)
         )
         self.reduction_a = reduction_a(norm, rngs)
         self.blocks_17 = nnx.List(
-            ResidualBlock(norm, block_17(norm, rngs), 384, 1088, 0.1, rngs)
-            for _ in range(at_17)
+            ResidualBlock(norm, block_17(norm, rngs), 384, 1088, 0.1, rngs) for _ in range(at_17)
         )
         self.reduction_b = reduction_b(norm, rngs)
         self.blocks_8 = nnx.List(
