@@ -1,12 +1,14 @@
 """`jbatch report`."""
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jbatch.cli.arguments import run_directory
+from jbatch.distributed.preemption import acting
+from jbatch.errors import Mistake, positive, whole
 from jbatch.messages import show
-from jbatch.report.read import in_order, readable_runs, stated_of
-from jbatch.run.directory import runs_below
+from jbatch.report.read import read_report
 
 USAGE = "jbatch report DIR"
 
@@ -20,16 +22,36 @@ class Options:
     For example: jbatch report runs/digits
     """
 
+    price_per_chip_hour: float | None = None
+    """Also show cost, at this price of a device (a chip, a GPU) for an hour, in any currency."""
+    watch: bool = False
+    """Serve the report as a page on 127.0.0.1 that follows the runs, until Ctrl-C; write no
+    file."""
+    port: int | None = None
+    """With --watch: the port. None: a free one."""
+
+    def __post_init__(self) -> None:
+        if self.price_per_chip_hour is not None:
+            positive("price_per_chip_hour", self.price_per_chip_hour)
+        if self.port is not None:
+            whole("port", self.port, most=65_535)
+            if not self.watch:
+                raise Mistake(f"--port {self.port} needs --watch: give --watch too")
+
 
 def run(arguments: Sequence[str]) -> None:
-    """Write the report."""
-    from jbatch.report.page import write_report
+    """Write the report, or serve it."""
+    directory, options = run_directory(arguments, USAGE, Options)
+    price = options.price_per_chip_hour
+    if not options.watch:
+        from jbatch.report.page import write_report
 
-    directory, _ = run_directory(arguments, USAGE, Options)
-    records = readable_runs(runs_below(directory))
-    stated = stated_of(records)
-    records = in_order(records, list(stated.variants))
-    title = directory.absolute().name
-    if len(records) == 1:
-        title = f"{records[0].variant}, seed {records[0].seed}"
-    show(write_report(directory, title, stated.docstring, records, stated.comparison))
+        show(write_report(directory, *read_report(directory), price))
+        return
+    from jbatch.report.watch import watch
+
+    if not directory.is_dir():
+        raise Mistake(f"{directory} is no directory: give a run directory or a folder of them")
+    ended = threading.Event()
+    with acting(lambda _: ended.set()):
+        watch(directory, options.port, price, ended, lambda at: show(f"{at} (Ctrl-C ends it)"))

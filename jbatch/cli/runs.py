@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from jbatch.cli.arguments import run_directory
 from jbatch.messages import show
 from jbatch.report.read import readable_runs
-from jbatch.run.directory import runs_below
 
 USAGE = "jbatch runs DIR"
 
@@ -29,10 +28,9 @@ class Options:
 def run(arguments: Sequence[str]) -> None:
     """Print the table."""
     directory, options = run_directory(arguments, USAGE, Options)
-
     from jbatch.report.listed import runs_text, values
 
-    records = readable_runs(runs_below(directory))
+    records = readable_runs(directory)
     if options.json:
         print(json.dumps([values(record) for record in records]))
     else:

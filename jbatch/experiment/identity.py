@@ -20,6 +20,7 @@ class Identity:
     table: str  # the printed plan
     validation: str | None = None  # the same with the validation set in place of the test set
     init: str | None = None  # SHA-256 of the weights that the run begins with
+    parameters: int | None = None  # how many numbers the network's have
     task: bytes | None = None  # pickle of the fitted task; None if it cannot be pickled
     series: str = ""  # where reports draw the run, as the experiment says
     point: Mapping[str, float] | None = None

@@ -1,4 +1,10 @@
-"""Test whether whole curves coincide, epoch by epoch, as for the final metric."""
+"""Test whether whole curves coincide, over all epochs and epoch by epoch.
+
+The tests are those of the final metric: differences paired by seed, and Student's t interval of
+their mean. Two curves count as the same within a margin if the 95% interval is within it, which is
+two one-sided tests at 2.5% each (Schuirmann, J. Pharmacokinetics and Biopharmaceutics 15, 1987).
+That their difference is not significant, or that their bands overlap, would not show this.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +15,7 @@ import numpy.typing as npt
 from scipy import stats
 
 from jbatch.experiment.comparison import Comparison, Metric
-from jbatch.report.runs import Floats, Record, metric_in
+from jbatch.report.runs import Floats, Record, interval_of, metric_in
 
 LOSS_MARGIN = 5.0  # percent of the baseline's training loss within which two count as the same
 ERROR = 0.05  # of the intervals
@@ -19,9 +25,10 @@ ERROR = 0.05  # of the intervals
 class Curve:
     """Compare a variant's curve with its baseline's, by differences paired by seed.
 
-    An epoch is within the margin if the 95% interval of its mean difference is within, as for the
-    final metric. It is outside if the Bonferroni interval, which holds for all epochs together,
-    is wholly outside: no epoch of many is then outside by chance. Otherwise it is undecided.
+    `mean` and its interval are of each seed's mean difference over the epochs: one test for the
+    whole curve. An epoch is within the margin if the 95% interval of its mean difference is
+    within. It is outside if the Bonferroni interval, which holds for all epochs together, is
+    wholly outside: no epoch of many is then outside by chance. Otherwise it is undecided.
     """
 
     variant: str
@@ -29,6 +36,8 @@ class Curve:
     quantity: str  # as "training loss" or "test accuracy"
     unit: str
     margin: float  # in the unit
+    mean: float  # difference over all epochs, in the unit
+    interval: tuple[float, float]  # 95%, of the mean
     epochs: int  # compared
     within: int  # of these
     outside: int
@@ -105,6 +114,8 @@ def _curve(
         quantity=quantity,
         unit=unit,
         margin=margin,
+        mean=float(mean.mean()),
+        interval=interval_of(differences.mean(1)),
         epochs=len(epochs),
         within=int(within.sum()),
         outside=int(outside.sum()),

@@ -105,6 +105,23 @@ def banded(
         axes.fill_between(x, low, mean + spread, color=style["color"], alpha=0.15, linewidth=0)
 
 
+def over_seeds(axes: Axes, seeds: Sequence[npt.NDArray[np.float64]], **style: Any) -> None:
+    """Draw the mean over seeds and its band, and behind them each seed.
+
+    Args:
+        axes: to draw on.
+        seeds: x and y of each seed, (2, points); unfinished runs have fewer points, and the mean
+            ends where the first of them does.
+        style: of the mean's line.
+    """
+    if len(seeds) > 1:
+        for x, y in seeds:
+            axes.plot(x, y, color=style["color"], linewidth=0.6, alpha=0.35, zorder=1.5)
+    shared = min(each.shape[1] for each in seeds)
+    x, y = np.stack([each[:, :shared] for each in seeds], 1)  # (seeds, points)
+    banded(axes, x.mean(0), y.mean(0), deviation(y), **style)
+
+
 def band_text(runs: Mapping[str, Sequence[object]]) -> str:
     """Return the caption's text about bands, for variant → its runs."""
     several = any(len(found) > 1 for found in runs.values())

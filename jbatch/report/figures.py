@@ -12,26 +12,15 @@ from matplotlib.figure import Figure
 from jbatch.experiment.comparison import Comparison, Metric
 from jbatch.plan.noise import noise_scale
 from jbatch.plan.plan import Plan
-from jbatch.report.drawing import (
-    STYLES,
-    band_text,
-    banded,
-    deviation,
-    drawn,
-    in_legend,
-    looking,
-    styles,
-)
+from jbatch.report.drawing import STYLES, drawn, in_legend, looking, styles
+from jbatch.report.measured import ALWAYS, Drawings, Runs, measured
 from jbatch.report.runs import Record, by_variant, metric_in
 from jbatch.report.scaling import against, points
 from jbatch.report.transient import transient_figure, transients
-from jbatch.task.base import SIMPLE
 from jbatch.text import rounded
 
 MOST_POINTS = 2000  # of a line; a reader cannot see more
-LONGER = 20  # the axis is logarithmic if a run is over this many times the shortest
 
-Runs = Mapping[str, Sequence[Record]]  # variant → its runs
 Quantity = Callable[[Plan], npt.NDArray[np.floating]]  # of every update: (num_updates,)
 
 
@@ -42,8 +31,16 @@ class Group(NamedTuple):
     figures: dict[str, tuple[str, Figure]]  # name → (caption, figure)
 
 
-def figures(records: Sequence[Record], comparison: Comparison | None) -> list[Group]:
-    """Draw the figures of each claim's variants, and of the variants in no claim."""
+def figures(
+    records: Sequence[Record], comparison: Comparison | None, price: float | None = None
+) -> list[Group]:
+    """Draw the figures of each claim's variants, and of the variants in no claim.
+
+    Args:
+        records: of runs.
+        comparison: whose claims group the variants.
+        price: of a device for an hour; curves are drawn against cost then.
+    """
     runs = by_variant([record for record in records if record.training])
     metric = metric_in(records, comparison)
     claims = comparison.claims if comparison else ()
@@ -57,39 +54,26 @@ def figures(records: Sequence[Record], comparison: Comparison | None) -> list[Gr
     with looking():
         drawn_against = against(by_variant(records), comparison)
         if len(groups) == 1:
-            return [Group("", drawn_against | _figures(found, metric)) for _, found in groups]
+            return [
+                Group("", drawn_against | _figures(found, metric, price)) for _, found in groups
+            ]
         return [Group("", drawn_against)] * bool(drawn_against) + [
             Group(
-                title, {f"{_slug(title)}_{name}": f for name, f in _figures(found, metric).items()}
+                title,
+                {
+                    f"{_slug(title)}_{name}": figure
+                    for name, figure in _figures(found, metric, price).items()
+                },
             )
             for title, found in groups
         ]
 
 
-def _figures(runs: Runs, metric: Metric) -> dict[str, tuple[str, Figure]]:
+def _figures(runs: Runs, metric: Metric, price: float | None) -> dict[str, tuple[str, Figure]]:
     plans = {variant: found[0].plan for variant, found in runs.items()}
-    several, band = any(len(found) > 1 for found in runs.values()), band_text(runs)
     fewer = ", and the share saved against the first variant" if len(runs) > 1 else ""
-    same = "The same curves against parameter updates."
-    if len(runs) == 1 and not several:
-        same = "The same curve against parameter updates."
-    drawings = {
-        "training_loss_epochs": (
-            f"Training loss against epochs{band}.",
-            lambda axes: _measured(axes, runs, None, "epoch"),
-        ),
-        "training_loss_updates": (
-            same,
-            lambda axes: _measured(axes, runs, None, "update"),
-        ),
-        f"{metric.over_run}_{metric.name}_epochs": (
-            f"{metric.curve_label.capitalize()} against epochs{band}.",
-            lambda axes: _measured(axes, runs, metric, "epoch"),
-        ),
-        f"{metric.over_run}_{metric.name}_updates": (
-            same,
-            lambda axes: _measured(axes, runs, metric, "update"),
-        ),
+    drawings: Drawings = {
+        **measured(runs, metric, price),
         "batch_size": (
             "Batch size against epochs, as planned.",
             lambda axes: _planned(axes, plans, _batch_size, "batch size"),
@@ -108,17 +92,8 @@ def _figures(runs: Runs, metric: Metric) -> dict[str, tuple[str, Figure]]:
         ),
     }
     if len(runs) > len(STYLES) and points(runs):  # too many lines to tell apart
-        drawings = {}
+        drawings = {name: drawings[name] for name in drawings if name in ALWAYS}
     made = {name: (caption, drawn(draw)) for name, (caption, draw) in drawings.items()}
-    if all("distance" in line for found in runs.values() for run in found for line in run.training):
-        caption = f"Distance of the parameters from their initial values{band}."
-        made["distance"] = caption, drawn(lambda axes: _distances(axes, runs))
-    if any(SIMPLE in line for found in runs.values() for run in found for line in run.training):
-        caption = (
-            "Measured gradient noise scale trΣ/|G|² against epochs, mean over seeds; dots: batch "
-            "size. Below its noise scale, a batch is mostly noise."
-        )
-        made["gradient_noise_scale"] = caption, drawn(lambda axes: _gradient_noise(axes, runs))
     if settling := transients(runs):
         made["transient"] = transient_figure(settling)
     return made
@@ -184,68 +159,3 @@ def _learning_rate(plan: Plan) -> npt.NDArray[np.floating]:
 
 def _noise_scale(plan: Plan) -> npt.NDArray[np.floating]:
     return noise_scale(_learning_rate(plan), plan.batch_sizes, plan.momentum, plan.num_examples)
-
-
-def _measured(axes: Axes, runs: Runs, metric: Metric | None, along: str) -> None:
-    """Draw a test metric's mean over seeds, with a band of its deviation; None: training loss."""
-    ends = [found[0].training[-1][along] for found in runs.values()]
-    logarithmic = max(ends) > LONGER * min(ends)  # else short runs look vertical
-    if logarithmic:
-        axes.set_xscale("log")
-    if metric is None and all(
-        line["loss"] > 0 for found in runs.values() for run in found for line in run.training
-    ):
-        axes.set_yscale("log")
-    for (variant, found), style in zip(runs.items(), styles(), strict=False):
-        lines = [run.training if metric is None else run.evaluations for run in found]
-        shared = min(len(run) for run in lines)  # unfinished runs have fewer
-        x = np.array([line[along] for line in lines[0][:shared]])
-        y = np.array(
-            [[metric.of(line) if metric else line["loss"] for line in r[:shared]] for r in lines]
-        )
-        if logarithmic:
-            x, y = x[x > 0], y[:, x > 0]
-        banded(axes, x, y.mean(0), deviation(y), label=in_legend(variant), **style)
-    if metric is None:
-        axes.set(xlabel=_AXES[along], ylabel="training loss")
-        return
-    unit = metric.of_values and f" ({metric.of_values})"
-    axes.set(xlabel=_AXES[along], ylabel=f"{metric.curve_label}{unit}")
-    # Without the first epochs: their values would squeeze the differences.
-    first = [[metric.of(line) for line in found[0].evaluations] for found in runs.values()]
-    worst, at = (min, 0.1) if metric.better == "higher" else (max, 0.9)
-    edge = worst((np.quantile(values, at) for values in first if values), default=0)
-    low, high = axes.get_ylim()
-    if metric.is_share:
-        axes.set_ylim(max(0, edge - 0.05 * metric.scale), min(1.005 * metric.scale, high))
-    elif metric.better == "higher":
-        axes.set_ylim(bottom=max(low, edge - 0.1 * (high - edge)))
-    else:
-        axes.set_ylim(top=min(high, edge + 0.1 * (edge - low)))
-
-
-def _distances(axes: Axes, runs: Runs) -> None:
-    """Draw ‖ω − ω₀‖ against the logarithm of updates, with a band of its standard deviation."""
-    for (variant, found), style in zip(runs.items(), styles(), strict=False):
-        shared = min(len(run.training) for run in found)
-        updates = [line["update"] for line in found[0].training[:shared]]
-        y = np.array([[line["distance"] for line in run.training[:shared]] for run in found])
-        banded(axes, updates, y.mean(0), deviation(y), label=in_legend(variant), **style)
-    axes.set(xlabel=_AXES["update"], ylabel="distance from the start", xscale="log")
-
-
-def _gradient_noise(axes: Axes, runs: Runs) -> None:
-    """Draw the measured gradient noise scale, where it is known, and the batch size."""
-    for (variant, found), style in zip(runs.items(), styles(), strict=False):
-        known: dict[float, list[float]] = {}
-        for line in (line for run in found for line in run.training if line.get(SIMPLE, 0) > 0):
-            known.setdefault(line["epoch"], []).append(line[SIMPLE])
-        epochs = sorted(known)
-        axes.plot(epochs, [np.mean(known[e]) for e in epochs], label=in_legend(variant), **style)
-        lines = found[0].training
-        sizes = [line.get("batch_size", 1) for line in lines]
-        axes.plot([line["epoch"] for line in lines], sizes, ".", color=style["color"], markersize=3)
-    axes.set(xlabel=_AXES["epoch"], ylabel="examples", yscale="log")
-
-
-_AXES = {"epoch": "epoch", "update": "parameter updates"}

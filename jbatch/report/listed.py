@@ -53,16 +53,19 @@ def state(record: Record) -> str:
         return "finished"
     if record.diverged:
         return "diverged"
-    return "trains now" if _locked(record.directory / "lock") else "unfinished"
+    return "trains now" if trains_now(record.directory) else "unfinished"
 
 
-def _locked(path: Path) -> bool:
-    """Return whether a process of this machine holds a lock of a file, without taking it.
+def trains_now(directory: Path) -> bool:
+    """Return whether a process of this machine holds a run's lock, without taking it.
 
     To take it, even for a moment, could refuse a trainer that begins just then.
     """
     try:
-        inode, locks = path.stat().st_ino, Path("/proc/locks").read_text().splitlines()
+        inode, locks = (
+            (directory / "lock").stat().st_ino,
+            Path("/proc/locks").read_text().splitlines(),
+        )
     except OSError:  # no lock yet, or not Linux
         return False
     return any(" FLOCK " in line and f":{inode} " in line for line in locks)

@@ -1,35 +1,51 @@
 """Read runs back for a report, without running any code that they hold."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from jbatch.errors import Mistake
 from jbatch.experiment.stated import Stated
 from jbatch.messages import tell
 from jbatch.report.runs import Record
-from jbatch.run.directory import read_run
+from jbatch.run.directory import read_run, runs_below
 from jbatch.run.goodput import read_account
 from jbatch.run.kept import read_plan, read_stated, text_in
 from jbatch.run.metrics import read_metrics
 
 
-def readable_runs(found: Sequence[Path]) -> list[Record]:
-    """Read all readable runs, and warn about the others.
+def read_report(
+    directory: Path, warn: Callable[[str], None] = tell
+) -> tuple[str, Stated, list[Record]]:
+    """Read what a report of all runs in and below a directory shows: title, claims and runs.
 
     Raises:
-        Mistake: if no run can be read.
+        Mistake: if there is no run, or the runs cannot share a report.
+    """
+    records = readable_runs(directory, warn)
+    stated = stated_of(records)
+    title = directory.absolute().name
+    if len(records) == 1:
+        title = f"{records[0].variant}, seed {records[0].seed}"
+    return title, stated, in_order(records, list(stated.variants))
+
+
+def readable_runs(directory: Path, warn: Callable[[str], None] = tell) -> list[Record]:
+    """Read all readable runs in and below a directory, and warn about the others.
+
+    Raises:
+        Mistake: if there is none, or none can be read.
     """
     read, mistakes = [], []
-    for directory in found:
+    for run in runs_below(directory):
         try:
-            read.append(read_record(directory))
+            read.append(read_record(run))
         except Mistake as mistake:
             mistakes.append(mistake)
     if not read:
         raise mistakes[0]
     for left_out in mistakes:
-        tell(f"jbatch: warning: left out: {left_out}")
+        warn(f"jbatch: warning: left out: {left_out}")
     return read
 
 
@@ -53,6 +69,7 @@ def read_record(directory: Path) -> Record:
         validated="validation" in run["digests"],
         stated=run["origin"] is not None,
         table=text_in(directory / "plan.txt"),
+        parameters=run.get("parameters"),
         series=run.get("series", ""),
         point=run.get("point"),
     )

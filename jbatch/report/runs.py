@@ -36,6 +36,7 @@ class Record:
     stated: bool = False  # whether it keeps what a file or a study states of all its runs
     validated: bool = False  # whether its evaluations are of a validation set
     table: str = ""  # the printed plan
+    parameters: int | None = None  # older runs do not say
     series: str = ""  # where its experiment says that reports draw it
     point: Mapping[str, float] | None = None
 
@@ -94,11 +95,21 @@ class Record:
 
     def seconds_to(self, update: int) -> float:
         """Return the `training_seconds` before an update, interpolated between log points."""
-        before, seconds = 0, 0.0
-        for line in self.training:
-            seconds += (min(line["update"], update) - before) / line["updates_per_second"]
-            before = min(line["update"], update)
-        return seconds
+        return float(self.seconds_at([update])[0])
+
+    def seconds_at(self, updates: Sequence[int]) -> Floats:
+        """Return the `training_seconds` before each of the updates."""
+        ends = np.array([0, *(line["update"] for line in self.training)])
+        speeds = np.array([line["updates_per_second"] for line in self.training])
+        spent = np.append(0.0, np.cumsum(np.diff(ends) / speeds))
+        found: Floats = np.interp(updates, ends, spent)
+        return found
+
+    @property
+    def devices(self) -> int | None:
+        """Return the number of devices of the first start; None if it is not known."""
+        count = str(self.environment.get("devices")).partition(" ")[0]
+        return int(count) if count.isdecimal() and len(count) < 10 else None
 
     @property
     def trained(self) -> float:
@@ -109,6 +120,11 @@ class Record:
             examples += line["examples_per_second"] * seconds
             before = line["update"]
         return examples
+
+    @property
+    def device_hours(self) -> float:
+        """Return the hours of all devices together, all activities included; nan if not known."""
+        return (self.devices or math.nan) * self.lines[-1]["seconds"] / 3600
 
     def reached(self, comparison: Comparison | None) -> tuple[float, float, float]:
         """Return (epochs, updates, training seconds) to the comparison's target; nan if never."""
@@ -149,6 +165,7 @@ class Summary:
     reached: Floats  # (seeds + diverged, 3), epochs, updates, seconds; nan if never
     diverged: int = 0  # number of runs; of the arrays only `reached` counts them
     beside: Mapping[str, Floats] = field(default_factory=dict)  # (seeds,), scores of `BESIDE`
+    device_hours: Floats = field(default_factory=lambda: np.array([np.nan]))  # (seeds,) or unknown
 
 
 @dataclass(frozen=True)
@@ -267,6 +284,7 @@ def summarize(records: Sequence[Record], comparison: Comparison | None = None) -
                     for name in BESIDE
                     if name != metric.name and all(name in run.final for run in runs)
                 },
+                device_hours=np.array([run.device_hours for run in runs]),
             )
         )
     return summaries
@@ -320,6 +338,13 @@ def saved_updates(summaries: Sequence[Summary], comparison: Comparison | None) -
     }
 
 
+def interval_of(differences: Floats) -> tuple[float, float]:
+    """Return Student's 95% t interval of the mean of differences, (seeds,), at least two."""
+    half = stats.t.ppf(0.975, len(differences) - 1) * stats.sem(differences)
+    mean = differences.mean()
+    return float(mean - half), float(mean + half)
+
+
 def _finding(summary: Summary, baseline: Summary, control: bool, margin: float) -> Finding:
     """Compute the difference in the final metric, paired by seed, with Student's t interval."""
     paired = [seed for seed in summary.seeds if seed in baseline.seeds]
@@ -330,18 +355,14 @@ def _finding(summary: Summary, baseline: Summary, control: bool, margin: float) 
             for seed in paired
         ]
     )
-    mean, interval = float(differences.mean()), None
-    if len(paired) > 1:
-        half = stats.t.ppf(0.975, len(paired) - 1) * stats.sem(differences)
-        interval = (mean - float(half), mean + float(half))
     return Finding(
         variant=summary.variant,
         baseline=baseline.variant,
         metric=summary.metric,
         control=control,
         differences=differences,
-        mean=mean,
-        interval=interval,
+        mean=float(differences.mean()),
+        interval=interval_of(differences) if len(paired) > 1 else None,
         margin=margin,
         diverged=summary.diverged + baseline.diverged,
     )

@@ -7,6 +7,7 @@ import numpy as np
 
 from jbatch.experiment.comparison import Comparison
 from jbatch.report.curves import Curve, compare_curves
+from jbatch.report.more_seeds import more_seeds_text
 from jbatch.report.runs import (
     BESIDE,
     Finding,
@@ -19,18 +20,20 @@ from jbatch.report.runs import (
     saved_updates,
     summarize,
 )
+from jbatch.report.speed import not_faster
 from jbatch.report.transient import transient_text, transients
-from jbatch.text import signed, text_table, with_error
+from jbatch.text import signed, significant, text_table, with_error
 
 HEADER = (
     "schedule",
-    "batches",
-    "updates",
-    "saved",
-    "training loss",
     "test metric",
     *(name.replace("_", " ") for name in BESIDE),
+    "updates",
+    "saved",
+    "batches",
+    "training loss",
     "training s",
+    "cost",
     "updates/s",
     "examples/s",
     "input wait",
@@ -38,11 +41,16 @@ HEADER = (
 
 
 def comparison_table(
-    summaries: Sequence[Summary], comparison: Comparison | None
+    summaries: Sequence[Summary], comparison: Comparison | None, price: float | None = None
 ) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Return (header, a row for each variant): means over seeds ± standard deviations.
 
     Columns that are empty for every variant are left out.
+
+    Args:
+        summaries: of variants.
+        comparison: with its target, there are columns for the way there.
+        price: of a device for an hour; with it, there is a column for the cost of a run.
     """
     saved = saved_updates(summaries, comparison)
     metric = summaries[0].metric
@@ -55,14 +63,15 @@ def comparison_table(
         (
             summary.of_file,
             *(cell.get(field, "") for field in fields),
-            batches(summary),
-            f"{round(summary.updates.mean()):,}",
-            f"{round(saved[summary.variant], 2):z.0%}" if summary.variant in saved else "",
-            _mean(summary.training_loss, ".4f" if summary.training_loss.mean() < 100 else ".2g"),
             _mean(summary.test_metric, ".2f" if metric.unit == "points" else ".4g")
             + _of_how_many(summary),
             *(_beside(summary, name) for name in BESIDE),
+            f"{round(summary.updates.mean()):,}",
+            f"{round(saved[summary.variant], 2):z.0%}" if summary.variant in saved else "",
+            batches(summary),
+            _mean(summary.training_loss, ".4f" if summary.training_loss.mean() < 100 else ".2g"),
             f"{summary.training_seconds.mean():.1f}",
+            _cost(summary, price),
             f"{summary.updates_per_second.mean():,.0f}",
             f"{summary.examples_per_second.mean():,.0f}",
             f"{summary.input_wait.mean():.1%}" if summary.input_wait.any() else "",
@@ -81,6 +90,8 @@ def comparison_text(records: Sequence[Record], comparison: Comparison | None) ->
     findings, gone = find(summaries, comparison), lost(records, comparison)
     said = conclusion(findings, gone)
     curves = [curve_text(curve) for curve in compare_curves(records, comparison)]
+    more = [text for text in map(more_seeds_text, findings) if text]
+    slow = not_faster(records, comparison)
     header, rows = comparison_table(summaries, comparison) if summaries else (("schedule",), [])
     return "\n".join(
         (
@@ -88,7 +99,8 @@ def comparison_text(records: Sequence[Record], comparison: Comparison | None) ->
             "",
             *table_notes(header, summaries),
             *diverged(records),
-            *(["", *map(finding_text, findings), said] if findings or gone else []),
+            *(["", *slow] if slow else []),
+            *(["", *map(finding_text, findings), said, *more] if findings or gone else []),
             *(["", *curves] if curves else []),
             *(["", *memories] if (memories := transient_lines(records)) else []),
         )
@@ -101,10 +113,19 @@ def table_notes(header: Sequence[str], summaries: Sequence[Summary]) -> list[str
     over = f"Means over {seeds} seeds, ± standard deviation. " if seeds > 1 else ""
     saved = " Saved: share of the baseline's updates." if "saved" in header else ""
     wait = "; input wait: share of the training time" if "input wait" in header else ""
+    cost = (
+        [
+            "Cost: the price of all devices of a run's first start, for its whole time with "
+            "compilation, evaluation and saving, without work lost to kills."
+        ]
+        if "cost" in header
+        else []
+    )
     return [
         f"{over}Training loss: of the last log interval.{saved}",
         "Seconds, updates/s and examples/s: training alone, without compilation, evaluation and "
         f"saving{wait}.",
+        *cost,
     ]
 
 
@@ -134,6 +155,12 @@ def _of_how_many(summary: Summary) -> str:
     """Return how many runs a mean covers, if some diverged."""
     finished = len(summary.seeds)
     return f" ({finished} of {finished + summary.diverged})" if summary.diverged else ""
+
+
+def _cost(summary: Summary, price: float | None) -> str:
+    """Return the mean cost of a run; empty without a price, or if the devices are not known."""
+    hours = summary.device_hours
+    return "" if price is None or np.isnan(hours).any() else significant(price * hours.mean(), 3)
 
 
 def _beside(summary: Summary, name: str) -> str:
@@ -186,11 +213,13 @@ def curve_text(curve: Curve) -> str:
     undecided = curve.epochs - curve.within - curve.outside
     counts = {"outside": curve.outside, "undecided": undecided}
     rest = ", ".join(f"{what} at {count}" for what, count in counts.items() if count)
+    low, high = map(signed, curve.interval)
     return (
-        f"{curve.variant} − {curve.baseline}, {curve.quantity}: within ±{curve.margin:g}"
-        f"{curve.unit} at {curve.within} of {curve.epochs} epochs{f', {rest}' if rest else ''} "
-        f"(95% intervals, paired by seed); at most {signed(curve.largest)}{curve.unit} "
-        f"(epoch {curve.at:g})"
+        f"{curve.variant} − {curve.baseline}, {curve.quantity}: mean over the epochs "
+        f"{signed(curve.mean)}{curve.unit} (95% interval {low} to {high}); within "
+        f"±{curve.margin:g}{curve.unit} at {curve.within} of {curve.epochs} epochs"
+        f"{f', {rest}' if rest else ''} (95% intervals, paired by seed); at most "
+        f"{signed(curve.largest)}{curve.unit} (epoch {curve.at:g})"
     )
 
 

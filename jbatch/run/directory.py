@@ -18,7 +18,7 @@ damaged/        damaged checkpoints, set aside
 lock            locked by the process that trains
 profile/        traces of `train --profile`
 probe/          results of `jbatch probe`
-report.html     the report of `jbatch report`, with its figures as PNG
+report.html     the report of `jbatch report`, with its figures as PNG and SVG
 """
 
 import difflib
@@ -148,6 +148,7 @@ def write_run(directory: Path, identity: Identity, plan: Plan) -> None:
         "digests": digests,
         "data_digest_covers": identity.covered,
         "experiment": identity.described,
+        "parameters": identity.parameters,
         "series": identity.series,
         "point": identity.point,
         "environment": environment(),
@@ -278,6 +279,7 @@ class _Run(Struct):
     digests: dict[str, str]
     id: str
     task_seal: str | None = None
+    parameters: Annotated[int, Meta(ge=0)] | None = None
     series: str = ""
     point: dict[str, float] | None = None
 

@@ -32,6 +32,7 @@ from jbatch.run.saved_task import SavedTask, dumped
 from jbatch.step import programs
 from jbatch.step.driver import measures
 from jbatch.step.programs import Setup
+from jbatch.step.pure import state_shapes
 
 SHOWN = 12  # characters of a hash
 
@@ -172,6 +173,7 @@ def _resolved(experiment: Experiment, devices: Sequence[jax.Device], origin: Ori
         program=programs.identity(setup),
         table=table,
         validation=None if validation is None else validation.data.digest(),
+        parameters=sum(leaf.size for leaf in jax.tree.leaves(state_shapes(setup.learner).params)),
         task=dumped(SavedTask(setup.learner, data.about.class_names, named)),
         series=experiment.series,
         point=experiment.point,

@@ -99,7 +99,7 @@ def train(study: Study, out: Path, log: Sequence[Tracker | str] = ()) -> list[Re
     records = in_order(records, list(stated.variants))
     show(comparison_text(records, stated.comparison))
     title = out.absolute().name
-    page = write_report(out, title, stated.docstring, records, stated.comparison)
+    page = write_report(out, title, stated, records)
     show(f"\n{time.perf_counter() - begun:.0f} s in total. Report: {page}")
     others = {path.parent for path in out.glob("**/run.json")} - {run.directory for run in runs}
     if others:

@@ -41,7 +41,8 @@ def test_differences_are_paired_by_seed_and_held_against_the_margin():
     assert loss.largest == pytest.approx(25)  # percent
     assert accuracy.largest == pytest.approx(-10)  # points
     assert curve_text(accuracy) == (
-        "b − a, test accuracy: within ±0.5 points at 1 of 3 epochs, outside at 1, undecided at 1 "
+        "b − a, test accuracy: mean over the epochs −4.33 points (95% interval −8.57 to −0.10); "
+        "within ±0.5 points at 1 of 3 epochs, outside at 1, undecided at 1 "
         "(95% intervals, paired by seed); at most −10.00 points (epoch 2)"
     )
 

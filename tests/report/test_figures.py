@@ -15,8 +15,10 @@ from jbatch.report.runs import Record
 NAMES = {
     "training_loss_epochs",
     "training_loss_updates",
+    "training_loss_seconds",
     "test_accuracy_epochs",
     "test_accuracy_updates",
+    "test_accuracy_seconds",
     "batch_size",
     "learning_rate",
     "noise_scale",
@@ -35,7 +37,7 @@ def record(variant, growth=2.0, losses=(0.5, 0.3)):
     )
     lines = [
         {"kind": kind, "epoch": end, "update": 10 * int(end), "examples": 100 * int(end)}
-        | {name: value}
+        | {"seconds": 3.0 * end, "updates_per_second": 5.0, name: value}
         for end, loss in enumerate(losses, 1)
         for kind, name, value in (("train", "loss", loss), ("eval", "accuracy", 1 - loss))
     ]
@@ -71,12 +73,33 @@ def test_the_same_curves_against_epochs_and_updates():
     assert by_updates == [[10.0, pytest.approx(0.6)], [20.0, pytest.approx(0.2)]]
     _, figure = group.figures["test_accuracy_epochs"]
     [band] = figure.axes[0].collections
+    *seeds, _ = figure.axes[0].get_lines()
+    assert [line.get_ydata().tolist() for line in seeds] == [[50, 70], [pytest.approx(30), 90]]
     heights = band.get_paths()[0].vertices[:, 1]
     assert heights.max() == pytest.approx(80 + 100 * 0.02**0.5)  # mean and deviation of 70 and 90
 
 
+def test_curves_against_seconds_and_cost():
+    """10 updates at 5 a second; 3 s since the start, on two devices at 1,800 an hour."""
+    run = replace(record("a"), environment={"devices": "2 × cpu"})
+    [group] = figures([run], None, 1800.0)
+    assert [x for x, _ in curves(group.figures["training_loss_seconds"][1])["a"]] == [2.0, 4.0]
+    assert [x for x, _ in curves(group.figures["test_accuracy_cost"][1])["a"]] == [3.0, 6.0]
+    of_unknown = replace(run, environment={})
+    [group] = figures([run, of_unknown], None, 1800.0)
+    assert "test_accuracy_cost" not in group.figures
+
+
+def test_training_and_test_loss_in_one_figure():
+    run = record("a")
+    lines = [{**line, "loss": 0.6} if line["kind"] == "eval" else line for line in run.lines]
+    [group] = figures([replace(run, lines=lines)], None)
+    both = curves(group.figures["losses"][1])
+    assert both == {"a, training": [[1, 0.5], [2, 0.3]], "a": [[1, 0.6], [2, 0.6]]}
+
+
 def test_a_figure_is_always_the_same_file():
-    one, other = (figures([record("a")], None)[0].figures["updates"][1] for _ in range(2))
+    one, other = (figures([record("a")], None)[0].figures["learning_rate"][1] for _ in range(2))
     assert saved(one, "svg") == saved(other, "svg")
     assert saved(one, "png").startswith(b"\x89PNG")
 

@@ -1,0 +1,89 @@
+"""Find where fewer updates were not faster, and say why."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from jbatch.experiment.comparison import Comparison
+from jbatch.report.runs import Record, by_variant
+
+FEWER = 0.05  # share of updates saved that a reader would expect to see in the time
+FASTER = 0.95  # of the baseline's time; what is above is no faster, as far as one can tell
+FULL = 1.1  # larger batches reach at most this many times the examples/s of a full device
+WAITED = 0.1  # share of the time waiting for input that explains a slow run
+
+
+def rates(runs: Sequence[Record]) -> dict[int, float]:
+    """Return batch size → examples per second, ascending, over log intervals of one size."""
+    spent: dict[int, tuple[float, float]] = {}  # size → examples, seconds
+    for run in runs:
+        before = 0
+        for line in run.training:
+            sizes = run.plan.batch_sizes[before : line["update"]]
+            if len(sizes) and sizes[0] == sizes[-1]:
+                seconds = len(sizes) / line["updates_per_second"]
+                size = int(sizes[0])
+                examples, so_far = spent.get(size, (0.0, 0.0))
+                trained = line["examples_per_second"] * seconds
+                spent[size] = examples + trained, so_far + seconds
+            before = line["update"]
+    return {size: examples / seconds for size, (examples, seconds) in sorted(spent.items())}
+
+
+def full_at(rates: Mapping[int, float]) -> int | None:
+    """Return the smallest batch size from which on examples/s hardly rise; None if they still do.
+
+    Args:
+        rates: batch size → examples per second, ascending.
+    """
+    sizes = list(rates)
+    for place, size in enumerate(sizes[:-1]):
+        if max(rates[larger] for larger in sizes[place + 1 :]) <= FULL * rates[size]:
+            return size
+    return None
+
+
+def not_faster(records: Sequence[Record], comparison: Comparison | None) -> list[str]:
+    """Return a sentence for each variant whose fewer updates took no less time than its baseline's.
+
+    Its time is that of training alone, a mean over seeds.
+    """
+    done = by_variant([record for record in records if record.finished])
+    said = []
+    for claim in comparison.claims if comparison else ():
+        for variant in (*claim.same, *claim.different):
+            if {variant, claim.baseline} <= done.keys():
+                said.append(_sentence(done[variant], done[claim.baseline]))
+    return [text for text in said if text]
+
+
+def _sentence(mine: Sequence[Record], base: Sequence[Record]) -> str:
+    updates, seconds = (
+        [float(np.mean([getattr(run, name) for run in runs])) for runs in (mine, base)]
+        for name in ("updates", "training_seconds")
+    )
+    if updates[0] > (1 - FEWER) * updates[1] or seconds[0] < FASTER * seconds[1]:
+        return ""
+    return (
+        f"{mine[0].variant} took {1 - updates[0] / updates[1]:.0%} fewer updates than "
+        f"{base[0].variant}, but was not faster ({seconds[0]:.3g} s and {seconds[1]:.3g} s of "
+        f"training): {_why(mine, base)}."
+    )
+
+
+def _why(mine: Sequence[Record], base: Sequence[Record]) -> str:
+    devices = [str(runs[0].environment.get("devices")) for runs in (mine, base)]
+    if devices[0] != devices[1]:
+        return f"they ran on other devices ({devices[0]} and {devices[1]})"
+    waited = float(np.mean([run.input_wait for run in mine]))
+    if waited >= WAITED:
+        return f"it waited for input {waited:.0%} of the time"
+    found = rates([*mine, *base])
+    full = full_at(found)
+    if full is None:
+        return "the metrics do not say why"
+    largest = max(found)
+    return (
+        f"the device was full at batch {full:,} ({found[full]:,.0f} examples/s there, "
+        f"{found[largest]:,.0f} at batch {largest:,})"
+    )
