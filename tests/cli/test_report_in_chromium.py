@@ -1,6 +1,6 @@
 """The report page as a reader sees it."""
 
-import os
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +13,7 @@ from jbatch.experiment.comparison import Claim, Comparison
 from jbatch.experiment.described import describe
 from jbatch.report.page import write_report
 from jbatch.report.runs import Record
+from watched import watched
 
 pytestmark = chromium.needed
 
@@ -112,8 +113,8 @@ def test_every_value_of_the_table_is_on_a_phone_too(browser, page):
     wide = browser.evaluate(shown)
     browser.open(page, 360)
     assert browser.evaluate(shown) == wide == browser.evaluate(f"{cells}.length")
-    label = browser.evaluate("getComputedStyle(document.querySelectorAll('td')[1], '::before').content")
-    assert label == '"test accuracy %"'
+    second = "getComputedStyle(document.querySelectorAll('td')[1], '::before').content"
+    assert browser.evaluate(second) == '"test accuracy %"'
 
 
 def test_values_are_shown_under_the_pointer(browser, page):
@@ -146,10 +147,6 @@ def test_it_prints_in_black_on_white(browser, page):
 
 
 def test_the_live_page_shows_what_runs_log(browser, trained, tmp_path, monkeypatch):
-    import shutil
-
-    from test_watch import watched
-
     run = shutil.copytree(trained, tmp_path / "run")
     whole = (run / "metrics.jsonl").read_text().splitlines(keepends=True)
     (run / "metrics.jsonl").write_text("".join(whole[:3]))
@@ -161,4 +158,3 @@ def test_the_live_page_shows_what_runs_log(browser, trained, tmp_path, monkeypat
         assert browser.evaluate("document.documentElement.scrollWidth") <= 360
         assert not browser.errors
     browser.wait("document.body.textContent.includes('No longer live')")
-    del os
