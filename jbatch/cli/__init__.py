@@ -28,7 +28,7 @@ VERBS = {  # each a module of this package, with `run(arguments)`
     "export": "write a run's parameters to a safetensors file, or send its metrics to a tracker",
     "sharpness": "measure the sharpness of a run's minimum, or compare two runs",
     "probe": "find the largest batch that loses nothing, by branches from a run's checkpoints",
-    "report": "rewrite the report page of a run or a comparison",
+    "report": "write the report page of the runs below a directory, or serve it live",
     "runs": "list the runs below a directory: state, updates, scores, goodput",
     "bench": "measure how fast an experiment trains here; or run the suite of a checkout",
     "completion": "print a script that completes commands in bash, zsh or fish",

@@ -96,7 +96,8 @@ def _values(line: Line2D, at: Floats) -> Floats:
     if not len(x):
         return np.full(len(at), np.nan)
     if _steps(line):
-        return np.where(at <= x[-1], y[np.searchsorted(x, at, side="right") - 1], np.nan)
+        there = (x[0] <= at) & (at <= x[-1])
+        return np.where(there, y[np.searchsorted(x, at, side="right") - 1], np.nan)
     found: Floats = np.interp(at, x, y, left=np.nan, right=np.nan)
     return found
 

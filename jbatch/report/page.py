@@ -160,7 +160,8 @@ def _run(record: Record, directory: Path | None) -> dict[str, str]:
         said.append(account_text(record.account))
     link = ""
     if directory is not None:
-        link = f"./{quote(record.directory.relative_to(directory).as_posix())}/"
+        relative = record.directory.relative_to(directory).as_posix()
+        link = "./" if relative == "." else f"./{quote(relative, errors='surrogateescape')}/"
     return {"name": f"{record.variant} seed {record.seed}", "link": link, "said": "; ".join(said)}
 
 

@@ -57,8 +57,11 @@ def watch(
             told.add(text)
             tell(text)
 
-    before, spent = None, 0.0
     with _server(port) as server:
+        reading = Live("", round(1000 * LOOK))
+        server.page = waiting_page(directory.absolute().name, "Reading the runs.", reading)
+        serving(f"http://{ADDRESS}:{server.server_port}/")
+        before: list[object] | None = None
         while True:
             begun = time.perf_counter()
             if (seen := _stamp(directory)) != before:
@@ -66,8 +69,6 @@ def watch(
                 live = Live(str(time.time_ns()), round(1000 * LOOK))
                 server.page = _built(directory, price, live, once)
                 server.built = live.built
-                if not spent:
-                    serving(f"http://{ADDRESS}:{server.server_port}/")
             spent = time.perf_counter() - begun
             if ended.wait(max(LOOK, spent * (1 - SHARE) / SHARE)):
                 return

@@ -84,7 +84,7 @@ def test_compare_trains_what_is_missing_and_reports(tmp_path, jbatch):
     assert "4 of 4: growing seed 1: 98 updates" in err
     page = (out_dir / "report.html").read_text()
     assert "growing − decaying: " in page
-    assert "<td>40 → 120</td>" in page
+    assert ">40 → 120</td>" in page
     before = {path: path.stat().st_mtime_ns for path in out_dir.rglob("checkpoints/*")}
     code, again, _ = jbatch("compare", TINY, "--out", out_dir)
     assert (

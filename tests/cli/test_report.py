@@ -19,14 +19,43 @@ def test_report_of_a_run_is_one_file_that_needs_no_other(trained, jbatch):
     assert code == 0
     assert out.strip() == str(trained / "report.html")
     assert "growing, seed 0" in page
-    assert re.search(r"growing seed 0: goodput \d+\.\d% of \d+\.\d s: training ", page)
-    assert page.count("data:image/svg+xml;base64,") == 8
-    assert not re.search(r"(src|href)=\"(?!data:)", page)
-    for name in ("batch_size", "learning_rate", "test_accuracy_updates", "updates"):
-        assert (trained / f"{name}.png").read_bytes().startswith(b"\x89PNG")
-    for name in ("*.png", "report.html"):
+    assert re.search(r"goodput \d+\.\d% of \d+\.\d s: training ", page)
+    assert '<a href="./">growing seed 0</a>: finished, 98 of 98 updates' in page
+    assert re.search(r"<dt>parameters</dt><dd>2,\d\d\d</dd>", page)
+    assert "<script" not in page
+    figures = page.count('<svg role="img"')
+    # It shows nothing that is elsewhere; it links to what lies beside it.
+    outside = re.findall(r"(?<!xlink:)(src|href)=\"(?!data:)([^\"]*)", page)
+    assert {name for name, _ in outside} == {"href"}
+    assert len(outside) == 1 + 2 * figures == 23
+    assert all((trained / path).exists() for _, path in outside)
+    assert (trained / "losses.png").read_bytes().startswith(b"\x89PNG")
+    for name in ("*.png", "*.svg", "report.html"):
         for path in trained.glob(name):
             path.unlink()
+
+
+def test_cost_is_shown_at_a_price(trained, tmp_path, jbatch):
+    directory = shutil.copytree(trained, tmp_path / "run")
+    assert jbatch("report", directory, "--price-per-chip-hour", 2.5)[0] == 0
+    assert (directory / "test_accuracy_cost.svg").exists()
+    page = (directory / "report.html").read_text()
+    lines = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+    cost = 8 * 2.5 * lines[-1]["seconds"] / 3600  # of eight devices
+    [shown] = re.findall(r'data-label="cost">([^<]*)<', page)
+    assert float(shown) == pytest.approx(cost, rel=0.01)
+
+
+def test_runs_of_older_versions_still_report(trained, tmp_path, jbatch):
+    """Their run.json does not say how many parameters they have."""
+    directory = shutil.copytree(trained, tmp_path / "run")
+    values = json.loads((directory / "run.json").read_text())
+    del values["parameters"]
+    (directory / "run.json").write_text(json.dumps(values))
+    assert jbatch("report", directory)[0] == 0
+    page = (directory / "report.html").read_text()
+    assert "<dt>parameters" not in page
+    assert "<dt>network" in page
 
 
 def test_no_verdict_without_the_stated_baseline(tmp_path, jbatch):

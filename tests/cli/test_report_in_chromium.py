@@ -152,7 +152,7 @@ def test_the_live_page_shows_what_runs_log(browser, trained, tmp_path, monkeypat
     (run / "metrics.jsonl").write_text("".join(whole[:3]))
     with watched(tmp_path, monkeypatch) as port:
         browser.open(f"http://127.0.0.1:{port}/", 360)
-        assert "unfinished" in browser.evaluate("document.body.textContent")
+        browser.wait("document.body?.textContent.includes('unfinished')")
         (run / "metrics.jsonl").write_text("".join(whole))
         browser.wait("document.body?.textContent.includes('finished, 98 of 98 updates')")
         assert browser.evaluate("document.documentElement.scrollWidth") <= 360

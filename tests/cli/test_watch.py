@@ -35,8 +35,8 @@ def test_the_page_follows_the_runs(trained, tmp_path, monkeypatch):
     """It begins before there is a run, shows one under way, and then its end."""
     run = tmp_path / "run"
     with watched(tmp_path, monkeypatch) as port:
+        first = newer(port, "")
         assert "holds no run" in get(port, "/")[1]
-        first = get(port, "/built")[1]
         whole = (trained / "metrics.jsonl").read_text().splitlines(keepends=True)
         shutil.copytree(trained, tmp_path / "copied", dirs_exist_ok=True)
         (tmp_path / "copied" / "metrics.jsonl").write_text("".join(whole[:3]))
