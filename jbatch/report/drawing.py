@@ -33,7 +33,8 @@ TICKS = (  # logarithmic axis: (up to this many times the least, ticks in each d
     (1000, (1, 2, 5)),
     (np.inf, (1,)),
 )
-SHORT, LONG = 28, 62  # letters of a legend name: two in a row; in a line
+SIZE = 5.2, 3.5  # inches; small, so that text is large on a phone
+SHORT, LONG = 24, 54  # letters of a legend name: two in a row; in a line
 ROW = 0.22  # inches of the legend
 LOOK: "dict[RcKeyType, Any]" = {
     "font.size": 10,
@@ -66,7 +67,7 @@ def styles() -> Iterator[dict[str, Any]]:
 
 def drawn(draw: Callable[[Axes], None]) -> Figure:
     """Make a figure with `draw` on its axes."""
-    figure = Figure(figsize=(6, 4), layout="constrained")
+    figure = Figure(figsize=SIZE, layout="constrained")
     axes = figure.subplots()
     draw(axes)
     if axes.get_yscale() == "log":
@@ -80,7 +81,7 @@ def drawn(draw: Callable[[Axes], None]) -> Figure:
         columns = 2 if max(map(len, names)) <= SHORT else 1
         names = [textwrap.fill(name, LONG) for name in names]
         rows = sum(name.count("\n") + 1 for name in names) / columns
-        figure.set_figheight(4 + ROW * math.ceil(rows))  # or it covers curves
+        figure.set_figheight(SIZE[1] + ROW * math.ceil(rows))  # or it covers curves
         figure.legend(handles, names, loc="outside upper center", ncols=columns)
     return figure
 

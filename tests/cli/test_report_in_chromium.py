@@ -15,7 +15,7 @@ from jbatch.report.page import write_report
 from jbatch.report.runs import Record
 from watched import watched
 
-pytestmark = chromium.needed
+pytestmark = [chromium.needed, pytest.mark.slow]
 
 # The least contrast of text with what is behind it (WCAG 2.2, level AA), by its formulas.
 CONTRAST = """

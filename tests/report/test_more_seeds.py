@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jbatch.experiment.comparison import ACCURACY
@@ -21,13 +21,14 @@ def finding(differences, margin=0.5, diverged=0):
     ("mean", "deviation", "pairs"), [(0.0, 1.0, 14), (0.3, 0.4, 6), (1.5, 0.5, 8), (-1.5, 0.5, 14)]
 )
 def test_the_chance_is_that_of_drawn_seeds(mean, deviation, pairs):
-    """Of 2,000 draws the share is known to 1%; three times that."""
-    drawn = np.random.default_rng(0).normal(mean, deviation, (2_000, pairs))
+    """Of 1,000 draws the share is known to 1.3%; three times that."""
+    drawn = np.random.default_rng(0).normal(mean, deviation, (1_000, pairs))
     verdicts = [finding(each, margin=1.0).verdict != "undecided" for each in drawn]
     chance = chance_to_decide(np.array([pairs]), mean, deviation, 1.0)[0]
-    assert chance == pytest.approx(np.mean(verdicts), abs=0.03)
+    assert chance == pytest.approx(np.mean(verdicts), abs=0.04)
 
 
+@settings(max_examples=20)
 @given(st.floats(-3, 3), st.floats(0.01, 2), st.floats(0.1, 2), st.integers(2, 30))
 def test_the_fewest_that_are_likely_enough(mean, deviation, margin, seen):
     pairs = pairs_to_decide(seen, mean, deviation, margin)

@@ -140,5 +140,5 @@ def test_each_field_of_a_grid_has_its_column():
     cells = [("plan.batch-size 8", "task.model.hidden 64 64"), ("plan.batch-size 16",), ()]
     runs = [run(", ".join(("a", *cell)), [0.6, 0.8], cell=cell) for cell in cells]
     header, rows = comparison_table(summarize(runs), None)
-    assert header[:4] == ("schedule", "plan.batch-size", "task.model.hidden", "batches")
+    assert header[:4] == ("schedule", "plan.batch-size", "task.model.hidden", "test accuracy %")
     assert [row[:3] for row in rows] == [("a", "8", "64 64"), ("a", "16", ""), ("a", "", "")]
