@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import LogFormatterSciNotation, LogLocator, NullFormatter
 
 if TYPE_CHECKING:  # older versions lack it
     from matplotlib.typing import RcKeyType
@@ -74,8 +74,10 @@ def drawn(draw: Callable[[Axes], None]) -> Figure:
         low, high = axes.get_ylim()
         steps = next(steps for most, steps in TICKS if high / low < most)
         axes.yaxis.set_major_locator(LogLocator(subs=steps))
-        axes.yaxis.set_major_formatter("{x:g}")
-        axes.yaxis.set_minor_formatter(NullFormatter())
+    for axis in (axes.xaxis, axes.yaxis):
+        if isinstance(axis.get_major_formatter(), LogFormatterSciNotation):  # writes mathematics
+            axis.set_major_formatter("{x:g}")
+            axis.set_minor_formatter(NullFormatter())
     handles, names = axes.get_legend_handles_labels()
     if names:
         columns = 2 if max(map(len, names)) <= SHORT else 1

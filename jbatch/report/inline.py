@@ -49,7 +49,7 @@ def inline(svg: bytes, figure: Figure, caption: str) -> Markup:
     text = re.sub(r" font-family: [^;\"]*;?", "", text)
     text = re.sub(r"\bfont: ([\d.]+px) [^;\"]*", r"font-size: \1", text)  # of matplotlib 3.9
     body, end, _ = text.rpartition("</svg>")
-    text = body + "".join(_hover(axes) for axes in figure.axes) + end
+    text = body + "".join(_hover(figure, axes) for axes in figure.axes) + end
     text = text.replace("#000000", "currentColor").replace("fill: #ffffff", "fill: none")
     text = text.replace("<svg", f'<svg role="img" aria-label="{escape(caption)}"', 1)
     return Markup(printable(text, "\n\t"))
@@ -102,13 +102,13 @@ def _values(line: Line2D, at: Floats) -> Floats:
     return found
 
 
-def _hover(axes: Axes) -> str:
+def _hover(figure: Figure, axes: Axes) -> str:
     found = [column for column in columns(axes) if column.values]
     if not found:
         return ""
-    width, height = axes.figure.bbox.size
+    width, height = figure.bbox.size
     box = axes.bbox
-    scale = 72 * np.array(axes.figure.get_size_inches()) / (width, height)  # pixels → points
+    scale = 72 * np.array(figure.get_size_inches()) / (width, height)  # pixels → points
     left, right = box.x0 * scale[0], box.x1 * scale[0]
     top, tall = (height - box.y1) * scale[1], box.height * scale[1]
     at = axes.transData.transform([(column.x, axes.get_ylim()[0]) for column in found])[:, 0]

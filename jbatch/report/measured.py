@@ -109,7 +109,8 @@ def _measured(axes: Axes, runs: Runs, metric: Metric | None, along: Along) -> No
     Without a metric, training loss.
     """
     ends = [along.of(found[0], found[0].training[-1:])[0] for found in runs.values()]
-    logarithmic = max(ends) > LONGER * min(ends)  # else short runs look vertical
+    # Else short runs look vertical. Times differ so much only by chance.
+    logarithmic = along in (EPOCHS, UPDATES) and max(ends) > LONGER * min(ends)
     if logarithmic:
         axes.set_xscale("log")
     if metric is None and all(

@@ -98,7 +98,9 @@ def _page(
 
     comparison = stated.comparison
     said = _said(records, comparison, price)
-    groups, files = [], {}
+    runs = [_run(record, directory) for record in records]  # before figures: states change
+    groups: list[tuple[str, list[dict[str, Any]]]] = []
+    files: dict[str, bytes] = {}
     for group in figures(records, comparison, price):
         shown = []
         for name, (caption, figure) in group.figures.items():
@@ -112,7 +114,7 @@ def _page(
         docstring=stated.docstring,
         live=live,
         groups=groups,
-        runs=[_run(record, directory) for record in records],
+        runs=runs,
         **said,
     )
     return page, files

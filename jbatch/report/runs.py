@@ -124,7 +124,8 @@ class Record:
     @property
     def device_hours(self) -> float:
         """Return the hours of all devices together, all activities included; nan if not known."""
-        return (self.devices or math.nan) * self.lines[-1]["seconds"] / 3600
+        hours: float = self.lines[-1]["seconds"] / 3600
+        return (self.devices or math.nan) * hours
 
     def reached(self, comparison: Comparison | None) -> tuple[float, float, float]:
         """Return (epochs, updates, training seconds) to the comparison's target; nan if never."""

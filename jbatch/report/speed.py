@@ -14,20 +14,19 @@ WAITED = 0.1  # share of the time waiting for input that explains a slow run
 
 
 def rates(runs: Sequence[Record]) -> dict[int, float]:
-    """Return batch size → examples per second, ascending, over log intervals of one size."""
-    spent: dict[int, tuple[float, float]] = {}  # size → examples, seconds
+    """Return batch size → examples per second, ascending: medians over log intervals of one size.
+
+    Medians, because other work on the machine slows down some intervals.
+    """
+    seen: dict[int, list[float]] = {}
     for run in runs:
         before = 0
         for line in run.training:
             sizes = run.plan.batch_sizes[before : line["update"]]
             if len(sizes) and sizes[0] == sizes[-1]:
-                seconds = len(sizes) / line["updates_per_second"]
-                size = int(sizes[0])
-                examples, so_far = spent.get(size, (0.0, 0.0))
-                trained = line["examples_per_second"] * seconds
-                spent[size] = examples + trained, so_far + seconds
+                seen.setdefault(int(sizes[0]), []).append(line["examples_per_second"])
             before = line["update"]
-    return {size: examples / seconds for size, (examples, seconds) in sorted(spent.items())}
+    return {size: float(np.median(found)) for size, found in sorted(seen.items())}
 
 
 def full_at(rates: Mapping[int, float]) -> int | None:
@@ -46,7 +45,7 @@ def full_at(rates: Mapping[int, float]) -> int | None:
 def not_faster(records: Sequence[Record], comparison: Comparison | None) -> list[str]:
     """Return a sentence for each variant whose fewer updates took no less time than its baseline's.
 
-    Its time is that of training alone, a mean over seeds.
+    Its time is that of training alone, the median over seeds.
     """
     done = by_variant([record for record in records if record.finished])
     said = []
@@ -58,16 +57,15 @@ def not_faster(records: Sequence[Record], comparison: Comparison | None) -> list
 
 
 def _sentence(mine: Sequence[Record], base: Sequence[Record]) -> str:
-    updates, seconds = (
-        [float(np.mean([getattr(run, name) for run in runs])) for runs in (mine, base)]
-        for name in ("updates", "training_seconds")
-    )
+    updates = [float(np.mean([run.updates for run in runs])) for runs in (mine, base)]
+    seconds = [float(np.median([run.training_seconds for run in runs])) for runs in (mine, base)]
     if updates[0] > (1 - FEWER) * updates[1] or seconds[0] < FASTER * seconds[1]:
         return ""
+    of_seeds = ", medians over seeds" if len(mine) > 1 else ""
     return (
         f"{mine[0].variant} took {1 - updates[0] / updates[1]:.0%} fewer updates than "
         f"{base[0].variant}, but was not faster ({seconds[0]:.3g} s and {seconds[1]:.3g} s of "
-        f"training): {_why(mine, base)}."
+        f"training{of_seeds}): {_why(mine, base)}."
     )
 
 
@@ -81,7 +79,9 @@ def _why(mine: Sequence[Record], base: Sequence[Record]) -> str:
     found = rates([*mine, *base])
     full = full_at(found)
     if full is None:
-        return "the metrics do not say why"
+        least, most = (f"{pick(run.training_seconds for run in mine):.3g}" for pick in (min, max))
+        varied = f"; its seeds took from {least} s to {most} s" if len(mine) > 1 else ""
+        return f"the metrics do not say why{varied}"
     largest = max(found)
     return (
         f"the device was full at batch {full:,} ({found[full]:,.0f} examples/s there, "

@@ -12,7 +12,7 @@ from jbatch.text import listed
 LONGEST = 300  # characters of a value
 MOST_NAMED = 6  # variants
 DEEPEST = 5  # of values in values
-OFF = (None, False, 0, "", "none", [], {})  # a field with such a value is left out
+OFF: tuple[Any, ...] = (None, False, 0, "", "none", [], {})  # a field with such a value is left out
 
 
 class Trained(NamedTuple):

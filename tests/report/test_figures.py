@@ -8,7 +8,7 @@ import pytest
 import jbatch
 from commands import TINY
 from jbatch.experiment.comparison import Claim, Comparison
-from jbatch.report.drawing import saved
+from jbatch.report.drawing import drawn, looking, saved
 from jbatch.report.figures import figures
 from jbatch.report.runs import Record
 
@@ -96,6 +96,22 @@ def test_training_and_test_loss_in_one_figure():
     [group] = figures([replace(run, lines=lines)], None)
     both = curves(group.figures["losses"][1])
     assert both == {"a, training": [[1, 0.5], [2, 0.3]], "a": [[1, 0.6], [2, 0.6]]}
+
+
+def test_a_logarithmic_axis_has_plain_numbers():
+    """matplotlib's own are mathematics, which figures do not set."""
+
+    def draw(axes):
+        axes.plot([1, 1000], [0.01, 100])
+        axes.set(xscale="log", yscale="log")
+
+    with looking():
+        figure = drawn(draw)
+        figure.draw_without_rendering()
+    for axis in (figure.axes[0].xaxis, figure.axes[0].yaxis):
+        texts = [label.get_text() for label in axis.get_ticklabels()]
+        assert {"1", "100"} <= set(texts)
+        assert not any("$" in text for text in texts)
 
 
 def test_a_figure_is_always_the_same_file():
