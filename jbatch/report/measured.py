@@ -1,5 +1,6 @@
 """Draw what runs have measured: losses, scores, distances and gradient noise."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -40,7 +41,7 @@ def cost(price: float) -> Along:
     """Return what draws against cost, for the price of a device for an hour."""
 
     def of(run: Record, lines: Lines) -> Floats:
-        return _column(lines, "seconds") / 3600 * (run.devices or 1) * price
+        return _column(lines, "seconds") / 3600 * (run.devices or math.nan) * price
 
     return Along("cost", f"cost, at {price:g} per device and hour", of)
 
@@ -56,12 +57,13 @@ def measured(runs: Runs, metric: Metric, price: float | None) -> Drawings:
     band = band_text(runs)
     band += band and ", thin lines are single seeds"
     several = len(runs) > 1 or any(len(found) > 1 for found in runs.values())
+    means = band and ", means over seeds"
     same = f"The same {'curves' if several else 'curve'} against"
     further = {
         UPDATES: "parameter updates.",
         SECONDS: "seconds of training, without compilation, evaluation and saving.",
     }
-    if price is not None and all(run.devices for found in runs.values() for run in found):
+    if price is not None:
         further[cost(price)] = "cost: all time since the start, on the devices of the first start."
     drawings: Drawings = {}
     for what, label, of in (
@@ -76,9 +78,7 @@ def measured(runs: Runs, metric: Metric, price: float | None) -> Drawings:
     evaluations = [line for found in runs.values() for run in found for line in run.evaluations]
     if evaluations and all("loss" in line for line in evaluations):
         drawings["losses"] = (
-            f"Loss in training (thin) and on the {metric.over_run} set (thick), means over seeds."
-            if several
-            else f"Loss in training (thin) and on the {metric.over_run} set (thick).",
+            f"Loss in training (thin) and on the {metric.over_run} set (thick){means}.",
             lambda axes: _losses(axes, runs),
         )
     if all("distance" in line for line in lines):

@@ -14,6 +14,7 @@ from jinja2 import (
     Template,
 )
 
+from jbatch.errors import Mistake
 from jbatch.experiment.comparison import Comparison
 from jbatch.experiment.stated import Stated
 from jbatch.files import write_whole
@@ -96,6 +97,8 @@ def _page(
     from jbatch.report.figures import figures
     from jbatch.report.inline import inline
 
+    if price is not None:
+        _check_devices(records)
     comparison = stated.comparison
     said = _said(records, comparison, price)
     runs = [_run(record, directory) for record in records]  # before figures: states change
@@ -118,6 +121,15 @@ def _page(
         **said,
     )
     return page, files
+
+
+def _check_devices(records: Sequence[Record]) -> None:
+    for record in records:
+        if record.devices is None:
+            raise Mistake(
+                f"{record.directory}/run.json does not say on how many devices the run began, so "
+                "its cost is not known: give no price"
+            )
 
 
 def _said(

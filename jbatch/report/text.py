@@ -158,9 +158,8 @@ def _of_how_many(summary: Summary) -> str:
 
 
 def _cost(summary: Summary, price: float | None) -> str:
-    """Return the mean cost of a run; empty without a price, or if the devices are not known."""
-    hours = summary.device_hours
-    return "" if price is None or np.isnan(hours).any() else significant(price * hours.mean(), 3)
+    """Return the mean cost of a run; empty without a price."""
+    return "" if price is None else significant(price * float(summary.device_hours.mean()), 3)
 
 
 def _beside(summary: Summary, name: str) -> str:

@@ -44,6 +44,11 @@ def test_cost_is_shown_at_a_price(trained, tmp_path, jbatch):
     cost = 8 * 2.5 * lines[-1]["seconds"] / 3600  # of eight devices
     [shown] = re.findall(r'data-label="cost">([^<]*)<', page)
     assert float(shown) == pytest.approx(cost, rel=0.01)
+    text = (directory / "run.json").read_text()
+    (directory / "run.json").write_text(text.replace('"devices": "8', '"devices": "eight'))
+    code, _, err = jbatch("report", directory, "--price-per-chip-hour", 2.5)
+    assert code == 2
+    assert "run.json does not say on how many devices the run began" in err
 
 
 def test_runs_of_older_versions_still_report(trained, tmp_path, jbatch):

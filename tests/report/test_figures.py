@@ -85,9 +85,6 @@ def test_curves_against_seconds_and_cost():
     [group] = figures([run], None, 1800.0)
     assert [x for x, _ in curves(group.figures["training_loss_seconds"][1])["a"]] == [2.0, 4.0]
     assert [x for x, _ in curves(group.figures["test_accuracy_cost"][1])["a"]] == [3.0, 6.0]
-    of_unknown = replace(run, environment={})
-    [group] = figures([run, of_unknown], None, 1800.0)
-    assert "test_accuracy_cost" not in group.figures
 
 
 def test_training_and_test_loss_in_one_figure():
