@@ -10,7 +10,7 @@ import optax
 
 from jbatch.errors import Mistake, make_plain, not_negative, positive, share, shown
 from jbatch.hidden import Hidden
-from jbatch.optim import (
+from jbatch.optimizer import (
     Optimizer,
     Rate,
     leaves,
@@ -24,7 +24,12 @@ from jbatch.parameters import DecayOn, decay_mask
 
 @dataclass(frozen=True)
 class Group:
-    """Some parameters, and how an optimizer moves them."""
+    """Some parameters, and how an optimizer moves them.
+
+    Examples:
+        >>> head = jbatch.Group(on=("head",), optimizer=jbatch.SGD(), rate=10.0)
+        >>> frozen = jbatch.Group(on=("stem.kernel",))
+    """
 
     on: Hidden[DecayOn] = None
     """Which: paths, or beginnings of paths, such as ("stem.bias",), or a function of (path, array).
@@ -61,6 +66,11 @@ class Groups:
 
     A parameter belongs to the first group that names it. Momentum, and what else the plan leaves to
     the optimizer, are those of the first group with an optimizer.
+
+    Examples:
+        >>> head = jbatch.Group(on=("head",), optimizer=jbatch.SGD(), rate=10.0)
+        >>> rest = jbatch.Group(optimizer=jbatch.SGD(weight_decay=1e-4))
+        >>> optimizer = jbatch.Groups((head, rest))
     """
 
     groups: Hidden[tuple[Group, ...]]
@@ -135,6 +145,9 @@ class Clipped:
 
     It is the mean gradient of the whole update, so that the result does not depend on how the
     update is split. Its length is over all parameters.
+
+    Examples:
+        >>> optimizer = jbatch.Clipped(jbatch.AdamW(weight_decay=0.1), norm=1.0)
     """
 
     optimizer: Hidden[Optimizer]
@@ -177,6 +190,9 @@ class Lookahead:
     after n examples, so the memory in examples stays the same as the batch grows. Jordan's (arXiv
     2404.00498) ρ = 0.95⁵·(t/T)³ every 5 updates of 1,024 is `every=5 * 1024, power=3` and
     `horizon=-1024 / math.log(0.95)`.
+
+    Examples:
+        >>> optimizer = jbatch.Lookahead(jbatch.SGD(nesterov=True), every=5120)
     """
 
     optimizer: Hidden[Optimizer]

@@ -19,6 +19,12 @@ class Mistake(ValueError):
 
     The message alone names the value, the limit and the fix. The command line prints it without a
     traceback and exits with code 2.
+
+    Examples:
+        >>> jbatch.couple(lambda epoch: 0.1, num_examples=1000, num_epochs=2, batch_size=2000)
+        Traceback (most recent call last):
+        ...
+        jbatch.errors.Mistake: ...
     """
 
 

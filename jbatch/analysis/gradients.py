@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import optax
 
-from jbatch.optim import Optimizer, Rate, transformation
+from jbatch.optimizer import Optimizer, Rate, transformation
 from jbatch.step.pure import State, exact
 from jbatch.task.base import Learner, Tree
 

@@ -16,13 +16,23 @@ class Dataset(NamedTuple):
 
     Each is a pytree of NumPy arrays with a leading axis over examples, such as {"image": …,
     "label": …}.
+
+    Examples:
+        >>> digits = jbatch.Digits().load()
+        >>> digits.train["image"].shape, digits.test["label"].shape, digits.num_classes
+        ((1500, 8, 8, 1), (297,), 10)
     """
 
     train: Any
+    """The training set."""
     test: Any
-    num_classes: int | None = None  # None if it does not matter, or the labels tell
+    """The test set."""
+    num_classes: int | None = None
+    """None if it does not matter, or the labels tell."""
     class_names: tuple[str, ...] | None = None
-    validation: Any = None  # evaluated during the run in place of the test set
+    """Names of the classes, by number."""
+    validation: Any = None
+    """Evaluated during the run in place of the test set."""
 
 
 def check_labels(what: str, labels: npt.NDArray[np.integer], num_classes: int) -> None:

@@ -14,6 +14,16 @@ class Source:
 
     Hugging Face datasets, PyTorch's map-style datasets, Grain's sources, tfds.data_source and lists
     are such things. `load` makes an example of a record: a pytree of arrays of one fixed shape.
+
+    Examples:
+        >>> records = [{"input": [x, 1.0], "target": 2 * x} for x in range(100)]
+        >>> def load(record, rng):
+        ...     noise = 0 if rng is None else rng.normal(scale=0.1)
+        ...     return {
+        ...         "input": np.float32(record["input"]),
+        ...         "target": np.float32(record["target"] + noise),
+        ...     }
+        >>> data = jbatch.Source(records[:80], records[80:], load=load)
     """
 
     train: Hidden[Any] = field(compare=False)

@@ -22,6 +22,10 @@ class Digits:
 
     The file is ordered by writer. The test set is every sixth digit, 297 in all, so that training
     and test set both have all writers. The other 1,500 are the training set.
+
+    Examples:
+        >>> jbatch.Digits().load().train["image"].shape
+        (1500, 8, 8, 1)
     """
 
     def load(self) -> Dataset:
@@ -46,6 +50,14 @@ class Arrays:
 
     Each split is a pytree of arrays with a leading axis over examples, of any numeric dtype and
     shape. Tasks name the arrays that they want: `Classify` wants {"image": …, "label": …}.
+
+    Examples:
+        >>> from sklearn.datasets import load_digits
+        >>> x, y = load_digits(return_X_y=True)
+        >>> data = jbatch.Arrays(
+        ...     train={"image": x[:1500], "label": y[:1500]},
+        ...     test={"image": x[1500:], "label": y[1500:]},
+        ... )
     """
 
     train: Hidden[Any]
@@ -68,7 +80,13 @@ class Arrays:
 
 @dataclass(frozen=True)
 class Generated:
-    """Random images, noise around one image per class, to test speed and sizes."""
+    """Random images, noise around one image per class, to test speed and sizes.
+
+    Examples:
+        >>> data = jbatch.Generated(1000, 100, shape=(8, 8, 3), num_classes=10)
+        >>> data.load().train["image"].shape
+        (1000, 8, 8, 3)
+    """
 
     num_train: int
     """Number of training examples."""

@@ -54,7 +54,11 @@ ACCURACY = Metric("accuracy", "higher", 100, "points")
 
 @dataclass(frozen=True)
 class Claim:
-    """Which variants should end with the baseline's test metric, and which should not."""
+    """Which variants should end with the baseline's test metric, and which should not.
+
+    Examples:
+        >>> claim = jbatch.Claim("decaying", same=("growing",), different=("constant",))
+    """
 
     baseline: str
     """Name of the variant that the others are compared with, seed by seed."""
@@ -88,7 +92,12 @@ class Claim:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The claims about a file's variants that `jbatch compare` tests, stated before it is run."""
+    """The claims about a file's variants that `jbatch compare` tests, stated before it is run.
+
+    Examples:
+        >>> claim = jbatch.Claim("decaying", same=("growing",))
+        >>> comparison = jbatch.Comparison((claim,), margin=0.5, seeds=(0, 1, 2))
+    """
 
     claims: tuple[Claim, ...] = ()
     """Each claim has its own baseline."""

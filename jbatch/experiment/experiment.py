@@ -14,7 +14,8 @@ from jbatch.devices.spmd import Mapping
 from jbatch.errors import Mistake, make_plain, positive, shown, whole
 from jbatch.experiment.kinds import check_kinds
 from jbatch.experiment.weights import Weights
-from jbatch.optim import SGD, Optimizer, own_values, takes_momentum
+from jbatch.optim import SGD
+from jbatch.optimizer import Optimizer, own_values, takes_momentum
 from jbatch.plan.adapt import Adaptive
 from jbatch.plan.couple import GrowthRule, couple
 from jbatch.plan.decided import Growths
@@ -45,7 +46,17 @@ PRESET = PrimitiveConstructorSpec(  # a flag takes presets alone
 
 @dataclass(frozen=True)
 class Coupling:
-    """The arguments of `jbatch.couple`; its docstring explains each one."""
+    """The arguments of `jbatch.couple`; its docstring explains each one.
+
+    Examples:
+        >>> import optax
+        >>> schedule = optax.piecewise_constant_schedule(0.1, {6: 0.25, 9: 0.25})
+        >>> coupling = jbatch.Coupling(
+        ...     schedule, num_examples=1500, num_epochs=12, batch_size=32, growth_factor=4
+        ... )
+        >>> coupling.plan()
+        <Plan of ...>
+    """
 
     schedule: Annotated[Callable, Suppress]  # type: ignore[type-arg]  # kinds.py shows it
     """Learning rate over the unit (epochs unless you say so): an optax schedule, or a function of
@@ -174,7 +185,14 @@ class Coupling:
 
 @dataclass(frozen=True)
 class Experiment:
-    """One training run. The command line can override every field except the schedule."""
+    """One training run. The command line can override every field except the schedule.
+
+    Examples:
+        >>> plan = jbatch.Coupling(lambda epoch: 0.1 / (1 + epoch), num_epochs=12, batch_size=32)
+        >>> experiment = jbatch.Experiment(
+        ...     plan, task=jbatch.Classify(jbatch.MLP()), data=jbatch.Digits(), seed=1
+        ... )
+    """
 
     plan: Coupling
     """Batch size and learning rate over the run."""

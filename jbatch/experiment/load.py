@@ -24,14 +24,29 @@ LONGEST_NAME = 200  # bytes of each part of a variant's name, which becomes a fo
 
 @dataclass(frozen=True)
 class ExperimentFile:
-    """The contents of an experiment file."""
+    """The contents of an experiment file.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> _ = Path("mine.py").write_text(
+        ...     "import jbatch; variants = {'a': jbatch.Experiment(jbatch.Coupling(lambda _: 0.1))}"
+        ... )
+        >>> list(jbatch.load_file("mine.py").variants)
+        ['a']
+    """
 
     path: Path
+    """The file."""
     code: str
+    """Its text."""
     docstring: str
+    """What it says about itself; "" if nothing."""
     variants: Mapping[str, Experiment]
+    """Name → experiment."""
     comparison: Comparison | None
-    modules: Mapping[str, str]  # path relative to the file's folder → text
+    """The claims that it states; None if it states none."""
+    modules: Mapping[str, str]
+    """Modules that it imports from below its folder: path relative to that folder → text."""
 
     @cached_property
     def stated(self) -> Stated:
@@ -60,6 +75,14 @@ def load_file(path: Path | str) -> ExperimentFile:
 
     Raises:
         Mistake: if the file is missing, fails, or holds no experiments.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> _ = Path("mine.py").write_text(
+        ...     "import jbatch; variants = {'a': jbatch.Experiment(jbatch.Coupling(lambda _: 0.1))}"
+        ... )
+        >>> jbatch.load_file("mine.py").variants["a"].seed
+        0
     """
     path = expanded(Path(path))
     return experiment_file(path, read_code(path))

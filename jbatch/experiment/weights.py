@@ -12,6 +12,9 @@ class Weights:
 
     Parameters are found by their path, such as "layers.0.kernel". Those that the other run lacks,
     or `drop` names, begin at random. Running statistics come along.
+
+    Examples:
+        >>> weights = jbatch.Weights("runs/odd", drop=("head",), freeze=("first",))
     """
 
     run: str | Path = field(compare=False)  # a moved run is the same; its weights' digest is kept

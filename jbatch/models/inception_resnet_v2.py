@@ -7,8 +7,9 @@ from flax import nnx
 from jbatch.errors import Mistake
 from jbatch.models.layers import Conv, ConvNorm, Dropout, flat, head
 from jbatch.models.norm import Layer, Pass
+from jbatch.models.norms import NoNorm
 from jbatch.models.pool import MaxPool
-from jbatch.models.specs import InceptionResNetV2, NoNorm, Norm
+from jbatch.models.specs import InceptionResNetV2, Norm
 
 POOL = MaxPool(3, 2)
 SMALLEST = 75  # pixels; in smaller images no pixel reaches the last blocks

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from jbatch.errors import Mistake, make_plain, share, whole
-from jbatch.models.specs import MOST_LAYERS, MOST_WIDE
+from jbatch.models.norms import MOST_WIDE
+from jbatch.models.specs import MOST_LAYERS
 
 ROUNDED_TO = 64  # the width of SwiGLU's layers, to suit matrix units
 
@@ -14,6 +15,9 @@ class GPT:
     """A decoder of pre-norm transformer blocks, by default as nanoGPT has it.
 
     `GPT(bias=True)` on 1,024 tokens of a vocabulary of 50,257 is GPT-2 (124 million parameters).
+
+    Examples:
+        >>> task = jbatch.LanguageModel(jbatch.GPT(layers=4, heads=4, positions="rotary"))
     """
 
     layers: int = 12

@@ -16,8 +16,9 @@ from jax.typing import DTypeLike
 from jbatch.models.conv.conv import conv
 from jbatch.models.dense import product
 from jbatch.models.norm import GhostBatchNormLayer, Pass, norm_layer
+from jbatch.models.norms import LocalResponseNorm, NoNorm, WeightNorm
 from jbatch.models.pool import MaxPool
-from jbatch.models.specs import LocalResponseNorm, NoNorm, Norm, WeightNorm
+from jbatch.models.specs import Norm
 
 AUGMENTATIONS = 16  # the first numbers folded into an example's key are its augmentations'
 HE_FAN_IN = nnx.initializers.he_normal()
@@ -76,6 +77,14 @@ def partial_identity(init: Initializer) -> Initializer:
     Of a kernel (height, width, C, K), the first min(C, K) filters are 1 at their own input channel
     in the middle, and else 0; those after them are as `init` makes them. So a layer begins as a
     shortcut of what it can (PyTorch's `dirac_`; Jordan, arXiv 2404.00498).
+
+    Examples:
+        >>> import jax
+        >>> init = jbatch.partial_identity(jax.nn.initializers.zeros)
+        >>> kernel = init(jax.random.key(0), (3, 3, 2, 4))
+        >>> kernel[1, 1]  # (C, K), in the middle
+        Array([[1., 0., 0., 0.],
+               [0., 1., 0., 0.]], dtype=float32)
     """
 
     def made(

@@ -11,16 +11,16 @@ from flax import nnx
 
 from jbatch.errors import Mistake
 from jbatch.models.ghost_norm import ghost_norm
-from jbatch.models.pool import MaxPool
-from jbatch.models.specs import (
+from jbatch.models.norms import (
     GhostBatchNorm,
     GroupNorm,
     LayerNorm,
     LocalResponseNorm,
     NoNorm,
-    Norm,
     WeightNorm,
 )
+from jbatch.models.pool import MaxPool
+from jbatch.models.specs import Norm
 from jbatch.plan.layout import Layout
 
 

@@ -1,108 +1,24 @@
-"""Networks and norms as values, for experiment files; no flax needed.
+"""Networks as values, for experiment files; no flax needed.
 
 `models/build.py` builds their flax.nnx modules.
 """
 
 from dataclasses import dataclass
 
-from jbatch.errors import Mistake, make_plain, not_negative, positive, share, whole, wholes
+from jbatch.errors import Mistake, make_plain, positive, share, whole, wholes
+from jbatch.models.norms import (
+    MOST_WIDE,
+    GhostBatchNorm,
+    GroupNorm,
+    LayerNorm,
+    LocalResponseNorm,
+    NoNorm,
+    WeightNorm,
+)
 
 MOST_LAYERS = 300  # in a network, or in each part of one
-MOST_WIDE = 1_000_000  # units of a layer
-
-# ---- norms ----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class NoNorm:
-    """No normalization."""
-
-
-@dataclass(frozen=True)
-class GhostBatchNorm:
-    """Batch norm over ghost batches (Hoffer et al., arXiv 1705.08741)."""
-
-    ghost_batch: int = 128
-    """g, examples of one update that share statistics."""
-    decay: float = 0.99
-    """Decay of the running statistics, per ghost batch."""
-    eps: float = 1e-5
-    """Added to the variance."""
-    scale: bool = True
-    """Multiply by a learned scale. Without, only the bias is learned."""
-
-    @classmethod
-    def remembering(cls, examples: int, ghost_batch: int) -> "GhostBatchNorm":
-        """Make a norm whose running statistics cover about the last `examples` examples.
-
-        The default decay covers the last 100 ghost batches. A run of few updates with large ghost
-        batches sees fewer, so the initial statistics would remain part of the result.
-        """
-        return cls(ghost_batch, decay=cls.decay ** (100 * ghost_batch / examples))
-
-    def __post_init__(self) -> None:
-        make_plain(self)
-        whole("ghost_batch", self.ghost_batch, most=2**31 - 1)
-        share("decay", self.decay)
-        positive("eps", self.eps)
-
-
-@dataclass(frozen=True)
-class GroupNorm:
-    """Norm over pixels and groups of channels of one example (Wu and He, arXiv 1803.08494)."""
-
-    groups: int = 32
-    """Number of groups; it must divide every layer's number of channels."""
-    eps: float = 1e-5
-    """Added to the variance."""
-
-    def __post_init__(self) -> None:
-        make_plain(self)
-        whole("groups", self.groups, most=MOST_WIDE)
-        positive("eps", self.eps)
-
-
-@dataclass(frozen=True)
-class LayerNorm:
-    """Norm over pixels and channels of one example (Ba et al., arXiv 1607.06450)."""
-
-    eps: float = 1e-5
-    """Added to the variance."""
-
-    def __post_init__(self) -> None:
-        make_plain(self)
-        positive("eps", self.eps)
-
-
-@dataclass(frozen=True)
-class WeightNorm:
-    """Weights as length times direction, per unit (Salimans and Kingma, arXiv 1602.07868)."""
-
-
-@dataclass(frozen=True)
-class LocalResponseNorm:
-    """x / (k + α Σ x²)^β over neighbouring channels (Krizhevsky et al., 2012, section 3.3)."""
-
-    size: int = 5
-    """n: number of channels in the sum, the channel itself and neighbours on both sides."""
-    k: float = 2.0
-    """k: added to the weighted sum."""
-    alpha: float = 1e-4
-    """α: weight of the sum."""
-    beta: float = 0.75
-    """β: the exponent."""
-
-    def __post_init__(self) -> None:
-        make_plain(self)
-        whole("size", self.size, most=MOST_WIDE)
-        positive("k", self.k)
-        not_negative("alpha", self.alpha)
-        positive("beta", self.beta)
-
 
 Norm = NoNorm | GhostBatchNorm | GroupNorm | LayerNorm | WeightNorm | LocalResponseNorm
-
-# ---- networks -------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -110,6 +26,9 @@ class MLP:
     """Fully connected layers with ReLU.
 
     `MLP((512,) * 5, GhostBatchNorm())` is F1 of Keskar et al. (arXiv 1609.04836).
+
+    Examples:
+        >>> task = jbatch.Classify(jbatch.MLP((512, 512), norm=jbatch.LayerNorm()))
     """
 
     hidden: tuple[int, ...] = (64,)
@@ -124,7 +43,11 @@ class MLP:
 
 @dataclass(frozen=True)
 class SmallCNN:
-    """3×3 convolutions that each halve the image, and a linear head on the remaining pixels."""
+    """3×3 convolutions that each halve the image, and a linear head on the remaining pixels.
+
+    Examples:
+        >>> task = jbatch.Classify(jbatch.SmallCNN(widths=(32, 64)))
+    """
 
     widths: tuple[int, ...] = (16, 32, 64)
     """Channels of each convolution."""
@@ -141,6 +64,9 @@ class CifarResNet:
     """The residual network for small images (He et al., arXiv 1512.03385, section 4.2).
 
     With three widths of n blocks each it is ResNet-(6n + 2), so 7 blocks make ResNet-44.
+
+    Examples:
+        >>> task = jbatch.Classify(jbatch.CifarResNet(blocks=3))
     """
 
     blocks: int = 7
@@ -163,7 +89,11 @@ class CifarResNet:
 
 @dataclass(frozen=True)
 class WideResNet:
-    """A wide residual network d-k (Zagoruyko and Komodakis, arXiv 1605.07146)."""
+    """A wide residual network d-k (Zagoruyko and Komodakis, arXiv 1605.07146).
+
+    Examples:
+        >>> task = jbatch.Classify(jbatch.WideResNet(depth=28, widen=10))
+    """
 
     depth: int = 16
     """d: the depth, 6n + 4 for n blocks of each width."""
@@ -185,6 +115,9 @@ class ResNet50:
     """ResNet-50 (He et al., arXiv 1512.03385) as Goyal et al. train it (arXiv 1706.02677).
 
     The stride is on the 3×3 convolution. The scale of each block's last norm starts at 0.
+
+    Examples:
+        >>> task = jbatch.Classify(jbatch.ResNet50(jbatch.GhostBatchNorm(64)))
     """
 
     norm: Norm = GhostBatchNorm(32)
@@ -197,6 +130,9 @@ class InceptionResNetV2:
 
     This follows the authors' code (55.8 million parameters), which gave the published results. The
     paper's text has another stem.
+
+    Examples:
+        >>> task = jbatch.Classify(jbatch.InceptionResNetV2(auxiliary_head=True))
     """
 
     norm: Norm = GhostBatchNorm(32, decay=0.9997, eps=1e-3)
@@ -216,6 +152,9 @@ class KeskarC1:
     """C1 of Keskar et al. (arXiv 1609.04836), like AlexNet; with 100 classes it is C3.
 
     Two 5×5 convolutions of 64 channels, each with a pool; dense layers of 384 and 192.
+
+    Examples:
+        >>> task = jbatch.Classify(jbatch.KeskarC1())
     """
 
     norm: Norm = GhostBatchNorm()
@@ -234,6 +173,9 @@ class KeskarC2:
 
     Stacks of 2, 2, 3, 3 and 3 convolutions with 64 to 512 channels, each stack with a pool; then a
     dense layer of 512.
+
+    Examples:
+        >>> task = jbatch.Classify(jbatch.KeskarC2(dropout=0.2))
     """
 
     norm: Norm = GhostBatchNorm()
@@ -254,6 +196,9 @@ class Airbench:
     A 2×2 convolution whose kernel whitens the training images and stays as it is; three blocks of
     3×3 convolution, 2×2 pool, norm, GELU, 3×3 convolution, norm, GELU; a pool, a linear head
     without bias. Convolutions begin as partial identities. For images of 31×31 pixels or more.
+
+    Examples:
+        >>> task = jbatch.Classify(jbatch.Airbench())
     """
 
     widths: tuple[int, ...] = (64, 256, 256)
@@ -277,6 +222,9 @@ class ViT:
     """A vision transformer (Dosovitskiy et al., arXiv 2010.11929), as DeiT has it.
 
     With the defaults it is ViT-S/16: 22,050,664 parameters for images of 224×224 and 1,000 classes.
+
+    Examples:
+        >>> task = jbatch.Classify(jbatch.ViT(patch=8, layers=6))
     """
 
     patch: int = 16
@@ -310,6 +258,9 @@ class ConvNeXt:
     """A convolutional network after transformers (Liu et al., arXiv 2201.03545).
 
     With the defaults it is ConvNeXt-T: 28,589,128 parameters for 1,000 classes.
+
+    Examples:
+        >>> task = jbatch.Classify(jbatch.ConvNeXt(stochastic_depth=0.2))
     """
 
     blocks: tuple[int, ...] = (3, 3, 9, 3)

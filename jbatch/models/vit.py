@@ -8,7 +8,8 @@ from jbatch.errors import Mistake
 from jbatch.models.gelu import gelu
 from jbatch.models.layers import Dropout, Linear
 from jbatch.models.norm import ChannelNormLayer, Pass
-from jbatch.models.specs import NoNorm, ViT
+from jbatch.models.norms import NoNorm
+from jbatch.models.specs import ViT
 
 EPSILON = 1e-6
 NORMAL = nnx.initializers.truncated_normal(0.02)

@@ -23,6 +23,11 @@ def whitening(
 
     Returns:
         (size, size, C, 2 · size² · C).
+
+    Examples:
+        >>> images = np.random.default_rng(0).normal(size=(100, 8, 8, 3)).astype(np.float32)
+        >>> jbatch.whitening(images).shape
+        (2, 2, 3, 24)
     """
     channels = images.shape[-1]
     length = size * size * channels

@@ -43,6 +43,9 @@ class NoiseScale:
     """Grow to the largest allowed batch within `target` gradient noise scales trΣ/|G|².
 
     McCandlish et al., arXiv 1812.06162.
+
+    Examples:
+        >>> adaptive = jbatch.Adaptive(jbatch.NoiseScale(target=0.5))
     """
 
     target: float = 1.0
@@ -76,6 +79,9 @@ class NormTest:
 
     Byrd et al., Mathematical Programming 134 (2012), section 3. At θ = 1/√2 the limit is one noise
     scale, and at θ = 1/2 it is three.
+
+    Examples:
+        >>> adaptive = jbatch.Adaptive(jbatch.NormTest(theta=0.7))
     """
 
     theta: float = 0.5
@@ -108,6 +114,9 @@ class LossStall:
     That is, when none of the last `patience` mean losses, each of the updates between two
     decisions, is below the lowest before them by the share `least`. All are of the present batch
     size.
+
+    Examples:
+        >>> adaptive = jbatch.Adaptive(jbatch.LossStall(patience=5))
     """
 
     patience: int = 3
@@ -135,7 +144,11 @@ Rule = NoiseScale | NormTest | LossStall
 
 @dataclass(frozen=True)
 class Adaptive:
-    """Let a run decide when its batch grows, among the sizes that its plan allows."""
+    """Let a run decide when its batch grows, among the sizes that its plan allows.
+
+    Examples:
+        >>> adaptive = jbatch.Adaptive(jbatch.NoiseScale(target=0.5), every=200)
+    """
 
     rule: Rule = NoiseScale()
     """What decides: NoiseScale, NormTest or LossStall."""

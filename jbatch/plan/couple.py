@@ -123,12 +123,15 @@ def couple(
         Mistake: if sizes are impossible, rates are negative, not finite or all 0, or the unit lacks
             what it needs.
 
-    >>> import optax
-    >>> schedule = optax.piecewise_constant_schedule(0.1, {60: 0.2, 120: 0.2, 160: 0.2})
-    >>> plan = couple(schedule, num_examples=50_000, num_epochs=200, batch_size=128,
-    ...               max_batch_size=5120, growth_factor=5, momentum=0.9)
-    >>> plan.num_updates, [phase.batch_size for phase in plan.phases]
-    (29040, [128, 640, 3200, 5120])
+    Examples:
+        >>> import optax
+        >>> schedule = optax.piecewise_constant_schedule(0.1, {60: 0.2, 120: 0.2, 160: 0.2})
+        >>> plan = jbatch.couple(
+        ...     schedule, num_examples=50_000, num_epochs=200, batch_size=128,
+        ...     max_batch_size=5120, growth_factor=5, momentum=0.9,
+        ... )
+        >>> plan.num_updates, [phase.batch_size for phase in plan.phases]
+        (29040, [128, 640, 3200, 5120])
     """
     if num_examples is not None:
         num_examples = whole("num_examples", num_examples, most=MOST_POSITION)

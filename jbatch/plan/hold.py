@@ -40,6 +40,14 @@ class Hold:
     - "malladi" is 1 − (1−β)·κ, and ε/√κ (Malladi et al., arXiv 2205.10287, for Adam at p = 1/2).
     - "time_scale" is λ·κ^(1−p), which keeps the time scale B/(ελN) of decoupled weight decay (Wang
       and Aitchison, arXiv 2405.13698).
+
+    Examples:
+        >>> plan = jbatch.couple(
+        ...     lambda epoch: 0.001, num_examples=1000, num_epochs=2, ramp={0: 10, 1: 40},
+        ...     momentum=0.9, b2=0.999, hold=jbatch.Hold(b2="half_life"),
+        ... )
+        >>> [round(plan.at(update).b2, 6) for update in (0, 100)]
+        [0.999, 0.996006]
     """
 
     momentum: Decay | None = None

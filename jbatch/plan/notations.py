@@ -82,8 +82,9 @@ def megatron_ramp(
     Raises:
         Mistake: if the increments do not end at `end`.
 
-    >>> megatron_ramp(32, 32, 65536, 128)
-    {0.0: 32, 21845.333333333332: 64, 43690.666666666664: 96, 65536.0: 128}
+    Examples:
+        >>> jbatch.megatron_ramp(32, 32, 65536, 128)
+        {0.0: 32, 21845.333333333332: 64, 43690.666666666664: 96, 65536.0: 128}
     """
     sizes = _increasing(start, increment, end)
     samples = whole("samples of the ramp", samples)
@@ -110,8 +111,9 @@ def maxtext_ramp(
     Raises:
         Mistake: if the increments do not end at `end`.
 
-    >>> maxtext_ramp(4, 2, 500, 8, devices=8)
-    {0: 32, 256: 48, 544: 64}
+    Examples:
+        >>> jbatch.maxtext_ramp(4, 2, 500, 8, devices=8)
+        {0: 32, 256: 48, 544: 64}
     """
     devices = whole("devices of the ramp", devices)
     sizes = [size * devices for size in _increasing(start, increment, end)]
@@ -143,8 +145,9 @@ def olmo_core_ramp(
     Raises:
         Mistake: if sizes and durations do not belong together.
 
-    >>> olmo_core_ramp([4194304, 8388608], [0, 168e9], sequence_length=4096)
-    {0.0: 1024, 168000000000.0: 2048}
+    Examples:
+        >>> jbatch.olmo_core_ramp([4194304, 8388608], [0, 168e9], sequence_length=4096)
+        {0.0: 1024, 168000000000.0: 2048}
     """
     sequence_length = whole("sequence_length", sequence_length)
     tokens = wholes("batch_sizes of the ramp", batch_sizes)
@@ -186,8 +189,9 @@ def deepspeed_ramp(
     Raises:
         Mistake: if a value is impossible.
 
-    >>> deepspeed_ramp(512, 0.25, warmup_num_steps=300)
-    {0: 128, 12800: 256, 38400: 384, 76800: 512}
+    Examples:
+        >>> jbatch.deepspeed_ramp(512, 0.25, warmup_num_steps=300)
+        {0: 128, 12800: 256, 38400: 384, 76800: 512}
     """
     last = whole("final_batch_size", final_batch_size)
     count = whole("num_intervals", num_intervals, least=2)

@@ -32,30 +32,66 @@ def exactly(value: float) -> Fraction:
 
 
 class Row(NamedTuple):
-    """One update of a plan."""
+    """One update of a plan.
 
-    update: int  # 0 for the first
-    position: int  # of the update's first example in the stream of all epochs
-    epoch: float | None  # position / num_examples; None for a stream without epochs
+    Examples:
+        >>> plan = jbatch.couple(
+        ...     lambda epoch: 0.1, num_examples=1000, num_epochs=2, ramp={0: 100, 1: 200}
+        ... )
+        >>> for row in plan:
+        ...     epoch, first = divmod(row.position, plan.num_examples)
+        ...     # Your update, on examples first … first + row.batch_size − 1 of this epoch.
+        >>> row.update, epoch, first, row.batch_size
+        (14, 1, 800, 200)
+    """
+
+    update: int
+    """Its number, from 0."""
+    position: int
+    """Of its first example in the stream of all epochs."""
+    epoch: float | None
+    """position / num_examples; None for a stream without epochs."""
     phase: int
+    """The phase that it is in, from 0."""
     batch_size: int
+    """Its examples, over all devices."""
     learning_rate: float
+    """ε."""
     momentum: float
-    b2: float | None = None  # this and the next two: None if the plan does not know it
+    """m, or Adam's β1."""
+    b2: float | None = None
+    """Adam's β2; None if the plan does not know it."""
     eps: float | None = None
+    """Adam's ε; likewise."""
     weight_decay: float | None = None
-    progress: float = 0.0  # the part of the run that is over, position / end
+    """λ; likewise."""
+    progress: float = 0.0
+    """The part of the run that is over, position / end."""
 
 
 class Phase(NamedTuple):
-    """The longest run of updates with one batch size."""
+    """The longest run of updates with one batch size.
+
+    Examples:
+        >>> plan = jbatch.couple(
+        ...     lambda epoch: 0.1, num_examples=1000, num_epochs=2, ramp={0: 100, 1: 200}
+        ... )
+        >>> [(phase.first_update, phase.updates, phase.batch_size) for phase in plan.phases]
+        [(0, 10, 100), (10, 5, 200)]
+    """
 
     index: int  # type: ignore[assignment]  # hides tuple.index
+    """Its number, from 0."""
     first_update: int
+    """Its first update; 0 is the run's first."""
     updates: int
-    first_epoch: float | None  # None for a stream without epochs
+    """Its number of updates."""
+    first_epoch: float | None
+    """Where it begins, in epochs; None for a stream without epochs."""
     batch_size: int
-    learning_rate: tuple[float, float]  # of the first and the last update
+    """Examples of each update."""
+    learning_rate: tuple[float, float]
+    """The rates of its first and its last update."""
 
     @property
     def number(self) -> int:
@@ -70,24 +106,47 @@ class Plan:
     The three arrays are the single source: `at`, `phases`, `crossings` and `learning_rate` derive
     from them, and so do trainer, loader, logs and the printed table. `str(plan)` is that table,
     `len(plan)` the number of updates, and `for row in plan` goes through them.
+
+    Examples:
+        >>> plan = jbatch.couple(
+        ...     lambda epoch: 0.1, num_examples=1000, num_epochs=2, ramp={0: 100, 1: 200}
+        ... )
+        >>> plan
+        <Plan of 15 updates, batches of 100 to 200>
+        >>> plan.at(10).batch_size, round(plan.noise_scale(10), 3)
+        (200, 0.8)
     """
 
-    measure: Measure  # the unit, N, tokens of an example
-    length: float  # of the run, in the unit
-    momentum: float  # at the base batch, as are b2, eps and weight_decay
-    scaling: float  # p: the rate follows the batch as B^p
-    positions: npt.NDArray[np.int64]  # (num_updates,)
-    batch_sizes: npt.NDArray[np.int64]  # (num_updates,)
-    learning_rates: npt.NDArray[np.float32]  # (num_updates,)
+    measure: Measure
+    """The unit, N, and the tokens of an example."""
+    length: float
+    """Of the run, in the unit."""
+    momentum: float
+    """m at the base batch, as are b2, eps and weight_decay."""
+    scaling: float
+    """p: the rate follows the batch as B^p."""
+    positions: npt.NDArray[np.int64]
+    """(num_updates,), of each update's first example."""
+    batch_sizes: npt.NDArray[np.int64]
+    """(num_updates,), examples over all devices."""
+    learning_rates: npt.NDArray[np.float32]
+    """(num_updates,), ε."""
     warnings: tuple[str, ...] = ()
+    """What the table warns of, a sentence each."""
     b2: float | None = None
+    """Adam's β2; None if the plan does not know it."""
     eps: float | None = None
+    """Adam's ε; likewise."""
     weight_decay: float | None = None
-    hold: Hold = Hold()  # noqa: RUF009 - frozen; which of these values follow the batch
-    base_batch_size: int | None = None  # None: the first
-    decided: Decided | None = None  # None: not by a run
-    # (num_updates,), `Row.progress` of a part of another run; None: position / end
+    """λ; likewise."""
+    hold: Hold = Hold()  # noqa: RUF009 - frozen
+    """Which of these values follow the batch."""
+    base_batch_size: int | None = None
+    """Which batch they are for. None: the first."""
+    decided: Decided | None = None
+    """What a run has decided. None: the plan is not by a run."""
     shares: npt.NDArray[np.float64] | None = None
+    """(num_updates,), `Row.progress` of a part of another run. None: position / end."""
 
     def __post_init__(self) -> None:
         for array in (self.positions, self.batch_sizes, self.learning_rates):
@@ -262,11 +321,12 @@ class Plan:
         Raises:
             Mistake: if the micro-batch does not divide every batch size.
 
-        >>> import optax
-        >>> plan = jbatch.couple(optax.constant_schedule(0.1), num_examples=1000, num_epochs=2,
-        ...                      batch_size=100, ramp={0: 100, 1: 200})
-        >>> [plan.every(50)(update) for update in (0, 9, 10)]
-        [2, 2, 4]
+        Examples:
+            >>> plan = jbatch.couple(
+            ...     lambda epoch: 0.1, num_examples=1000, num_epochs=2, ramp={0: 100, 1: 200}
+            ... )
+            >>> [plan.every(50)(update) for update in (0, 9, 10)]
+            [2, 2, 4]
         """
         micro_batch = whole("micro_batch", micro_batch)
         sizes = sorted({phase.batch_size for phase in self.phases})

@@ -16,7 +16,7 @@ from jbatch.devices.memory import available, of_host
 from jbatch.devices.sound import check_sound
 from jbatch.errors import Mistake
 from jbatch.experiment.experiment import Experiment
-from jbatch.optim import asks
+from jbatch.optimizer import asks
 from jbatch.plan.adapt import NoiseScale
 from jbatch.plan.layout import AXIS
 from jbatch.plan.plan import Plan

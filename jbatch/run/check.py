@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from jbatch.data.text.tokens import Tokens
 from jbatch.errors import Mistake
 from jbatch.experiment.experiment import Experiment
-from jbatch.optim import LAMB, Adam, AdamW, asks, leaves, takes_momentum, transformation
+from jbatch.optim import LAMB, Adam, AdamW
+from jbatch.optimizer import asks, leaves, takes_momentum, transformation
 from jbatch.plan.plan import Plan
 from jbatch.task.base import Task
 from jbatch.task.classify import Classify

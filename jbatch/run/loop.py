@@ -85,6 +85,13 @@ def fit(
         Diverged: if the loss is not finite; the last checkpoint is from before that.
         Interrupted: on SIGTERM or Ctrl-C, after saving; or if another process is lost.
         PhaseEnd: at the end of `until_phase`, after saving.
+
+    Examples:
+        >>> plan = jbatch.Coupling(lambda epoch: 0.1, num_epochs=2, batch_size=32)
+        >>> experiment = jbatch.Experiment(plan, jbatch.Classify(jbatch.MLP()), jbatch.Digits())
+        >>> run = jbatch.fit(experiment, "runs/digits")
+        >>> jbatch.load("runs/digits").metrics["accuracy"] > 0.8
+        True
     """
     if not isinstance(experiment, Experiment):
         raise Mistake(

@@ -41,6 +41,16 @@ def sample(
     Raises:
         Mistake: if the model is no language model, its tokenizer is not known, or an argument is
             out of range.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> _ = Path("input.txt").write_text("to be or not to be, that is the question. " * 100)
+        >>> plan = jbatch.Coupling(lambda epoch: 0.01, num_epochs=2, batch_size=16)
+        >>> task = jbatch.LanguageModel(jbatch.GPT(layers=1, heads=2, width=32))
+        >>> data = jbatch.Tokens(Path("input.txt"), sequence=32)
+        >>> run = jbatch.fit(jbatch.Experiment(plan, task, data, jbatch.AdamW()), "runs/text")
+        >>> len(jbatch.sample(jbatch.load("runs/text"), "to be ", tokens=10))
+        10
     """
     task = model.learner.task
     if not (isinstance(task, OfModule) and isinstance(task.task, NextToken)):

@@ -38,16 +38,30 @@ Step = Literal["last", "best"] | int
 
 @dataclass(frozen=True, repr=False)
 class Trained:
-    """A run's checkpoint."""
+    """A run's checkpoint.
+
+    Examples:
+        >>> plan = jbatch.Coupling(lambda epoch: 0.1, num_epochs=2, batch_size=32)
+        >>> experiment = jbatch.Experiment(plan, jbatch.Classify(jbatch.MLP()), jbatch.Digits())
+        >>> run = jbatch.fit(experiment, "runs/digits")
+        >>> model = jbatch.load("runs/digits")
+        >>> model.predict({"image": np.zeros((3, 8, 8, 1), np.float32)}).shape
+        (3, 10)
+    """
 
     learner: Learner
-    train_state: State  # on one device
-    examples: int  # that training had seen
-    # Scores at the checkpoint, of the test set or, before the end of a run that has one, of the
-    # validation set; {} if it was not evaluated there.
+    """The task and the optimizer."""
+    train_state: State
+    """The checkpoint itself, on one device."""
+    examples: int
+    """That training had seen."""
     metrics: dict[str, float]
-    class_names: tuple[str, ...] | None  # None if the dataset has none
-    data: Any = None  # the run's dataset; None if it was arrays or a class of the person's own
+    """Scores at the checkpoint, of the test set or, before the end of a run that has one, of the
+    validation set; {} if it was not evaluated there."""
+    class_names: tuple[str, ...] | None
+    """None if the dataset has none."""
+    data: Any = None
+    """The run's dataset; None if it was arrays or a class of your own."""
 
     def __repr__(self) -> str:
         scores = f": {scores_text(self.metrics)}" if self.metrics else ""
@@ -189,6 +203,13 @@ def load(directory: Path | str, step: Step = "last", *, trusted: bool = False) -
 
     Raises:
         Mistake: if there is no such checkpoint, or it is damaged, or not trusted.
+
+    Examples:
+        >>> plan = jbatch.Coupling(lambda epoch: 0.1, num_epochs=2, batch_size=32)
+        >>> experiment = jbatch.Experiment(plan, jbatch.Classify(jbatch.MLP()), jbatch.Digits())
+        >>> run = jbatch.fit(experiment, "runs/digits")
+        >>> jbatch.load("runs/digits").examples
+        3000
     """
     directory = expanded(Path(directory))
     run, saved = opened(directory, trusted=trusted)

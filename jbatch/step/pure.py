@@ -17,7 +17,7 @@ from jax.flatten_util import ravel_pytree
 
 from jbatch.data.batch import Batch
 from jbatch.devices.parts import part_of_sum
-from jbatch.optim import transformation
+from jbatch.optimizer import transformation
 from jbatch.parameters import begins, named
 from jbatch.plan.layout import AXIS, Layout
 from jbatch.step import noise

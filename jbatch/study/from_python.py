@@ -46,6 +46,17 @@ def compare(
 
     Raises:
         Mistake: if an experiment cannot be trained, or a folder holds another run.
+
+    Examples:
+        >>> from dataclasses import replace
+        >>> plan = jbatch.Coupling(lambda epoch: 0.1, num_epochs=2, batch_size=32)
+        >>> experiment = jbatch.Experiment(plan, jbatch.Classify(jbatch.MLP()), jbatch.Digits())
+        >>> growing = replace(experiment, plan=replace(plan, ramp={0: 32, 1: 64}))
+        >>> variants = {"constant": experiment, "growing": growing}
+        >>> runs = jbatch.compare(variants, "runs/both", seeds=(0,))
+        schedule ...
+        >>> [run.final["update"] for run in runs]
+        [92, 69]
     """
     return sweep(variants, {}, out, seeds=seeds, comparison=comparison, about=about, log=log)
 
@@ -77,6 +88,14 @@ def sweep(
 
     Raises:
         Mistake: if an experiment cannot be trained, or a folder holds another run.
+
+    Examples:
+        >>> plan = jbatch.Coupling(lambda epoch: 0.1, num_epochs=2, batch_size=32)
+        >>> experiment = jbatch.Experiment(plan, jbatch.Classify(jbatch.MLP()), jbatch.Digits())
+        >>> runs = jbatch.sweep(experiment, {"plan.rate": [0.5, 1]}, "runs/rates", seeds=(0,))
+        schedule ...
+        >>> len(runs)
+        2
     """
     out = expanded(Path(out))
     values = _checked_grid(grid)

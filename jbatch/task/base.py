@@ -10,7 +10,7 @@ from jbatch.composed import slow_parameters
 from jbatch.data.about import About
 from jbatch.data.batch import Batch, Example, Spec
 from jbatch.errors import Mistake, shown, whole
-from jbatch.optim import Optimizer
+from jbatch.optimizer import Optimizer
 from jbatch.plan.layout import Layout
 from jbatch.task import one_example
 
@@ -22,12 +22,18 @@ ScoreSums = dict[str, tuple[Any, Any]]
 
 
 class Scores(NamedTuple):
-    """The scores of one example."""
+    """The scores of one example.
 
-    loss: jax.Array  # scalar: a sum, over the example's tokens, its boxes, or itself
-    weight: jax.Array | float = 1.0  # what losses are divided by: its number of tokens
-    # Name → value, which counts 1; or name → (sum, weight).
+    Examples:
+        >>> scores = jbatch.Scores(loss=6.0, weight=3, metrics={"accuracy": (2, 3)})
+    """
+
+    loss: jax.Array
+    """Scalar: a sum, over the example's tokens, its boxes, or itself."""
+    weight: jax.Array | float = 1.0
+    """Scalar, what the summed loss is divided by, such as its number of tokens."""
     metrics: Mapping[str, Any] = {}
+    """Name → scalar, which counts 1; or name → (sum, weight)."""
 
 
 class Task:
@@ -40,6 +46,21 @@ class Task:
     With a `group` of g, examples [0, g), [g, 2g), … of each update see each other: within `score`
     collectives over the axis "group" work, such as `jax.lax.pmean(x, "group")` or flax's
     `BatchNorm(axis_name="group")`.
+
+    Examples:
+        >>> from dataclasses import dataclass
+        >>> import jax.numpy as jnp
+        >>> @dataclass(frozen=True)
+        ... class Line(jbatch.Task):
+        ...     penalty: float = 0.0
+        ...
+        ...     def init(self, key, example):
+        ...         return {"slope": jnp.zeros(())}, {}
+        ...
+        ...     def score(self, params, state, example, key):
+        ...         error = params["slope"] * example["x"] - example["y"]
+        ...         loss = error**2 + self.penalty * params["slope"] ** 2
+        ...         return jbatch.Scores(loss, metrics={"absolute_error": jnp.abs(error)}), state
     """
 
     group: int | None = None

@@ -22,7 +22,8 @@ from jbatch.errors import Mistake
 from jbatch.models.airbench import PATCH, WHITEN
 from jbatch.models.build import build
 from jbatch.models.norm import Pass
-from jbatch.models.specs import Airbench, GhostBatchNorm
+from jbatch.models.norms import GhostBatchNorm
+from jbatch.models.specs import Airbench
 from jbatch.models.whitening import whitening
 from jbatch.plan.layout import Layout
 from jbatch.task.base import Scores, ScoreSums, Task, Tree

@@ -22,7 +22,19 @@ Dtype = Literal["float32", "bfloat16"]
 
 @dataclass(frozen=True)
 class Classify(Task):
-    """Tell classes apart by cross-entropy, on examples {"image": (…, C), "label": integer}."""
+    """Tell classes apart by cross-entropy, on examples {"image": (…, C), "label": integer}.
+
+    Examples:
+        >>> from flax import nnx
+        >>> class Net(nnx.Module):
+        ...     def __init__(self, rngs):
+        ...         self.hidden = nnx.Linear(64, 128, rngs=rngs)
+        ...         self.out = nnx.Linear(128, 10, rngs=rngs)
+        ...
+        ...     def __call__(self, image):  # (8, 8, 1): one image
+        ...         return self.out(nnx.relu(self.hidden(image.reshape(-1))))
+        >>> task = jbatch.Classify(Net, label_smoothing=0.1)
+    """
 
     model: Any
     """The network: one of jbatch's, or your own. Your own is a flax linen module, or a function of

@@ -13,7 +13,16 @@ from jbatch.task.base import Scores, Task, Tree, check_group, scores_of
 
 @dataclass(frozen=True)
 class Functions(Task):
-    """Plain functions of parameters that are any pytree of arrays: JAX, equinox, haiku."""
+    """Plain functions of parameters that are any pytree of arrays: JAX, equinox, haiku.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> def init(key, example):
+        ...     return {"slope": jnp.zeros(())}
+        >>> def loss(params, example, key):
+        ...     return (params["slope"] * example["x"] - example["y"]) ** 2
+        >>> task = jbatch.Functions(init, loss)
+    """
 
     init_params: Hidden[Callable[..., Any]]
     """Called as init_params(key, example); returns the parameters."""

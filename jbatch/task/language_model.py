@@ -20,6 +20,9 @@ class LanguageModel(Task):
 
     Other data may have examples {"tokens": (T + 1,), "count": integer, "bytes": number}. The first
     `count` tokens after the first are predicted; without it, all T are.
+
+    Examples:
+        >>> task = jbatch.LanguageModel(jbatch.GPT(layers=4, heads=4, width=128))
     """
 
     model: Any = GPT()  # noqa: RUF009 - frozen

@@ -138,6 +138,12 @@ class Network(ModuleTask):
 
     The loss sees one example: jbatch maps it over the examples of an update and adds up. It returns
     a scalar, or (scalar, {metric: value}), or `jbatch.Scores`.
+
+    Examples:
+        >>> from flax import nnx
+        >>> def loss(network, example):
+        ...     return ((network(example["x"]) - example["y"]) ** 2).sum()
+        >>> task = jbatch.Network(lambda rngs: nnx.Linear(3, 2, rngs=rngs), loss)
     """
 
     module: Hidden[Any]

@@ -23,6 +23,10 @@ class Regress(ModuleTask):
 
     The loss is the mean squared error of an example's targets. The metrics are absolute_error, and
     r2, the share of the targets' variance that is explained.
+
+    Examples:
+        >>> from flax import nnx
+        >>> task = jbatch.Regress(lambda rngs: nnx.Linear(3, 1, rngs=rngs))
     """
 
     module: Hidden[Any]

@@ -18,7 +18,11 @@ STATUS = {"finished": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}
 
 @dataclass(eq=False)
 class MLflow:
-    """Sends lines to MLflow; raises Mistake if the library is not installed."""
+    """Sends lines to MLflow; raises Mistake if the library is not installed.
+
+    Examples:
+        >>> log = [jbatch.MLflow(experiment="digits")]  # of jbatch.fit
+    """
 
     experiment: str | None = None
     """None: the name of the experiment file."""

@@ -10,7 +10,11 @@ from jbatch.trackers.tracker import About, Outcome, Told, require, scalars
 
 @dataclass(eq=False)
 class Trackio:
-    """Sends lines to Trackio's files, or to a Space; raises Mistake if it is not installed."""
+    """Sends lines to Trackio's files, or to a Space; raises Mistake if it is not installed.
+
+    Examples:
+        >>> log = [jbatch.Trackio(project="digits")]  # of jbatch.fit
+    """
 
     project: str | None = None
     """None: the name of the experiment file."""

@@ -19,6 +19,9 @@ class WandB:
 
     Its own variables hold (WANDB_MODE, WANDB_API_KEY, WANDB_DIR …). Raises Mistake if the library
     is not installed.
+
+    Examples:
+        >>> log = [jbatch.WandB(project="digits")]  # of jbatch.fit
     """
 
     project: str | None = None

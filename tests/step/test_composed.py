@@ -24,7 +24,7 @@ from jbatch import (
     load,
 )
 from jbatch.composed import slow_parameters
-from jbatch.optim import asks, own_values, takes_momentum, transformation
+from jbatch.optimizer import asks, own_values, takes_momentum, transformation
 
 RNG = np.random.default_rng(0)
 PARAMS = {

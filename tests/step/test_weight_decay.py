@@ -24,7 +24,7 @@ from jbatch import (
     Weights,
     fit,
 )
-from jbatch.optim import transformation
+from jbatch.optimizer import transformation
 from jbatch.parameters import decayed, named
 
 PARAMS = {

@@ -23,6 +23,9 @@ class Augment:
 
     They come in the order: alternating flip, colour, shift, flip, operations,
     cutout, erasing.
+
+    Examples:
+        >>> task = jbatch.Classify(jbatch.WideResNet(), augment=jbatch.Augment(pad=4, flip=True))
     """
 
     pad: int = 0

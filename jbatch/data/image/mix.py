@@ -18,6 +18,9 @@ class Mix:
     A group is the ghost batch, or without batch norm two examples. So what is mixed does not depend
     on how an update is split. Each image keeps a share λ, drawn from Beta(α, α) by its own key, and
     its target is λ times its label and 1 − λ times that of the other.
+
+    Examples:
+        >>> task = jbatch.Classify(jbatch.ResNet50(), mix=jbatch.Mix(mixup=0.2, cutmix=1.0))
     """
 
     mixup: float = 0.0

@@ -12,7 +12,12 @@ Damaged = Literal["stop", "replace"]
 
 @dataclass(frozen=True)
 class ImageFolder:
-    """JPEG or PNG files in train/CLASS/* and val/CLASS/*; classes are numbered in order of name."""
+    """JPEG or PNG files in train/CLASS/* and val/CLASS/*; classes are numbered in order of name.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> data = jbatch.Photographs(jbatch.ImageFolder(Path("imagenette2")))
+    """
 
     path: Path = field(compare=False)  # a moved dataset is the same dataset
     """The folder that holds train."""
@@ -36,6 +41,10 @@ class Photographs:
     Training crops a random part of each image (8% to 100% of its area, aspect ratio 3/4 to 4/3;
     Szegedy et al., arXiv 1409.4842) and resizes it to a square. Evaluation takes the central
     square.
+
+    Examples:
+        >>> source = jbatch.TFDS("imagenet2012", test="validation")
+        >>> data = jbatch.Photographs(source, image_size=160)
     """
 
     source: TFDS | ImageFolder

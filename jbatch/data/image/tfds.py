@@ -29,7 +29,11 @@ READ_AT_ONCE = 1000  # examples: one call each would double the time
 
 @dataclass(frozen=True)
 class TFDS:
-    """A dataset of TensorFlow Datasets in ArrayRecord, written by `jbatch prepare` or by tfds."""
+    """A dataset of TensorFlow Datasets in ArrayRecord, written by `jbatch prepare` or by tfds.
+
+    Examples:
+        >>> data = jbatch.TFDS("cifar10", train="train[:90%]", validation="train[90%:]")
+    """
 
     name: str
     """Name, with or without config and version: cifar10, imagenette/320px-v2:1.0.0."""

@@ -11,7 +11,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Views:
-    """What a network sees of a test image; its logits are averaged (test-time augmentation)."""
+    """What a network sees of a test image; its logits are averaged (test-time augmentation).
+
+    Examples:
+        >>> task = jbatch.Classify(jbatch.Airbench(), views=jbatch.Views(flip=True, shift=1))
+    """
 
     flip: bool = False
     """The image and its mirror image, half of the weight each."""

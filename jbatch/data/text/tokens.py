@@ -13,6 +13,10 @@ class Tokens:
 
     Each epoch cuts the text anew, from another of its first `sequence` tokens on, and shows the
     windows in an order of its own. Evaluation predicts every token once, but the first.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> data = jbatch.Tokens(Path("input.txt"), sequence=256, tokenizer="bytes")
     """
 
     train: Path = field(compare=False)  # a moved text is the same text

@@ -46,6 +46,11 @@ def conv(
 
     Returns:
         (N, H', W', K), or (H', W', K), in the dtype of `x`.
+
+    Examples:
+        >>> image, kernel = np.ones((8, 8, 3), np.float32), np.ones((3, 3, 3, 16), np.float32)
+        >>> jbatch.conv(image, kernel, stride=2).shape
+        (4, 4, 16)
     """
     numbers = options.pop("dimension_numbers", None) or NHWC
     strides = (stride, stride) if isinstance(stride, int) else tuple(stride)
