@@ -1,17 +1,21 @@
-"""Every story of docs/your_own.md trains, learns, and passes `jbatch check`."""
+"""Stories of docs/your_own.md train, learn and pass `jbatch check`; notebooks and answers run."""
 
 import json
 import re
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import jax
+import matplotlib.pyplot as plt
 import pytest
 
 import jbatch
 from jbatch.analysis.split_check import check_experiment
+from jbatch.cli import main
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
+FAQ = Path(__file__).parents[1] / "docs" / "faq.md"
 # File, variant → (score, at least). What they reached when they were written, less a margin.
 LEARNED = {
     ("own_network", "grow"): ("accuracy", 0.88),
@@ -76,13 +80,41 @@ def test_the_page_shows_the_first_example_and_names_all():
     assert named == {path.name for path in EXAMPLES.iterdir() if path.is_file()}
 
 
-@pytest.mark.slow
-def test_the_notebook_runs(tmp_path, monkeypatch):
-    """Its cells, one after another, as a notebook runs them."""
-    monkeypatch.chdir(tmp_path)
-    cells = json.loads((EXAMPLES / "notebook.ipynb").read_text())["cells"]
-    names = {"__name__": "__main__"}
-    for cell in cells:
+def run_notebook(name: str) -> dict:
+    """Run the cells, one after another, as a notebook does; return its values."""
+    values = {"__name__": "__main__"}
+    for cell in json.loads((EXAMPLES / name).read_text())["cells"]:
         if cell["cell_type"] == "code":
-            exec("".join(cell["source"]), names)
-    assert names["model"].metrics["accuracy"] > 0.85
+            exec("".join(cell["source"]), values)
+    plt.close("all")
+    return values
+
+
+def test_the_plan_in_ten_minutes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    values = run_notebook("ten_minutes.ipynb")
+    ends = [values["losses"](plan)[-1, -1] for plan in values["plans"].values()]
+    assert ends == pytest.approx([0.045, 0.045], abs=0.005)
+
+
+@pytest.mark.slow
+def test_your_own_network_in_a_notebook(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run_notebook("notebook.ipynb")["model"].metrics["accuracy"] > 0.85
+
+
+@pytest.mark.slow
+def test_the_answers_of_the_faq_run(tmp_path, monkeypatch):
+    """One after another; what needs a library that is not here is left out."""
+    monkeypatch.chdir(tmp_path)
+    values = {}
+    for language, text in re.findall(r"```(\w+)\n(.*?)```", FAQ.read_text(), re.S):
+        if any(name in text and not find_spec(name) for name in ("pandas", "wandb")):
+            continue
+        if language == "python":
+            exec(text, values)
+            continue
+        for command in text.splitlines():
+            assert command.startswith("jbatch ")
+            assert main(command.split()[1:]) == 0, command
+    assert values["model"].metrics["accuracy"] > 0.85

@@ -24,15 +24,29 @@ AS_THEY_ARE = ("*.md", "docs/*.md", "docs/figures/*.png")
 # Shown as code, by the language of their names' ends.
 LISTINGS = ("examples/*.py", "experiments/*.py", "launch/*", "LICENSE")
 LANGUAGES = {".py": "python", ".sbatch": "bash", ".sh": "bash", ".yaml": "yaml", "": "text"}
-# A page of the API → its title, and the folders and modules of its names.
+# A page of the API → its title, and the modules of its names.
 API = {
-    "plans": ("Plans", ("plan",)),
-    "runs": ("Experiments and runs", ("experiment", "run", "study", "errors")),
-    "tasks": ("Tasks", ("task",)),
-    "data": ("Data", ("data",)),
-    "networks": ("Networks", ("models",)),
-    "optimizers": ("Optimizers", ("optim", "composed")),
-    "trackers": ("Trackers", ("trackers",)),
+    "plans": ("Plans", "plan.couple plan.plan plan.hold plan.adapt plan.notations"),
+    "runs": (
+        "Experiments and runs",
+        "experiment.experiment run.loop study.from_python experiment.comparison run.trained "
+        "run.sample experiment.weights experiment.load errors",
+    ),
+    "tasks": (
+        "Tasks",
+        "task.classify task.regress task.language_model task.network task.functions task.base",
+    ),
+    "data": (
+        "Data",
+        "data.sources data.source data.image.photographs data.image.tfds data.text.tokens "
+        "data.image.augment data.image.mix data.image.views data.image.normalize data.dataset",
+    ),
+    "networks": (
+        "Networks",
+        "models.specs models.language models.norms models.conv.conv models.layers models.whitening",
+    ),
+    "optimizers": ("Optimizers", "optim composed"),
+    "trackers": ("Trackers", "trackers.wandb trackers.mlflow trackers.trackio"),
 }
 
 
@@ -66,7 +80,9 @@ def on_page_content(text: str, **_: object) -> str:
 
     def drawn(match: re.Match[str]) -> str:
         display = "block" if match[1] == "div" else "inline"
-        return convert(html.unescape(match[2]), display=display)
+        made = convert(html.unescape(match[2]), display=display)
+        # A slash and a bar stand close, as in TeX.
+        return re.sub("<mo>(&#x0002F;|&#x0007C;)</mo>", r'<mo lspace="0" rspace="0">\1</mo>', made)
 
     marked = r'<(span|div) class="arithmatex">\\[([](.*?)\\[)\]]</\1>'
     return re.sub(marked, drawn, text, flags=re.S)
@@ -103,14 +119,17 @@ def executed(path: str) -> tuple[str, dict[str, bytes]]:
 
 
 def api() -> dict[str, str]:
-    """Return the pages of the API: every public name, in the order of `__init__.pyi`."""
+    """Return the pages of the API, which must hold every public name."""
     import jbatch
 
-    pages = {page: f"# {title}\n" for page, (title, _) in API.items()}
-    page_of = {folder: page for page, (_, folders) in API.items() for folder in folders}
-    for name in jbatch.__all__:
-        page = page_of[jbatch._HOMES[name].split(".")[1]]
-        pages[page] += f"\n::: jbatch.{name}\n"
+    left, pages = set(jbatch.__all__), {}
+    for page, (title, modules) in API.items():
+        pages[page] = f"# {title}\n"
+        for module in modules.split():
+            names = [name for name in jbatch.__all__ if jbatch._HOMES[name] == f"jbatch.{module}"]
+            pages[page] += "".join(f"\n::: jbatch.{name}\n" for name in names)
+            left -= set(names)
+    assert not left, f"API in {__file__} has no page for {left}"
     return pages
 
 
@@ -120,8 +139,8 @@ def commands() -> str:
 
     text = "# Command line\n\nWhat `jbatch VERB --help` prints.\n"
     with ThreadPoolExecutor(4) as pool:
-        for (verb, what), shown in zip(VERBS.items(), pool.map(help_of, VERBS), strict=True):
-            text += f"\n## jbatch {verb}\n\nTo {what}.\n\n```text\n{shown}\n```\n"
+        for verb, shown in zip(VERBS, pool.map(help_of, VERBS), strict=True):
+            text += f"\n## jbatch {verb}\n\n```text\n{shown}\n```\n"
     text += (
         "\n## Fields of an experiment\n\nVerbs that run a file have its fields as flags, here "
         "those of `experiments/digits.py`.\n\n```text\n"
@@ -134,7 +153,7 @@ def commands() -> str:
 def help_of(*arguments: str) -> str:
     """Return what a command prints with `--help`."""
     command = [sys.executable, "-m", "jbatch", *arguments, "--help"]
-    plain = {**os.environ, "COLUMNS": "88", "NO_COLOR": "1"}
+    plain = {**os.environ, "COLUMNS": "96", "PYTHONUTF8": "1"}
     return subprocess.run(
         command, cwd=ROOT, env=plain, check=True, capture_output=True, text=True
     ).stdout.strip()
