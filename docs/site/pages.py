@@ -43,7 +43,8 @@ API = {
     ),
     "networks": (
         "Networks",
-        "models.specs models.language models.norms models.conv.conv models.layers models.whitening",
+        "models.specs models.language models.norms models.conv.conv models.dense "
+        "models.layers models.whitening",
     ),
     "optimizers": ("Optimizers", "optim composed"),
     "trackers": ("Trackers", "trackers.wandb trackers.mlflow trackers.trackio"),

@@ -24,6 +24,11 @@ def dot_general(
     program.
 
     flax layers take it as `nnx.Linear(…, dot_general=jbatch.dot_general)`.
+
+    Examples:
+        >>> x, kernel = np.ones((5, 3), np.float32), np.ones((3, 2), np.float32)
+        >>> jbatch.dot_general(x, kernel, (((1,), (0,)), ((), ()))).shape
+        (5, 2)
     """
     contracted, batched = dimension_numbers
     last = ((x.ndim - 1,), (0,))
