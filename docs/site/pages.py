@@ -83,7 +83,8 @@ def on_page_content(text: str, **_: object) -> str:
         display = "block" if match[1] == "div" else "inline"
         made = convert(html.unescape(match[2]), display=display)
         # A slash and a bar stand close, as in TeX.
-        return re.sub("<mo>(&#x0002F;|&#x0007C;)</mo>", r'<mo lspace="0" rspace="0">\1</mo>', made)
+        made = re.sub("<mo>(&#x0002F;|&#x0007C;)</mo>", r'<mo lspace="0" rspace="0">\1</mo>', made)
+        return f'<{match[1]} class="arithmatex">{made}</{match[1]}>'
 
     marked = r'<(span|div) class="arithmatex">\\[([](.*?)\\[)\]]</\1>'
     return re.sub(marked, drawn, text, flags=re.S)
