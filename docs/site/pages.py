@@ -72,7 +72,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
             files.append(File.generated(config, f"examples/{name}", content=content))
     for name, text in api().items():
         files.append(File.generated(config, f"docs/api/{name}.md", content=text))
-    files.append(File.generated(config, "docs/commands.md", content=commands()))
+    files.append(File.generated(config, "docs/help.md", content=commands()))
     return files
 
 
