@@ -20,7 +20,7 @@ PIXELS = 1024  # of a chunk, at least: products are as large as this for few eno
 NARROWER = (jnp.float32, jnp.bfloat16, jnp.float16)  # dtypes that float32 holds
 TAPS = 36  # terms of an output, up to which adding them up is faster if the channels are
 IMAGE, UNITS = 4, 64  # at most these, in and out
-MANY = 8192  # output pixels of a batch, below which XLA's own gradients are as fast
+MANY = 4096  # output pixels of a batch, below which XLA's own gradients are as fast
 
 
 def convolved(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
