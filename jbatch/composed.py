@@ -1,6 +1,6 @@
 """Optimizers made of others: rates and decays by group, clipping, lookahead."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -277,6 +277,26 @@ def slow_parameters(params: Any, optimizer_state: Any) -> Any:
             lambda slow, here: here if others(slow) else slow, part.slow, params, is_leaf=others
         )
     return params
+
+
+def moved(optimizer: Optimizer, params: Mapping[str, Any]) -> set[str]:
+    """Return the paths of the parameters that an optimizer ever moves.
+
+    A function of your own is taken to move them all.
+
+    Args:
+        optimizer: which may be made of others.
+        params: path → array.
+    """
+    if not isinstance(optimizer, Groups):
+        parts = optimizer.parts if isinstance(optimizer, Clipped | Lookahead) else ()
+        return set(params).intersection(*(moved(part, params) for part in parts))
+    numbers, found = optimizer._numbers(params), set()
+    for number, group in enumerate(optimizer.groups):
+        if group.optimizer is not None and group.rate and group.until:
+            own = {path: leaf for path, leaf in params.items() if numbers[path] == number}
+            found |= moved(group.optimizer, own)
+    return found
 
 
 def _until(

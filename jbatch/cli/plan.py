@@ -99,7 +99,7 @@ def run(arguments: Sequence[str]) -> None:
     plan = experiment.make_plan()
     plan = replace(plan, warnings=(*plan.warnings, *warnings(experiment, plan)))
     decaying = experiment.plan.decaying_plan()
-    values, text = plan_json(plan, decaying), plan_text(plan, decaying)
+    values, text = plan_json(plan, decaying), plan_text(plan, decaying, experiment.adapts)
     if options.noise_scale is not None or options.noise_from is not None or options.predict:
         found, said = _noise(options, experiment, plan)
         values |= found

@@ -16,7 +16,7 @@ from jbatch.errors import Mistake, not_negative, positive, share, shown, whole
 from jbatch.plan import ramp as ramps
 from jbatch.plan import schedule as schedules
 from jbatch.plan.batch_sizes import ROUNDING_OF_DECAY, allowed_sizes
-from jbatch.plan.decided import as_decided, read_decided
+from jbatch.plan.decided import as_decided, check_reached, read_decided
 from jbatch.plan.hold import Hold, Preset, Values, check_largest, follow, read_hold
 from jbatch.plan.measure import Measure, Unit, make_measure
 from jbatch.plan.optimal import by_rates_to_come, check_optimal
@@ -242,6 +242,8 @@ def couple(
 
     read = schedules.reader(schedule, measure)
     positions, taken, rates = walk(read, size_at, measure, end, batch_size, stretch, allow_shrink)
+    if chosen is not None:
+        check_reached(chosen, taken)
     peak = float(rates.max())
     if peak == 0:
         raise Mistake("the schedule is 0 at every update and learns nothing: give a rate over 0")

@@ -64,6 +64,20 @@ def read_decided(
     return Decided(tuple(allowed.tolist()), tuple(zip(starts, sizes, strict=True)))
 
 
+class Unreached(Mistake):
+    """A decided size that no update takes."""
+
+
+def check_reached(decided: Decided, taken: npt.NDArray[np.int64]) -> None:
+    """Raise Unreached if a decided size is that of no update; `taken` are theirs, (updates,)."""
+    for start, size in decided.sizes:
+        if size not in taken:
+            raise Unreached(
+                f"decided has batch {size:,} from {start:,} examples on, which no update takes: "
+                "the run ends, or a larger size follows, before one begins. Leave that size out"
+            )
+
+
 def as_decided(decided: Decided) -> SizeAt:
     """Make the function (positions, values in the unit, decay s) → the decided size."""
     starts, sizes = (np.array(column, np.int64) for column in zip(*decided.sizes, strict=True))

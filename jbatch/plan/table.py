@@ -19,12 +19,13 @@ MOST_ROWS = 60
 MOST_STRETCHES = 20  # of a phase, in a table that would be longer
 
 
-def plan_text(plan: "Plan", decaying: "Plan | None" = None) -> str:
+def plan_text(plan: "Plan", decaying: "Plan | None" = None, adapts: bool = False) -> str:
     """Format the table of phases, with a sub-row for each stretch between jumps of the rate.
 
     Args:
         plan: the plan.
         decaying: the plan at a constant batch to compare with; None for no comparison.
+        adapts: whether it is of a run that decides on its batch size while it trains.
     """
     parts = _parts(plan)
     rows = [_cells(plan, *part) for part in _ends(parts)]
@@ -47,7 +48,7 @@ def plan_text(plan: "Plan", decaying: "Plan | None" = None) -> str:
         counted(plan.num_updates, "update") + _against(plan, decaying),
         _held(plan),
         *_followed(plan),
-        *_decided(plan),
+        *_decided(plan, adapts),
     ]
     lines += [f"Warning: {warning}." for warning in plan.warnings]
     return "\n".join(lines) + "\n"
@@ -134,14 +135,16 @@ def _followed(plan: "Plan") -> list[str]:
     return [f"Following the batch, with these values at {plan.base:,}: {', '.join(said)}."]
 
 
-def _decided(plan: "Plan") -> list[str]:
-    """Say which sizes a run chooses from, and what it has decided."""
+def _decided(plan: "Plan", adapts: bool) -> list[str]:
+    """Say which sizes a run chooses from, and what it has decided, now or before."""
     if plan.decided is None:
         return []
+    when = "while the run trains" if adapts else "beforehand"
     allowed = ", ".join(f"{size:,}" for size in plan.decided.allowed)
     growths = plan.decided.sizes[1:]
-    so_far = "; ".join(f"{size:,} at {plan.measure.place(start)}" for start, size in growths)
-    return [f"Decided while the run trains, among {allowed}: {so_far or 'no growth yet'}."]
+    said = "; ".join(f"{size:,} at {plan.measure.place(start)}" for start, size in growths)
+    none = "no growth yet" if adapts else "no growth"
+    return [f"Decided {when}, among {allowed}: {said or none}."]
 
 
 def plan_json(plan: "Plan", decaying: "Plan | None") -> dict[str, Any]:

@@ -15,7 +15,7 @@ import numpy as np
 from jbatch.distributed import agree
 from jbatch.files import write_whole
 from jbatch.plan.adapt import Adaptive, Averages, Choice, Place, choose, remembered
-from jbatch.plan.decided import Growths
+from jbatch.plan.decided import Growths, Unreached
 from jbatch.plan.saved import plan_bytes
 from jbatch.run.adapted import Adapted
 from jbatch.run.build import ENDLESS
@@ -74,8 +74,9 @@ def _fitting(
     """Return the choice and the job after it; it stays if no update would be left."""
     if choice.batch_size == size:
         return choice, job
-    grown = job.decided((*growths, (job.plan.position(update), choice.batch_size)))
-    if grown.plan.num_updates <= update:
+    try:
+        grown = job.decided((*growths, (job.plan.position(update), choice.batch_size)))
+    except Unreached:
         return Choice(size, f"no batch of {choice.batch_size:,} is left in the run"), job
     return choice, grown
 

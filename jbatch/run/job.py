@@ -205,7 +205,7 @@ def _planned(experiment: Experiment, setup: Setup, growths: Growths) -> Planned:
     if plan.decided is not None and growths:
         begun = experiment.make_plan().digest
         plan = replace(plan, decided=replace(plan.decided, begun=begun))
-    table = plan_text(plan, experiment.plan.decaying_plan())
+    table = plan_text(plan, experiment.plan.decaying_plan(), experiment.adapts)
     return Planned(plan, table, _moments(experiment, plan, setup))
 
 

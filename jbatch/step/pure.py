@@ -15,6 +15,7 @@ import numpy.typing as npt
 import optax
 from jax.flatten_util import ravel_pytree
 
+from jbatch.composed import moved
 from jbatch.data.batch import Batch
 from jbatch.devices.parts import part_of_sum
 from jbatch.optimizer import transformation
@@ -105,11 +106,13 @@ def optimizer_of(learner: Learner, rate: Any, *held: Any) -> optax.GradientTrans
 
 def _trained(learner: Learner, tree: Tree) -> list[jax.Array]:
     """Return the arrays of a tree like the parameters, without those that stay as they are."""
-    return [
-        leaf
+    given = {
+        path: leaf
         for path, leaf in named(tree)
         if not any(begins(path, frozen) for frozen in learner.frozen)
-    ]
+    }
+    moving = moved(learner.optimizer, given)
+    return [leaf for path, leaf in given.items() if path in moving]
 
 
 def state_shapes(learner: Learner) -> State:

@@ -12,7 +12,9 @@ import jbatch
 from jbatch import Adaptive, LossStall, NoiseScale, NormTest
 from jbatch.errors import Mistake
 from jbatch.plan.adapt import LEAST_MEASURED, Averages, Place, choose, remembered
+from jbatch.plan.decided import Unreached
 from jbatch.plan.saved import plan_bytes, plan_from
+from jbatch.plan.table import plan_text
 
 SIZES = (64, 128, 256, 512, 1024, 2048)
 N = 60_000
@@ -215,8 +217,9 @@ def test_a_run_that_decides_is_the_plan_of_its_decisions(unit, updates, base, nu
         if update >= plan.num_updates:
             break
         decided[plan.position(update)] = sizes.pop(0)
-        after = jbatch.couple(**asked, decided=decided)
-        if after.num_updates <= update:
+        try:
+            after = jbatch.couple(**asked, decided=decided)
+        except Unreached:
             break
         assert (after.positions[:update] == plan.positions[:update]).all()
         assert (after.learning_rates[:update] == plan.learning_rates[:update]).all()
@@ -231,7 +234,11 @@ def test_a_decided_plan_is_saved_and_printed_with_what_it_could_have_come_to():
     assert again.decided == plan.decided
     assert again.digest == plan.digest
     assert again.sizes == (20, 50, 100)
-    assert "Decided while the run trains, among 20, 50, 100: 50 at epoch 1.2." in str(plan)
+    assert "Decided beforehand, among 20, 50, 100: 50 at epoch 1.2." in str(plan)
+    assert "Decided while the run trains, among 20, 50, 100: 50" in plan_text(plan, adapts=True)
+    assert "Decided beforehand, among 20, 50, 100: no growth." in str(
+        jbatch.couple(**PLANNED, decided={0: 20})
+    )
     assert jbatch.couple(**{**PLANNED, "batch_sizes": None}).decided is None
 
 
@@ -253,6 +260,8 @@ REFUSED = {
     "another start": ({"decided": {0: 50}}, "does not start with 0 and batch_size 20"),
     "falls": ({"decided": {0: 20, 100: 100, 300: 50}}, "does not ascend"),
     "not allowed": ({"decided": {0: 20, 100: 60}}, "batch 60, and the plan allows 20, 50, 100"),
+    "after the end": ({"decided": {0: 20, 3990: 50}}, "50 from 3,990 .* no update takes: the"),
+    "passed over": ({"decided": {0: 20, 101: 50, 102: 100}}, "batch 50 from 101 examples on"),
     "no counts": ({"decided": {0: 20, 1.5: 50}}, "an example count of decided is 1.5"),
     "no dict": ({"decided": [20]}, "give a dict"),
 }

@@ -23,7 +23,7 @@ from jbatch import (
     fit,
     load,
 )
-from jbatch.composed import slow_parameters
+from jbatch.composed import moved, slow_parameters
 from jbatch.optimizer import asks, own_values, takes_momentum, transformation
 
 RNG = np.random.default_rng(0)
@@ -220,3 +220,17 @@ def test_a_run_evaluates_the_slow_parameters(tmp_path):
     assert jax.tree.all(jax.tree.map(np.array_equal, slow, model))
     # 8 updates are two returns and two more.
     assert not jax.tree.all(jax.tree.map(np.array_equal, slow, fast))
+
+
+def test_which_parameters_ever_move():
+    flat = {"head.bias": 0, "head.kernel": 0, "norm.bias": 0}
+    norms, heads = Group(("norm",), SGD()), Group(("head.bias",), SGD())
+
+    def of(*groups):
+        return moved(Clipped(Groups(groups)), flat)
+
+    assert moved(lambda rate: optax.sgd(rate), flat) == set(flat)
+    assert of(Group(None, SGD())) == set(flat)
+    assert of(norms, Group()) == {"norm.bias"}
+    assert of(Group(("norm",), SGD(), rate=0.0), heads, Group()) == {"head.bias"}
+    assert of(Group(("head",), Groups((heads, Group()))), norms) == {"head.bias", "norm.bias"}

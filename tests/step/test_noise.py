@@ -8,6 +8,7 @@ import numpy as np
 import optax
 import pytest
 
+from jbatch.composed import Group, Groups
 from jbatch.data.batch import Batch, spec_of
 from jbatch.estimate.hlo_costs import facts_of
 from jbatch.models import MLP, GhostBatchNorm
@@ -265,3 +266,11 @@ def test_frozen_parameters_have_no_part():
     state, _ = run_updates(setup, batch_size=48, updates=1)
     everything, _ = run_updates(setup_of(measuring(PLAIN), 2), batch_size=48, updates=1)
     assert 0 < state.noise.trace < everything.noise.trace
+    grouped = learner._replace(frozen=(), optimizer=Groups((Group(("head",)), Group(None, SGD()))))
+    found, _ = run_updates(setup_of(grouped, 2), batch_size=48, updates=1)
+    np.testing.assert_allclose(found.noise.trace, state.noise.trace, rtol=1e-6)
+
+
+def test_groups_that_stay_leave_adams_metric_to_the_others():
+    groups = Groups((Group(("head",)), Group(None, Adam())))
+    assert pure.state_shapes(measuring(PLAIN)._replace(optimizer=groups)).noise.trace.shape == (2,)
