@@ -10,11 +10,13 @@ import pytest
 import jbatch as jb
 from jbatch import Mistake
 from jbatch.distributed.preemption import PhaseEnd
+from jbatch.experiment.overrides import override
 from jbatch.run import build
 from jbatch.run.checkpoint import parameters_digest
 from jbatch.run.metrics import read_metrics
+from jbatch.run.replay import replayed
 from runs import without_times
-from trained_runs import ONE, TUNED
+from trained_runs import ONE, TUNED, Ended
 
 
 class Stream:
@@ -50,10 +52,15 @@ PLAN = jb.Coupling(
 )
 
 
+def data_of(train=None):
+    return jb.Source(train or Stream(), TEST, num_classes=10, workers=0)
+
+
 def experiment(train=None, plan=PLAN, **changes):
-    data = jb.Source(train or Stream(), TEST, num_classes=10, workers=0)
     task = dataclasses.replace(TUNED.task, normalize="none")
-    made = dataclasses.replace(TUNED, plan=plan, data=data, task=task, updates_per_call=None)
+    made = dataclasses.replace(
+        TUNED, plan=plan, data=data_of(train), task=task, updates_per_call=None
+    )
     return dataclasses.replace(made, **{"save_every": None, **changes})
 
 
@@ -81,6 +88,27 @@ def test_it_resumes_at_the_next_record(whole, tmp_path):
     assert sorted(train.asked)[-800:] == list(range(400, 1200))
     assert parameters_digest(run.state.params) == parameters_digest(whole[0].state.params)
     assert without_times(tmp_path / "run") == without_times(whole[1])
+
+
+def test_it_decides_on_its_batch_and_its_decisions_are_a_plan(tmp_path):
+    """It is stopped after the growth, at 400 examples, and resumes with it."""
+    stalls = jb.Adaptive(jb.LossStall(patience=1, least=0.9), every=5)
+    stream = experiment(adaptive=stalls, save_every=200)
+
+    def stop(line):
+        if line["examples"] >= 800:
+            raise Ended
+
+    with pytest.raises(Ended):
+        jb.fit(stream, tmp_path / "run", devices=ONE, on=[stop])
+    run = jb.fit(stream, tmp_path / "run", devices=ONE)
+    assert run.plan.decided.sizes == ((0, 40), (400, 80))
+    fixed = override(stream, replayed(tmp_path / "run", stream), "jbatch train")
+    train = Numbered()
+    again = jb.fit(dataclasses.replace(fixed, data=data_of(train)), tmp_path / "two", devices=ONE)
+    assert sorted(set(train.asked)) == list(range(1200))
+    assert parameters_digest(again.state.params) == parameters_digest(run.state.params)
+    assert without_times(tmp_path / "two") == without_times(tmp_path / "run")
 
 
 @pytest.mark.slow
