@@ -70,6 +70,7 @@ from .run.trained import Trained as Trained
 from .run.trained import load as load
 from .study.from_python import compare as compare
 from .study.from_python import sweep as sweep
+from .study.probe import probe as probe
 from .task.base import Scores as Scores
 from .task.base import Task as Task
 from .task.classify import Classify as Classify

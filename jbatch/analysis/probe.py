@@ -8,23 +8,25 @@ from fractions import Fraction
 from functools import reduce
 from math import gcd, isfinite, lcm
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import numpy as np
 
+from jbatch.analysis.unfinished import Key, Unfinished, folder_of
 from jbatch.devices import meshes
-from jbatch.errors import Mistake
+from jbatch.errors import Mistake, not_negative, positive, real, shown, whole
 from jbatch.experiment.described import describe
 from jbatch.experiment.experiment import Coupling, Experiment
 from jbatch.plan.branch import Window, forgets, make_branch, make_window
-from jbatch.plan.critical import Branch, Place, Probed, make_ramp, ramp_text
+from jbatch.plan.critical import Branch, Place, make_ramp, ramp_text
 from jbatch.plan.passes import Passes, cut
 from jbatch.plan.plan import Plan, exactly
+from jbatch.plan.probed import Probed
 from jbatch.run.build import ENDLESS
 from jbatch.run.directory import holds, saved_examples
 from jbatch.run.job import Limits
 from jbatch.run.kept import read_plan
-from jbatch.run.lock import refuse_links
 from jbatch.run.log import noise_of
 from jbatch.run.microbatch import chosen
 from jbatch.run.newest import Opened, opened, read_checkpoint
@@ -39,7 +41,20 @@ NEAR = 0.05  # of the run, from an asked place to the checkpoint that is taken f
 SAID = 0.01  # of the run; a checkpoint that is farther away is named
 
 
-def probe(
+class Probing(NamedTuple):
+    """A probe that is checked, and can begin."""
+
+    run: Opened
+    directory: Path
+    at: tuple[float, ...]
+    windows: list[Window]  # from each place
+    multiples: list[int]
+    plans: list[list[Plan]]  # of each window's branches
+    tolerance: float
+    trainer: "_Trainer"
+
+
+def prepare(
     experiment: Experiment,
     directory: Path,
     *,
@@ -49,26 +64,13 @@ def probe(
     tolerance: float,
     seed: int | None,
     say: Callable[[str], None],
-) -> Probed:
-    """Train branches from a run's checkpoints, each over the same examples in larger batches.
-
-    The run's directory is not changed.
-
-    Args:
-        experiment: of the run.
-        directory: of the run.
-        at: places of the run, shares of its examples.
-        multiples: of the batch size that the run has there; 1 is always among them.
-        window: its length in the plan's unit; None: see `make_window`.
-        tolerance: how much more loss a larger batch may have.
-        seed: of the order in which branches see the examples; None: the run's plus 1.
-        say: called with the name of each branch before it is trained.
+) -> Probing:
+    """Check a probe of a run; `jbatch.probe` explains its values.
 
     Raises:
-        Mistake: if a place has no checkpoint, a batch is too large, or a run's batch diverges.
+        Mistake: if they are impossible, a place has no checkpoint, or a batch is too large.
     """
-    begun = time.perf_counter()
-    refuse_links(directory)  # before hours of training, because results are written there
+    check_asked(at, multiples, window, tolerance, seed)
     run = opened(experiment, directory)
     if not holds(directory, describe(run.experiment), run.plan):
         raise Mistake(
@@ -80,29 +82,91 @@ def probe(
     seed = _other(run.experiment.seed) if seed is None else seed
     if seed == run.experiment.seed:
         raise Mistake(
-            f"--seed is {seed}, the run's own: its batch would win by memory, because the run has "
+            f"seed is {seed}, the run's own: its batch would win by memory, because the run has "
             "seen these examples in this order. Give another"
         )
     multiples = sorted({1, *multiples})
-    found = checkpoints_at(run.plan, saved_examples(directory), at, directory, say)
+    there = {*saved_examples(directory), *saved_examples(folder_of(directory))}
+    found = checkpoints_at(run.plan, there, at, directory, say)
     windows = [make_window(run.plan, position, multiples, window, len(found)) for position in found]
     plans = [[make_branch(run.plan, here, multiple) for multiple in multiples] for here in windows]
     _check(run, windows, plans, say)
     trainer = _trainer(run, plans, seed)
-    examples = sum(here.examples for here in windows) * len(multiples)
+    return Probing(run, directory, tuple(at), windows, multiples, plans, tolerance, trainer)
+
+
+def train(probing: Probing, kept: Unfinished, say: Callable[[str], None]) -> Probed:
+    """Train the branches that are not finished yet. The run itself stays as it is.
+
+    Args:
+        probing: which branches.
+        kept: what is finished already, and what this adds.
+        say: called with the name of each branch before it is trained.
+
+    Raises:
+        Mistake: if the run removes a checkpoint before it is kept, or a run's batch diverges.
+    """
+    begun = time.perf_counter()
+    run, multiples, trainer = probing.run, probing.multiples, probing.trainer
+    for here in probing.windows:
+        kept.keep_checkpoint(here.position)
+    examples = sum(here.examples for here in probing.windows) * len(multiples)
     say(f"trains {examples:,} examples, {examples / run.plan.end:.0%} of the run's")
-    places = []
-    for asked, here, branches in zip(at, windows, plans, strict=True):
-        start = read_checkpoint(directory, run.setup, here.position).state
-        found_there = []
+    places, earlier = [], 0.0
+    for asked, here, branches in zip(probing.at, probing.windows, probing.plans, strict=True):
+        start, found_there = None, []
         for multiple, plan in zip(multiples, branches, strict=True):
-            say(f"{run.plan.measure.place(here.position)}: batch {plan.at(0).batch_size:,}")
-            found_there.append(trainer.train(start, plan, here, multiple))
+            key = Key(run.plan.digest, here, multiple, trainer.seed)
+            name = f"{run.plan.measure.place(here.position)}: batch {plan.at(0).batch_size:,}"
+            if finished := kept.branch(key):
+                say(f"{name}, finished earlier")
+                branch, seconds = finished
+                earlier += seconds
+            else:
+                say(name)
+                since = time.perf_counter()
+                start = start or read_checkpoint(
+                    probing.directory, run.setup, here.position, kept.checkpoints
+                )
+                branch = trainer.train(start.state, plan, here, multiple)
+                kept.add(key, branch, time.perf_counter() - since)
+            found_there.append(branch)
             _check_kept(run.plan, here, found_there[0])
         places.append(Place(asked, here, tuple(found_there)))
-    ramp, updates = _ramp(run.experiment, run.plan, places, tolerance)
-    seconds = time.perf_counter() - begun
-    return Probed(run.plan, tuple(places), tolerance, seed, ramp, updates, seconds)
+    ramp, updates = _ramp(run.experiment, run.plan, places, probing.tolerance)
+    seconds = time.perf_counter() - begun + earlier
+    return Probed(run.plan, tuple(places), probing.tolerance, trainer.seed, ramp, updates, seconds)
+
+
+def check_asked(
+    at: Sequence[float],
+    multiples: Sequence[int],
+    window: float | None,
+    tolerance: float,
+    seed: int | None,
+) -> None:
+    """Raise Mistake if the values of a probe are impossible for any run."""
+    for name, given in (("at", at), ("multiples", multiples)):
+        if isinstance(given, str) or not isinstance(given, Sequence):
+            raise Mistake(f"{name} is {shown(given)}: give several values, as ({shown(given)},)")
+        if len(set(given)) < len(given):
+            raise Mistake(f"{name} has {' '.join(f'{each:g}' for each in given)}: give each once")
+    if not at:
+        raise Mistake("at has no values: give shares of the run, for example 0.1 0.3 0.6")
+    for share in at:
+        if not 0 < real("at", share) < 1:
+            raise Mistake(
+                f"at is {share:g}: give shares of the run, over 0 and under 1, such as 0.3"
+            )
+    for multiple in multiples:
+        whole("multiples", multiple)
+    if not set(multiples) - {1}:
+        raise Mistake("multiples has none over 1: give larger batches too, such as 1 2 4 8")
+    if window is not None:
+        positive("window", window, of="a length in plan.unit")
+    not_negative("tolerance", tolerance)
+    if seed is not None:
+        whole("seed", seed, least=0, most=2**32 - 1)
 
 
 def _other(seed: int) -> int:
@@ -125,7 +189,7 @@ def _check(
             say(
                 f"warning: from {run.plan.measure.place(here.position)}, the largest batch takes "
                 f"{largest.num_updates} updates, too few to forget the momentum of before: give a "
-                "longer --window, or fewer --multiples"
+                "longer window, or fewer multiples"
             )
 
 
@@ -171,12 +235,12 @@ def checkpoints_at(
             )
         if nearest in found:
             raise Mistake(
-                f"--at {found[nearest]:g} and {share:g} have the same nearest checkpoint, at "
+                f"at {found[nearest]:g} and {share:g} have the same nearest checkpoint, at "
                 f"{nearest / plan.end:.3g}: give one of them"
             )
         if abs(nearest - share * plan.end) > SAID * plan.end:
             where = f"{plan.measure.place(nearest)} ({nearest / plan.end:.3g} of the run)"
-            say(f"--at {share:g}: the nearest checkpoint is at {where}")
+            say(f"at {share:g}: the nearest checkpoint is at {where}")
         found[nearest] = share
     return list(found)
 
@@ -186,7 +250,7 @@ def _where(plan: Plan, saved: Sequence[int]) -> str:
     if not saved:
         return "it has none from before its end. To probe it, "
     shares = " ".join(f"{each / plan.end:.3g}" for each in saved)
-    return f"it kept those at {shares}. Give --at with some of these, or "
+    return f"it kept those at {shares}. Give at with some of these, or "
 
 
 def _interval(plan: Plan, at: Sequence[float]) -> float:

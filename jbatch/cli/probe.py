@@ -5,10 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jbatch.cli.arguments import RunsCode, run_directory
-from jbatch.errors import Mistake, not_negative, positive, whole
-from jbatch.messages import show, tell
-from jbatch.run.libraries import prepare_libraries
-from jbatch.run.reopen import remake
+from jbatch.messages import show
 
 USAGE = "jbatch probe DIR"
 
@@ -20,7 +17,8 @@ class Options(RunsCode):
     From checkpoints of the run, jbatch trains branches in larger batches, at the rate that the
     plan's scaling gives them, over the same examples (Merrill et al., arXiv 2505.23971). It prints
     a table, the gradient noise scale beside it, and a ramp to paste. JSON and figures go to
-    DIR/probe/. The run stays as it is. Runs keep checkpoints with --keep-every (docs/noise.md).
+    DIR/probe/. The run stays as it is, and the same command goes on with a probe that was
+    interrupted. Runs keep checkpoints with --keep-every (docs/noise.md).
 
     For example: jbatch probe runs/digits/decaying/seed-0 --at 0.1 0.3 0.6
     """
@@ -40,52 +38,24 @@ class Options(RunsCode):
     json: bool = False
     """Print JSON, as in DIR/probe/probe.json."""
 
-    def __post_init__(self) -> None:
-        if not self.at:
-            raise Mistake("--at has no values: give shares of the run, for example 0.1 0.3 0.6")
-        for share in self.at:
-            if not 0 < share < 1:
-                raise Mistake(
-                    f"--at is {share:g}: give shares of the run, over 0 and under 1, such as 0.3"
-                )
-        for multiple in self.multiples:
-            whole("--multiples", multiple)
-        if not set(self.multiples) - {1}:
-            raise Mistake("--multiples has none over 1: give larger batches too, such as 1 2 4 8")
-        for name in ("at", "multiples"):
-            values = getattr(self, name)
-            if len(set(values)) < len(values):
-                raise Mistake(
-                    f"--{name} {' '.join(f'{each:g}' for each in values)}: give each once"
-                )
-        if self.window is not None:
-            positive("--window", self.window, of="a length in plan.unit")
-        not_negative("--tolerance", self.tolerance)
-        if self.seed is not None:
-            whole("--seed", self.seed, least=0, most=2**32 - 1)
-
 
 def run(arguments: Sequence[str]) -> None:
     """Probe a run, print what was found and write it beside the run."""
     directory, options = run_directory(arguments, USAGE, Options)
-    prepare_libraries()
-    _, _, experiment = remake(directory, trusted=options.trust)
 
-    from jbatch.analysis.probe import probe
-    from jbatch.report.probed import probed_json, probed_text, write_probed
+    from jbatch.report.probed import probed_json
+    from jbatch.study.probe import probe
 
     found = probe(
-        experiment,
         directory,
         at=options.at,
         multiples=options.multiples,
         window=options.window,
         tolerance=options.tolerance,
         seed=options.seed,
-        say=lambda text: tell(f"jbatch: {text}"),
+        trusted=options.trust,
     )
     if options.json:
         print(json.dumps(probed_json(found), allow_nan=False))
     else:
-        show(probed_text(found))
-    tell(f"jbatch: JSON and figures: {write_probed(directory, found)}")
+        show(found)

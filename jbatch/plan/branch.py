@@ -62,14 +62,14 @@ def make_window(
     largest = max(multiples)
     if largest * batch_size > count:
         raise Mistake(
-            f"--multiples has {largest:,}: at {place} that is a batch of "
+            f"multiples has {largest:,}: at {place} that is a batch of "
             f"{largest * batch_size:,}, over the {count:,} examples of {of}. Give at most "
             f"{count // batch_size:,}"
         )
     part = batch_size * math.lcm(*multiples)
     if part > count:
         raise Mistake(
-            f"--multiples {' '.join(map(str, multiples))}: at {place} their updates only end "
+            f"multiples {' '.join(map(str, multiples))}: at {place} their updates only end "
             f"together after {part:,} examples, over the {count:,} of {of}. Give "
             "multiples that divide each other, such as 1 2 4 8"
         )
@@ -79,14 +79,14 @@ def make_window(
     else:
         if length > plan.length:
             raise Mistake(
-                f"--window is {plan.measure.amount(length)}, longer than the run, "
+                f"window is {plan.measure.amount(length)}, longer than the run, "
                 f"{plan.measure.amount(plan.length)}: give less"
             )
         examples = plan.measure.position(length)
         if examples < FEWEST * part:
             least = plan.measure.amount(plan.measure.at(FEWEST * part))
             raise Mistake(
-                f"--window is {plan.measure.amount(length)}, and at {place} all batches take whole "
+                f"window is {plan.measure.amount(length)}, and at {place} all batches take whole "
                 f"updates in {part:,} examples: give at least two times that, {least}"
             )
     return Window(position, batch_size, part, -(-examples // part))

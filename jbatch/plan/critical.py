@@ -5,14 +5,12 @@ After Merrill et al. (arXiv 2505.23971), who train branches of a run in larger b
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from jbatch.plan.branch import Window
 from jbatch.plan.measure import Measure
-from jbatch.plan.plan import Plan
 
 
 class Branch(NamedTuple):
@@ -40,29 +38,6 @@ class Place(NamedTuple):
     asked: float  # share of the run
     window: Window
     branches: tuple[Branch, ...]
-
-
-@dataclass(frozen=True)
-class Probed:
-    """What a probe of a run found."""
-
-    plan: Plan  # of the run
-    places: tuple[Place, ...]
-    tolerance: float  # in units of the loss
-    seed: int  # of the order in which branches see their examples
-    ramp: str  # through the critical batches, as `ramp=` reads it
-    ramp_updates: int  # of the run under this ramp
-    seconds: float
-
-    @property
-    def examples(self) -> int:
-        """Examples that all branches trained on."""
-        return sum(place.window.examples * len(place.branches) for place in self.places)
-
-    @property
-    def cost(self) -> float:
-        """The same as a share of the run's."""
-        return self.examples / self.plan.end
 
 
 def critical(branches: Sequence[Branch], tolerance: float) -> Branch:
@@ -96,6 +71,9 @@ def uncertainty(place: Place, branch: Branch) -> float | None:
 
 def make_ramp(first: int, places: Sequence[Place], tolerance: float) -> dict[int, int]:
     """Return the batch that grows to each place's critical batch there: position → size.
+
+    It grows wherever the critical batch is larger. Merrill et al. double it where the critical
+    batch is over twice as large.
 
     Args:
         first: the plan's first batch size, kept until the first place.

@@ -1,4 +1,4 @@
-"""Say, draw and write what a probe of a run found."""
+"""Draw what a probe of a run found, and write it as JSON."""
 
 import json
 import math
@@ -10,9 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from jbatch.files import write_whole
-from jbatch.plan.critical import Branch, Place, Probed, critical, make_ramp, uncertainty
+from jbatch.plan.critical import Branch, Place, critical, make_ramp, uncertainty
+from jbatch.plan.probed import Probed
 from jbatch.report.drawing import STYLES, drawn, looking, saved, styles
-from jbatch.text import rounded, significant, text_table
+from jbatch.text import rounded
 
 FOLDER = "probe"  # of a run directory
 FORMS = ("svg", "png")
@@ -27,71 +28,6 @@ def write_probed(directory: Path, found: Probed) -> Path:
             write_whole(folder / f"{name}.{form}", saved(figure, form))
     write_whole(folder / "probe.json", json.dumps(probed_json(found), indent=2) + "\n")
     return folder
-
-
-def probed_text(found: Probed) -> str:
-    """Return the table, the critical batches, the ramp and the cost as text."""
-    places = "\n".join(_said(found, place) for place in found.places)
-    return (
-        f"{_table(found)}\n\n"
-        "Loss: training, mean over the last half of a window. * Critical batch: the largest within "
-        f"{found.tolerance:g} of\nevery smaller one.\n\n"
-        f"{places}\n\n"
-        "A ramp through them, in place of what grows the batch (the rate follows it as B^p, p = "
-        f"{found.plan.scaling:g}):\n\n"
-        f'  ramp="{found.ramp}"\n\n'
-        f"It takes {found.ramp_updates:,} updates, and the run takes {found.plan.num_updates:,}. "
-        f"The probe trained on {found.examples:,} examples\n({found.cost:.1%} of the run's) in "
-        f"{found.seconds:.0f} s."
-    )
-
-
-def _table(found: Probed) -> str:
-    header = ("from", "batch", "updates", "learning rate", "loss", "above k = 1", "noise scale")
-    rows = []
-    for place in found.places:
-        best = critical(place.branches, found.tolerance)
-        for branch in place.branches:
-            first = branch is place.branches[0]
-            rows.append(
-                (
-                    found.plan.measure.place(place.window.position) if first else "",
-                    f"{branch.batch_size:,}{' *' if branch is best else '  '}",
-                    f"{branch.updates:,}",
-                    f"{branch.learning_rate:.4g}",
-                    f"{branch.loss:.4f}" if math.isfinite(branch.loss) else "diverged",
-                    "" if first else _above(place, branch),
-                    _scale(branch),
-                )
-            )
-    return text_table(header, rows)
-
-
-def _above(place: Place, branch: Branch) -> str:
-    """Format how far a branch's loss is above that of the branch that keeps the batch."""
-    above = branch.loss - place.branches[0].loss
-    if not math.isfinite(above):
-        return ""
-    error = uncertainty(place, branch)
-    said = f"{above:+.4f}" if error is None else f"{above:+.4f} ± {error:.4f}"
-    return said.replace("-", "−")
-
-
-def _scale(branch: Branch) -> str:
-    """Format a branch's noise scale; empty if it is not known."""
-    return "" if branch.noise_scale is None else significant(branch.noise_scale, 3)
-
-
-def _said(found: Probed, place: Place) -> str:
-    """Name a place's critical batch and noise scale."""
-    best = critical(place.branches, found.tolerance)
-    least = "at least " if best is place.branches[-1] else ""
-    scale = _scale(best)
-    measured = f"{scale} examples" if scale else "not found (too noisy, or an update has one part)"
-    return (
-        f"{found.plan.measure.place(place.window.position)}, over {place.window.examples:,} "
-        f"examples: critical batch {least}{best.batch_size:,}; gradient noise scale {measured}"
-    )
 
 
 def probed_json(found: Probed) -> dict[str, Any]:
@@ -125,22 +61,6 @@ def probed_json(found: Probed) -> dict[str, Any]:
             "share": found.cost,
             "seconds": round(found.seconds, 1),
         },
-    }
-
-
-def _place_json(found: Probed, place: Place) -> dict[str, Any]:
-    measure, position = found.plan.measure, place.window.position
-    best = critical(place.branches, found.tolerance)
-    return {
-        "asked": place.asked,
-        "examples": position,
-        measure.unit: measure.at(position),
-        "batch_size": place.window.batch_size,
-        "window": place.window.examples,
-        "critical_batch_size": best.batch_size,
-        "at_least": best is place.branches[-1],
-        "noise_scale": best.noise_scale,
-        "branches": [_branch_json(place, branch) for branch in place.branches],
     }
 
 

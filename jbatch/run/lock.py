@@ -123,7 +123,16 @@ def _machine() -> str:
 
 
 # That a run writes to; it also removes what is in the first three.
-FOLDERS = ("checkpoints", "damaged", "best", "tensorboard", "profile", "code", "probe")
+FOLDERS = (
+    "checkpoints",
+    "damaged",
+    "best",
+    "tensorboard",
+    "profile",
+    "code",
+    "probe",
+    "probe/unfinished",
+)
 
 
 def refuse_links(directory: Path) -> None:

@@ -65,13 +65,21 @@ def newest_of(experiment: Experiment, directory: Path) -> Newest:
     return Newest(plan, setup, data, *read_checkpoint(directory, setup))
 
 
-def read_checkpoint(directory: Path, setup: Setup, at: int | None = None) -> Restored:
+def read_checkpoint(
+    directory: Path, setup: Setup, at: int | None = None, folder: Path | None = None
+) -> Restored:
     """Read a run's checkpoint at so many examples, by default its newest; change nothing.
+
+    Args:
+        directory: of the run.
+        setup: of the run.
+        at: examples seen at it.
+        folder: where its checkpoints lie; None: where the run keeps them.
 
     Raises:
         Mistake: if there is none, or it is damaged.
     """
-    folder, run = directory / "checkpoints", read_run(directory)["id"]
+    folder, run = folder or directory / "checkpoints", read_run(directory)["id"]
     with closing(Checkpoints(folder, _warn, run, read_only=True)) as checkpoints:
         restored = checkpoints.restore(programs.state_on_devices(setup), at)
     if restored is None:

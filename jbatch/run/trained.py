@@ -60,6 +60,8 @@ class Trained:
     validation set; {} if it was not evaluated there."""
     class_names: tuple[str, ...] | None
     """None if the dataset has none."""
+    directory: Path
+    """Of the run."""
     data: Any = None
     """The run's dataset; None if it was arrays or a class of your own."""
 
@@ -238,7 +240,9 @@ def load(directory: Path | str, step: Step = "last", *, trusted: bool = False) -
     by_kind = {line["kind"]: scores_of(line) for line in there if line["kind"] in ("eval", "test")}
     metrics = by_kind.get("test", by_kind.get("eval", {}))
     state, examples = restored.state, restored.examples
-    return Trained(saved.learner, state, examples, metrics, saved.class_names, saved.data)
+    return Trained(
+        saved.learner, state, examples, metrics, saved.class_names, directory, saved.data
+    )
 
 
 def opened(directory: Path, *, trusted: bool) -> tuple[dict[str, Any], SavedTask]:

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import math
+import shutil
 from functools import partial
 from pathlib import Path
 
@@ -9,9 +11,13 @@ import pytest
 
 import jbatch as jb
 import quadratic
+from jbatch.analysis import probe
 from jbatch.analysis.probe import checkpoints_at
+from jbatch.analysis.unfinished import Key, unfinished
 from jbatch.cli import main
 from jbatch.errors import Mistake
+from jbatch.plan.branch import Window
+from jbatch.plan.critical import Branch
 from quadratic import BATCH, DIMENSIONS, RATE
 
 FILE = Path(quadratic.__file__)
@@ -84,6 +90,54 @@ def test_the_text_says_what_to_paste(stationary, jbatch):
     assert [phase["batch_size"] for phase in json.loads(out)["phases"]] == [8, 16]
 
 
+def test_a_probe_that_was_interrupted_goes_on(stationary, tmp_path, monkeypatch, capsys):
+    """Also if the run has meanwhile removed the checkpoint that it began from."""
+    asked = {"at": [0.5], "multiples": (1, 2, 4), "window": 64, "tolerance": 9.0}
+    whole = jb.probe(stationary, **asked)
+    assert str(whole).endswith(" s.")
+    assert whole.critical_batch_sizes == {0.5: 32}
+    run, trained, train = tmp_path / "run", [], probe._Trainer.train
+    shutil.copytree(stationary, run)
+
+    def until_four(*given):
+        trained.append(given[-1])
+        if trained == [1, 2, 4]:
+            raise KeyboardInterrupt
+        return train(*given)
+
+    monkeypatch.setattr(probe._Trainer, "train", until_four)
+    with pytest.raises(KeyboardInterrupt):
+        jb.probe(run, **asked)
+    shutil.rmtree(run / "checkpoints" / "4000")
+    with (run / "probe" / "unfinished" / "branches.jsonl").open("a") as file:
+        file.write('{"plan": ')  # a line that was cut off
+    found = jb.probe(jb.load(run), **asked)
+    assert trained == [1, 2, 4, 4]
+    assert "jbatch: 4,000 examples: batch 16, finished earlier\n" in capsys.readouterr().err
+    assert found.places == whole.places
+    assert found.ramp == whole.ramp
+    assert not (run / "probe" / "unfinished").exists()
+
+
+def test_a_checkpoint_that_is_removed_meanwhile_is_said(tmp_path):
+    with (
+        pytest.raises(Mistake, match="removed its checkpoint of 4,000 examples while jbatch read"),
+        unfinished(tmp_path) as kept,
+    ):
+        kept.keep_checkpoint(4000)
+
+
+def test_branches_that_diverged_are_kept(tmp_path):
+    key, window = ("plan", Window(0, 8, 16, 2), 2, 1), Window(0, 8, 16, 2)
+    branch = Branch(2, 16, 2, 0.1, (1.0, math.inf), (16.0, 16.0), None)
+    with unfinished(tmp_path) as kept:
+        kept.add(Key(*key), branch, 3.0)
+    with unfinished(tmp_path) as kept:
+        again, seconds = kept.branch(Key(*key))
+        assert kept.branch(Key("plan", window, 2, seed=2)) is None
+    assert (again.loss, seconds, again[:4]) == (math.inf, 3.0, branch[:4])
+
+
 @pytest.mark.slow
 def test_a_run_that_diverges_has_no_critical_batch(tmp_path, jbatch):
     assert jbatch("train", FILE, "diverging", "--run-dir", tmp_path / "run")[0] == 2
@@ -97,26 +151,26 @@ def test_a_run_that_diverges_has_no_critical_batch(tmp_path, jbatch):
     [
         ((), "give one directory first, not 0"),
         (("nowhere",), "nowhere is not a run directory"),
-        (("RUN", "--at", "0"), "--at is 0: give shares of the run, over 0 and under 1"),
-        (("RUN", "--at", "1.0"), "--at is 1: give shares of the run, over 0 and under 1"),
-        (("RUN", "--at", "nan"), "--at is nan: give shares of the run"),
-        (("RUN", "--at", "0.5", "0.5"), "--at 0.5 0.5: give each once"),
-        (("RUN", "--multiples", "0", "2"), "--multiples is 0: give a whole number of at least 1"),
+        (("RUN", "--at", "0"), "at is 0: give shares of the run, over 0 and under 1"),
+        (("RUN", "--at", "1.0"), "at is 1: give shares of the run, over 0 and under 1"),
+        (("RUN", "--at", "nan"), "at is nan: give shares of the run"),
+        (("RUN", "--at", "0.5", "0.5"), "at has 0.5 0.5: give each once"),
+        (("RUN", "--multiples", "0", "2"), "multiples is 0: give a whole number of at least 1"),
         (("RUN", "--multiples", "1.5"), "--multiples is 1.5: give whole numbers"),
-        (("RUN", "--multiples", "1"), "--multiples has none over 1"),
-        (("RUN", "--at", "0.5", "--multiples", "1001"), "--multiples has 1,001: at 4,000 examples"),
-        (("RUN", "--window", "0"), "--window is 0.0: give a length in plan.unit over 0"),
+        (("RUN", "--multiples", "1"), "multiples has none over 1"),
+        (("RUN", "--at", "0.5", "--multiples", "1001"), "multiples has 1,001: at 4,000 examples"),
+        (("RUN", "--window", "0"), "window is 0.0: give a length in plan.unit over 0"),
         (
             ("RUN", "--at", "0.5", "--window", "31"),
-            "--window is 31 examples, and at 4,000 examples all",
+            "window is 31 examples, and at 4,000 examples all",
         ),
-        (("RUN", "--at", "0.5", "--seed", "0"), "--seed is 0, the run's own: its batch would win"),
-        (("RUN", "--tolerance", "-1"), "--tolerance is -1.0: give at least 0"),
+        (("RUN", "--at", "0.5", "--seed", "0"), "seed is 0, the run's own: its batch would win"),
+        (("RUN", "--tolerance", "-1"), "tolerance is -1.0: give at least 0"),
         (
             ("RUN", "--at", "0.4"),
-            "has no checkpoint near 0.4 of its run: it kept those at 0.5. Give --at with",
+            "has no checkpoint near 0.4 of its run: it kept those at 0.5. Give at with",
         ),
-        (("RUN", "--at", "0.5", "0.51"), "--at 0.5 and 0.51 have the same nearest checkpoint"),
+        (("RUN", "--at", "0.5", "0.51"), "at 0.5 and 0.51 have the same nearest checkpoint"),
     ],
 )
 def test_mistakes(stationary, jbatch, arguments, message):
@@ -134,7 +188,7 @@ def test_checkpoints_near_the_places_are_taken_and_others_are_refused(tmp_path):
     assert at([2000, 6000, 20_000], at=(0.3, 0.1)) == [6000, 2000]
     assert said == []
     assert at([2800], at=(0.1,)) == [2800]
-    assert said == ["--at 0.1: the nearest checkpoint is at epoch 2.8 (0.14 of the run)"]
+    assert said == ["at 0.1: the nearest checkpoint is at epoch 2.8 (0.14 of the run)"]
     with pytest.raises(Mistake, match=r"at 0\.1\. .* anew with --keep-every 2, .* 0\.1 0\.3 0\.6"):
         at([2000, 20_000], at=(0.1, 0.3, 0.6))
     with pytest.raises(Mistake, match=r"it has none from before its end\. .* --keep-every 18, "):

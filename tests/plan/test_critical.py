@@ -81,7 +81,7 @@ def test_all_branches_see_the_same_examples_in_each_part(count, batch_size, mult
     position = plan.position(int(share * plan.num_updates))
     part = plan.at(0).batch_size * math.lcm(*multiples)
     if part > count:
-        with pytest.raises(Mistake, match="--multiples"):
+        with pytest.raises(Mistake, match="multiples"):
             make_window(plan, position, multiples)
         return
     window = make_window(plan, position, multiples)
@@ -128,9 +128,9 @@ def test_a_window_is_long_enough_to_forget_momentum():
 @pytest.mark.parametrize(
     ("multiples", "length", "message"),
     [
-        ([1, 63], None, "--multiples has 63: at epoch .* a batch of 1,008, over the 1,000 .* 62"),
-        ([1, 7, 9], None, "--multiples 1 7 9: .* together after 1,008 examples, over the 1,000"),
-        ([1, 8], 0.1, r"--window is 0\.1 epochs, .* in 128 examples: .* that, 0\.256 epochs"),
+        ([1, 63], None, "multiples has 63: at epoch .* a batch of 1,008, over the 1,000 .* 62"),
+        ([1, 7, 9], None, "multiples 1 7 9: .* together after 1,008 examples, over the 1,000"),
+        ([1, 8], 0.1, r"window is 0\.1 epochs, .* in 128 examples: .* that, 0\.256 epochs"),
     ],
 )
 def test_what_makes_no_window_is_refused(multiples, length, message):

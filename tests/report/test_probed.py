@@ -5,9 +5,10 @@ import math
 
 import jbatch
 from jbatch.plan.branch import Window
-from jbatch.plan.critical import Branch, Place, Probed
+from jbatch.plan.critical import Branch, Place
+from jbatch.plan.probed import Probed
 from jbatch.report.drawing import saved
-from jbatch.report.probed import figures, probed_json, probed_text
+from jbatch.report.probed import figures, probed_json
 
 PLAN = jbatch.couple(lambda _: 0.1, num_examples=1000, num_epochs=20, batch_size=10)
 LOSSES = {  # position → losses of the window's four parts, for 1, 2 and 4 times the batch
@@ -53,7 +54,7 @@ epoch 9    10 *        16             0.1     1.0000
 
 
 def test_the_text():
-    text = probed_text(FOUND)
+    text = str(FOUND)
     table = [" ".join(line.split()) for line in text.split("\n\n")[0].splitlines()]
     expected = [" ".join(line.split()) for line in PRINTED.splitlines()]
     assert [table[0], *table[2:]] == [expected[0], *expected[2:]]
