@@ -14,7 +14,8 @@ FILES = sorted(EXPERIMENTS.glob("*.py"))
 def printed(path: Path) -> str:
     parts = []
     for name, variant in load_experiment_file(path).variants.items():
-        text = plan_text(variant.make_plan(), variant.plan.decaying.plan())
+        decaying = variant.plan.decaying.plan()
+        text = plan_text(variant.make_plan(), decaying, variant.adapts)
         parts.append(f"== {name} ==\n{text}")
     return "\n".join(parts)
 
