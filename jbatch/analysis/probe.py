@@ -1,41 +1,26 @@
 """Probe a run for its critical batch: train branches from its checkpoints, in larger batches."""
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import closing
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from functools import reduce
 from math import gcd, isfinite, lcm
 from pathlib import Path
 from typing import NamedTuple
 
-import jax
-import numpy as np
-
+from jbatch.analysis.branches import trainer_of
 from jbatch.analysis.unfinished import Key, Unfinished, folder_of
-from jbatch.devices import meshes
 from jbatch.errors import Mistake, not_negative, positive, real, shown, whole
 from jbatch.experiment.described import describe
 from jbatch.experiment.experiment import Coupling, Experiment
 from jbatch.plan.branch import Window, forgets, make_branch, make_window
 from jbatch.plan.critical import Branch, Place, make_ramp, ramp_text
-from jbatch.plan.passes import Passes, cut
 from jbatch.plan.plan import Plan, exactly
 from jbatch.plan.probed import Probed
-from jbatch.run.build import ENDLESS
 from jbatch.run.directory import holds, saved_examples
-from jbatch.run.job import Limits
 from jbatch.run.kept import read_plan
-from jbatch.run.log import noise_of
-from jbatch.run.microbatch import chosen
 from jbatch.run.newest import Opened, opened, read_checkpoint
-from jbatch.step import programs, pure
-from jbatch.step.aot import Ahead
-from jbatch.step.driver import Driver
-from jbatch.step.programs import Setup
-from jbatch.step.pure import State
-from jbatch.task.base import SIMPLE
 
 NEAR = 0.05  # of the run, from an asked place to the checkpoint that is taken for it
 SAID = 0.01  # of the run; a checkpoint that is farther away is named
@@ -51,7 +36,7 @@ class Probing(NamedTuple):
     multiples: list[int]
     plans: list[list[Plan]]  # of each window's branches
     tolerance: float
-    trainer: "_Trainer"
+    seed: int
 
 
 def prepare(
@@ -91,8 +76,7 @@ def prepare(
     windows = [make_window(run.plan, position, multiples, window, len(found)) for position in found]
     plans = [[make_branch(run.plan, here, multiple) for multiple in multiples] for here in windows]
     _check(run, windows, plans, say)
-    trainer = _trainer(run, plans, seed)
-    return Probing(run, directory, tuple(at), windows, multiples, plans, tolerance, trainer)
+    return Probing(run, directory, tuple(at), windows, multiples, plans, tolerance, seed)
 
 
 def train(probing: Probing, kept: Unfinished, say: Callable[[str], None]) -> Probed:
@@ -107,16 +91,17 @@ def train(probing: Probing, kept: Unfinished, say: Callable[[str], None]) -> Pro
         Mistake: if the run removes a checkpoint before it is kept, or a run's batch diverges.
     """
     begun = time.perf_counter()
-    run, multiples, trainer = probing.run, probing.multiples, probing.trainer
-    for here in probing.windows:
+    run, multiples, seed = probing.run, probing.multiples, probing.seed
+    for here in probing.windows:  # first of all: the run may be removing them
         kept.keep_checkpoint(here.position)
+    trainer = trainer_of(run, probing.plans, seed)
     examples = sum(here.examples for here in probing.windows) * len(multiples)
     say(f"trains {examples:,} examples, {examples / run.plan.end:.0%} of the run's")
     places, earlier = [], 0.0
     for asked, here, branches in zip(probing.at, probing.windows, probing.plans, strict=True):
         start, found_there = None, []
         for multiple, plan in zip(multiples, branches, strict=True):
-            key = Key(run.plan.digest, here, multiple, trainer.seed)
+            key = Key(run.plan.digest, here, multiple, seed)
             name = f"{run.plan.measure.place(here.position)}: batch {plan.at(0).batch_size:,}"
             if finished := kept.branch(key):
                 say(f"{name}, finished earlier")
@@ -135,7 +120,7 @@ def train(probing: Probing, kept: Unfinished, say: Callable[[str], None]) -> Pro
         places.append(Place(asked, here, tuple(found_there)))
     ramp, updates = _ramp(run.experiment, run.plan, places, probing.tolerance)
     seconds = time.perf_counter() - begun + earlier
-    return Probed(run.plan, tuple(places), probing.tolerance, trainer.seed, ramp, updates, seconds)
+    return Probed(run.plan, tuple(places), probing.tolerance, seed, ramp, updates, seconds)
 
 
 def check_asked(
@@ -149,8 +134,6 @@ def check_asked(
     for name, given in (("at", at), ("multiples", multiples)):
         if isinstance(given, str) or not isinstance(given, Sequence):
             raise Mistake(f"{name} is {shown(given)}: give several values, as ({shown(given)},)")
-        if len(set(given)) < len(given):
-            raise Mistake(f"{name} has {' '.join(f'{each:g}' for each in given)}: give each once")
     if not at:
         raise Mistake("at has no values: give shares of the run, for example 0.1 0.3 0.6")
     for share in at:
@@ -162,6 +145,9 @@ def check_asked(
         whole("multiples", multiple)
     if not set(multiples) - {1}:
         raise Mistake("multiples has none over 1: give larger batches too, such as 1 2 4 8")
+    for name, given in (("at", at), ("multiples", multiples)):
+        if len(set(given)) < len(given):
+            raise Mistake(f"{name} has {' '.join(f'{each:g}' for each in given)}: give each once")
     if window is not None:
         positive("window", window, of="a length in plan.unit")
     not_negative("tolerance", tolerance)
@@ -291,63 +277,3 @@ def by_hand(coupling: Coupling, ramp: str) -> Coupling:
         growth_rule="paper",
         decided=None,
     )
-
-
-def _trainer(run: Opened, plans: Sequence[Sequence[Plan]], seed: int) -> "_Trainer":
-    """Return the trainer of these branches, which measures their noise."""
-    batch_sizes = {plan.at(0).batch_size for branches in plans for plan in branches}
-    # One update per call: a part of a window may be one.
-    learner = run.setup.learner._replace(noise_of=run.plan.num_examples or ENDLESS)
-    setup = replace(run.setup, learner=learner, updates_per_call=1)
-    limits = Limits(run.experiment.micro_batch, run.experiment.device_memory, updates_per_call=1)
-    limit = chosen(setup, sorted(batch_sizes), limits).limit
-    passes = cut(batch_sizes, setup.devices, setup.task.group, limit)
-    return _Trainer(run, setup, passes, seed)
-
-
-@dataclass(frozen=True)
-class _Trainer:
-    """Trains branches with the run's own compiled updates."""
-
-    run: Opened
-    setup: Setup
-    passes: Mapping[int, Passes]
-    seed: int
-
-    def train(self, start: State, plan: Plan, window: Window, multiple: int) -> Branch:
-        """Train one branch from a state, which stays as it is."""
-        setup, first = self.setup, plan.at(0)
-        passes = {first.batch_size: self.passes[first.batch_size]}
-        unmeasured = pure.no_noise(setup.learner, start.params, start.optimizer)
-        copied = _on_host(start._replace(noise=unmeasured))  # an update donates its state
-        state = jax.device_put(copied, programs.shardings(setup))
-        losses, weights = [], []
-        with (
-            closing(Ahead(setup, passes, evaluated=())) as ahead,
-            closing(self.run.data.feed(setup.mesh, self.seed, plan, passes, 0)) as feed,
-        ):
-            driver = Driver(setup, ahead, feed, cut=lambda _: True)  # a window has few updates
-            for part in np.split(np.arange(plan.num_updates), window.parts):
-                none = pure.no_totals(setup.learner)
-                none = jax.device_put(none, meshes.replicated(setup.mesh))
-                state = state._replace(totals=none)
-                for update in part.tolist():
-                    state = driver.update(state, [plan.at(update)])
-                loss, weight = pure.exact(jax.device_get(state.totals))["loss"]
-                losses.append(float(loss / weight))
-                weights.append(float(weight))
-        measured = noise_of(jax.device_get(state.noise), first.batch_size)
-        return Branch(
-            multiple=multiple,
-            batch_size=first.batch_size,
-            updates=plan.num_updates,
-            learning_rate=first.learning_rate,
-            losses=tuple(losses),
-            weights=tuple(weights),
-            noise_scale=measured.get(SIMPLE),
-        )
-
-
-def _on_host(state: State) -> State:
-    copied: State = jax.tree.map(np.array, jax.device_get(state))
-    return copied

@@ -11,7 +11,7 @@ import pytest
 
 import jbatch as jb
 import quadratic
-from jbatch.analysis import probe
+from jbatch.analysis.branches import Trainer
 from jbatch.analysis.probe import checkpoints_at
 from jbatch.analysis.unfinished import Key, unfinished
 from jbatch.cli import main
@@ -96,7 +96,7 @@ def test_a_probe_that_was_interrupted_goes_on(stationary, tmp_path, monkeypatch,
     whole = jb.probe(stationary, **asked)
     assert str(whole).endswith(" s.")
     assert whole.critical_batch_sizes == {0.5: 32}
-    run, trained, train = tmp_path / "run", [], probe._Trainer.train
+    run, trained, train = tmp_path / "run", [], Trainer.train
     shutil.copytree(stationary, run)
 
     def until_four(*given):
@@ -105,7 +105,7 @@ def test_a_probe_that_was_interrupted_goes_on(stationary, tmp_path, monkeypatch,
             raise KeyboardInterrupt
         return train(*given)
 
-    monkeypatch.setattr(probe._Trainer, "train", until_four)
+    monkeypatch.setattr(Trainer, "train", until_four)
     with pytest.raises(KeyboardInterrupt):
         jb.probe(run, **asked)
     shutil.rmtree(run / "checkpoints" / "4000")
