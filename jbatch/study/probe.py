@@ -5,6 +5,7 @@ from pathlib import Path
 
 from jbatch.analysis.probe import prepare, train
 from jbatch.analysis.unfinished import unfinished
+from jbatch.errors import Mistake
 from jbatch.experiment.experiment import Experiment
 from jbatch.files import expanded
 from jbatch.messages import tell
@@ -12,7 +13,7 @@ from jbatch.plan.probed import Probed
 from jbatch.report.probed import write_probed
 from jbatch.run.libraries import prepare_libraries
 from jbatch.run.lock import refuse_links
-from jbatch.run.reopen import remake
+from jbatch.run.reopen import made_in_python, remake
 from jbatch.run.run import Run
 from jbatch.run.trained import Trained
 
@@ -56,6 +57,11 @@ def probe(
     """
     prepare_libraries()
     directory = expanded(Path(run) if isinstance(run, Path | str) else run.directory)
+    if experiment is None and made_in_python(directory):
+        raise Mistake(
+            f"{directory} has no experiment file, because it was made in Python: probe it there, "
+            f"with jbatch.probe({str(directory)!r}, experiment=…)"
+        )
     if experiment is None:
         _, _, experiment = remake(directory, trusted=trusted)
     refuse_links(directory)  # before hours of training, because results are written there
