@@ -154,7 +154,7 @@ def _shakespeare(options: Options) -> Case:
         task=jbatch.LanguageModel(jbatch.GPT(layers=4, heads=4, width=128)),
         data=jbatch.Arrays(windows, {"tokens": windows["tokens"][:640]}),
         optimizer=clipped,
-        micro_batch=8,
+        micro_batch=16,
         measure_noise=True,
         seed=options.seed,
         log_every=20,
@@ -164,13 +164,13 @@ def _shakespeare(options: Options) -> Case:
     )
     still = replace(
         experiment,
-        plan=replace(plan, schedule=STILL, length=400, momentum=None),
+        plan=replace(plan, schedule=STILL, length=200, momentum=None),
         optimizer=jbatch.SGD(),
-        log_every=50,
+        log_every=25,
         keep_every=None,
-        save_every=400,
+        save_every=200,
     )
-    return Case(experiment, (120, 240), still)
+    return Case(experiment, (240,), still)
 
 
 def _training(directory: Path) -> list[dict[str, Any]]:

@@ -1,6 +1,6 @@
 """Batches that grow by what the run measures, against fixed plans, on Fashion-MNIST.
 
-All variants see the same data, 20 epochs of an MLP, under the same schedule and with the same noise
+All variants see the same data, 10 epochs of an MLP, under the same schedule and with the same noise
 scale: wherever the batch grows, the rate grows with it. `decaying` keeps the batch. `fixed` grows
 it where the schedule decays. The other three decide every 100 updates, among the same sizes: by the
 measured gradient noise scale, by the norm test of Byrd et al., and when the training loss stops
@@ -30,7 +30,7 @@ from jbatch import (
     NormTest,
 )
 
-SCHEDULE = optax.piecewise_constant_schedule(0.02, dict.fromkeys((6, 12, 16), 1 / 5))
+SCHEDULE = optax.piecewise_constant_schedule(0.02, dict.fromkeys((3, 6, 8), 1 / 5))
 
 SETTINGS = {  # largest batch size, rule
     "decaying": (64, None),
@@ -45,7 +45,7 @@ variants = {
         plan=Coupling(
             schedule=SCHEDULE,
             num_examples=60_000,
-            num_epochs=20,
+            num_epochs=10,
             batch_size=64,
             batch_sizes=(64, 128, 256, 512),
             max_batch_size=largest,
@@ -54,7 +54,7 @@ variants = {
         task=Classify(MLP((256,))),
         data=TFDS("fashion_mnist"),
         micro_batch=32,  # so that every update has parts, and its noise is measured
-        save_every=20,
+        save_every=10,
         measure_noise=True,
         adaptive=rule and Adaptive(rule, every=100),
     )
