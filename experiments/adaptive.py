@@ -30,14 +30,14 @@ from jbatch import (
     NormTest,
 )
 
-SCHEDULE = optax.piecewise_constant_schedule(0.02, dict.fromkeys((3, 6, 8), 1 / 5))
+SCHEDULE = optax.piecewise_constant_schedule(0.04, dict.fromkeys((3, 6, 8), 1 / 5))
 
-SETTINGS = {  # largest batch size, rule
-    "decaying": (64, None),
-    "fixed": (512, None),
-    "noise_scale": (512, NoiseScale(target=1.0)),
-    "norm_test": (512, NormTest(theta=0.5)),
-    "loss_stall": (512, LossStall(patience=3, least=0.01)),
+SETTINGS = {  # largest batch size, rule, examples of a part of an update
+    "decaying": (128, None, None),
+    "fixed": (1024, None, None),
+    "noise_scale": (1024, NoiseScale(target=1.0), 64),
+    "norm_test": (1024, NormTest(theta=0.5), 64),
+    "loss_stall": (1024, LossStall(patience=3, least=0.01), None),
 }
 
 variants = {
@@ -46,19 +46,19 @@ variants = {
             schedule=SCHEDULE,
             num_examples=60_000,
             num_epochs=10,
-            batch_size=64,
-            batch_sizes=(64, 128, 256, 512),
+            batch_size=128,
+            batch_sizes=(128, 256, 512, 1024),
             max_batch_size=largest,
             momentum=0.9,
         ),
         task=Classify(MLP((256,))),
         data=TFDS("fashion_mnist"),
-        micro_batch=32,  # so that every update has parts, and its noise is measured
+        micro_batch=part,  # an update has at least two parts, from which its noise is measured
         save_every=10,
-        measure_noise=True,
+        measure_noise=part is not None,
         adaptive=rule and Adaptive(rule, every=100),
     )
-    for name, (largest, rule) in SETTINGS.items()
+    for name, (largest, rule, part) in SETTINGS.items()
 }
 
 comparison = Comparison(

@@ -6,8 +6,8 @@ accuracy within 1.2 times the epochs of the smallest (Zhang et al., arXiv 2410.2
 `jbatch sweep` measures it with one run for each batch. `jbatch probe` looks for it in one run, by
 branches from its checkpoints. Two networks train at a constant rate, which follows the batch:
 `cnn`, the small convolutional network of fashion_mnist.py, from 0.05 at batch 128, and `mlp` from
-0.02 at batch 64. They measure their gradient noise, of which the norm test of Byrd et al. asks for
-a multiple: (1/θ² − 1) times the noise scale.
+0.02 at batch 64. A probe also measures the gradient noise scale, of which the norm test of Byrd et
+al. asks for (1/θ² − 1) times.
 
 Claim:    the critical batches of three probes, of seeds 0 to 2 at 0.3 of the run, are within 2
           times of the batch that the sweep finds, at a cost of 15% of the run's examples at most.
@@ -34,7 +34,7 @@ from jbatch import (
     SmallCNN,
 )
 
-CNN = Classify(SmallCNN((16, 32, 64), GhostBatchNorm(64)), augment=Augment(pad=2))
+CNN = Classify(SmallCNN((16, 32, 64), GhostBatchNorm(128)), augment=Augment(pad=2))
 SETTINGS = {  # task, weight decay, batch size, rate, epochs
     "cnn": (CNN, 5e-4, 128, 0.05, 16),
     "mlp": (Classify(MLP((256,))), 0.0, 64, 0.02, 10),
@@ -53,11 +53,9 @@ variants = {
         task=task,
         data=TFDS("fashion_mnist"),
         optimizer=SGD(weight_decay=decay),
-        micro_batch=batch_size // 2,  # so that an update has parts, and its noise is measured
         eval_every=0.25,
         save_every=epochs,
         keep_every=epochs / 10,
-        measure_noise=True,
     )
     for name, (task, decay, batch_size, rate, epochs) in SETTINGS.items()
 }

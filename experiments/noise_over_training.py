@@ -19,12 +19,12 @@ import optax
 
 from jbatch import MLP, TFDS, Claim, Classify, Comparison, Coupling, Experiment
 
-STEPS = optax.piecewise_constant_schedule(0.02, dict.fromkeys((3, 6, 8), 1 / 5))
+STEPS = optax.piecewise_constant_schedule(0.04, dict.fromkeys((3, 6, 8), 1 / 5))
 
 SETTINGS = {  # schedule, largest batch size
-    "decaying": (STEPS, 64),
+    "decaying": (STEPS, 128),
     "increasing": (STEPS, 5000),
-    "constant": (optax.constant_schedule(0.02), 64),
+    "constant": (optax.constant_schedule(0.04), 128),
 }
 
 variants = {
@@ -33,14 +33,14 @@ variants = {
             schedule=schedule,
             num_examples=60_000,
             num_epochs=10,
-            batch_size=64,
+            batch_size=128,
             max_batch_size=largest,
             growth_factor=5,
             momentum=0.9,
         ),
         task=Classify(MLP((256,))),
         data=TFDS("fashion_mnist"),
-        micro_batch=32,  # so that every update has parts, and its noise is measured
+        micro_batch=64,  # so that every update has parts, and its noise is measured
         log_every=0.25,
         save_every=10,
         measure_noise=True,
