@@ -236,7 +236,7 @@ def _where(plan: Plan, saved: Sequence[int]) -> str:
     if not saved:
         return "it has none from before its end. To probe it, "
     shares = " ".join(f"{each / plan.end:.3g}" for each in saved)
-    return f"it kept those at {shares}. Give at with some of these, or "
+    return f"it kept those at {shares}. Give some of these, or "
 
 
 def _interval(plan: Plan, at: Sequence[float]) -> float:

@@ -168,7 +168,7 @@ def test_a_run_that_diverges_has_no_critical_batch(tmp_path, jbatch):
         (("RUN", "--tolerance", "-1"), "tolerance is -1.0: give at least 0"),
         (
             ("RUN", "--at", "0.4"),
-            "has no checkpoint near 0.4 of its run: it kept those at 0.5. Give at with",
+            "has no checkpoint near 0.4 of its run: it kept those at 0.5. Give some of",
         ),
         (("RUN", "--at", "0.5", "0.51"), "at 0.5 and 0.51 have the same nearest checkpoint"),
     ],
