@@ -1,10 +1,11 @@
 """Compare the gradient noise scale that runs measure with the exact one.
 
 A network trains and measures its noise from the parts of its updates. At some of its checkpoints
-the gradients of all training examples, one by one, give |G|² and trΣ exactly. Beside them stand
-what the run said there, an average over its last hundred updates or so, in which the parameters
-moved; and what a second run measures that begins there and stays (its rate is too small to change
-a float32).
+the gradients of all training examples, one by one, give |G|² and trΣ exactly. Beside them stands
+what a second run measures that begins there and stays (its rate is too small to change a float32).
+What the run itself said there is an average over its last hundred updates or so, in which the
+parameters moved; for the last place it stands beside exact values averaged over its checkpoints
+with the same weights.
 
     python -m benchmarks.exact_noise mnist --out FOLDER
     python -m benchmarks.exact_noise shakespeare --text tinyshakespeare.txt --out FOLDER
@@ -34,10 +35,12 @@ from jbatch.experiment.experiment import Experiment
 from jbatch.plan.layout import Layout
 from jbatch.run.metrics import read_metrics
 from jbatch.run.trained import Trained
+from jbatch.step.noise import REMEMBERED
 from jbatch.task.base import SQUARED, TRACE
 from jbatch.text import significant
 
 STILL = optax.constant_schedule(1e-30)  # a rate that changes no parameter
+MOST_AVERAGED = 6  # checkpoints of a run
 AT_ONCE = 100  # examples whose gradients are held
 
 
@@ -83,9 +86,11 @@ def main(options: Options) -> Outcome:
         jbatch.fit(replace(case.still, init=there, seed=options.seed + 1), still)
         found = {
             "exact": _exact(model, examples),
-            "in the run": _noise(line),
             "at fixed parameters": np.mean([_noise(line) for line in _training(still)], axis=0),
+            "in the run": _noise(line),
         }
+        if update == case.places[-1]:
+            found["exact, over checkpoints"] = _averaged(folder / "run", examples, lines)
         for name, (squared, trace) in found.items():
             ratio = trace / squared
             rows.append({"update": update, "how": name, "squared": squared, "trace": trace})
@@ -159,7 +164,7 @@ def _shakespeare(options: Options) -> Case:
         seed=options.seed,
         log_every=20,
         eval_every=updates,
-        keep_every=60,
+        keep_every=20,
         save_every=60,
     )
     still = replace(
@@ -194,6 +199,15 @@ def _exact(model: Trained, examples: Any) -> tuple[float, float]:
         total, squares = total + gradient.astype(np.float64), squares + float(square)
     squared = float(np.square(total / count).sum())
     return squared, (squares - count * squared) / (count - 1)
+
+
+def _averaged(directory: Path, examples: Any, lines: list[dict[str, Any]]) -> np.ndarray:
+    """Return exact values over a run's last checkpoints, weighed as the run weighs its updates."""
+    values, weights = [], []
+    for line in lines[-MOST_AVERAGED:]:
+        values.append(_exact(jbatch.load(directory, line["examples"]), examples))
+        weights.append(np.exp((line["update"] - lines[-1]["update"]) / REMEMBERED))
+    return np.average(values, axis=0, weights=weights)
 
 
 def _summed(model: Trained) -> Callable[[Any, Any], tuple[jax.Array, jax.Array]]:
