@@ -18,7 +18,8 @@ MODULES = sorted(
     if ">>>" in path.read_text()
 )
 TRAIN = {
-    f"jbatch.{name}" for name in ("run.loop", "run.sample", "run.trained", "study.from_python")
+    f"jbatch.{name}"
+    for name in ("run.loop", "run.sample", "run.trained", "study.from_python", "study.probe")
 }
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")

@@ -54,6 +54,15 @@ def probe(
     Raises:
         Mistake: if the values are impossible, a place has no checkpoint, a batch is too large, or
             the run's own batch diverges.
+
+    Examples:
+        >>> plan = jbatch.Coupling(lambda epoch: 0.1, num_epochs=10, batch_size=16)
+        >>> task, data = jbatch.Classify(jbatch.MLP()), jbatch.Digits()
+        >>> digits = jbatch.Experiment(plan, task, data, save_every=1, keep_every=1)
+        >>> run = jbatch.fit(digits, "runs/digits")
+        >>> found = jbatch.probe(run, at=[0.5], multiples=[1, 8], experiment=digits)
+        >>> found.critical_batch_sizes
+        {0.5: 16}
     """
     prepare_libraries()
     directory = expanded(Path(run) if isinstance(run, Path | str) else run.directory)
