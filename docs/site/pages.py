@@ -29,8 +29,8 @@ API = {
     "plans": ("Plans", "plan.couple plan.plan plan.hold plan.adapt plan.notations"),
     "runs": (
         "Experiments and runs",
-        "experiment.experiment run.loop study.from_python study.probe experiment.comparison run.trained "
-        "run.sample experiment.weights experiment.load errors",
+        "experiment.experiment run.loop study.from_python study.probe experiment.comparison "
+        "run.trained run.sample experiment.weights experiment.load errors",
     ),
     "tasks": (
         "Tasks",
