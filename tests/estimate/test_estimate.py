@@ -73,8 +73,8 @@ def test_phases_take_their_updates_and_are_held_against_one_chip():
     text = estimate_text([first, second], CHIP, 4, 2**29, 1.5)
     assert "Estimated for 4 v0 chips (1 TFLOP/s, 1 GB/s, links 0.5 GB/s each way; nobody)" in text
     assert "Programs may use 512 MiB" in text
-    [row] = [line.split() for line in text.splitlines() if line.startswith("1 ")]
-    assert row[:9] == ["1", "120", "30", "5", "2", "MiB", "0.007", "0.009", "40"]
+    [row] = [line.split() for line in text.splitlines() if line.startswith("2 ")]
+    assert row[:9] == ["2", "120", "30", "5", "2", "MiB", "0.007", "0.009", "40"]
     assert row[9:] == ["13", "120", "7.52", "902", "0.00", "19%"]
     assert "A measured update took 1.6 times the estimate: ResNet-50" in text
     hours = first.hours + second.hours

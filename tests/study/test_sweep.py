@@ -77,7 +77,7 @@ def test_a_sweep_trains_its_grid_once_and_goes_on_where_one_diverges(tmp_path, j
     code, out, err = jbatch(*command)
     assert code == 0, err
     rows = [line for line in out.splitlines() if line.startswith("decaying")]
-    assert re.match(r"schedule +plan\.momentum +optimizer\.weight-decay +batches", out)
+    assert re.match(r"schedule +plan\.momentum +optimizer\.weight-decay +test accuracy", out)
     assert [row.split()[:3] for row in rows] == [["decaying", "0.9", "0"]]
     assert "Diverged: decaying, plan.momentum 0.9, optimizer.weight-decay 1e30 seed 0 (by " in out
     assert (

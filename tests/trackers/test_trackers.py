@@ -214,7 +214,7 @@ def test_a_library_that_is_not_installed_is_a_mistake(name, jbatch, tmp_path, mo
     [
         ("wand", r"no tracker 'wand'; did you mean wandb\? \(trackers: wandb, mlflow, trackio"),
         ("", "no tracker ''"),
-        ("trackio:projct=x", r"'projct=x'; did you mean project\?: give FIELD=VALUE of trackio"),
+        ("trackio:projct=x", r"'projct=x': give FIELD=VALUE of trackio .*; did you mean project\?"),
         ("trackio:project", "has 'project'"),
         ("trackio:project=", "has 'project='"),
         ("trackio:project=x,project=y", "gives project twice"),
