@@ -1,5 +1,6 @@
 """Format numbers, lists and tables for people, the same on a terminal, in a pipe and in a file."""
 
+import math
 import unicodedata
 from collections.abc import Sequence
 
@@ -44,9 +45,13 @@ def rounded(value: float, digits: int) -> float:
     return float(f"{value:.{digits}g}")
 
 
-def signed(value: float) -> str:
-    """Format a difference with its sign and two decimals; there is no −0.00."""
-    return f"{value:+z.2f}".replace("-", "−")
+def signed(value: float, margin: float) -> str:
+    """Format a difference with its sign; there is no −0.00.
+
+    It has two decimals, or two digits more than a `margin` under 0.1 that it is held against.
+    """
+    decimals = 2 if margin >= 0.1 else 2 - math.floor(math.log10(margin))
+    return f"{value:+z.{decimals}f}".replace("-", "−")
 
 
 def with_error(value: float, error: float | None, form: str) -> str:

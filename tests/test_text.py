@@ -49,7 +49,12 @@ def test_digits_that_count():
 
 
 def test_differences_have_a_sign_and_zero_has_no_minus():
-    assert [signed(value) for value in (1, -0.126, -0.004)] == ["+1.00", "−0.13", "+0.00"]
+    assert [signed(value, 0.5) for value in (1, -0.126, -0.004)] == ["+1.00", "−0.13", "+0.00"]
+    assert [signed(0.0101, margin) for margin in (0.1, 0.02, 0.01)] == [
+        "+0.01",
+        "+0.0101",
+        "+0.0101",
+    ]
 
 
 def test_errors_that_are_known_are_shown():

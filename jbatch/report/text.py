@@ -193,7 +193,9 @@ def finding_text(finding: Finding) -> str:
     """Describe one finding in a line."""
     interval = "no interval from one seed"
     if finding.interval is not None:
-        interval = "95% interval {} to {}".format(*map(signed, finding.interval))
+        interval = "95% interval {} to {}".format(
+            *(signed(each, finding.margin) for each in finding.interval)
+        )
     claim = "outside" if finding.control else "within"
     outcome = {True: "as claimed", False: "NOT as claimed", None: "undecided"}[finding.as_claimed]
     if finding.diverged:
@@ -202,7 +204,7 @@ def finding_text(finding: Finding) -> str:
         outcome += ", because its two seeds differ by the same"
     of = finding.metric.unit and f"{finding.metric.unit} of "
     return (
-        f"{finding.variant} − {finding.baseline}: {signed(finding.mean)} {of}"
+        f"{finding.variant} − {finding.baseline}: {signed(finding.mean, finding.margin)} {of}"
         f"{finding.metric.label} ({interval}), claimed {claim} ±{finding.margin:g}: {outcome}"
     )
 
@@ -212,13 +214,13 @@ def curve_text(curve: Curve) -> str:
     undecided = curve.epochs - curve.within - curve.outside
     counts = {"outside": curve.outside, "undecided": undecided}
     rest = ", ".join(f"{what} at {count}" for what, count in counts.items() if count)
-    low, high = map(signed, curve.interval)
+    low, high = (signed(each, curve.margin) for each in curve.interval)
     return (
         f"{curve.variant} − {curve.baseline}, {curve.quantity}: mean over the epochs "
-        f"{signed(curve.mean)}{curve.unit} (95% interval {low} to {high}); within "
+        f"{signed(curve.mean, curve.margin)}{curve.unit} (95% interval {low} to {high}); within "
         f"±{curve.margin:g}{curve.unit} at {curve.within} of {curve.epochs} epochs"
         f"{f', {rest}' if rest else ''} (95% intervals, paired by seed); at most "
-        f"{signed(curve.largest)}{curve.unit} (epoch {curve.at:g})"
+        f"{signed(curve.largest, curve.margin)}{curve.unit} (epoch {curve.at:g})"
     )
 
 
