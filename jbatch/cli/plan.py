@@ -68,15 +68,15 @@ class Options(RunsCode):
 
     def __post_init__(self) -> None:
         if self.devices is not None:
-            whole("devices", self.devices, most=MOST_DEVICES)
+            whole("--devices", self.devices, most=MOST_DEVICES)
             if self.on is not None:
                 raise Mistake(f"--devices {self.devices} and --on {self.on}: give only one")
         if self.noise_scale is not None:
-            positive("noise_scale", self.noise_scale, of="a number of examples")
+            positive("--noise-scale", self.noise_scale, of="a number of examples")
             if self.noise_from is not None:
                 raise Mistake("--noise-scale and --noise-from both give a noise scale: give one")
         if self.price_per_chip_hour is not None:
-            positive("price_per_chip_hour", self.price_per_chip_hour)
+            positive("--price-per-chip-hour", self.price_per_chip_hour)
             if self.on is None:
                 raise Mistake("--price-per-chip-hour needs --on: give --on TOPOLOGY too")
 

@@ -32,9 +32,9 @@ class Options:
 
     def __post_init__(self) -> None:
         if self.price_per_chip_hour is not None:
-            positive("price_per_chip_hour", self.price_per_chip_hour)
+            positive("--price-per-chip-hour", self.price_per_chip_hour)
         if self.port is not None:
-            whole("port", self.port, most=65_535)
+            whole("--port", self.port, most=65_535)
             if not self.watch:
                 raise Mistake(f"--port {self.port} needs --watch: give --watch too")
 
@@ -51,7 +51,7 @@ def run(arguments: Sequence[str]) -> None:
     from jbatch.report.watch import watch
 
     if not directory.is_dir():
-        raise Mistake(f"{directory} is no directory: give a run directory or a folder of them")
+        raise Mistake(f"{directory} is no folder: give a run directory or a folder of them")
     ended = threading.Event()
     with acting(lambda _: ended.set()):
         watch(directory, options.port, price, ended, lambda at: show(f"{at} (Ctrl-C ends it)"))

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from scipy import stats
 
 from jbatch.experiment.comparison import Comparison, Metric
-from jbatch.report.runs import Floats, Record, interval_of, metric_in
+from jbatch.report.runs import ALIKE, Floats, Record, interval_of, metric_in
 
 LOSS_MARGIN = 5.0  # percent of the baseline's training loss within which two count as the same
 ERROR = 0.05  # of the intervals
@@ -68,7 +68,7 @@ def compare_curves(records: Sequence[Record], comparison: Comparison | None) -> 
 
 def _loss(mine: Sequence[Record], base: Sequence[Record]) -> Curve:
     ours, theirs, epochs = _lines([r.training for r in mine], [r.training for r in base], "loss")
-    scale = 100 / theirs.mean(0)  # to percent of the baseline's mean
+    scale = 100 / np.abs(theirs.mean(0))  # to percent of the baseline's mean
     differences = (ours - theirs) * scale
     return _curve(mine, base, "training loss", "%", LOSS_MARGIN, differences, epochs)
 
@@ -88,11 +88,20 @@ def _lines(
     name: str,
 ) -> tuple[Floats, Floats, npt.NDArray[np.int64]]:
     """Return both as (seeds, points), at epochs where every run has a line, and the epochs."""
-    # Lines at the ends of epochs: a run logs a little before its end, since batches are whole.
-    by_epoch = [{round(line["epoch"]): line[name] for line in run} for run in (*mine, *base)]
+    by_epoch = [_at_ends(run, name) for run in (*mine, *base)]
     epochs = sorted(set.intersection(*map(set, by_epoch)))
     values = np.array([[run[epoch] for epoch in epochs] for run in by_epoch])
     return values[: len(mine)], values[len(mine) :], np.array(epochs)
+
+
+def _at_ends(lines: Sequence[Mapping[str, Any]], name: str) -> dict[int, float]:
+    """Return epoch → the value of the line that is nearest to its end.
+
+    A run logs a little before an epoch's end, since batches are whole. Before the first, paired
+    runs have the same parameters, which says nothing of their schedules.
+    """
+    nearest = sorted(lines, key=lambda line: -abs(line["epoch"] - round(line["epoch"])))
+    return {end: line[name] for line in nearest if (end := round(line["epoch"]))}
 
 
 def _curve(
@@ -135,9 +144,11 @@ def against_margin(
 
     Returns:
         Two bool arrays (within, outside) of shape (points,). Points False in both are undecided.
+        So are those where there are two seeds with the same difference, as in `Finding.alike`.
     """
     seeds, points = differences.shape
+    spread = (seeds > 2) | (np.ptp(differences, 0) >= ALIKE)
     mean, error = differences.mean(0), differences.std(0, ddof=1) / np.sqrt(seeds)
     each, all_at_once = stats.t.ppf([1 - ERROR / 2, 1 - ERROR / (2 * points)], seeds - 1)
     within = np.abs(mean) + each * error <= margin
-    return within, np.abs(mean) - all_at_once * error > margin
+    return within & spread, (np.abs(mean) - all_at_once * error > margin) & spread

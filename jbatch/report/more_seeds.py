@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from jbatch.report.runs import Finding, Floats
+from jbatch.report.runs import ALIKE, Finding, Floats
 from jbatch.text import counted
 
 CHANCE = 0.8  # that the seeds decide, as is usual in planning trials
@@ -51,14 +51,14 @@ def pairs_to_decide(seen: int, mean: float, deviation: float, margin: float) -> 
 def more_seeds_text(finding: Finding) -> str:
     """Say how many more seeds would decide an undecided finding; empty if seeds cannot tell."""
     seen = len(finding.differences)
-    if finding.as_claimed is not None or finding.diverged or np.ptp(finding.differences) < 1e-9:
+    if finding.as_claimed is not None or finding.diverged or np.ptp(finding.differences) < ALIKE:
         return ""
     deviation = float(finding.differences.std(ddof=1))
     pairs = pairs_to_decide(seen, finding.mean, deviation, finding.margin)
     if pairs is None:
         return (
             f"{finding.variant}: {MOST:,} seeds would hardly decide it (an estimate): the "
-            "difference is too near the margin."
+            "difference is too near the margin for its spread."
         )
     return (
         f"{finding.variant}: about {counted(pairs - seen, 'more seed')}, {pairs:,} in all, would "

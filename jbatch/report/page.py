@@ -22,7 +22,7 @@ from jbatch.printable import printable
 from jbatch.report.curves import compare_curves
 from jbatch.report.listed import state
 from jbatch.report.more_seeds import more_seeds_text
-from jbatch.report.runs import Record, find, lost, summarize
+from jbatch.report.runs import Record, awaited, find, lost, summarize
 from jbatch.report.speed import not_faster
 from jbatch.report.text import (
     changed,
@@ -139,7 +139,9 @@ def _said(
     summaries = summarize(records, comparison)  # refuses runs that cannot share a report
     header, rows = comparison_table(summaries, comparison, price) if summaries else ((), [])
     findings, gone = find(summaries, comparison), lost(records, comparison)
-    outcomes = {finding.as_claimed for finding in findings} | ({None} if gone else set())
+    going = awaited(records, comparison)
+    open_ = {None} if gone or going else set()
+    outcomes = {finding.as_claimed for finding in findings} | open_
     environments = dict.fromkeys(
         ", ".join(f"{name} {value}" for name, value in record.environment.items())
         for record in records
@@ -152,7 +154,7 @@ def _said(
         "notes": " ".join(table_notes(header, summaries)),
         "slow": not_faster(records, comparison),
         "findings": [finding_text(finding) for finding in findings],
-        "conclusion": conclusion(findings, gone) if findings or gone else "",
+        "conclusion": conclusion(findings, gone, going) if findings or gone else "",
         "more": [text for text in map(more_seeds_text, findings) if text],
         "curves": [curve_text(curve) for curve in compare_curves(records, comparison)],
         "memories": transient_lines(records),

@@ -17,6 +17,7 @@ from jbatch.plan.plan import Plan
 from jbatch.run.metrics import scores_in, scores_of, scores_text
 
 Floats = npt.NDArray[np.float64]
+ALIKE = 1e-9  # differences that differ by less are the same, but for rounding
 BESIDE = ("perplexity", "bits_per_byte")  # of language models, shown beside the metric
 
 
@@ -189,7 +190,7 @@ class Finding:
 
         Their interval has no width, but two numbers say nothing of the spread of others.
         """
-        return len(self.differences) == 2 and bool(np.ptp(self.differences) < 1e-9)
+        return len(self.differences) == 2 and bool(np.ptp(self.differences) < ALIKE)
 
     @property
     def verdict(self) -> str:
@@ -325,6 +326,18 @@ def lost(records: Sequence[Record], comparison: Comparison | None) -> list[str]:
         if variant in claimed
         and any(run.diverged for run in runs)
         and not any(run.finished for run in runs)
+    ]
+
+
+def awaited(records: Sequence[Record], comparison: Comparison | None) -> list[str]:
+    """Return the claims' variants that have no run yet, or one that has not ended."""
+    runs = by_variant(records)
+    claims = comparison.claims if comparison else ()
+    return [
+        variant
+        for variant in dict.fromkeys(name for claim in claims for name in claim.variants)
+        if not all(run.finished or run.diverged for run in runs.get(variant, ()))
+        or variant not in runs
     ]
 
 

@@ -78,12 +78,12 @@ def _why(mine: Sequence[Record], base: Sequence[Record]) -> str:
         return f"it waited for input {waited:.0%} of the time"
     found = rates([*mine, *base])
     full = full_at(found)
-    if full is None:
+    if full is None or full > base[0].plan.batch_sizes.max():  # else larger batches had room
         least, most = (f"{pick(run.training_seconds for run in mine):.3g}" for pick in (min, max))
         varied = f"; its seeds took from {least} s to {most} s" if len(mine) > 1 else ""
         return f"the metrics do not say why{varied}"
     largest = max(found)
-    return (
-        f"the device was full at batch {full:,} ({found[full]:,.0f} examples/s there, "
-        f"{found[largest]:,.0f} at batch {largest:,})"
-    )
+    measured = f"{found[full]:,.0f} examples/s there, {found[largest]:,.0f} at batch {largest:,}"
+    if FULL * found[largest] < found[full]:  # a full device is no slower, but keeps its speed
+        return f"examples/s fell after batch {full:,} ({measured})"
+    return f"the device was full at batch {full:,} ({measured})"

@@ -14,6 +14,7 @@ from jbatch.report.runs import (
     Floats,
     Record,
     Summary,
+    awaited,
     by_variant,
     find,
     lost,
@@ -22,7 +23,7 @@ from jbatch.report.runs import (
 )
 from jbatch.report.speed import not_faster
 from jbatch.report.transient import transient_text, transients
-from jbatch.text import signed, significant, text_table, with_error
+from jbatch.text import counted, signed, significant, text_table, with_error
 
 HEADER = (
     "schedule",
@@ -88,7 +89,7 @@ def comparison_text(records: Sequence[Record], comparison: Comparison | None) ->
     """Return the table, its notes and the outcome of the claims as text."""
     summaries = summarize(records, comparison)
     findings, gone = find(summaries, comparison), lost(records, comparison)
-    said = conclusion(findings, gone)
+    said = conclusion(findings, gone, awaited(records, comparison))
     curves = [curve_text(curve) for curve in compare_curves(records, comparison)]
     more = [text for text in map(more_seeds_text, findings) if text]
     slow = not_faster(records, comparison)
@@ -199,7 +200,7 @@ def finding_text(finding: Finding) -> str:
     claim = "outside" if finding.control else "within"
     outcome = {True: "as claimed", False: "NOT as claimed", None: "undecided"}[finding.as_claimed]
     if finding.diverged:
-        outcome += f", because {finding.diverged} runs diverged"
+        outcome += f", because {counted(finding.diverged, 'run')} diverged"
     elif finding.alike:
         outcome += ", because its two seeds differ by the same"
     of = finding.metric.unit and f"{finding.metric.unit} of "
@@ -219,13 +220,21 @@ def curve_text(curve: Curve) -> str:
         f"{curve.variant} − {curve.baseline}, {curve.quantity}: mean over the epochs "
         f"{signed(curve.mean, curve.margin)}{curve.unit} (95% interval {low} to {high}); within "
         f"±{curve.margin:g}{curve.unit} at {curve.within} of {curve.epochs} epochs"
-        f"{f', {rest}' if rest else ''} (95% intervals, paired by seed); at most "
+        f"{f', {rest}' if rest else ''} (95% intervals, paired by seed); the largest "
         f"{signed(curve.largest, curve.margin)}{curve.unit} (epoch {curve.at:g})"
     )
 
 
-def conclusion(findings: Sequence[Finding], lost: Sequence[str] = ()) -> str:
-    """Conclude whether the claim holds; `lost` are its variants that only diverged."""
+def conclusion(
+    findings: Sequence[Finding], lost: Sequence[str] = (), awaited: Sequence[str] = ()
+) -> str:
+    """Conclude whether the claim holds.
+
+    Args:
+        findings: of the claim.
+        lost: its variants that only diverged.
+        awaited: its variants that have no run yet, or one that has not ended.
+    """
     failed = [finding.variant for finding in findings if finding.as_claimed is False]
     if failed:
         return f"The claim does not hold here: {', '.join(failed)}."
@@ -234,6 +243,8 @@ def conclusion(findings: Sequence[Finding], lost: Sequence[str] = ()) -> str:
     few = [finding.variant for finding in unclear if not finding.diverged]
     reasons = {"because runs diverged": diverged, "at this number of seeds": few}
     said = [f"Undecided {why}: {', '.join(names)}." for why, names in reasons.items() if names]
+    if awaited and not said:
+        return f"The claim holds so far; still to run: {', '.join(awaited)}."
     return " ".join(said) or "The claim holds here."
 
 

@@ -52,7 +52,10 @@ MISTAKES = {
         ["plan", TINY, "growing", "--devices", 3],
         "batch 40 does not divide over 3 devices: use 39 or 120",
     ),
-    "no devices": (["plan", TINY, "growing", "--devices", 0], "devices is 0: give a whole number"),
+    "no devices": (
+        ["plan", TINY, "growing", "--devices", 0],
+        "--devices is 0: give a whole number",
+    ),
     "real devices cannot divide": (
         *(["train", TINY, "growing", "--plan.batch-sizes", 20, 60, "--plan.batch-size", 20],),
         "batch 20 does not divide over 8 devices: use 16 or 24",

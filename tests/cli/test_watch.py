@@ -76,8 +76,8 @@ def test_a_port_in_use_is_a_mistake(tmp_path, monkeypatch, jbatch):
     ("arguments", "said"),
     [
         (("--port", 80), "--port 80 needs --watch"),
-        (("--watch", "--port", 0), "port is 0: give a whole number of at least 1"),
-        (("--price-per-chip-hour", 0), "price_per_chip_hour is 0.0: give a value over 0"),
+        (("--watch", "--port", 0), "--port is 0: give a whole number of at least 1"),
+        (("--price-per-chip-hour", 0), "--price-per-chip-hour is 0.0: give a value over 0"),
     ],
 )
 def test_mistakes(tmp_path, jbatch, arguments, said):
@@ -89,7 +89,7 @@ def test_mistakes(tmp_path, jbatch, arguments, said):
 def test_a_directory_that_is_not_there_is_a_mistake(tmp_path, jbatch):
     code, _, err = jbatch("report", tmp_path / "none", "--watch")
     assert code == 2
-    assert "none is no directory" in err
+    assert "none is no folder" in err
 
 
 def test_ctrl_c_ends_it_well(tmp_path):

@@ -118,7 +118,7 @@ def test_the_command_prints_it(jbatch):
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (("--noise-scale", "0"), "noise_scale is 0.0: give a number of examples over 0"),
+        (("--noise-scale", "0"), "--noise-scale is 0.0: give a number of examples over 0"),
         (("--noise-scale", "5", "--noise-from", "here"), "both give a noise scale: give one"),
         (("--noise-from", "nowhere"), "nowhere has no measured noise scale: give the directory"),
     ],

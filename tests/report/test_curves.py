@@ -7,7 +7,7 @@ import pytest
 import jbatch
 from commands import TINY
 from jbatch.experiment.comparison import Claim, Comparison
-from jbatch.report.curves import against_margin, compare_curves
+from jbatch.report.curves import _at_ends, against_margin, compare_curves
 from jbatch.report.runs import Record
 from jbatch.report.text import curve_text
 
@@ -31,20 +31,37 @@ def test_differences_are_paired_by_seed_and_held_against_the_margin():
     records = [
         record("a", 0, [0.5, 0.4, 0.3]),
         record("a", 1, [0.7, 0.4, 0.1]),
+        record("a", 2, [0.6, 0.4, 0.2]),
         record("b", 0, [0.5, 0.5, 0.32], short=0.01),
         record("b", 1, [0.7, 0.5, 0.14], short=0.01),
+        record("b", 2, [0.6, 0.5, 0.23], short=0.01),
         record("c", 0, [0.5, 0.4, 0.3]),
     ]
     loss, accuracy = compare_curves(records, COMPARISON)
-    # First epoch: equal. Second: 0.1 of 0.4 in both seeds. Third: 0.02 and 0.04, so undecided.
+    # First epoch: equal. Second: 0.1 of 0.4 in all seeds. Third: 0.02 to 0.04, so undecided.
     assert (loss.within, loss.outside, loss.epochs, loss.at) == (1, 1, 3, 2)
     assert loss.largest == pytest.approx(25)  # percent
     assert accuracy.largest == pytest.approx(-10)  # points
     assert curve_text(accuracy) == (
-        "b − a, test accuracy: mean over the epochs −4.33 points (95% interval −8.57 to −0.10); "
+        "b − a, test accuracy: mean over the epochs −4.33 points (95% interval −5.16 to −3.51); "
         "within ±0.5 points at 1 of 3 epochs, outside at 1, undecided at 1 "
-        "(95% intervals, paired by seed); at most −10.00 points (epoch 2)"
+        "(95% intervals, paired by seed); the largest −10.00 points (epoch 2)"
     )
+
+
+def test_lines_between_epochs_and_before_the_first_do_not_count():
+    lines = [
+        {"epoch": epoch, "loss": loss}
+        for epoch, loss in ((0, 9.0), (0.5, 8.0), (0.99, 1.0), (1.4, 7.0), (1.99, 2.0), (2.4, 6.0))
+    ]
+    assert _at_ends(lines, "loss") == {1: 1.0, 2: 2.0}
+
+
+def test_two_seeds_with_the_same_difference_decide_nothing():
+    differences = np.array([[0.0, 3.0, 0.1], [0.0, 3.0, 0.1 + 1e-6]])
+    within, outside = against_margin(differences, 1.0)
+    assert (within.tolist(), outside.tolist()) == ([False, False, True], [False] * 3)
+    assert against_margin(np.zeros((3, 1)), 1.0)[0].all()
 
 
 def noise(rng, runs, seeds, epochs):

@@ -132,7 +132,7 @@ def test_where_a_run_diverged_the_others_decide_nothing():
     ]
     good, bad = find(runs, COMPARISON)
     assert (good.as_claimed, bad.as_claimed) == (None, True)
-    assert finding_text(good).endswith("undecided, because 1 runs diverged")
+    assert finding_text(good).endswith("undecided, because 1 run diverged")
 
 
 def test_two_claims_of_one_name_are_refused():
@@ -152,3 +152,5 @@ def test_conclusions():
     assert conclusion([good]) == "The claim holds here."
     assert conclusion([good, unclear]) == "Undecided at this number of seeds: unclear."
     assert conclusion([bad, unclear]) == "The claim does not hold here: bad."
+    assert conclusion([good], awaited=["c"]) == "The claim holds so far; still to run: c."
+    assert conclusion([bad], awaited=["c"]) == "The claim does not hold here: bad."

@@ -63,6 +63,20 @@ def test_a_full_device_is_why():
     ]
 
 
+def test_a_device_that_was_not_full_at_the_baseline_s_batch_is_not_why():
+    base = [run("constant", (10, 10), {10: 100.0}, seed) for seed in (0, 1)]
+    slow = run("growing", (10, 100), {10: 60.0, 100: 200.0})  # rates rise, and yet it was slower
+    [text] = not_faster([*base, slow], COMPARISON)
+    assert text.endswith("the metrics do not say why.")
+
+
+def test_larger_batches_may_be_slower():
+    [text] = said({10: 1000.0, 100: 500.0})
+    assert text.endswith(
+        "examples/s fell after batch 10 (1,000 examples/s there, 500 at batch 100)."
+    )
+
+
 def test_what_was_faster_needs_no_sentence():
     assert said({10: 1000.0, 100: 5000.0}) == []
     records = [run(name, (10, 10), {10: 1000.0}) for name in ("constant", "growing")]
