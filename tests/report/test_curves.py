@@ -8,7 +8,7 @@ import jbatch
 from commands import TINY
 from jbatch.experiment.comparison import Claim, Comparison
 from jbatch.report.curves import _at_ends, against_margin, compare_curves
-from jbatch.report.runs import Record
+from jbatch.report.runs import Record, awaited
 from jbatch.report.text import curve_text
 
 PLAN = jbatch.couple(
@@ -99,6 +99,7 @@ def test_one_seed_has_no_interval():
 
 def test_runs_under_way_are_left_out():
     whole = [record("a", seed, [0.5, 0.4, 0.3]) for seed in range(2)]
-    assert (
-        compare_curves([*whole, *(record("b", s, [0.5, 0.4]) for s in range(2))], COMPARISON) == []
-    )
+    records = [*whole, *(record("b", seed, [0.5, 0.4]) for seed in range(2))]
+    assert compare_curves(records, COMPARISON) == []
+    assert awaited(records, COMPARISON) == ["b", "c"]  # one has not ended, one has not begun
+    assert awaited(records, None) == []
