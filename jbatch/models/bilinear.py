@@ -59,7 +59,7 @@ def primitives(name: str, anywhere: Maps, cpu: Maps) -> tuple[Any, Any, Any]:
 
 def _primitive(name: str, anywhere: Map, cpu: Map) -> Any:
     made: Any = Primitive(name)
-    made.def_impl(partial(_alone, made))
+    made.def_impl(lambda a, b, **given: _alone(made, tuple(given.items()), a, b))
     made.def_abstract_eval(partial(_shape, anywhere))
     for platform, computed in ((None, anywhere), ("cpu", cpu)):
         rule = mlir.lower_fun(computed, multiple_results=False)
@@ -67,13 +67,13 @@ def _primitive(name: str, anywhere: Map, cpu: Map) -> Any:
     return made
 
 
-def _alone(primitive: Any, a: jax.Array, b: jax.Array, **given: Any) -> jax.Array:
+@partial(jax.jit, static_argnums=(0, 1))
+def _alone(
+    primitive: Any, given: tuple[tuple[str, Any], ...], a: jax.Array, b: jax.Array
+) -> jax.Array:
     """Compute a map outside of jit."""
-    return _compiled(primitive, tuple(given.items()))(a, b)
-
-
-def _compiled(primitive: Any, given: tuple[tuple[str, Any], ...]) -> Map:
-    return jax.jit(partial(primitive.bind, **dict(given)))
+    found: jax.Array = primitive.bind(a, b, **dict(given))
+    return found
 
 
 def _shape(anywhere: Map, a: Any, b: Any, **given: Any) -> Any:
@@ -90,8 +90,9 @@ def _over_examples(
     if axes[1] is not None:
         return _mapped(anywhere, arrays, axes, **given)
     batches = jnp.moveaxis(arrays[0], axes[0], 0)  # (M, N, …)
-    found = primitive.bind(batches.reshape(-1, *batches.shape[2:]), arrays[1], **given)
-    return found.reshape(*batches.shape[:2], *found.shape[1:]), 0
+    count, size, *rest = batches.shape
+    found = primitive.bind(batches.reshape(count * size, *rest), arrays[1], **given)
+    return found.reshape(count, size, *found.shape[1:]), 0
 
 
 def _mapped(anywhere: Map, arrays: Any, axes: Any, **given: Any) -> tuple[jax.Array, int]:

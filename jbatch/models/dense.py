@@ -5,6 +5,7 @@ reads what makes that gradient across rows, and computes it a second time: the G
 longer than its products. Here, the array of fewer columns is transposed, apart from what makes it.
 """
 
+import math
 from typing import Any
 
 import jax
@@ -21,7 +22,7 @@ def dot_general(
 
     That is the last axis of `x` (…, C) with the first of `kernel` (C, K), without options. Results
     and gradients agree to the rounding of their dtype. The platform is that of the compiled
-    program.
+    program. A `jax.shard_map` around it needs `check_vma=False`, as jbatch's own has.
 
     flax layers take it as `nnx.Linear(…, dot_general=jbatch.dot_general)`.
 
@@ -42,9 +43,8 @@ def dot_general(
 def product(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Return x · kernel, (…, C), (C, K) → (…, K), of one dtype; at least two axes each."""
     told = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]  # set at run time
-    rows = x.reshape(-1, x.shape[-1])
-    found: jax.Array = PRODUCTS[0].bind(rows, kernel, precision=told)
-    return found.reshape(*x.shape[:-1], kernel.shape[1])
+    found: jax.Array = PRODUCTS[0].bind(x, kernel, precision=told)
+    return found
 
 
 def transposed(a: jax.Array) -> jax.Array:
@@ -67,5 +67,16 @@ def _told(of: Any) -> Any:
     return computed
 
 
-_stock = Maps(_told(jnp.matmul), _told(lambda g, kernel: g @ kernel.T), _told(lambda x, g: x.T @ g))
-PRODUCTS = primitives("dense", _stock, _stock._replace(kernel_gradient=_told(across)))
+def _by_kernel(x: jax.Array, g: jax.Array) -> jax.Array:
+    leading = tuple(range(x.ndim - 1))
+    return lax.dot_general(x, g, ((leading, leading), ((), ())))
+
+
+def _by_kernel_on_cpu(x: jax.Array, g: jax.Array) -> jax.Array:
+    rows = math.prod(x.shape[:-1])
+    return across(x.reshape(rows, x.shape[-1]), g.reshape(rows, g.shape[-1]))
+
+
+# Leading axes stay as they are: where they are padded, as on TPUs, to join them would be a copy.
+_stock = Maps(_told(jnp.matmul), _told(lambda g, kernel: g @ kernel.T), _told(_by_kernel))
+PRODUCTS = primitives("dense", _stock, _stock._replace(kernel_gradient=_told(_by_kernel_on_cpu)))

@@ -42,7 +42,8 @@ def _counted(jaxpr: Jaxpr) -> int:
 def _of(equation: JaxprEqn) -> int:
     arrays: list[Any] = [*equation.invars, *equation.outvars]
     if equation.primitive in dense.PRODUCTS:
-        return 2 * math.isqrt(math.prod(array.aval.size for array in arrays))  # (R C) (C K) (R K)
+        sizes = math.prod(array.aval.size for array in arrays)  # of (R, C), (C, K) and (R, K)
+        return 2 * math.isqrt(sizes)
     if equation.primitive in CONVOLUTIONS:
         # Two operands and the result are the images, the kernel and the output, in some order. What
         # the kernel lacks is the number of examples; each of N, C and K stands in two of three.
