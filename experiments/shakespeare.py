@@ -83,4 +83,5 @@ comparison = Comparison(
     metric="loss",
     better="lower",
     margin=0.01,
+    seeds=tuple(range(10)),
 )

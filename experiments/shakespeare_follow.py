@@ -69,4 +69,5 @@ comparison = Comparison(
     metric="loss",
     better="lower",
     margin=0.01,
+    seeds=(0, 1, 2),
 )
