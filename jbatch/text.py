@@ -55,7 +55,12 @@ def signed(value: float, margin: float) -> str:
 
 
 def with_error(value: float, error: float | None, form: str) -> str:
-    """Format a measured value as "12.3 ± 0.4", or as "12.3" if its error is not known."""
+    """Format a measured value as "12.3 ± 0.4", or as "12.3" if its error is not known.
+
+    Of a general `form`, such as ".4g", the error keeps two digits, and the value as many decimals.
+    """
+    if form.endswith("g") and error and math.isfinite(error):
+        form = f".{max(0, 1 - math.floor(math.log10(error)))}f"
     return f"{value:{form}}" if error is None else f"{value:{form}} ± {error:{form}}"
 
 

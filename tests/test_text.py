@@ -60,6 +60,10 @@ def test_differences_have_a_sign_and_zero_has_no_minus():
 def test_errors_that_are_known_are_shown():
     assert with_error(12.34, 0.45, ".1f") == "12.3 ± 0.5"
     assert with_error(12.34, None, ".1f") == "12.3"
+    assert with_error(1.90269, 0.005638, ".4g") == "1.9027 ± 0.0056"
+    assert with_error(12345.6, 789.0, ".4g") == "12346 ± 789"
+    assert with_error(2.5, 0.0, ".4g") == "2.5 ± 0"
+    assert with_error(2.5, float("inf"), ".4g") == "2.5 ± inf"
 
 
 def test_spans_repeat_nothing():

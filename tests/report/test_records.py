@@ -35,7 +35,7 @@ def test_language_models_show_perplexity_and_bits_per_byte():
     runs = [replace(summary("decaying", [1.8, 2.0]), beside=of_text), summary("plain", [1.0, 1.0])]
     header, rows = comparison_table(runs, None)
     first = dict(zip(header, rows[0], strict=True))
-    assert first["perplexity"] == "7 ± 1.414"
+    assert first["perplexity"] == "7.0 ± 1.4"
     assert first["bits per byte"] == "2.5 ± 0"
     assert dict(zip(header, rows[1], strict=True))["perplexity"] == ""
     assert "perplexity" not in comparison_table(runs[1:], None)[0]
