@@ -185,6 +185,8 @@ def fastest(
         return found if found * examples * devices > ONCE else min(found, look(examples))
 
     least = max(timed, max(_least(size, devices, ghost_batch) for size in batch_sizes))
+    if least >= most:  # a group's examples stay together
+        return None, ""
     best, slower = 0, 0
     for candidate in _doubled(least, most):
         layout = cut([size], devices, ghost_batch, candidate)[size].layouts[0]

@@ -226,6 +226,12 @@ def test_passes_of_few_large_examples_are_worth_timing(monkeypatch, work, expect
     assert autotune._least_timed(setup, 64) == expected
 
 
+def test_a_group_that_is_the_whole_batch_needs_no_timing(monkeypatch):
+    setup, _ = make_setup(GROWING, GROWING.plan.plan(), ONE)
+    monkeypatch.delattr(autotune, "_timer")
+    assert fastest(setup, (480,), 480, None) == (None, "")
+
+
 def test_what_a_machine_does_meanwhile_meets_all_alike(monkeypatch):
     """A machine that is three times as slow for a while, and a pass of 128 that is the fastest."""
     setup, _ = make_setup(GROWING, GROWING.plan.plan(), ONE)
