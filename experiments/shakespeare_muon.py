@@ -6,6 +6,7 @@ run and the cosine's rate, 0.01 at a batch of 12, is multiplied by (B/12)^p. Mat
 take Muon's steps, embeddings and norms Adam's at a tenth of the rate.
 
 Claim:    none. It measures.
+Found:    p = 1 at four times the batch, narrowly; p = 1/2 at 16 times, by far (docs/language.md).
 Cost:     about 80 seconds on one CPU core a run.
 Command:  jbatch sweep experiments/shakespeare_muon.py --grid plan.batch-size=12,48,192 \\
           plan.scaling=0,0.5,1 --seeds 0 1 --data.train tinyshakespeare.txt
