@@ -17,6 +17,7 @@ gave 876), and for nanoGPT on tiny Shakespeare |G|² 0.933, trΣ 20.5 and 22 exa
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -204,9 +205,10 @@ def _exact(model: Trained, examples: Any) -> tuple[float, float]:
 def _averaged(directory: Path, examples: Any, lines: list[dict[str, Any]]) -> np.ndarray:
     """Return exact values over a run's last checkpoints, weighed as the run weighs its updates."""
     values, weights = [], []
-    for line in lines[-MOST_AVERAGED:]:
+    for before, line in pairwise(lines[-MOST_AVERAGED - 1 :]):  # each stands for the updates since
         values.append(_exact(jbatch.load(directory, line["examples"]), examples))
-        weights.append(np.exp((line["update"] - lines[-1]["update"]) / REMEMBERED))
+        age, since = lines[-1]["update"] - line["update"], line["update"] - before["update"]
+        weights.append(since * np.exp(-age / REMEMBERED))
     return np.average(values, axis=0, weights=weights)
 
 
