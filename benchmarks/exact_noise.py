@@ -158,7 +158,7 @@ def _shakespeare(options: Options) -> Case:
     experiment = Experiment(
         plan,
         task=jbatch.LanguageModel(jbatch.GPT(layers=4, heads=4, width=128)),
-        data=jbatch.Arrays(windows, {"tokens": windows["tokens"][:640]}),
+        data=jbatch.Arrays(windows, {"tokens": windows["tokens"][:640]}, len(set(text))),
         optimizer=clipped,
         micro_batch=16,
         measure_noise=True,
