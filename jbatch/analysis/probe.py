@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from jbatch.analysis.branches import trainer_of
 from jbatch.analysis.unfinished import Key, Unfinished, folder_of
-from jbatch.errors import Mistake, not_negative, positive, real, shown, whole
+from jbatch.errors import Mistake, not_negative, plain, positive, real, shown, whole
 from jbatch.experiment.described import describe
 from jbatch.experiment.experiment import Coupling, Experiment
 from jbatch.plan.branch import Window, forgets, make_branch, make_window
@@ -55,7 +55,8 @@ def prepare(
     Raises:
         Mistake: if they are impossible, a place has no checkpoint, or a batch is too large.
     """
-    check_asked(at, multiples, window, tolerance, seed)
+    at, multiples, window, tolerance, seed = asked = plain((at, multiples, window, tolerance, seed))
+    _check_asked(*asked)
     run = opened(experiment, directory)
     if not holds(directory, describe(run.experiment), run.plan):
         raise Mistake(
@@ -123,7 +124,7 @@ def train(probing: Probing, kept: Unfinished, say: Callable[[str], None]) -> Pro
     return Probed(run.plan, tuple(places), probing.tolerance, seed, ramp, updates, seconds)
 
 
-def check_asked(
+def _check_asked(
     at: Sequence[float],
     multiples: Sequence[int],
     window: float | None,

@@ -62,7 +62,6 @@ class Unfinished:
         self.checkpoints = self.folder / "checkpoints"
         self._run, self._path = directory, self.folder / "branches.jsonl"
         self._lines = read_json_lines(self._path, _Line)
-        self._write()  # a line that was cut off is gone
 
     def keep_checkpoint(self, examples: int) -> None:
         """Keep a checkpoint of the run, by links where the file system has them.

@@ -7,6 +7,7 @@ import shutil
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import jbatch as jb
@@ -92,7 +93,8 @@ def test_the_text_says_what_to_paste(stationary, jbatch):
 
 def test_a_probe_that_was_interrupted_goes_on(stationary, tmp_path, monkeypatch, capsys):
     """Also if the run has meanwhile removed the checkpoint that it began from."""
-    asked = {"at": [0.5], "multiples": (1, 2, 4), "window": 64, "tolerance": 9.0}
+    asked = {"at": np.array([0.5]), "multiples": 2 ** np.arange(3), "window": 64}
+    asked |= {"tolerance": np.float32(9), "seed": np.int64(1)}
     whole = jb.probe(stationary, **asked)
     assert str(whole).endswith(" s.")
     assert whole.critical_batch_sizes == {0.5: 32}
@@ -128,13 +130,13 @@ def test_a_checkpoint_that_is_removed_meanwhile_is_said(tmp_path):
 
 
 def test_branches_that_diverged_are_kept(tmp_path):
-    key, window = ("plan", Window(0, 8, 16, 2), 2, 1), Window(0, 8, 16, 2)
+    key = Key("plan", Window(0, 8, 16, 2), multiple=2, seed=1)
     branch = Branch(2, 16, 2, 0.1, (1.0, math.inf), (16.0, 16.0), None)
     with unfinished(tmp_path) as kept:
-        kept.add(Key(*key), branch, 3.0)
+        kept.add(key, branch, 3.0)
     with unfinished(tmp_path) as kept:
-        again, seconds = kept.branch(Key(*key))
-        assert kept.branch(Key("plan", window, 2, seed=2)) is None
+        again, seconds = kept.branch(key)
+        assert kept.branch(key._replace(seed=2)) is None
     assert (again.loss, seconds, again[:4]) == (math.inf, 3.0, branch[:4])
 
 
