@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from jbatch.devices import cores, meshes
 from jbatch.distributed.preemption import check_asked, saved_below
-from jbatch.errors import Mistake, whole
+from jbatch.errors import Mistake, wholes
 from jbatch.experiment.comparison import Comparison, metric_of
 from jbatch.experiment.described import describe
 from jbatch.experiment.experiment import Experiment
@@ -21,7 +21,7 @@ from jbatch.report.read import in_order, read_record
 from jbatch.report.runs import Record
 from jbatch.run.build import counted
 from jbatch.run.check import check, warnings
-from jbatch.run.directory import check_digests, differences, directory_of, holds
+from jbatch.run.directory import check_digests, differences, directory_of, holds, runs_below
 from jbatch.run.job import resolve
 from jbatch.run.kept import read_modules, text_in
 from jbatch.run.libraries import prepare_libraries
@@ -40,11 +40,8 @@ class Study(NamedTuple):
 
 def seeds_of(stated: Stated, given: Sequence[int] | None) -> tuple[int, ...]:
     """Return the seeds that are given, or those of the comparison; each once."""
-    if isinstance(given, int):
-        raise Mistake(f"seeds is {given}: give several, such as ({given},)")
-    seeds = (stated.comparison or Comparison()).seeds if given is None else tuple(given)
-    for seed in seeds:
-        whole("seeds", seed, least=0, most=2**32 - 1)
+    given = (stated.comparison or Comparison()).seeds if given is None else given
+    seeds = tuple(wholes("seeds", given, least=0, most=2**32 - 1))
     if not seeds or len(set(seeds)) != len(seeds):
         said = " ".join(map(str, seeds)) or "has none"
         raise Mistake(f"seeds {said}: give at least one seed, each once")
@@ -101,7 +98,7 @@ def train(study: Study, out: Path, log: Sequence[Tracker | str] = ()) -> list[Re
     title = out.absolute().name
     page = write_report(out, title, stated, records)
     show(f"\n{time.perf_counter() - begun:.0f} s in total. Report: {page}")
-    others = {path.parent for path in out.glob("**/run.json")} - {run.directory for run in runs}
+    others = {*runs_below(out)} - {run.directory for run in runs}
     if others:
         show(f"Not shown: {len(others)} other runs there; `jbatch report {out}` shows all runs.")
     return records
