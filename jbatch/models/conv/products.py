@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from jbatch.models.conv import chunks
 from jbatch.models.conv.geometry import Geometry
-from jbatch.models.dense import across, transposed
+from jbatch.models.dense import across
 
 
 def kernel_gradient(x: jax.Array, g: jax.Array, geometry: Geometry, examples: int) -> jax.Array:
@@ -26,12 +26,12 @@ def kernel_gradient(x: jax.Array, g: jax.Array, geometry: Geometry, examples: in
     rows, columns = geometry.output
 
     def chunk(x: jax.Array, g: jax.Array) -> list[jax.Array]:
-        across = transposed(g.astype(jnp.float32).reshape(-1, g.shape[3]))  # (K, n · H' · W')
+        sent = g.astype(jnp.float32).reshape(-1, g.shape[3]).T  # (K, n · H' · W')
         x = jnp.pad(x.astype(jnp.float32), ((0, 0), *geometry.padding, (0, 0)))
         seen = [x[:, :, i : i + along * (columns - 1) + 1 : along] for i in range(width)]
         by_row = jax.lax.optimization_barrier(jnp.concatenate(seen, 3))  # (n, H, W', kw · C)
         return [
-            across @ by_row[:, i : i + down * (rows - 1) + 1 : down].reshape(-1, width * fan_in)
+            sent @ by_row[:, i : i + down * (rows - 1) + 1 : down].reshape(-1, width * fan_in)
             for i in range(height)
         ]
 
