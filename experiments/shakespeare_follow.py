@@ -10,8 +10,8 @@ they are ("nothing"), by Malladi's rule, or with both half-lives held in example
 Claim:    malladi and half-life end with the same loss, to within 0.01 nats (95% interval of the
           differences paired by seed, three seeds), and both nearer to small than nothing does.
 Found:    the first part is undecided; the second is not so in the mean: malladi ends 0.10 nats
-          above small, farther than nothing (0.08); half-life 0.07. Gradients here
-          are not mostly noise (docs/language.md).
+          above small, farther than nothing (0.08); half-life 0.07. Gradients here are not mostly
+          noise (docs/language.md).
 Cost:     80 seconds on one CPU core per run.
 Command:  jbatch compare experiments/shakespeare_follow.py --data.train tinyshakespeare.txt
 """

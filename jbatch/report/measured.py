@@ -1,6 +1,5 @@
 """Draw what runs have measured: losses, scores, distances and gradient noise."""
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -39,11 +38,8 @@ SECONDS = Along(
 
 def cost(price: float) -> Along:
     """Return what draws against cost, for the price of a device for an hour."""
-
-    def of(run: Record, lines: Lines) -> Floats:
-        return _column(lines, "seconds") / 3600 * (run.devices or math.nan) * price
-
-    return Along("cost", f"cost, at {price:g} per device and hour", of)
+    label = f"cost, at {price:g} per device and hour"
+    return Along("cost", label, lambda run, lines: run.device_hours(lines) * price)
 
 
 def measured(runs: Runs, metric: Metric, price: float | None) -> Drawings:

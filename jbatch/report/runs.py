@@ -122,11 +122,10 @@ class Record:
             before = line["update"]
         return examples
 
-    @property
-    def device_hours(self) -> float:
-        """Return the hours of all devices together, all activities included; nan if not known."""
-        hours: float = self.lines[-1]["seconds"] / 3600
-        return (self.devices or math.nan) * hours
+    def device_hours(self, lines: Sequence[Mapping[str, Any]]) -> Floats:
+        """Return all devices' hours before each line, all activities included; nan if unknown."""
+        seconds = np.array([line["seconds"] for line in lines])
+        return (self.devices or math.nan) * seconds / 3600
 
     def reached(self, comparison: Comparison | None) -> tuple[float, float, float]:
         """Return (epochs, updates, training seconds) to the comparison's target; nan if never."""
@@ -286,7 +285,7 @@ def summarize(records: Sequence[Record], comparison: Comparison | None = None) -
                     for name in BESIDE
                     if name != metric.name and all(name in run.final for run in runs)
                 },
-                device_hours=np.array([run.device_hours for run in runs]),
+                device_hours=np.concatenate([run.device_hours(run.lines[-1:]) for run in runs]),
             )
         )
     return summaries
