@@ -1,7 +1,7 @@
 """Compare updates of several micro-batches with `optax.microbatching` and `optax.MultiSteps`.
 
-All have the same network, data, optimizer and micro-batch of 128. They take turns, each in a
-process of its own, and each is written as its users write it:
+All have the same network, data, optimizer and micro-batch: 128 images, or 12 windows of the GPT.
+They take turns, each in a process of its own, and each is written as its users write it:
 
     jbatch          its own loop; one program for a micro-batch and one for the end of an update
     microbatching   one jitted step per batch size, with a loop over micro-batches inside
@@ -14,6 +14,7 @@ one for each batch size, or else takes batches of the largest.
     python -m benchmarks.accumulation --json accumulation.json
 """
 
+import itertools
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,23 +25,22 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from matplotlib.figure import Figure
 
 from benchmarks import peer_optax
 from benchmarks.apart import apart
 from benchmarks.outcome import Common, Outcome, Table, run
-from benchmarks.peers import flax, ours
+from benchmarks.peers import flax, ours, setting
 from benchmarks.turns import Loop, ratio, take_turns
-from benchmarks.workloads import WORKLOADS, data_of, experiment_of
-from jbatch.data.image.augment import Augment
+from benchmarks.workloads import WORKLOADS, data_of
 from jbatch.errors import whole
 from jbatch.report.drawing import STYLES
+from jbatch.run.run import Run
 from jbatch.run.start import open_run
 
-NETWORKS = ("mlp", "cnn")
-MICRO_BATCH = 128
+MICRO_BATCH = {"mlp": 128, "cnn": 128, "gpt": 12}
 TIMES = (2, 5, 16, 50)  # micro-batches of an update
+UPDATES = 2  # of each batch size, while programs are counted
 COMPILED = "/jax/core/compile/backend_compile_duration"
 
 
@@ -48,7 +48,7 @@ COMPILED = "/jax/core/compile/backend_compile_duration"
 class Options(Common):
     """Compare updates of several micro-batches with optax's ways."""
 
-    networks: tuple[Literal[NETWORKS], ...] = NETWORKS
+    networks: tuple[Literal[tuple(MICRO_BATCH)], ...] = tuple(MICRO_BATCH)
     """Networks."""
     times: tuple[int, ...] = TIMES
     """Micro-batches of an update."""
@@ -65,7 +65,8 @@ def main(options: Options) -> Outcome:
     for name in networks:
         anew = dict(zip(times, compiled_by_growth(name, times), strict=True))
         for count in times:
-            row = {"network": name, "batch_size": count * MICRO_BATCH, "compiled": anew[count]}
+            size = count * MICRO_BATCH[name]
+            row = {"network": name, "batch_size": size, "compiled": anew[count]}
             rows += [row | found for found in measure(name, count, options)]
             print(f"{name}, {count} micro-batches: done", flush=True)
     ratios = {
@@ -80,9 +81,9 @@ def main(options: Options) -> Outcome:
 
 def measure(name: str, count: int, options: Options) -> list[dict]:
     """Return one row for each way."""
-    size = count * MICRO_BATCH
+    size = count * MICRO_BATCH[name]
     with (
-        apart(ours, name, size, MICRO_BATCH) as jbatch,
+        apart(ours, name, size, MICRO_BATCH[name]) as jbatch,
         apart(microbatching, name, size) as inside,
         apart(flax, name, size, count) as multi_steps,
     ):
@@ -102,47 +103,55 @@ def measure(name: str, count: int, options: Options) -> list[dict]:
 @contextmanager
 def microbatching(name: str, size: int) -> Iterator[Loop]:
     """Make the loop over `optax.microbatching`."""
-    data = data_of(WORKLOADS[name])
     dtype = jnp.float32 if jax.devices()[0].platform == "cpu" else jnp.bfloat16
-    arrays = data.train["image"], data.train["label"]
-    yield peer_optax.loop(name, *arrays, size, MICRO_BATCH, dtype)
+    if name == "gpt":
+        yield peer_optax.of_text(size, MICRO_BATCH[name], dtype)
+        return
+    train = data_of(WORKLOADS[name]).train
+    yield peer_optax.of_images(name, train["image"], train["label"], size, MICRO_BATCH[name], dtype)
 
 
 def compiled_by_growth(name: str, times: tuple[int, ...]) -> list[int]:
     """Count the programs that each batch size adds, in a run that grows through all of them.
 
-    Two updates of each are taken, so that anything compiled by them is counted too.
+    Its updates are taken, so that anything compiled by them is counted too.
     """
-    workload = WORKLOADS[name]
-    sizes = tuple(MICRO_BATCH * count for count in times)
-    experiment = experiment_of(
-        workload, data_of(workload), sizes[0], augment=Augment(), micro_batch=MICRO_BATCH
-    )
-    steps = {n: sizes[n - 1] / sizes[n] for n in range(1, len(sizes))}
-    schedule = optax.piecewise_constant_schedule(1e-3, steps)
-    plan = replace(experiment.plan, schedule=schedule, num_epochs=len(sizes), batch_sizes=sizes)
-    experiment = replace(experiment, plan=plan, eval_every=None, log_every=None, save_every=None)
+    sizes = tuple(MICRO_BATCH[name] * count for count in times)
     events, seen, counts = [], set(), []
 
     def listen(name: str, seconds: float, **_) -> None:
         if name == COMPILED:
             events.append(seconds)
 
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        open_run(experiment, Path(folder) / "run", devices=jax.devices()[:1]) as opened,
-    ):
+    with growing(name, sizes) as opened:
         made = [opened.ahead.program(size) for size in sizes]  # waits for all of them
         jax.monitoring.register_event_duration_secs_listener(listen)
         for phase, program in zip(opened.plan.phases, made, strict=True):
             known, before = len(seen), len(events)
             seen |= {id(call) for call in (*program.calls, program.apply)}
-            for update in (phase.first_update, phase.first_update + 1):
-                opened.state = opened.driver.update(opened.state, [opened.plan.at(update)])
+            for update in range(UPDATES):
+                at = opened.plan.at(phase.first_update + update)
+                opened.state = opened.driver.update(opened.state, [at])
             jax.block_until_ready(opened.state)
             counts.append(len(seen) - known + len(events) - before)
         jax.monitoring.unregister_event_duration_listener(listen)
     return counts
+
+
+@contextmanager
+def growing(name: str, sizes: tuple[int, ...]) -> Iterator[Run]:
+    """Open a run that takes `UPDATES` updates of each batch size."""
+    starts = [0, *itertools.accumulate(UPDATES * size for size in sizes)]
+    decided = dict(zip(starts, sizes, strict=False))
+    with tempfile.TemporaryDirectory() as directory:
+        folder = Path(directory)
+        experiment = setting(name, sizes[0], folder, micro_batch=MICRO_BATCH[name])
+        epochs = starts[-1] / experiment.plan.num_examples
+        plan = replace(experiment.plan, num_epochs=epochs, batch_sizes=sizes, decided=decided)
+        rare = {"eval_every": None, "log_every": None, "save_every": None}
+        experiment = replace(experiment, plan=plan, **rare)
+        with open_run(experiment, folder / "run", devices=jax.devices()[:1]) as opened:
+            yield opened
 
 
 HEADER = ("network", "batch", "loop", "examples/s", "jbatch over it", "quartiles", "compiled")
@@ -174,7 +183,7 @@ def _figure(rows: list[dict]) -> tuple[str, Figure]:
         axes.set_title(name)
         axes.set_xlabel("batch size")
         axes.legend()
-    return "Speed of jbatch over optax's ways to accumulate, micro-batches of 128.", figure
+    return "Speed of jbatch over optax's ways to accumulate.", figure
 
 
 if __name__ == "__main__":

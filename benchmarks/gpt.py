@@ -33,7 +33,7 @@ def windows(tokens: np.ndarray, starts: np.ndarray) -> np.ndarray:
     return tokens[starts[:, None] + np.arange(SEQUENCE + 1)].astype(np.int32)
 
 
-def experiment(folder: Path, size: int, dtype: Dtype) -> Experiment:
+def experiment(folder: Path, size: int, dtype: Dtype = "float32", **changes) -> Experiment:
     """Make an experiment of endless training at one batch size; its text goes to `folder`.
 
     It logs once an epoch, and saves every ten.
@@ -58,6 +58,7 @@ def experiment(folder: Path, size: int, dtype: Dtype) -> Experiment:
             ),
             optimizer=clipped,
             eval_every=ENDLESS,
+            **changes,
         )
     )
 

@@ -110,15 +110,22 @@ def network(name: str, dtype) -> nnx.Module:
             return WideResNet(10, dtype, rngs)
 
 
+def sgd() -> optax.GradientTransformation:
+    """Return SGD with momentum, which decays all parameters."""
+    return optax.chain(optax.add_decayed_weights(5e-4), optax.sgd(1e-3, momentum=0.9))
+
+
+def accumulating(transformation: optax.GradientTransformation, every: int):
+    """Return what takes an update by `transformation` once in `every` batches."""
+    return optax.MultiSteps(transformation, every_k_schedule=every) if every > 1 else transformation
+
+
 def loop(name: str, images: np.ndarray, labels: np.ndarray, size: int, every: int, dtype) -> Loop:
     """Make a loop that takes n updates of `size`, each in `every` batches, and waits for them."""
     images = standardized(images)
     model = network(name, dtype)
     model.train()
-    transformation = optax.chain(optax.add_decayed_weights(5e-4), optax.sgd(1e-3, momentum=0.9))
-    if every > 1:
-        transformation = optax.MultiSteps(transformation, every_k_schedule=every)
-    optimizer = nnx.Optimizer(model, transformation, wrt=nnx.Param)
+    optimizer = nnx.Optimizer(model, accumulating(sgd(), every), wrt=nnx.Param)
 
     def loss_of(model, images, labels):
         logits = model(images)

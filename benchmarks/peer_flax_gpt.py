@@ -1,5 +1,7 @@
 """Train the GPT of `benchmarks.gpt` with a plain flax loop: batches, `nnx.jit`, an `nnx.Optimizer`.
 
+With `every` over 1, `optax.MultiSteps` accumulates that many batches.
+
 The network is written for batches. Its parts are named as jbatch's, so that one's weights fit the
 other.
 """
@@ -14,6 +16,7 @@ import optax
 from flax import nnx
 
 from benchmarks import gpt
+from benchmarks.peer_flax import accumulating
 from benchmarks.turns import Loop
 
 
@@ -67,24 +70,29 @@ class Network(nnx.Module):
         return self.tokens.attend(self.norm(x))
 
 
-def loss_of(model, batch):
-    """Return the mean cross-entropy of a batch (B, T + 1), in nats."""
+def losses_of(model, batch):
+    """Return the cross-entropy of each token of a batch (B, T + 1), in nats: (B, T)."""
     logits = model(batch[:, :-1]).astype(jnp.float32)
-    return optax.softmax_cross_entropy_with_integer_labels(logits, batch[:, 1:]).mean()
+    return optax.softmax_cross_entropy_with_integer_labels(logits, batch[:, 1:])
 
 
-def stepper(model: nnx.Module) -> Callable:
-    """Return what takes an update of a batch, and returns its loss."""
+def adamw() -> optax.GradientTransformation:
+    """Return AdamW, which decays matrices, of a clipped gradient."""
 
     def decayed(params):
         return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
 
     b1, b2 = gpt.BETAS
-    transformation = optax.chain(
-        optax.clip_by_global_norm(gpt.CLIP),
-        optax.adamw(gpt.RATE, b1, b2, weight_decay=gpt.DECAY, mask=decayed),
-    )
-    optimizer = nnx.Optimizer(model, transformation, wrt=nnx.Param)
+    adam = optax.adamw(gpt.RATE, b1, b2, weight_decay=gpt.DECAY, mask=decayed)
+    return optax.chain(optax.clip_by_global_norm(gpt.CLIP), adam)
+
+
+def stepper(model: nnx.Module, every: int = 1) -> Callable:
+    """Return what takes a batch, and returns its loss; `every` of them are an update."""
+    optimizer = nnx.Optimizer(model, accumulating(adamw(), every), wrt=nnx.Param)
+
+    def loss_of(model, batch):
+        return losses_of(model, batch).mean()
 
     @nnx.jit
     def step(model, optimizer, batch):
@@ -96,12 +104,12 @@ def stepper(model: nnx.Module) -> Callable:
     return nnx.cached_partial(step, model, optimizer)
 
 
-def loop(size: int, dtype) -> Loop:
-    """Make a loop that takes n updates of `size` windows, and waits for them."""
-    step, batches = stepper(Network(dtype, nnx.Rngs(0))), shuffled(size)
+def loop(size: int, every: int, dtype) -> Loop:
+    """Make a loop that takes n updates of `size`, each in `every` batches, and waits for them."""
+    step, batches = stepper(Network(dtype, nnx.Rngs(0)), every), shuffled(size // every)
 
     def updates(count: int) -> None:
-        for number in range(count):
+        for number in range(count * every):
             loss = step(jnp.asarray(next(batches)))
             if number % 16 == 15:  # or waiting batches fill the memory
                 loss.block_until_ready()

@@ -40,6 +40,7 @@ from benchmarks.workloads import WORKLOADS, data_of, experiment_of
 from jbatch.data.image.augment import Augment
 from jbatch.devices import meshes
 from jbatch.errors import whole
+from jbatch.experiment.experiment import Experiment
 from jbatch.machine import usable_cores
 from jbatch.report.drawing import STYLES
 from jbatch.run.start import open_run
@@ -146,13 +147,18 @@ def ours(name: str, size: int, micro_batch: int | None = None) -> Iterator[Loop]
         devices = devices[:1]
     dtype = "float32" if on_cpu else "bfloat16"
     with tempfile.TemporaryDirectory() as directory:
-        if name == "gpt":
-            experiment = gpt.experiment(Path(directory), size, dtype)
-        else:
-            changes = {"augment": Augment(), "dtype": dtype, "micro_batch": micro_batch}
-            experiment = experiment_of(WORKLOADS[name], data_of(WORKLOADS[name]), size, **changes)
+        experiment = setting(name, size, Path(directory), dtype=dtype, micro_batch=micro_batch)
         with open_run(experiment, Path(directory) / "run", devices=devices) as opened:
             yield Loops(opened).trainer
+
+
+def setting(name: str, size: int, folder: Path, **changes) -> Experiment:
+    """Return the experiment of a network at a batch size; what it needs of files is in `folder`."""
+    if name == "gpt":
+        return gpt.experiment(folder, size, **changes)
+    return experiment_of(
+        WORKLOADS[name], data_of(WORKLOADS[name]), size, augment=Augment(), **changes
+    )
 
 
 @contextmanager
@@ -160,7 +166,7 @@ def flax(name: str, size: int, every: int = 1) -> Iterator[Loop]:
     """Make the loop of flax's examples; `every` batches accumulate by `optax.MultiSteps`."""
     dtype = jnp.float32 if jax.devices()[0].platform == "cpu" else jnp.bfloat16
     if name == "gpt":
-        yield peer_flax_gpt.loop(size, dtype)
+        yield peer_flax_gpt.loop(size, every, dtype)
         return
     data = data_of(WORKLOADS[name])
     yield peer_flax.loop(name, data.train["image"], data.train["label"], size, every, dtype)

@@ -223,8 +223,9 @@ def test_the_page_begins_with_what_the_machine_does(tmp_path):
 
 
 @pytest.mark.slow
-def test_growth_compiles_no_program_of_accumulated_updates():
-    assert accumulation.compiled_by_growth("mlp", (2, 4, 5)) == [2, 0, 0]
+@pytest.mark.parametrize("network", ["mlp", "gpt"])
+def test_growth_compiles_no_program_of_accumulated_updates(network):
+    assert accumulation.compiled_by_growth(network, (2, 4, 5)) == [2, 0, 0]
 
 
 @pytest.mark.slow
