@@ -83,7 +83,7 @@ def measure(name: str, count: int, options: Options) -> list[dict]:
     """Return one row for each way."""
     size = count * MICRO_BATCH[name]
     with (
-        apart(ours, name, size, MICRO_BATCH[name]) as jbatch,
+        apart(ours, name, size, MICRO_BATCH[name], peer=False) as jbatch,
         apart(microbatching, name, size) as inside,
         apart(flax, name, size, count) as multi_steps,
     ):

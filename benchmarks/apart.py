@@ -4,10 +4,11 @@ import multiprocessing
 import os
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from multiprocessing.connection import Connection
 
 from benchmarks.turns import Loop
+from jbatch.devices.malloc import huge_pages
 
 SECONDS_TO_END = 30
 
@@ -17,8 +18,24 @@ class Failed(Exception):
 
 
 @contextmanager
-def apart(make: Callable[..., AbstractContextManager[Loop]], *arguments) -> Iterator[Loop]:
+def as_trained() -> Iterator[None]:
+    """Let the processes that start meanwhile have the memory that those of `jbatch train` have."""
+    needed = huge_pages()
+    os.environ.update(needed)
+    try:
+        yield
+    finally:
+        for name in needed:
+            del os.environ[name]
+
+
+@contextmanager
+def apart(
+    make: Callable[..., AbstractContextManager[Loop]], *arguments, peer: bool = True
+) -> Iterator[Loop]:
     """Make the loop `make(*arguments)` in another process, and yield a function that runs it.
+
+    A peer's process is as Python starts it; another is as those of `jbatch train`.
 
     Raises:
         Failed: if it cannot be made, or fails later.
@@ -26,7 +43,8 @@ def apart(make: Callable[..., AbstractContextManager[Loop]], *arguments) -> Iter
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     process = context.Process(target=_serve, args=(there, make, arguments), daemon=True)
-    process.start()
+    with nullcontext() if peer else as_trained():
+        process.start()
     there.close()
 
     def answered() -> None:

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from benchmarks.apart import as_trained
 from benchmarks.outcome import Common, Outcome, Table, run
 from jbatch.errors import Mistake
 from jbatch.experiment.experiment import Experiment
@@ -57,7 +58,7 @@ def main(options: Options) -> Outcome:
     for name in options.variants:
         # In a separate process, so that no run finds programs that another has compiled.
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(1, context) as pool:
+        with as_trained(), ProcessPoolExecutor(1, context) as pool:
             whole, parts = pool.submit(trained, options.file, name, epochs).result()
         runs.append({"variant": name, **whole})
         phases += [{"variant": name, **part} for part in parts]

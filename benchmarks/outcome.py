@@ -17,6 +17,7 @@ import tyro
 from matplotlib.figure import Figure
 
 from jbatch.devices.environment import environment
+from jbatch.devices.malloc import restart_with_huge_pages
 from jbatch.distributed.preemption import Stopped
 from jbatch.errors import Mistake
 from jbatch.files import write_whole
@@ -63,7 +64,8 @@ class Ratio(NamedTuple):
 
 
 def run(main: Callable[..., Outcome], kind: type[Common], about: str) -> None:
-    """Run a benchmark with the options of the command line."""
+    """Run a benchmark with the options of the command line, as `jbatch train` runs."""
+    restart_with_huge_pages()
     config = (tyro.conf.FlagCreatePairsOff,)
     options = tyro.cli(kind, prog=program(), description=about, config=config)
     with mistakes_said():

@@ -105,7 +105,8 @@ def measure(name: str, size: int, options: Options) -> list[dict]:
         del makers["flax"]
     with ExitStack() as stack:
         loops = {
-            label: stack.enter_context(apart(make, name, size)) for label, make in makers.items()
+            label: stack.enter_context(apart(make, name, size, peer=make is not ours))
+            for label, make in makers.items()
         }
         if find_spec("torch") and (name != "resnet-50" or find_spec("torchvision")):
             for label, compiled in (("torch", False), ("compiled", True)):
@@ -123,8 +124,8 @@ def accumulation(options: Options) -> list[dict]:
     """Measure the CNN at 16 micro-batches per update: jbatch, one micro-batch, and MultiSteps."""
     size = MICRO_BATCH * TIMES
     with (
-        apart(ours, "cnn", size, MICRO_BATCH) as many,
-        apart(ours, "cnn", MICRO_BATCH, MICRO_BATCH) as one,
+        apart(ours, "cnn", size, MICRO_BATCH, peer=False) as many,
+        apart(ours, "cnn", MICRO_BATCH, MICRO_BATCH, peer=False) as one,
         apart(flax, "cnn", size, TIMES) as multi_steps,
     ):
         loops = {

@@ -22,6 +22,7 @@ import numpy as np
 import optax
 from matplotlib.figure import Figure
 
+from benchmarks.apart import as_trained
 from benchmarks.outcome import Common, Outcome, Ratio, Table, run
 from jbatch.data.sources import Generated
 from jbatch.errors import whole
@@ -80,7 +81,7 @@ def main(options: Options) -> Outcome:
 
 def _apart(name: str, factor: int, growths: int) -> list[dict]:
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, context) as pool:
+    with as_trained(), ProcessPoolExecutor(1, context) as pool:
         return pool.submit(changes, name, factor, growths).result()
 
 

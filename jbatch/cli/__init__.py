@@ -11,6 +11,7 @@ from contextlib import suppress
 from importlib import import_module
 from typing import NoReturn
 
+from jbatch.devices.malloc import restart_with_huge_pages
 from jbatch.distributed import preemption
 from jbatch.errors import Mistake, meant
 from jbatch.messages import open_all, tell, unread
@@ -33,6 +34,7 @@ VERBS = {  # each a module of this package, with `run(arguments)`
     "bench": "measure how fast an experiment trains here; or run the suite of a checkout",
     "completion": "print a script that completes commands in bash, zsh or fish",
 }
+TRAINING = ["train"], ["compare"], ["sweep"], ["probe"], ["bench"]
 CODES = {
     0: "the command has done what was asked",
     1: "a fault of jbatch, which prints a traceback; or `jbatch check` found a difference",
@@ -75,6 +77,8 @@ FINISHED, FAULT, MISTAKE = 0, 1, 2
 
 def command_line() -> NoReturn:
     """Run the program `jbatch`: the entry point of the package."""
+    if sys.argv[1:2] in TRAINING:
+        restart_with_huge_pages()
     open_all()
     if isinstance(sys.stdout, io.TextIOWrapper):  # of another encoding than UTF-8, perhaps
         sys.stdout.reconfigure(errors="backslashreplace")

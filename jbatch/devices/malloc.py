@@ -1,21 +1,66 @@
-"""Tell glibc to keep the memory that XLA frees.
+"""Tell glibc to keep the memory that XLA frees, and to ask the kernel for huge pages.
 
-XLA's CPU client allocates the arrays of each update anew. By default glibc returns large ones to
-the system at once, so that each page of each update is a page fault.
+XLA's CPU client allocates the arrays of each update anew, and by default glibc returns large ones
+to the system at once: each of their pages is a page fault in each update. `keep_memory` stops this
+but for arrays of over 64 MiB in XLA's own threads, which glibc always maps anew. Huge pages make
+512 faults one. glibc asks for them only if it is told when the process starts.
 """
 
 import ctypes
 import os
-import platform
+import sys
+from contextlib import suppress
+from pathlib import Path
 
 TRIM_THRESHOLD, TOP_PAD, MMAP_MAX = -1, -2, -4  # glibc's malloc.h
 KEPT = ((MMAP_MAX, 0), (TRIM_THRESHOLD, 2**31 - 1), (TOP_PAD, 64 << 20))
+TUNABLES, HUGE = "GLIBC_TUNABLES", "glibc.malloc.hugetlb=1"
+KERNEL = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 
 def keep_memory() -> None:
     """Let this process keep its memory, unless a person has told glibc how to allocate."""
-    told = "glibc.malloc" in os.environ.get("GLIBC_TUNABLES", "")
-    if platform.libc_ver()[0] != "glibc" or told or any("MALLOC_" in name for name in os.environ):
-        return
-    for parameter, value in KEPT:
-        ctypes.CDLL(None).mallopt(parameter, value)
+    if _glibc() and not _told():
+        for parameter, value in KEPT:
+            ctypes.CDLL(None).mallopt(parameter, value)
+
+
+def huge_pages() -> dict[str, str]:
+    """Return what the environment of a process that trains on CPUs needs, for huge pages.
+
+    It is empty if a person has told glibc how to allocate, if glibc is older than 2.35, or if the
+    kernel does not leave huge pages to those that ask for them.
+    """
+    with suppress(OSError):
+        asked = "[madvise]" in KERNEL.read_text()
+        if asked and _glibc() >= (2, 35) and not _told() and TUNABLES not in os.environ:
+            return {TUNABLES: HUGE}
+    return {}
+
+
+def restart_with_huge_pages() -> None:
+    """Run this program again from its start, in the same process, if that brings huge pages.
+
+    The programs that it starts decide for themselves.
+    """
+    if os.environ.get(TUNABLES) == HUGE:
+        del os.environ[TUNABLES]
+    elif (needed := huge_pages()) and sys.executable:
+        with suppress(OSError):
+            os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | needed)
+
+
+def _glibc() -> tuple[int, ...]:
+    """Return the version of glibc; empty for another C library."""
+    try:
+        name, _, version = (os.confstr("CS_GNU_LIBC_VERSION") or "").partition(" ")
+    except (AttributeError, OSError, ValueError):  # not of glibc, or not of Unix
+        return ()
+    return tuple(map(int, version.split("."))) if name == "glibc" else ()
+
+
+def _told() -> bool:
+    told = os.environ.get(TUNABLES, "")
+    return ("glibc.malloc" in told and told != HUGE) or any(
+        "MALLOC_" in name for name in os.environ
+    )
