@@ -12,9 +12,8 @@ largest batch at the same rates, `both` decays the rate and grows the batch.
 
 Claim:    growing ends within 0.01 nats of cosine (95% interval of the differences paired by seed,
           ten seeds), and so do seesaw and seesaw-held; the controls end higher by more.
-Found:    (five seeds) cosine 1.903 ± 0.006; seesaw and seesaw-held as claimed, 0.004 above it;
-          growing 0.003 above it, undecided by 0.0001; controls 0.02 to 0.38 above it
-          (docs/language.md).
+Found:    cosine 1.904 ± 0.006; all as claimed: growing 0.0003 above it, seesaw and seesaw-held
+          0.003 and 0.004, controls (five seeds, and two of large) 0.02 to 0.38 (docs/language.md).
 Cost:     80 seconds on one CPU core per run.
 Command:  jbatch compare experiments/shakespeare.py --data.train tinyshakespeare.txt
           (data/tinyshakespeare/input.txt of karpathy/char-rnn)
