@@ -60,7 +60,7 @@ def _glibc() -> tuple[int, ...]:
 
 
 def _told() -> bool:
-    told = os.environ.get(TUNABLES, "")
-    return ("glibc.malloc" in told and told != HUGE) or any(
-        "MALLOC_" in name for name in os.environ
-    )
+    tunables = os.environ.get(TUNABLES, "")
+    if "glibc.malloc" in tunables and tunables != HUGE:
+        return True
+    return any("MALLOC_" in name for name in os.environ)
