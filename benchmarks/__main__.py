@@ -29,7 +29,7 @@ SUITE = (
 class Options:
     """Run the benchmarks, one process for each, and write one page of results.
 
-    The whole suite takes about half an hour on two CPU cores.
+    The whole suite takes most of an hour on two CPU cores.
 
     For example: jbatch bench --only peers growth --out bench
     """

@@ -1,7 +1,9 @@
 """Compare updates of several micro-batches with `optax.microbatching` and `optax.MultiSteps`.
 
 All have the same network, data, optimizer and micro-batch: 128 images, or 12 windows of the GPT.
-They take turns, each in a process of its own, and each is written as its users write it:
+They take turns, each in a process of its own, and each is written as its users write it; jbatch's
+process keeps freed memory and has huge pages, as it has in training. An example of the GPT is a
+window.
 
     jbatch          its own loop; one program for a micro-batch and one for the end of an update
     microbatching   one jitted step per batch size, with a loop over micro-batches inside

@@ -51,7 +51,7 @@ def _loop(
     graph, params, rest = nnx.split(model, nnx.Param, ...)
     state = transformation.init(params)
 
-    def sums(params, rest, *batch):
+    def sums(params, rest, batch):
         def loss_of(params):
             model = nnx.merge(graph, params, rest, copy=True)
             return losses_of(model, *batch).sum(), nnx.split(model, nnx.Param, ...)[2]
@@ -60,12 +60,11 @@ def _loop(
         return loss, gradients, after
 
     kinds = AccumulationType.SUM, AccumulationType.SUM, AccumulationType.MEAN
-    of_a_batch = tuple(range(2, 2 + len(next(batches))))
-    in_parts = microbatch(sums, of_a_batch, micro_batch, accumulator=kinds)
+    in_parts = microbatch(sums, 2, micro_batch, accumulator=kinds)
 
     @partial(jax.jit, donate_argnums=(0, 1, 2))
-    def step(params, rest, state, *batch):
-        loss, gradients, rest = in_parts(params, rest, *batch)
+    def step(params, rest, state, batch):
+        loss, gradients, rest = in_parts(params, rest, batch)
         mean = jax.tree.map(lambda gradient: gradient / terms, gradients)
         updates, state = transformation.update(mean, state, params)
         return optax.apply_updates(params, updates), rest, state, loss / terms
@@ -73,7 +72,7 @@ def _loop(
     def updates(count: int) -> None:
         nonlocal params, rest, state
         for number in range(count):
-            params, rest, state, loss = step(params, rest, state, *next(batches))
+            params, rest, state, loss = step(params, rest, state, next(batches))
             if number % 4 == 3:  # or waiting batches fill the memory
                 loss.block_until_ready()
         jax.block_until_ready(params)

@@ -12,7 +12,8 @@ For the GPT, flax and torch are nanoGPT's loop (`benchmarks.gpt`), and its speed
 
 jbatch picks its own micro-batch and updates per call. The peers' batch norm is over their whole
 batch, and jbatch's over ghost batches of 128. The peers decay all parameters; jbatch leaves out
-norms and biases. On accelerators all compute in bfloat16. PyTorch is measured if it is installed.
+norms and biases. On CPUs jbatch's process keeps freed memory and has huge pages, as those of
+`jbatch train`. On accelerators all compute in bfloat16. PyTorch is measured if it is installed.
 
     python -m benchmarks.peers --json peers.json
 """

@@ -1,4 +1,5 @@
 import os
+import runpy
 import subprocess
 import sys
 
@@ -16,7 +17,8 @@ malloc.KERNEL = Path(sys.argv[1])
 print("begun", flush=True)
 malloc.restart_with_huge_pages()
 told = b"hugetlb=1" in Path("/proc/self/environ").read_bytes()
-print(os.getpid(), told, "GLIBC_TUNABLES" in os.environ, sys.argv[2:])
+left = {"GLIBC_TUNABLES", "JBATCH_STARTED_AGAIN"} & {*os.environ}
+print(os.getpid(), told, left, sys.argv[2:])
 """
 
 
@@ -63,18 +65,43 @@ def test_a_program_begins_again_at_most_once(kernel, enabled):
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         first, *rest = process.stdout.read().splitlines()
     again = enabled == WITH_MADVISE
-    expected = f"{process.pid} {again} False ['a b', '--c']"
+    expected = f"{process.pid} {again} set() ['a b', '--c']"
     assert [first, *rest] == ["begun"] * (1 + again) + [expected]
 
 
-def test_only_verbs_that_train_begin_again():
-    """The others start as fast as they did."""
-    for verb in ("train", "plan"):
-        script = (
-            "import sys, jbatch.cli as cli\n"
-            f"sys.argv[1:] = [{verb!r}, '--help']\n"
-            "cli.restart_with_huge_pages = lambda: print('again', flush=True)\n"
-            "cli.command_line()"
-        )
-        found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-        assert found.stdout.startswith("again\n") == (verb == "train"), found.stderr
+def test_a_program_whose_variable_gets_lost_begins_again_once(kernel, monkeypatch):
+    """A wrapper or the loader of a privileged program may remove it."""
+    starts = []
+    monkeypatch.setattr(os, "execve", lambda *arguments: starts.append(arguments[2]))
+    malloc.restart_with_huge_pages()
+    [environment] = starts
+    monkeypatch.setenv(malloc.AGAIN, environment[malloc.AGAIN])
+    malloc.restart_with_huge_pages()
+    assert len(starts) == 1
+    assert malloc.AGAIN not in os.environ
+
+
+@pytest.mark.parametrize(
+    ("arguments", "again"),
+    [(["train", "--help"], True), (["plan", "--help"], False), (["train", "--distributed"], False)],
+)
+def test_what_trains_begins_again(arguments, again):
+    """Other verbs start as fast as they did, and of a cluster's processes the child trains."""
+    script = (
+        "import sys, jbatch.cli as cli\n"
+        f"sys.argv[1:] = {arguments}\n"
+        "cli.restart_with_huge_pages = lambda: print('again', flush=True)\n"
+        "cli.command_line()"
+    )
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert found.stdout.startswith("again\n") == again, found.stderr
+
+
+def test_the_child_of_a_clusters_process_begins_again(monkeypatch):
+    called = []
+    monkeypatch.setattr(malloc, "restart_with_huge_pages", lambda: called.append("again"))
+    monkeypatch.setattr("jbatch.distributed.watchdog.end_with_parent", lambda _: sys.exit(5))
+    monkeypatch.setattr(sys, "argv", ["member", "1"])
+    with pytest.raises(SystemExit, match="5"):
+        runpy.run_module("jbatch.cli.member", run_name="__main__")
+    assert called == ["again"]

@@ -9,6 +9,7 @@ import sys
 import traceback
 
 from jbatch.cli import compiling, end, main
+from jbatch.devices.malloc import restart_with_huge_pages
 from jbatch.distributed import agree
 from jbatch.distributed.watchdog import end_with_parent
 
@@ -25,6 +26,7 @@ def run(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    restart_with_huge_pages()
     supervisor, *command = sys.argv[1:]
     end_with_parent(int(supervisor))
     code = run(command)

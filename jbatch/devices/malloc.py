@@ -15,6 +15,7 @@ from pathlib import Path
 TRIM_THRESHOLD, TOP_PAD, MMAP_MAX = -1, -2, -4  # glibc's malloc.h
 KEPT = ((MMAP_MAX, 0), (TRIM_THRESHOLD, 2**31 - 1), (TOP_PAD, 64 << 20))
 TUNABLES, HUGE = "GLIBC_TUNABLES", "glibc.malloc.hugetlb=1"
+AGAIN = "JBATCH_STARTED_AGAIN"  # environment variable: the id of the process that has
 KERNEL = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 
@@ -43,20 +44,22 @@ def restart_with_huge_pages() -> None:
 
     The programs that it starts decide for themselves.
     """
-    if os.environ.get(TUNABLES) == HUGE:
-        del os.environ[TUNABLES]
+    here = str(os.getpid())
+    if os.environ.pop(AGAIN, "") == here:  # whatever has become of the variable on the way
+        os.environ.pop(TUNABLES, None)
     elif (needed := huge_pages()) and sys.executable:
+        environment = os.environ | needed | {AGAIN: here}
         with suppress(OSError):
-            os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | needed)
+            os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
 
 
 def _glibc() -> tuple[int, ...]:
     """Return the version of glibc; empty for another C library."""
     try:
         name, _, version = (os.confstr("CS_GNU_LIBC_VERSION") or "").partition(" ")
+        return tuple(map(int, version.split("."))) if name == "glibc" else ()
     except (AttributeError, OSError, ValueError):  # not of glibc, or not of Unix
         return ()
-    return tuple(map(int, version.split("."))) if name == "glibc" else ()
 
 
 def _told() -> bool:
