@@ -144,7 +144,7 @@ def compiled_by_growth(name: str, times: tuple[int, ...]) -> list[int]:
 def growing(name: str, sizes: tuple[int, ...]) -> Iterator[Run]:
     """Open a run that takes `UPDATES` updates of each batch size."""
     starts = [0, *itertools.accumulate(UPDATES * size for size in sizes)]
-    decided = dict(zip(starts, sizes, strict=False))
+    decided = dict(zip(starts, sizes, strict=False)) if len(sizes) > 1 else None
     with tempfile.TemporaryDirectory() as directory:
         folder = Path(directory)
         experiment = setting(name, sizes[0], folder, micro_batch=MICRO_BATCH[name])
