@@ -6,6 +6,7 @@ import numpy as np
 
 from jbatch.experiment.comparison import Comparison
 from jbatch.report.runs import Record, by_variant
+from jbatch.text import significant
 
 FEWER = 0.05  # share of updates saved that a reader would expect to see in the time
 FASTER = 0.95  # of the baseline's time; what is above is no faster, as far as one can tell
@@ -61,11 +62,12 @@ def _sentence(mine: Sequence[Record], base: Sequence[Record]) -> str:
     seconds = [float(np.median([run.training_seconds for run in runs])) for runs in (mine, base)]
     if updates[0] > (1 - FEWER) * updates[1] or seconds[0] < FASTER * seconds[1]:
         return ""
+    times = " and ".join(f"{significant(each, 3)} s" for each in seconds)
     of_seeds = ", medians over seeds" if len(mine) > 1 else ""
     return (
         f"{mine[0].variant} took {1 - updates[0] / updates[1]:.0%} fewer updates than "
-        f"{base[0].variant}, but was not faster ({seconds[0]:.3g} s and {seconds[1]:.3g} s of "
-        f"training{of_seeds}): {_why(mine, base)}."
+        f"{base[0].variant}, but was not faster ({times} of training"
+        f"{of_seeds}): {_why(mine, base)}."
     )
 
 
@@ -79,7 +81,8 @@ def _why(mine: Sequence[Record], base: Sequence[Record]) -> str:
     found = rates([*mine, *base])
     full = full_at(found)
     if full is None or full > base[0].plan.batch_sizes.max():  # else larger batches had room
-        least, most = (f"{pick(run.training_seconds for run in mine):.3g}" for pick in (min, max))
+        times = [run.training_seconds for run in mine]
+        least, most = (significant(pick(times), 3) for pick in (min, max))
         varied = f"; its seeds took from {least} s to {most} s" if len(mine) > 1 else ""
         return f"the metrics do not say why{varied}"
     largest = max(found)

@@ -73,8 +73,8 @@ def comparison_table(
             _mean(summary.training_loss, ".4f" if summary.training_loss.mean() < 100 else ".2g"),
             f"{summary.training_seconds.mean():.1f}",
             _cost(summary, price),
-            f"{summary.updates_per_second.mean():,.0f}",
-            f"{summary.examples_per_second.mean():,.0f}",
+            significant(summary.updates_per_second.mean(), 2),
+            significant(summary.examples_per_second.mean(), 2),
             f"{summary.input_wait.mean():.1%}" if summary.input_wait.any() else "",
             *(_reached(summary) if to else ("",) * 3),
         )
@@ -175,7 +175,7 @@ def _reached(summary: Summary) -> tuple[str, ...]:
         seeds = int((~np.isnan(summary.reached[:, 0])).sum())
         return (f"{seeds} of {len(summary.reached)}", "", "")
     epochs, updates, seconds = summary.reached.mean(0)
-    return f"{epochs:.3g}", f"{updates:,.0f}", f"{seconds:.3g}"
+    return f"{epochs:.3g}", f"{updates:,.0f}", significant(seconds, 3)
 
 
 def transient_lines(records: Sequence[Record]) -> list[str]:

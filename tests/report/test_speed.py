@@ -3,8 +3,9 @@
 import jbatch
 from commands import TINY
 from jbatch.experiment.comparison import Claim, Comparison
-from jbatch.report.runs import Record
+from jbatch.report.runs import Record, summarize
 from jbatch.report.speed import full_at, not_faster, rates
+from jbatch.report.text import comparison_table
 
 COMPARISON = Comparison((Claim("constant", same=("growing",)),))
 ENDS = {10: 100, 100: 10}  # batch size → updates in its 1,000 examples
@@ -75,6 +76,14 @@ def test_larger_batches_may_be_slower():
     assert text.endswith(
         "examples/s fell after batch 10 (1,000 examples/s there, 500 at batch 100)."
     )
+
+
+def test_slow_updates_keep_their_digits():
+    records = [run("constant", (10, 10), {10: 1.0}), run("growing", (10, 100), {10: 1.0, 100: 0.5})]
+    [text] = not_faster(records, COMPARISON)
+    assert "(3,000 s and 2,000 s of training)" in text
+    header, rows = comparison_table(summarize(records, COMPARISON), COMPARISON)
+    assert [row[header.index("updates/s")] for row in rows] == ["0.1", "0.037"]
 
 
 def test_what_was_faster_needs_no_sentence():
