@@ -65,7 +65,7 @@ class Ratio(NamedTuple):
 
 def run(main: Callable[..., Outcome], kind: type[Common], about: str) -> None:
     """Run a benchmark with the options of the command line, as `jbatch train` runs."""
-    restart_with_huge_pages()
+    restart_with_huge_pages(_module())
     config = (tyro.conf.FlagCreatePairsOff,)
     options = tyro.cli(kind, prog=program(), description=about, config=config)
     with mistakes_said():
@@ -82,7 +82,11 @@ def run(main: Callable[..., Outcome], kind: type[Common], about: str) -> None:
 
 def program() -> str:
     """Return the command that started this process."""
-    return f"python -m benchmarks.{Path(sys.argv[0]).stem}"
+    return f"python -m {_module()}"
+
+
+def _module() -> str:
+    return f"benchmarks.{Path(sys.argv[0]).stem}"
 
 
 @contextmanager

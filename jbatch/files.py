@@ -58,10 +58,11 @@ def read_whole(path: Path, most: int = MOST_READ) -> bytes:
         OSError: if it cannot be read, is no ordinary file, or is larger.
     """
     with open_ordinary(path) as file:
-        content = file.read(most + 1)
-    if len(content) > most:
-        raise OSError(errno.EFBIG, f"Over {most:,} bytes", str(path))
-    return content
+        if os.fstat(file.fileno()).st_size <= most:
+            content = file.read()  # with a limit, Python would allocate as much as that
+            if len(content) <= most:
+                return content
+    raise OSError(errno.EFBIG, f"Over {most:,} bytes", str(path))
 
 
 def open_ordinary(path: Path) -> BinaryIO:

@@ -9,16 +9,17 @@ from jbatch.devices import malloc
 
 WITH_MADVISE = "always [madvise] never"
 NEEDED = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
-AGAIN = """
+PROGRAM = """
 import os, sys
 from pathlib import Path
 from jbatch.devices import malloc
 malloc.KERNEL = Path(sys.argv[1])
 print("begun", flush=True)
-malloc.restart_with_huge_pages()
+malloc.restart_with_huge_pages("program")
 told = b"hugetlb=1" in Path("/proc/self/environ").read_bytes()
 left = {"GLIBC_TUNABLES", "JBATCH_STARTED_AGAIN"} & {*os.environ}
-print(os.getpid(), told, left, sys.argv[2:])
+name = Path("/proc/self/comm").read_text().strip()
+print(os.getpid(), name, told, left, sys.argv[2:])
 """
 
 
@@ -59,24 +60,55 @@ def test_an_old_glibc_is_not_asked(kernel, monkeypatch):
 
 @pytest.mark.skipif(malloc._glibc() < (2, 35), reason="needs glibc 2.35")
 @pytest.mark.parametrize("enabled", [WITH_MADVISE, "always madvise [never]"])
-def test_a_program_begins_again_at_most_once(kernel, enabled):
+def test_a_program_begins_again_at_most_once(kernel, enabled, tmp_path):
     kernel.write_text(enabled)
-    command = [sys.executable, "-c", AGAIN, str(kernel), "a b", "--c"]
+    program = tmp_path / "program"
+    program.write_text(f"#!{sys.executable}\n{PROGRAM}")
+    program.chmod(0o755)
+    command = [str(program), str(kernel), "a b", "--c"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         first, *rest = process.stdout.read().splitlines()
     again = enabled == WITH_MADVISE
-    expected = f"{process.pid} {again} set() ['a b', '--c']"
+    expected = f"{process.pid} program {again} set() ['a b', '--c']"
     assert [first, *rest] == ["begun"] * (1 + again) + [expected]
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "own"),
+    [
+        ("bin/jbatch train a b", "train a b", True),
+        ("-X utf8 -u -Werror -W default bin/jbatch train", "train", True),
+        ("-m jbatch train", "train", True),
+        ("-P -m jbatch", "", True),
+        ("-c import… train", "train", False),
+        ("wrapper.py train", "train", False),
+        ("wrapper.py", "train", False),  # it sets sys.argv
+        ("- train", "train", False),
+        ("-m pdb -m jbatch train", "train", False),
+        ("-mpdb -m jbatch train", "train", False),
+        ("-m pdb bin/jbatch train", "train", False),
+        ("bin/coverage run bin/jbatch train", "train", False),
+        ("-m debugpy --listen 5678 -m jbatch train", "train", False),
+        ("-c spawn_main() --multiprocessing-fork", "train", False),
+        ("", "", False),
+    ],
+)
+def test_another_program_that_calls_it_does_not_begin_again(monkeypatch, command, arguments, own):
+    """It may have read its input, made its folders or be watched: none of it can be done twice."""
+    monkeypatch.setattr(sys, "orig_argv", ["python", *command.split()])
+    monkeypatch.setattr(sys, "argv", ["jbatch", *arguments.split()])
+    assert malloc.runs_as("jbatch") == own
 
 
 def test_a_program_whose_variable_gets_lost_begins_again_once(kernel, monkeypatch):
     """A wrapper or the loader of a privileged program may remove it."""
     starts = []
     monkeypatch.setattr(os, "execve", lambda *arguments: starts.append(arguments[2]))
-    malloc.restart_with_huge_pages()
+    monkeypatch.setattr(malloc, "runs_as", lambda _: True)
+    malloc.restart_with_huge_pages("jbatch")
     [environment] = starts
     monkeypatch.setenv(malloc.AGAIN, environment[malloc.AGAIN])
-    malloc.restart_with_huge_pages()
+    malloc.restart_with_huge_pages("jbatch")
     assert len(starts) == 1
     assert malloc.AGAIN not in os.environ
 
@@ -90,7 +122,7 @@ def test_what_trains_begins_again(arguments, again):
     script = (
         "import sys, jbatch.cli as cli\n"
         f"sys.argv[1:] = {arguments}\n"
-        "cli.restart_with_huge_pages = lambda: print('again', flush=True)\n"
+        "cli.restart_with_huge_pages = lambda _: print('again', flush=True)\n"
         "cli.command_line()"
     )
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
@@ -99,9 +131,9 @@ def test_what_trains_begins_again(arguments, again):
 
 def test_the_child_of_a_clusters_process_begins_again(monkeypatch):
     called = []
-    monkeypatch.setattr(malloc, "restart_with_huge_pages", lambda: called.append("again"))
+    monkeypatch.setattr(malloc, "restart_with_huge_pages", called.append)
     monkeypatch.setattr("jbatch.distributed.watchdog.end_with_parent", lambda _: sys.exit(5))
     monkeypatch.setattr(sys, "argv", ["member", "1"])
     with pytest.raises(SystemExit, match="5"):
         runpy.run_module("jbatch.cli.member", run_name="__main__")
-    assert called == ["again"]
+    assert called == ["jbatch.cli.member"]

@@ -78,7 +78,7 @@ FINISHED, FAULT, MISTAKE = 0, 1, 2
 def command_line() -> NoReturn:
     """Run the program `jbatch`: the entry point of the package."""
     if sys.argv[1:2] in TRAINING and "--distributed" not in sys.argv:  # its child trains
-        restart_with_huge_pages()
+        restart_with_huge_pages("jbatch")
     open_all()
     if isinstance(sys.stdout, io.TextIOWrapper):  # of another encoding than UTF-8, perhaps
         sys.stdout.reconfigure(errors="backslashreplace")

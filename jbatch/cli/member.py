@@ -26,7 +26,7 @@ def run(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    restart_with_huge_pages()
+    restart_with_huge_pages("jbatch.cli.member")
     supervisor, *command = sys.argv[1:]
     end_with_parent(int(supervisor))
     code = run(command)

@@ -8,15 +8,20 @@ but for arrays of over 64 MiB in XLA's own threads, which glibc always maps anew
 
 import ctypes
 import os
+import re
 import sys
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 
 TRIM_THRESHOLD, TOP_PAD, MMAP_MAX = -1, -2, -4  # glibc's malloc.h
 KEPT = ((MMAP_MAX, 0), (TRIM_THRESHOLD, 2**31 - 1), (TOP_PAD, 64 << 20))
 TUNABLES, HUGE = "GLIBC_TUNABLES", "glibc.malloc.hugetlb=1"
-AGAIN = "JBATCH_STARTED_AGAIN"  # environment variable: the id of the process that has
+AGAIN = "JBATCH_STARTED_AGAIN"  # environment variable: id and name of the process that has
 KERNEL = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+NAME = Path("/proc/self/comm")  # by which `pkill` and `top` know a process
+VALUED = ("-X", "-W", "--check-hash-based-pycs")  # Python's options with a value
+RUNS = re.compile("-[^-XW]*[cm]")  # those after which no other program comes
 
 
 def keep_memory() -> None:
@@ -39,18 +44,44 @@ def huge_pages() -> dict[str, str]:
     return {}
 
 
-def restart_with_huge_pages() -> None:
+def restart_with_huge_pages(program: str) -> None:
     """Run this program again from its start, in the same process, if that brings huge pages.
 
-    The programs that it starts decide for themselves.
+    The programs that it starts decide for themselves. Another program that calls it goes on: it may
+    have done what must not be done twice.
+
+    Args:
+        program: a module run by `python -m`, or a script's name.
     """
     here = str(os.getpid())
-    if os.environ.pop(AGAIN, "") == here:  # whatever has become of the variable on the way
-        os.environ.pop(TUNABLES, None)
-    elif (needed := huge_pages()) and sys.executable:
-        environment = os.environ | needed | {AGAIN: here}
-        with suppress(OSError):
+    begun, _, name = os.environ.pop(AGAIN, "").partition(" ")
+    with suppress(OSError):
+        if begun == here:  # whatever has become of the variable on the way
+            os.environ.pop(TUNABLES, None)
+            NAME.write_text(name)
+        elif (needed := huge_pages()) and sys.executable and runs_as(program):
+            environment = os.environ | needed | {AGAIN: f"{here} {NAME.read_text().strip()}"}
             os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
+
+
+def runs_as(program: str) -> bool:
+    """Return whether Python was told to run this program, and not one that calls it.
+
+    Those are a script around it, a debugger, or a child of `multiprocessing`.
+    """
+    arguments = sys.argv[1:]
+    end = len(sys.orig_argv) - len(arguments)
+    if end < 2 or sys.orig_argv[end:] != arguments:
+        return False
+    *options, target = sys.orig_argv[1:end]
+    if options[-1:] == ["-m"]:
+        options.pop()
+    else:
+        target = Path(target).name
+    return target == program and not any(
+        RUNS.match(each) or not (each.startswith("-") or before in VALUED)
+        for before, each in pairwise(["", *options])
+    )
 
 
 def _glibc() -> tuple[int, ...]:

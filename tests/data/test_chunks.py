@@ -192,7 +192,7 @@ def test_an_image_folder_is_read_in_the_order_of_its_names(tmp_path):
     train, test, names, validation = open_records(ImageFolder(tmp_path))
     assert validation is None
     assert (train.count, test.count, names) == (7, 4, ("bird", "cat", "dog"))
-    files = train.read([0, 2, 6])
+    files = list(train.read([0, 2, 6]))
     assert [file.name for file in files] == [
         "train/bird/0000.jpg (example 0)",
         "train/bird/0006.jpg (example 2)",
@@ -205,4 +205,4 @@ def test_an_image_folder_is_read_in_the_order_of_its_names(tmp_path):
     with pytest.raises(Mistake, match=r"0006.jpg is no folder: give one that holds train/CLASS"):
         open_records(ImageFolder(tmp_path / "train" / "bird" / "0006.jpg"))
     (tmp_path / "train" / "bird" / "0006.jpg").unlink()
-    assert train.read([2])[0][1:] == (None, 0, "No such file or directory")
+    assert next(iter(train.read([2])))[1:] == (None, 0, "No such file or directory")

@@ -90,7 +90,8 @@ def _cut_below(data: bytes, height: int, rows: int) -> tuple[bytes, int]:
     while rows < height and data[place : place + 1] == b"\xff":
         marker = data[place + 1]
         if marker in ONE_SCAN and data[place + 5 : place + 7] == height.to_bytes(2):
-            return data[: place + 5] + rows.to_bytes(2) + data[place + 7 :], rows
+            rest = memoryview(data)[place + 7 :]  # copied once, not twice
+            return b"".join((data[: place + 5], rows.to_bytes(2), rest)), rows
         if marker in OTHERS:
             break
         place += 2 + int.from_bytes(data[place + 2 : place + 4])

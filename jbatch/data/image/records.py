@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -41,8 +41,8 @@ class Records(Protocol):
     def digest(self) -> str:
         """The SHA-256 of which examples the split holds, wherever they are; reads no example."""
 
-    def read(self, indices: Sequence[int]) -> list[File]:
-        """Read the files at these indices, 0 ≤ index < count.
+    def read(self, indices: Sequence[int]) -> Iterable[File]:
+        """Read the files at these indices, 0 ≤ index < count; once only.
 
         Raises:
             Mistake: if the dataset itself is damaged.
@@ -166,9 +166,9 @@ class FolderRecords:
             hashed.update(array.tobytes())
         return hashed.hexdigest()
 
-    def read(self, indices: Sequence[int]) -> list[File]:
-        """Read the files one by one."""
-        return [self._file(index) for index in indices]
+    def read(self, indices: Sequence[int]) -> Iterator[File]:
+        """Read each file when it is asked for, so that the processor's caches hold it."""
+        return map(self._file, indices)
 
     def _file(self, index: int) -> File:
         path, label = os.fsdecode(self.names[index]), int(self.labels[index])

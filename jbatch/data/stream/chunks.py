@@ -160,7 +160,7 @@ class TrainingChunks:
                 damaged.append(file.name)
                 file = self._replacement(order, position % count, crop, images[place])
             labels[place] = file.label
-        return Chunk(np.ones(len(files), bool), tuple(damaged))
+        return Chunk(np.ones(len(positions), bool), tuple(damaged))
 
     def _replacement(
         self,
