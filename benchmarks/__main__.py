@@ -18,9 +18,13 @@ from jbatch.files import write_whole
 from jbatch.report.page import template
 
 # Benchmarks of speed. `soak` tests recovery and `check` compares with a baseline.
+OF_THE_MACHINE = (
+    *("updates_per_second", "peers", "phase_change", "cold_start", "growth", "scaling"),
+    "input_pipeline",
+)
 SUITE = (
-    *("updates_per_second", "peers", "phase_change", "cold_start", "micro_batch", "accumulation"),
-    *("open_task", "growth", "scaling", "input_pipeline", "input_memory", "plan_building", "seeds"),
+    *OF_THE_MACHINE,
+    *("micro_batch", "accumulation", "open_task", "input_memory", "plan_building", "seeds"),
     *("estimate", "measured_noise", "noisy_quadratic"),
 )
 
@@ -29,29 +33,35 @@ SUITE = (
 class Options:
     """Run the benchmarks, one process for each, and write one page of results.
 
-    The whole suite takes most of an hour on two CPU cores.
+    The whole suite takes most of an hour on two CPU cores, and with --quick under five minutes.
 
     For example: jbatch bench --only peers growth --out bench
     """
 
     out: Path = Path("bench")
     """Folder for the page, and for each benchmark's JSON and figure."""
-    only: tuple[Literal[SUITE], ...] = SUITE
-    """Benchmarks to run."""
+    only: tuple[Literal[SUITE], ...] | None = None
+    """Benchmarks to run. None: all, or with --quick those that tell what this machine does."""
     quick: bool = False
     """Make few and short measurements: what this machine does, roughly."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The benchmarks to run."""
+        everything = OF_THE_MACHINE if self.quick else SUITE
+        return everything if self.only is None else self.only
 
 
 def main(options: Options) -> int:
     """Run the suite; return 0, or 1 if a benchmark failed."""
-    if not options.only:
+    if not options.names:
         raise Mistake(f"--only names none: give some of {', '.join(SUITE)}")
     try:
         options.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise Mistake(f"--out {options.out} cannot be made: {error.strerror}") from error
     failed = []
-    for name in options.only:
+    for name in options.names:
         print(f"benchmarks.{name}", flush=True)
         command = (
             sys.executable,
@@ -64,7 +74,7 @@ def main(options: Options) -> int:
         if subprocess.run([*map(str, command), *quick], check=False).returncode:
             failed.append(name)
         print(f"benchmarks.{name}: {time.perf_counter() - begun:.0f} s", flush=True)
-    print(write_page(options.out, [name for name in options.only if name not in failed], failed))
+    print(write_page(options.out, [name for name in options.names if name not in failed], failed))
     return 1 if failed else 0
 
 

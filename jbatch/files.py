@@ -58,11 +58,13 @@ def read_whole(path: Path, most: int = MOST_READ) -> bytes:
         OSError: if it cannot be read, is no ordinary file, or is larger.
     """
     with open_ordinary(path) as file:
-        if os.fstat(file.fileno()).st_size <= most:
-            content = file.read()  # with a limit, Python would allocate as much as that
-            if len(content) <= most:
-                return content
-    raise OSError(errno.EFBIG, f"Over {most:,} bytes", str(path))
+        size = os.fstat(file.fileno()).st_size
+        content = file.read(min(size, most) + 1)  # Python allocates as much as it is asked for
+        if len(content) > size:  # it grew, or is of a kind that has no size
+            content += file.read(most - size)
+    if len(content) > most:
+        raise OSError(errno.EFBIG, f"Over {most:,} bytes", str(path))
+    return content
 
 
 def open_ordinary(path: Path) -> BinaryIO:

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks import accumulation, check, gpu, growth, outcome, scaling, summary, turns
-from benchmarks.__main__ import SUITE, write_page
+from benchmarks import __main__ as suite
 from benchmarks.apart import Failed, apart
 from benchmarks.loops import Loops
 from benchmarks.outcome import Outcome, Ratio, Table
@@ -178,7 +178,7 @@ def test_a_page_holds_what_was_found(tmp_path):
     table = Table(("network", "updates/s"), [("mlp <1>", "12.5")])
     found = Outcome([table], {"seeds": [0]}, ["A note."])
     outcome.write(tmp_path / "peers.json", found, "What peers do.\n\nAt length.\n")
-    page = write_page(tmp_path, ["peers"], ["growth"]).read_text()
+    page = suite.write_page(tmp_path, ["peers"], ["growth"]).read_text()
     for text in ("mlp &lt;1&gt;", "12.5", "A note.", "What peers do.", "At length.", "growth"):
         assert text in page
 
@@ -262,8 +262,14 @@ ALONE = {
 }
 
 
+def test_a_quick_suite_is_what_tells_of_the_machine():
+    assert suite.Options().names == suite.SUITE
+    assert suite.Options(quick=True).names == suite.OF_THE_MACHINE
+    assert suite.Options(quick=True, only=("seeds",)).names == ("seeds",)
+
+
 def test_all_benchmarks_are_tested():
-    assert set(SUITE) - set(ALONE) == {"growth", "scaling", "input_memory"}
+    assert set(suite.SUITE) - set(ALONE) == {"growth", "scaling", "input_memory"}
 
 
 def test_a_gpu_is_measured_where_it_stopped(tmp_path, capfd):

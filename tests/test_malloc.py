@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from benchmarks import outcome
 from jbatch.devices import malloc
 
 WITH_MADVISE = "always [madvise] never"
@@ -14,12 +15,11 @@ import os, sys
 from pathlib import Path
 from jbatch.devices import malloc
 malloc.KERNEL = Path(sys.argv[1])
-print("begun", flush=True)
+print("begun", Path("/proc/self/comm").read_text().strip(), flush=True)
 malloc.restart_with_huge_pages("program")
 told = b"hugetlb=1" in Path("/proc/self/environ").read_bytes()
 left = {"GLIBC_TUNABLES", "JBATCH_STARTED_AGAIN"} & {*os.environ}
-name = Path("/proc/self/comm").read_text().strip()
-print(os.getpid(), name, told, left, sys.argv[2:])
+print(os.getpid(), Path("/proc/self/comm").read_text().strip(), told, left, sys.argv[2:])
 """
 
 
@@ -59,18 +59,26 @@ def test_an_old_glibc_is_not_asked(kernel, monkeypatch):
 
 
 @pytest.mark.skipif(malloc._glibc() < (2, 35), reason="needs glibc 2.35")
-@pytest.mark.parametrize("enabled", [WITH_MADVISE, "always madvise [never]"])
-def test_a_program_begins_again_at_most_once(kernel, enabled, tmp_path):
+@pytest.mark.parametrize(
+    ("start", "enabled"),
+    [
+        ("./program", WITH_MADVISE),
+        ("./program", "always madvise [never]"),
+        (f"{sys.executable} -m program", WITH_MADVISE),
+    ],
+)
+def test_a_program_begins_again_at_most_once(kernel, start, enabled, tmp_path):
     kernel.write_text(enabled)
     program = tmp_path / "program"
     program.write_text(f"#!{sys.executable}\n{PROGRAM}")
     program.chmod(0o755)
-    command = [str(program), str(kernel), "a b", "--c"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    (tmp_path / "program.py").write_text(PROGRAM)
+    command = [*start.split(), str(kernel), "a b", "--c"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path) as process:
         first, *rest = process.stdout.read().splitlines()
+    name = first.removeprefix("begun ")
     again = enabled == WITH_MADVISE
-    expected = f"{process.pid} program {again} set() ['a b', '--c']"
-    assert [first, *rest] == ["begun"] * (1 + again) + [expected]
+    assert rest == [first] * again + [f"{process.pid} {name} {again} set() ['a b', '--c']"]
 
 
 @pytest.mark.parametrize(
@@ -80,6 +88,11 @@ def test_a_program_begins_again_at_most_once(kernel, enabled, tmp_path):
         ("-X utf8 -u -Werror -W default bin/jbatch train", "train", True),
         ("-m jbatch train", "train", True),
         ("-P -m jbatch", "", True),
+        ("-um jbatch train", "train", True),
+        ("-uX utf8 -- bin/jbatch train", "train", True),
+        ("--check-hash-based-pycs always -m jbatch train", "train", True),
+        ("-m runpy jbatch train", "train", False),
+        ("- jbatch train", "train", False),
         ("-c import… train", "train", False),
         ("wrapper.py train", "train", False),
         ("wrapper.py", "train", False),  # it sets sys.argv
@@ -93,8 +106,8 @@ def test_a_program_begins_again_at_most_once(kernel, enabled, tmp_path):
         ("", "", False),
     ],
 )
-def test_another_program_that_calls_it_does_not_begin_again(monkeypatch, command, arguments, own):
-    """It may have read its input, made its folders or be watched: none of it can be done twice."""
+def test_only_a_program_that_python_itself_runs_begins_again(monkeypatch, command, arguments, own):
+    """One around it may have read its input, made folders or be watched: not to be done twice."""
     monkeypatch.setattr(sys, "orig_argv", ["python", *command.split()])
     monkeypatch.setattr(sys, "argv", ["jbatch", *arguments.split()])
     assert malloc.runs_as("jbatch") == own
@@ -113,6 +126,16 @@ def test_a_program_whose_variable_gets_lost_begins_again_once(kernel, monkeypatc
     assert malloc.AGAIN not in os.environ
 
 
+def test_a_benchmark_knows_its_own_name(monkeypatch):
+    monkeypatch.setattr(sys, "orig_argv", ["python", "-m", "benchmarks.peers", "--help"])
+    monkeypatch.setattr(sys, "argv", ["/checkout/benchmarks/peers.py", "--help"])
+    started = []
+    monkeypatch.setattr(outcome, "restart_with_huge_pages", started.append)
+    with pytest.raises(SystemExit):
+        outcome.run(print, outcome.Common, "")
+    assert malloc.runs_as(*started)
+
+
 @pytest.mark.parametrize(
     ("arguments", "again"),
     [(["train", "--help"], True), (["plan", "--help"], False), (["train", "--distributed"], False)],
@@ -122,18 +145,19 @@ def test_what_trains_begins_again(arguments, again):
     script = (
         "import sys, jbatch.cli as cli\n"
         f"sys.argv[1:] = {arguments}\n"
-        "cli.restart_with_huge_pages = lambda _: print('again', flush=True)\n"
+        "cli.restart_with_huge_pages = lambda name: print('again', name, flush=True)\n"
         "cli.command_line()"
     )
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert found.stdout.startswith("again\n") == again, found.stderr
+    assert found.stdout.startswith("again jbatch\n") == again, found.stderr
 
 
 def test_the_child_of_a_clusters_process_begins_again(monkeypatch):
     called = []
     monkeypatch.setattr(malloc, "restart_with_huge_pages", called.append)
     monkeypatch.setattr("jbatch.distributed.watchdog.end_with_parent", lambda _: sys.exit(5))
-    monkeypatch.setattr(sys, "argv", ["member", "1"])
+    monkeypatch.setattr(sys, "argv", ["member.py", "1"])
+    monkeypatch.setattr(sys, "orig_argv", ["python", "-P", "-m", "jbatch.cli.member", "1"])
     with pytest.raises(SystemExit, match="5"):
         runpy.run_module("jbatch.cli.member", run_name="__main__")
-    assert called == ["jbatch.cli.member"]
+    assert malloc.runs_as(*called)

@@ -75,7 +75,7 @@ def run(arguments: Sequence[str]) -> None:
             f"{each.passes:,}",
             significant(1 / each.seconds, 3),
             f"{significant(1 / each.slowest, 3)} – {significant(1 / each.fastest, 3)}",
-            f"{each.batch_size / each.seconds:,.0f}",
+            significant(each.batch_size / each.seconds, 3),
             f"{each.input_wait:.0%}",
             f"{each.compile_seconds:.1f}",
         )

@@ -8,10 +8,9 @@ but for arrays of over 64 MiB in XLA's own threads, which glibc always maps anew
 
 import ctypes
 import os
-import re
 import sys
 from contextlib import suppress
-from itertools import pairwise
+from getopt import GetoptError, getopt
 from pathlib import Path
 
 TRIM_THRESHOLD, TOP_PAD, MMAP_MAX = -1, -2, -4  # glibc's malloc.h
@@ -20,8 +19,7 @@ TUNABLES, HUGE = "GLIBC_TUNABLES", "glibc.malloc.hugetlb=1"
 AGAIN = "JBATCH_STARTED_AGAIN"  # environment variable: id and name of the process that has
 KERNEL = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 NAME = Path("/proc/self/comm")  # by which `pkill` and `top` know a process
-VALUED = ("-X", "-W", "--check-hash-based-pycs")  # Python's options with a value
-RUNS = re.compile("-[^-XW]*[cm]")  # those after which no other program comes
+OPTIONS = "bBcdEiImOPqsSuvW:xX:"  # of Python; -c and -m without what they run, which ends them
 
 
 def keep_memory() -> None:
@@ -51,7 +49,7 @@ def restart_with_huge_pages(program: str) -> None:
     have done what must not be done twice.
 
     Args:
-        program: a module run by `python -m`, or a script's name.
+        program: its name: of the module after `python -m`, or of the script's file.
     """
     here = str(os.getpid())
     begun, _, name = os.environ.pop(AGAIN, "").partition(" ")
@@ -67,21 +65,18 @@ def restart_with_huge_pages(program: str) -> None:
 def runs_as(program: str) -> bool:
     """Return whether Python was told to run this program, and not one that calls it.
 
-    Those are a script around it, a debugger, or a child of `multiprocessing`.
+    What calls it may be a script around it, a debugger or a child of `multiprocessing`. A debugger
+    sets `__main__` as Python does, but not `sys.orig_argv`.
     """
-    arguments = sys.argv[1:]
-    end = len(sys.orig_argv) - len(arguments)
-    if end < 2 or sys.orig_argv[end:] != arguments:
+    try:
+        options, words = getopt(sys.orig_argv[1:], OPTIONS, ["check-hash-based-pycs="])
+    except GetoptError:  # such as -mpdb, or an option of a newer Python
         return False
-    *options, target = sys.orig_argv[1:end]
-    if options[-1:] == ["-m"]:
-        options.pop()
-    else:
-        target = Path(target).name
-    return target == program and not any(
-        RUNS.match(each) or not (each.startswith("-") or before in VALUED)
-        for before, each in pairwise(["", *options])
-    )
+    if not words or words[1:] != sys.argv[1:]:
+        return False
+    given = dict(options)
+    target = words[0] if "-m" in given else Path(words[0]).name
+    return target == program and "-c" not in given
 
 
 def _glibc() -> tuple[int, ...]:

@@ -86,7 +86,8 @@ def _why(mine: Sequence[Record], base: Sequence[Record]) -> str:
         varied = f"; its seeds took from {least} s to {most} s" if len(mine) > 1 else ""
         return f"the metrics do not say why{varied}"
     largest = max(found)
-    measured = f"{found[full]:,.0f} examples/s there, {found[largest]:,.0f} at batch {largest:,}"
+    there, then = (significant(found[size], 2) for size in (full, largest))
+    measured = f"{there} examples/s there, {then} at batch {largest:,}"
     if FULL * found[largest] < found[full]:  # a full device is no slower, but keeps its speed
         return f"examples/s fell after batch {full:,} ({measured})"
     return f"the device was full at batch {full:,} ({measured})"

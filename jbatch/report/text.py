@@ -71,7 +71,7 @@ def comparison_table(
             f"{round(saved[summary.variant], 2):z.0%}" if summary.variant in saved else "",
             batches(summary),
             _mean(summary.training_loss, ".4f" if summary.training_loss.mean() < 100 else ".2g"),
-            f"{summary.training_seconds.mean():.1f}",
+            f"{summary.training_seconds.mean():,.1f}",
             _cost(summary, price),
             significant(summary.updates_per_second.mean(), 2),
             significant(summary.examples_per_second.mean(), 2),
@@ -175,7 +175,7 @@ def _reached(summary: Summary) -> tuple[str, ...]:
         seeds = int((~np.isnan(summary.reached[:, 0])).sum())
         return (f"{seeds} of {len(summary.reached)}", "", "")
     epochs, updates, seconds = summary.reached.mean(0)
-    return f"{epochs:.3g}", f"{updates:,.0f}", significant(seconds, 3)
+    return significant(epochs, 3), f"{updates:,.0f}", significant(seconds, 3)
 
 
 def transient_lines(records: Sequence[Record]) -> list[str]:

@@ -189,6 +189,8 @@ def _noise(line: dict[str, Any]) -> str:
 
 
 def _speed(line: dict[str, Any]) -> str:
-    updates, examples = significant(line["updates_per_second"], 2), line["examples_per_second"]
+    updates, examples = (
+        significant(line[f"{what}_per_second"], 2) for what in ("updates", "examples")
+    )
     waited = f"  input wait {line['input_wait']:.0%}" if line["input_wait"] else ""
-    return f"{updates} updates/s  {examples:,.0f} examples/s{waited}"
+    return f"{updates} updates/s  {examples} examples/s{waited}"

@@ -82,8 +82,10 @@ def test_slow_updates_keep_their_digits():
     records = [run("constant", (10, 10), {10: 1.0}), run("growing", (10, 100), {10: 1.0, 100: 0.5})]
     [text] = not_faster(records, COMPARISON)
     assert "(3,000 s and 2,000 s of training)" in text
+    assert text.endswith("(1 examples/s there, 0.5 at batch 100).")
     header, rows = comparison_table(summarize(records, COMPARISON), COMPARISON)
     assert [row[header.index("updates/s")] for row in rows] == ["0.1", "0.037"]
+    assert [row[header.index("examples/s")] for row in rows] == ["1", "0.67"]
 
 
 def test_what_was_faster_needs_no_sentence():

@@ -42,7 +42,7 @@ class Records(Protocol):
         """The SHA-256 of which examples the split holds, wherever they are; reads no example."""
 
     def read(self, indices: Sequence[int]) -> Iterable[File]:
-        """Read the files at these indices, 0 ≤ index < count; once only.
+        """Read the files at these indices, 0 ≤ index < count; the result is gone through once.
 
         Raises:
             Mistake: if the dataset itself is damaged.
@@ -167,7 +167,7 @@ class FolderRecords:
         return hashed.hexdigest()
 
     def read(self, indices: Sequence[int]) -> Iterator[File]:
-        """Read each file when it is asked for, so that the processor's caches hold it."""
+        """Read each file when it is asked for: decoding finds it in the processor's caches."""
         return map(self._file, indices)
 
     def _file(self, index: int) -> File:
