@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks import accumulation, check, gpu, growth, outcome, scaling, summary, turns
 from benchmarks import __main__ as suite
+from benchmarks import accumulation, check, gpu, growth, outcome, scaling, summary, turns
 from benchmarks.apart import Failed, apart
 from benchmarks.loops import Loops
 from benchmarks.outcome import Outcome, Ratio, Table
