@@ -115,7 +115,7 @@ def test_the_example_of_a_loop_of_ones_own_runs():
 
 
 def test_updates_in_the_results_are_those_of_the_plans():
-    shown = ("fashion_mnist", "small_cifar10", "cifar10_short")
+    shown = ("fashion_mnist", "small_cifar10", "cifar10_short", "cifar10_94")
     golden = [ROOT / "experiments" / "golden" / f"{name}.txt" for name in shown]
     plans = "\n".join(path.read_text() for path in golden)
     rows = [
@@ -123,7 +123,7 @@ def test_updates_in_the_results_are_those_of_the_plans():
         for line in README.read_text().splitlines()
         if line[0:1] == "|" and "±" in line
     ]
-    assert len(rows) == 12
+    assert len(rows) == 14
     for row in rows:
         assert f"\n{row[2]} updates; with the batch kept" in plans, row
 
