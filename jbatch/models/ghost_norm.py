@@ -15,6 +15,8 @@ import jax.numpy as jnp
 from jbatch.models.pool import MaxPool
 from jbatch.plan.layout import AXIS, Layout
 
+SHORT = 4096  # numbers: XLA's CPU compiler takes a vector of less than 16 KiB into a loop
+
 Two = tuple[jax.Array, jax.Array]
 Three = tuple[jax.Array, jax.Array, jax.Array]  # results, or their gradients
 Kept = tuple[jax.Array, jax.Array, jax.Array, jax.Array]  # x, scale, mean, 1/√(var + ε)
@@ -144,15 +146,17 @@ def _plain_sums(groups: jax.Array) -> jax.Array:
 def _product_sums(groups: jax.Array) -> jax.Array:
     """Sum by a product with ones, which XLA's CPU compiler vectorizes.
 
-    It would sum a computed array number by number: 3 to 14 times slower (jax 0.10.1).
+    It would sum a computed array number by number: 3 to 14 times slower (jax 0.10.1). It does the
+    same in a product with one short vector; with two rows of ones it cannot.
     """
     count = groups.shape[0]
     rows = groups.reshape(count, -1, groups.shape[-1])
-    ones = jnp.ones((count, 1, rows.shape[1]), jnp.float32)
+    same = 2 if count == 1 and rows.shape[1] <= SHORT else 1
+    ones = jnp.ones((count, same, rows.shape[1]), jnp.float32)
     sums = jax.lax.dot_general(
         ones, rows, (((2,), (1,)), ((0,), (0,))), precision=jax.lax.Precision.HIGHEST
     )
-    return sums.reshape(count, *(1,) * (groups.ndim - 2), -1)
+    return sums[:, :1].reshape(count, *(1,) * (groups.ndim - 2), -1)
 
 
 def _over_group(layout: Layout, groups: jax.Array, *sums: jax.Array) -> list[jax.Array]:

@@ -18,6 +18,7 @@ from jax.flatten_util import ravel_pytree
 from jbatch.composed import moved
 from jbatch.data.batch import Batch
 from jbatch.devices.parts import part_of_sum
+from jbatch.devices.sums import whole_sum
 from jbatch.optimizer import transformation
 from jbatch.parameters import begins, named
 from jbatch.plan.layout import AXIS, Layout
@@ -228,9 +229,9 @@ def added_up(sums: Sums, in_parts: bool = False) -> Sums:
     scalars, unpacked = ravel_pytree((sums.scores, sums.parts))
     if in_parts:
         gradients = jax.tree.map(part_of_sum, sums.gradients)
-        stats, scalars = jax.lax.psum((sums.stats, scalars), AXIS)
+        stats, scalars = whole_sum((sums.stats, scalars))
     else:
-        gradients, stats, scalars = jax.lax.psum((sums.gradients, sums.stats, scalars), AXIS)
+        gradients, stats, scalars = whole_sum((sums.gradients, sums.stats, scalars))
     return Sums(gradients, stats, *unpacked(scalars))
 
 
