@@ -66,9 +66,7 @@ class Linear(Weighted):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """(B, …, fan_in) → (B, …, fan_out)."""
-        # MLPs of narrow layers are faster by XLA's own gradients, layers of many tokens by ours.
-        times = product if x.ndim > 2 else jnp.matmul
-        return self.biased(times(x, self.weights(x.dtype)))
+        return self.biased(product(x, self.weights(x.dtype)))
 
 
 def partial_identity(init: Initializer) -> Initializer:

@@ -9,7 +9,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from jbatch.models.conv import products, stock, taps, winograd
+from jbatch.models.conv import canonical, products, stock, taps, winograd
 from jbatch.models.conv.geometry import Geometry
 
 CHUNK = 2**19  # bytes of float32 input of a chunk; with all that is made of it, it fills L2 caches
@@ -44,7 +44,8 @@ def input_gradient(g: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.A
             padding = (2 - top, 2 - bottom), (2 - left, 2 - right)
             turned = kernel[::-1, ::-1].transpose(0, 1, 3, 2)
             return winograd.convolved(g, turned, padding, _examples(g))
-        return stock.input_gradient(g, kernel, geometry)
+        by_xla = canonical if min(geometry.output) > 0 else stock
+        return by_xla.input_gradient(g, kernel, geometry)
 
 
 def kernel_gradient(x: jax.Array, g: jax.Array, geometry: Geometry) -> jax.Array:
@@ -58,7 +59,8 @@ def kernel_gradient(x: jax.Array, g: jax.Array, geometry: Geometry) -> jax.Array
             return products.pointwise_kernel_gradient(x, g, geometry)
         if _products(g, x.shape[3], geometry) and _small(larger):
             return products.kernel_gradient(x, g, geometry, examples)
-        return stock.kernel_gradient(x, g, geometry)
+        by_xla = canonical if min(geometry.output) > 0 else stock
+        return by_xla.kernel_gradient(x, g, geometry)
 
 
 def _few(kernel: jax.Array) -> bool:
