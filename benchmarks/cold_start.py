@@ -138,7 +138,7 @@ def _updates(directory: Path) -> int:
 
 
 def _figure(rows: list[dict]) -> tuple[str, Figure]:
-    figure = Figure(figsize=(7, 3.2), layout="constrained")
+    figure = Figure(figsize=(9, 3.2), layout="constrained")
     axes = figure.subplots()
     for number, (case, label) in enumerate(CASES.items()):
         places = [place + (number - 2) * 0.17 for place in range(len(rows))]
@@ -146,7 +146,7 @@ def _figure(rows: list[dict]) -> tuple[str, Figure]:
         axes.bar(places, heights, 0.15, label=label, color=STYLES[number]["color"])
     axes.set_xticks(range(len(rows)), [row["network"] for row in rows])
     axes.set_ylabel("s")
-    axes.legend()
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
     return "Seconds from the command to an update.", figure
 
 

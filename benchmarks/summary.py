@@ -36,7 +36,7 @@ def _machine(environment: Mapping, found: Mapping[str, dict]) -> str:
     peak = found.get("updates_per_second", {}).get("peak")
     rate = f", whose matrix products reach {significant(peak / 1e9, 3)} GFLOP/s" if peak else ""
     return (
-        f"This machine trains on {environment['devices']} of a {environment['processor']} with "
+        f"This machine trains on {environment['devices']} ({environment['processor']}) with "
         f"{environment['cores']} cores{rate}."
     )
 

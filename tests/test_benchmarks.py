@@ -212,7 +212,7 @@ def test_the_page_begins_with_what_the_machine_does(tmp_path):
         "phase_change": {"rows": [change]},
     }
     machine, filled, fullest, beside, grown = summary.lines(found)
-    assert machine.startswith("This machine trains on 1 × cpu of a Thing with 2 cores, whose")
+    assert machine.startswith("This machine trains on 1 × cpu (Thing) with 2 cores, whose")
     assert "mlp fills it from batch 128 on, at 91,000 examples/s and 0.66 s an epoch" in filled
     assert "cnn fills it from batch 32 on" in filled
     assert "The fullest is mlp at batch 640: 70%" in fullest

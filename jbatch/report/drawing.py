@@ -74,10 +74,7 @@ def drawn(draw: Callable[[Axes], None]) -> Figure:
         low, high = axes.get_ylim()
         steps = next(steps for most, steps in TICKS if high / low < most)
         axes.yaxis.set_major_locator(LogLocator(subs=steps))
-    for axis in (axes.xaxis, axes.yaxis):
-        if isinstance(axis.get_major_formatter(), LogFormatterSciNotation):  # writes mathematics
-            axis.set_major_formatter("{x:g}")
-            axis.set_minor_formatter(NullFormatter())
+    _with_plain_numbers(axes)
     handles, names = axes.get_legend_handles_labels()
     if names:
         columns = 2 if max(map(len, names)) <= SHORT else 1
@@ -86,6 +83,13 @@ def drawn(draw: Callable[[Axes], None]) -> Figure:
         figure.set_figheight(SIZE[1] + ROW * math.ceil(rows))  # or it covers curves
         figure.legend(handles, names, loc="outside upper center", ncols=columns)
     return figure
+
+
+def _with_plain_numbers(axes: Axes) -> None:
+    for axis in (axes.xaxis, axes.yaxis):
+        if isinstance(axis.get_major_formatter(), LogFormatterSciNotation):  # writes mathematics
+            axis.set_major_formatter("{x:g}")
+            axis.set_minor_formatter(NullFormatter())
 
 
 def in_legend(name: str) -> str:
@@ -139,6 +143,8 @@ def deviation(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 def saved(figure: Figure, form: str) -> bytes:
     """Return the figure as a file: "svg" (same bytes every time) or "png"."""
     file = BytesIO()
+    for axes in figure.axes:
+        _with_plain_numbers(axes)
     with looking():
         metadata = {"Date": None} if form == "svg" else None
         figure.savefig(file, format=form, dpi=150, metadata=metadata)

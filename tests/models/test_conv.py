@@ -1,5 +1,6 @@
 """The convolution against float64, under JAX's transformations, and on each platform."""
 
+import re
 from functools import partial
 from itertools import product
 
@@ -15,7 +16,7 @@ from jax.sharding import PartitionSpec
 
 import jbatch
 from jbatch.devices import meshes
-from jbatch.models.conv import on_cpu, products, stock, taps, winograd
+from jbatch.models.conv import canonical, on_cpu, products, stock, taps, winograd
 from jbatch.models.conv.geometry import Geometry
 from jbatch.models.conv.primitives import kernel_gradient
 
@@ -108,6 +109,31 @@ def test_products_are_exact_to_float32(shapes, padding, size, stride):
     gradient = jax.jit(products.kernel_gradient, static_argnums=(2, 3))
     found = gradient(x, g, geometry, examples)
     assert_near(found, expected, g[..., 0].size)
+
+
+@settings(max_examples=12)
+@given(SHAPES, EDGES, st.integers(1, 3), st.integers(1, 3))
+def test_gradients_in_xla_s_form_are_exact_to_float32(shapes, padding, size, stride):
+    count, image, fan_in, fan_out, _ = shapes
+    geometry = geometry_of(image, size, stride, padding)
+    x, kernel, g = arrays(geometry, count, fan_in, fan_out)
+    _, to_x, to_kernel = exact(geometry, x, kernel, g)
+    found = jax.jit(canonical.input_gradient, static_argnums=2)(g, kernel, geometry)
+    assert_near(found, to_x, size * size * fan_out)
+    found = jax.jit(canonical.kernel_gradient, static_argnums=2)(x, g, geometry)
+    assert_near(found, to_kernel, g[..., 0].size)
+
+
+def test_gradients_leave_the_compiler_no_form_to_change():
+    """It changes none in the body of a loop, and computes others by naive code there."""
+    geometry = geometry_of((9, 8), 3, stride=2)
+    x, kernel, _ = arrays(geometry, 3, 5, 7)
+    gradient = jax.grad(lambda *at: jbatch.conv(*at, 2, geometry.padding).sum(), (0, 1))
+    forms = re.findall(
+        r"dim_numbers = (\S.*?), window", jax.jit(gradient).lower(x, kernel).as_text()
+    )
+    assert forms == ["[b, 0, 1, f]x[0, 1, i, o]->[b, 0, 1, f]"] * len(forms)
+    assert len(forms) >= 2
 
 
 @settings(max_examples=12)

@@ -29,9 +29,9 @@ def assert_same(found, expected):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-5), found, expected)
 
 
-@pytest.mark.parametrize("wide", [3, 30])
+@pytest.mark.parametrize("wide", [3, 30, 40])
 def test_gradients_are_those_of_a_product(wide):
-    """Whichever array is transposed: that of fewer columns."""
+    """Whichever array is transposed: few columns, or no fewer than the other array's."""
     kernel = np.linspace(-1, 1, 6 * wide, dtype=np.float32).reshape(6, wide)
     for of in (
         lambda product: jax.value_and_grad(lambda *a: loss(product, *a), (0, 1)),

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import optax
 import pytest
+from matplotlib.figure import Figure
 
 import jbatch
 from commands import TINY
@@ -133,3 +134,9 @@ def test_what_has_not_been_evaluated_yet_is_no_obstacle():
 
 def test_nothing_logged_draws_nothing():
     assert figures([record("a", losses=())], None) == []
+
+
+def test_so_has_a_figure_drawn_elsewhere():
+    figure = Figure(layout="constrained")
+    figure.subplots().loglog([1, 1000], [1e-3, 10])
+    assert b"mathdefault" not in saved(figure, "svg")

@@ -1,7 +1,7 @@
 """Loops over chunks of a batch, small enough that all that is made of one stays in a core's cache.
 
 XLA computes one operation after another on whole arrays. A loop over chunks computes all operations
-on one chunk before the next. (XLA's convolutions themselves would be slow inside a loop.)
+on one chunk before the next.
 
 Chunks are cut from the whole arrays in place. XLA would compute an array once more for each other
 shape that it is reshaped to.
