@@ -11,7 +11,6 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
 
 import jbatch
 from benchmarks.outcome import Common, Outcome, Table, run
@@ -83,8 +82,6 @@ def _figure(curves: dict[str, np.ndarray]) -> tuple[str, Figure]:
         axes.plot(np.arange(1, len(curve) + 1), curve, label=name, **style)
         axes.plot(len(curve), curve[-1], "o", color=style["color"], markersize=5)
     axes.set(xlabel="updates", ylabel="expected loss", yscale="log")
-    axes.yaxis.set_major_formatter("{x:g}")
-    axes.yaxis.set_minor_formatter(NullFormatter())
     axes.legend(fontsize=8)
     return "The same 4,000 examples under four plans; dots mark the ends.", figure
 

@@ -8,14 +8,16 @@ from jax.flatten_util import ravel_pytree
 
 from jbatch.plan.layout import AXIS
 
-SMALL = 2**17  # numbers; to copy them takes two devices of a CPU as long as to meet
+SMALL = 2**17  # numbers: two CPU devices copy so many in the time of one rendezvous
 
 
 def whole_sum(tree: Any) -> Any:
-    """Return the sum of a tree's arrays over all devices. It is called in a function for one.
+    """Return the sum of a tree's arrays over all devices. It is called in a function for one
+    device.
 
-    Accelerators add up all arrays in one all-reduce. The devices of a CPU meet once for each array
-    of an all-reduce, about 40 µs each on an idle machine, so small arrays become one before it.
+    Accelerators add up all arrays in one all-reduce. The devices of a CPU wait for each other (a
+    rendezvous) for each array of an all-reduce, about 40 µs each on an idle machine. So small
+    arrays become one before it.
     """
     return jax.lax.platform_dependent(
         tree, cpu=_joined, default=partial(jax.lax.psum, axis_name=AXIS)

@@ -151,7 +151,7 @@ def _product_sums(groups: jax.Array) -> jax.Array:
     """
     count = groups.shape[0]
     rows = groups.reshape(count, -1, groups.shape[-1])
-    same = 2 if count == 1 and rows.shape[1] <= SHORT else 1
+    same = 2 if count == 1 and rows.shape[1] < SHORT else 1
     ones = jnp.ones((count, same, rows.shape[1]), jnp.float32)
     sums = jax.lax.dot_general(
         ones, rows, (((2,), (1,)), ((0,), (0,))), precision=jax.lax.Precision.HIGHEST

@@ -70,10 +70,6 @@ def drawn(draw: Callable[[Axes], None]) -> Figure:
     figure = Figure(figsize=SIZE, layout="constrained")
     axes = figure.subplots()
     draw(axes)
-    if axes.get_yscale() == "log":
-        low, high = axes.get_ylim()
-        steps = next(steps for most, steps in TICKS if high / low < most)
-        axes.yaxis.set_major_locator(LogLocator(subs=steps))
     _with_plain_numbers(axes)
     handles, names = axes.get_legend_handles_labels()
     if names:
@@ -86,8 +82,12 @@ def drawn(draw: Callable[[Axes], None]) -> Figure:
 
 
 def _with_plain_numbers(axes: Axes) -> None:
+    """Give logarithmic axes enough ticks, and numbers where matplotlib writes mathematics."""
     for axis in (axes.xaxis, axes.yaxis):
-        if isinstance(axis.get_major_formatter(), LogFormatterSciNotation):  # writes mathematics
+        if isinstance(axis.get_major_formatter(), LogFormatterSciNotation):
+            low, high = axis.get_view_interval()
+            steps = next(steps for most, steps in TICKS if high / low < most)
+            axis.set_major_locator(LogLocator(subs=steps))
             axis.set_major_formatter("{x:g}")
             axis.set_minor_formatter(NullFormatter())
 

@@ -2,7 +2,8 @@
 
 A loop on the device saves host overhead per update. On CPUs, XLA compiles gradients of stock
 convolutions inside a loop to naive code, many times slower; those of `jbatch.conv` are as fast
-there. On GPUs the host drives such loops anyway. For a long run on a CPU, both ways are timed.
+there. The default cannot tell one from the other, so networks with convolutions have no loop. On
+GPUs the host drives such loops anyway. For a long run on a CPU, both ways are timed.
 """
 
 import time

@@ -29,16 +29,17 @@ def assert_same(found, expected):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-5), found, expected)
 
 
+@pytest.mark.parametrize("x", [X[:4], X[:4].reshape(2, 2, 6), np.tile(X[:4], 8).reshape(2, 2, 48)])
 @pytest.mark.parametrize("wide", [3, 30, 40])
-def test_gradients_are_those_of_a_product(wide):
-    """Whichever array is transposed: few columns, or no fewer than the other array's."""
-    kernel = np.linspace(-1, 1, 6 * wide, dtype=np.float32).reshape(6, wide)
+def test_gradients_are_those_of_a_product(x, wide):
+    """Whichever array is transposed, if any."""
+    kernel = np.linspace(-1, 1, x.shape[-1] * wide, dtype=np.float32).reshape(-1, wide) / 4
     for of in (
         lambda product: jax.value_and_grad(lambda *a: loss(product, *a), (0, 1)),
         lambda product: jax.hessian(lambda *a: loss(product, *a), (0, 1)),
     ):
         found, expected = (jax.jit(of(each)) for each in (jbatch.dot_general, jax.lax.dot_general))
-        assert_same(found(kernel, X[:4]), expected(kernel, X[:4]))
+        assert_same(found(kernel, x), expected(kernel, x))
 
 
 def test_mapped_examples_are_one_product():

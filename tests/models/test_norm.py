@@ -19,7 +19,7 @@ from jbatch.models import (
     NoNorm,
     WeightNorm,
 )
-from jbatch.models.ghost_norm import ghost_norm, in_one_pass, in_two_passes
+from jbatch.models.ghost_norm import _product_sums, ghost_norm, in_one_pass, in_two_passes
 from jbatch.models.layers import Conv, Dropout, Linear
 from jbatch.models.norm import ChannelNormLayer, Pass, norm_layer
 from jbatch.models.pool import MaxPool
@@ -291,3 +291,13 @@ def test_without_scale_batch_norm_only_adds_its_bias():
     layer.bias[...] = whole.bias[...] = jnp.array(BIAS)
     for training in (Pass(Layout(12, 1, 4), None), None):
         np.testing.assert_array_equal(layer(jnp.array(X), training), whole(jnp.array(X), training))
+
+
+@pytest.mark.parametrize("rows", [1, 4095, 4096, 4097])
+def test_sums_of_long_and_short_groups(rows):
+    """Products with short vectors of ones have two rows of them."""
+    groups = np.random.default_rng(0).normal(size=(1, rows, 1, 3)).astype(np.float32)
+    found = jax.jit(_product_sums)(groups)
+    # n roundings of partial sums of √n numbers' size: n/√2 units at most, beside √n.
+    expected = groups.sum(1, dtype=np.float64, keepdims=True)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=rows * 2.0**-24)

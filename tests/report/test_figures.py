@@ -136,7 +136,7 @@ def test_nothing_logged_draws_nothing():
     assert figures([record("a", losses=())], None) == []
 
 
-def test_so_has_a_figure_drawn_elsewhere():
+def test_a_figure_drawn_elsewhere_has_plain_numbers():
     figure = Figure(layout="constrained")
     figure.subplots().loglog([1, 1000], [1e-3, 10])
     assert b"mathdefault" not in saved(figure, "svg")
