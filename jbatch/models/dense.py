@@ -76,7 +76,8 @@ def _by_kernel_on_cpu(x: jax.Array, g: jax.Array) -> jax.Array:
     rows = math.prod(x.shape[:-1])
     seen, sent = x.reshape(rows, x.shape[-1]), g.reshape(rows, g.shape[-1])
     if sent.shape[1] <= min(NARROW, seen.shape[1]):
-        return lax.optimization_barrier(sent.T @ seen).T
+        transposed: jax.Array = lax.optimization_barrier(sent.T @ seen)
+        return transposed.T
     return across(seen, sent) if x.ndim > 2 else _by_kernel(x, g)
 
 

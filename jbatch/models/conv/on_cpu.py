@@ -45,7 +45,8 @@ def input_gradient(g: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.A
             turned = kernel[::-1, ::-1].transpose(0, 1, 3, 2)
             return winograd.convolved(g, turned, padding, _examples(g))
         by_xla = canonical if min(geometry.output) > 0 else stock
-        return by_xla.input_gradient(g, kernel, geometry)
+        found: jax.Array = by_xla.input_gradient(g, kernel, geometry)
+        return found
 
 
 def kernel_gradient(x: jax.Array, g: jax.Array, geometry: Geometry) -> jax.Array:
@@ -60,7 +61,8 @@ def kernel_gradient(x: jax.Array, g: jax.Array, geometry: Geometry) -> jax.Array
         if _products(g, x.shape[3], geometry) and _small(larger):
             return products.kernel_gradient(x, g, geometry, examples)
         by_xla = canonical if min(geometry.output) > 0 else stock
-        return by_xla.kernel_gradient(x, g, geometry)
+        found: jax.Array = by_xla.kernel_gradient(x, g, geometry)
+        return found
 
 
 def _few(kernel: jax.Array) -> bool:
