@@ -172,7 +172,8 @@ def _place(plan: Plan, line: dict[str, Any]) -> str:
     """Return how far a run is, in the plan's unit: "epoch 3.0/50", "1.2B/4.8B tokens"."""
     measure = plan.measure
     if measure.unit == "epochs":
-        return f"epoch {line['epoch']:.1f}/{plan.num_epochs:g}"
+        done = min(line["epoch"], plan.num_epochs)  # the last update may end beyond
+        return f"epoch {done:.1f}/{plan.num_epochs:g}"
     done = measure.number(measure.at(line["examples"]))
     return f"{done}/{measure.number(plan.length)} {measure.unit}"
 
