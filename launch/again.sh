@@ -12,13 +12,17 @@ if [ "$#" -eq 0 ]; then
     echo "usage: launch/again.sh COMMAND [ARGUMENT …]" >&2
     exit 2
 fi
-asked="" quick=0
-trap 'asked=1; kill -TERM "$child" 2>/dev/null' TERM INT
+asked="" early="" child="" quick=0
+trap 'asked=1; if [ -n "$child" ]; then kill -TERM "$child" 2>/dev/null; else early=1; fi' TERM INT
 
 while true; do
     SECONDS=0
     "$@" &
     child=$!
+    if [ -n "$early" ]; then # a signal came before the line above
+        kill -TERM "$child" 2>/dev/null
+        early=""
+    fi
     wait "$child"
     code=$?
     while kill -0 "$child" 2>/dev/null; do # a signal ends `wait`, not the command
@@ -33,6 +37,7 @@ while true; do
         echo "again.sh: giving up: the command exited with 75 within 400 s five times in a row" >&2
         exit 1
     fi
+    child=""
     echo "again.sh: starting again" >&2
     sleep 2
     if [ -n "$asked" ]; then # a signal came during the sleep
