@@ -12,8 +12,7 @@ SMALL = 2**17  # numbers: two CPU devices copy so many in the time of one rendez
 
 
 def whole_sum(tree: Any) -> Any:
-    """Return the sum of a tree's arrays over all devices. It is called in a function for one
-    device.
+    """Return the sum of a tree's arrays over all devices, in a function for one device.
 
     Accelerators add up all arrays in one all-reduce. The devices of a CPU wait for each other (a
     rendezvous) for each array of an all-reduce, about 40 µs each on an idle machine. So small

@@ -7,9 +7,7 @@ would take 15 times as long (jax 0.10.1). So we make the copies ourselves.
 import jax
 from jax import lax
 
-from jbatch.models.conv.geometry import Geometry, Pair
-
-FORM = ("NHWC", "HWIO", "NHWC")
+from jbatch.models.conv.geometry import NHWC, Geometry, Pair
 
 
 def input_gradient(g: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
@@ -21,7 +19,7 @@ def input_gradient(g: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.A
     ]
     padding = _padding(geometry.image, _between(geometry), geometry.size, before)
     return lax.conv_general_dilated(
-        g, turned, (1, 1), padding, lhs_dilation=geometry.stride, dimension_numbers=FORM
+        g, turned, (1, 1), padding, lhs_dilation=geometry.stride, dimension_numbers=NHWC
     )
 
 
@@ -36,7 +34,7 @@ def kernel_gradient(x: jax.Array, g: jax.Array, geometry: Geometry) -> jax.Array
         (1, 1),
         padding,
         rhs_dilation=geometry.stride,
-        dimension_numbers=FORM,
+        dimension_numbers=NHWC,
     )
     return found.transpose(1, 2, 0, 3)
 

@@ -5,10 +5,9 @@ from typing import Any
 import jax
 from jax import lax
 
-from jbatch.models.conv.geometry import Geometry
+from jbatch.models.conv.geometry import NHWC, Geometry
 from jbatch.models.conv.primitives import convolution
 
-NHWC = ("NHWC", "HWIO", "NHWC")
 PLAIN = {  # options of lax.conv_general_dilated, as they are when nobody gave them
     "lhs_dilation": (None, (1, 1)),
     "rhs_dilation": (None, (1, 1)),

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 Pair = tuple[int, int]
+NHWC = ("NHWC", "HWIO", "NHWC")  # the axes of input, kernel and output
 
 
 class Geometry(NamedTuple):

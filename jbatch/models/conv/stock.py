@@ -3,7 +3,7 @@
 import jax
 from jax import lax
 
-from jbatch.models.conv.geometry import Geometry
+from jbatch.models.conv.geometry import NHWC, Geometry
 
 
 def convolved(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
@@ -14,7 +14,7 @@ def convolved(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
             kernel,
             geometry.stride,
             geometry.padding,
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            dimension_numbers=NHWC,
         )
 
 
