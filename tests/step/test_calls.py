@@ -106,18 +106,26 @@ def test_the_faster_of_both_is_taken(monkeypatch, alone, looped, expected):
     assert made == ([1] if alone > calls.LONG else [1, MOST])
 
 
-def test_a_loop_of_updates_is_timed_as_it_is(monkeypatch):
-    """Really; of a small perceptron, most of an update is the host's part."""
-    timed, timer = {}, calls.timer
+def test_a_loop_of_updates_is_really_timed(monkeypatch):
+    """Really, by the programs that a run calls; which way is faster is the machine's affair."""
+    compiled, called = programs.compiled, []
 
-    def noted(setup, call, in_call):
-        seconds = timer(setup, call, in_call)
-        timed[in_call] = min(seconds() for _ in range(5))
-        return seconds
+    def noted(setup, call):
+        update = compiled(setup, call)
 
-    monkeypatch.setattr(calls, "timer", noted)
+        def noting(*arguments):
+            called.append(setup.updates_per_call)
+            return update(*arguments)
+
+        return noting
+
+    monkeypatch.setattr(programs, "compiled", noted)
+    monkeypatch.setattr(calls, "LONG", np.inf)  # however busy the machine is
     assert faster(setup_of(TASK), Update(Layout(20, 1, 20))) in (1, MOST)
-    assert 0 < timed[MOST] < timed[1] < calls.LONG
+    # Twice alone, and one loop for its memory; then in turns.
+    turn = [1] * MOST + [MOST]
+    assert called[: 2 * MOST + 1 + len(turn)] == [1] * (2 * MOST) + [MOST] + turn
+    assert (len(called) - 2 * MOST - 1) % len(turn) == 0
 
 
 def test_what_is_timed_once_is_kept_with_the_run(monkeypatch, tmp_path):
