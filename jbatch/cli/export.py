@@ -72,7 +72,7 @@ def _write(directory: Path, to: Path, options: Options) -> None:
 
 
 def _send(directory: Path, to: str) -> None:
-    from jbatch.run.directory import runs_below
+    from jbatch.run.below import runs_below
     from jbatch.run.tracked import send
 
     found, follower = runs_below(directory), tracker(to)

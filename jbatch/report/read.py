@@ -8,7 +8,8 @@ from jbatch.errors import Mistake
 from jbatch.experiment.stated import Stated
 from jbatch.messages import tell
 from jbatch.report.runs import Record
-from jbatch.run.directory import read_run, runs_below
+from jbatch.run.below import runs_below
+from jbatch.run.directory import read_run
 from jbatch.run.goodput import read_account
 from jbatch.run.kept import read_plan, read_stated, text_in
 from jbatch.run.metrics import read_metrics

@@ -13,6 +13,7 @@ from jbatch.messages import tell
 from jbatch.report.listed import trains_now
 from jbatch.report.page import Live, live_page, waiting_page
 from jbatch.report.read import read_report
+from jbatch.run.below import any_below
 
 ADDRESS = "127.0.0.1"
 HOSTS = (ADDRESS, "localhost")
@@ -84,7 +85,7 @@ def _built(directory: Path, price: float | None, live: Live, warn: Callable[[str
 def _stamp(directory: Path) -> list[object]:
     """Return what differs when a page has to be built anew."""
     found: list[object] = []
-    for run in sorted(path.parent for path in directory.glob("**/run.json")):  # maybe none yet
+    for run in any_below(directory):  # maybe none yet
         found.append(trains_now(run))
         for name in CHANGING:
             try:

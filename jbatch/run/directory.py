@@ -223,15 +223,6 @@ def other_environment(directory: Path) -> list[str]:
     ]
 
 
-def runs_below(folder: Path) -> list[Path]:
-    """Return the run directories at and below a folder; raise Mistake if there are none."""
-    found = sorted(path.parent for path in folder.glob("**/run.json"))
-    if not found:
-        what = "holds no run" if folder.is_dir() else "is no folder"
-        raise Mistake(f"{folder} {what}: give a run directory or a folder of them")
-    return found
-
-
 def read_run(directory: Path) -> dict[str, Any]:
     """Return the contents of run.json; raise Mistake if it is missing or damaged."""
     path = directory / "run.json"

@@ -19,9 +19,10 @@ from jbatch.messages import show, tell
 from jbatch.plan.plan import Plan
 from jbatch.report.read import in_order, read_record
 from jbatch.report.runs import Record
+from jbatch.run.below import runs_below
 from jbatch.run.build import counted
 from jbatch.run.check import check, warnings
-from jbatch.run.directory import check_digests, differences, directory_of, holds, runs_below
+from jbatch.run.directory import check_digests, differences, directory_of, holds
 from jbatch.run.job import resolve
 from jbatch.run.kept import read_modules, text_in
 from jbatch.run.libraries import prepare_libraries
