@@ -224,7 +224,8 @@ class Experiment:
     """How jbatch maps the step over devices."""
     optimizer_state: OptimizerState = field(default="replicated", compare=False)
     """Where the optimizer's state and the average lie: replicated, whole on every device; or
-    sharded, in parts over the devices, which needs less memory and gives the same numbers."""
+    sharded, in parts over the devices, which needs less memory and gives the same numbers, to
+    rounding."""
     seed: int = 0
     """Seed of the initial parameters, the order of examples and their augmentation."""
     log_every: float | None = field(default=None, compare=False)  # no interval changes the training

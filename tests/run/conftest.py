@@ -2,17 +2,20 @@
 
 import pytest
 
-import jbatch as jb
-from trained_runs import FIRST, ONE
-
 
 @pytest.fixture(scope="module")
 def first(tmp_path_factory):
     """(finished run, its directory as text)."""
+    # pytest imports this file before it calls `pytest_configure`, after which JAX may start.
+    import jbatch as jb
+    from trained_runs import FIRST, ONE
+
     directory = str(tmp_path_factory.mktemp("first") / "run")
     return jb.fit(FIRST, directory, devices=ONE), directory
 
 
 @pytest.fixture(scope="module")
 def model(first):
+    import jbatch as jb
+
     return jb.load(first[1])
