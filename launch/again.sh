@@ -25,9 +25,12 @@ while true; do
     fi
     wait "$child"
     code=$?
-    while kill -0 "$child" 2>/dev/null; do # a signal ends `wait`, not the command
-        wait "$child"
-        code=$?
+    while [ "$code" -gt 128 ]; do # perhaps a signal ended `wait`, and not the command
+        wait "$child" 2>/dev/null
+        again=$?
+        if [ "$again" -eq 127 ]; then break; fi # it had ended, with the code that we have
+        code=$again
+        kill -0 "$child" 2>/dev/null || break
     done
     if [ "$code" -ne 75 ] || [ -n "$asked" ]; then
         exit "$code"

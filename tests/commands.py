@@ -23,7 +23,8 @@ def environment_of(devices: int) -> dict[str, str]:
     """Of a process with so many devices."""
     return os.environ | {
         "XLA_FLAGS": os.environ["XLA_FLAGS"].replace("count=8", f"count={devices}"),
-        "PYTHONWARNINGS": "error::RuntimeWarning",
+        # The second, of the cache of compiled functions, as in setup.cfg.
+        "PYTHONWARNINGS": "error::RuntimeWarning,ignore::UserWarning:jax._src.compiler",
         # Experiment files there share tiny.py.
         "PYTHONPATH": os.pathsep.join((str(TINY.parent), os.environ.get("PYTHONPATH", ""))),
     }
@@ -49,8 +50,12 @@ def run(*arguments, devices=1) -> str:
 
 
 def end(process: subprocess.Popen) -> tuple[int, str, str]:
-    """(exit code, stdout, stderr) of a command."""
-    out, err = process.communicate(timeout=120)
+    """(exit code, stdout, stderr) of a command, which has long to end on a busy machine."""
+    try:
+        out, err = process.communicate(timeout=600)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise AssertionError(f"it does not end; it said: {process.communicate()}") from None
     return process.returncode, out, err
 
 

@@ -92,6 +92,8 @@ match os.environ.get("FAULT"):
         pass
     case "update":
         at("update dispatched", die, 5)
+    case "held":  # there it can be killed, or asked to stop, at leisure
+        at("update dispatched", lambda _: time.sleep(10**6), int(os.environ["CALL"]))
     case "save":
         at("save begins", die_on_rename, 2)
         at("save under way", lambda _: time.sleep(60), 2)

@@ -1,5 +1,7 @@
 """Small runs for the tests: a few updates of a task, however split."""
 
+import threading
+
 import jax
 import numpy as np
 
@@ -9,7 +11,7 @@ from jbatch.data.sources import Digits
 from jbatch.devices import meshes
 from jbatch.plan.layout import Layout, group_size
 from jbatch.plan.passes import Accumulate, Apply, Update
-from jbatch.step import programs
+from jbatch.step import aot, programs
 from jbatch.step.programs import Setup, how, told
 from jbatch.task.base import Learner
 from jbatch.task.classify import Classify
@@ -54,3 +56,16 @@ def run_updates(setup, *, batch_size, passes=1, updates=20, seed=3, learning_rat
             state, sums, loss = apply(state, sums, once)
         losses.append(float(loss))
     return state, losses
+
+
+def when_awaited(monkeypatch, batch_size) -> threading.Event:
+    """An event that is set once a run waits for the program of a batch size."""
+    ready, awaited = aot.Ahead.ready, threading.Event()
+
+    def noted(self, asked, seconds=0.0):
+        if asked == batch_size and seconds:
+            awaited.set()
+        return ready(self, asked, seconds)
+
+    monkeypatch.setattr(aot.Ahead, "ready", noted)
+    return awaited

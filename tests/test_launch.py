@@ -94,9 +94,10 @@ def test_again_hands_on_a_request_to_stop(tmp_path):
     script = f"trap 'sleep 0.3; exit 75' TERM; touch {tmp_path}/ready; while :; do sleep 0.05; done"
     process = subprocess.Popen([LAUNCH / "again.sh", "bash", "-c", script])
     while not (tmp_path / "ready").exists():
+        assert process.poll() is None
         time.sleep(0.02)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(10) == 75
+    assert process.wait(600) == 75
 
 
 def slurm(folder, codes) -> tuple[int, list[str]]:

@@ -20,12 +20,13 @@ class Clock:
         self.ledger = ledger
         self.training = 0.0  # seconds since the last lap, including waits for input
         self.waiting = 0.0  # seconds of those waits
-        self._until, self._input_waited, self._accounted = begun, input_waited, 0.0
+        self.until = begun  # up to when it has accounted, by time.perf_counter()
+        self._input_waited, self._accounted = input_waited, 0.0
 
     def spend(self, what: str) -> float:
         """Add the time since the last call to `what`, and return its seconds."""
         now = time.perf_counter()
-        spent, self._until = now - self._until, now
+        spent, self.until = now - self.until, now
         self.ledger.add(what, spent)
         return spent
 

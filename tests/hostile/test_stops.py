@@ -18,6 +18,7 @@ from commands import end, environment_of, start
 from hostile.cases import TINY
 from marks import slow
 
+SOON = 60  # seconds: on an idle machine it is less than 10
 LONG = ("--plan.num-epochs", 3000, "--save-every", 7)
 SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
 
@@ -34,9 +35,9 @@ def asked(process, number):
     """(exit code, seconds until it ended, stderr) of a process that is sent a signal."""
     begun = time.monotonic()
     process.send_signal(number)
-    _, err = process.communicate(timeout=60)
+    code, _, err = end(process)
     assert "Traceback" not in err
-    return process.returncode, time.monotonic() - begun, err
+    return code, time.monotonic() - begun, err
 
 
 def catches(pid, number):
@@ -58,7 +59,8 @@ def until(condition, process):
 )
 def test_in_the_first_seconds(verb, tmp_path):
     """While Python and JAX are imported: 130, of a verb that saves and of one that does not."""
-    names = (TINY, "growing") if verb == "train" else (tmp_path,)
+    (tmp_path / "slow.py").write_text("import time\ntime.sleep(10**6)\n")
+    names = (tmp_path / "slow.py", "growing") if verb == "train" else (tmp_path,)
     for moment, number in zip((0, 0.2, 0.6), SIGNALS, strict=True):
         process = start(verb, *names)
         until(partial(catches, process.pid, SIGNALS[-1]), process)  # which is watched for last
@@ -69,18 +71,19 @@ def test_in_the_first_seconds(verb, tmp_path):
         code, seconds, err = asked(process, number)
         said = f"jbatch: {number.name}: stopped before anything was saved\n"
         assert (code, err) == (130, said), moment
-        assert seconds < 10
+        assert seconds < SOON
 
 
 def test_of_a_cluster_that_has_not_begun(tmp_path):
     place = ("--coordinator", "localhost:1", "--num-processes", 2, "--process-id", 1)
     command = ("train", TINY, "growing", "--run-dir", tmp_path / "run", "--distributed", *place)
     process = start(*command)
+    until(partial(catches, process.pid, SIGNALS[-1]), process)
     time.sleep(2.5)
     code, seconds, err = asked(process, signal.SIGTERM)
     assert code == 130, err
     assert "nothing was saved" in err or "before anything was saved" in err
-    assert seconds < 10
+    assert seconds < SOON
 
 
 @pytest.mark.parametrize("number", [SIGNALS[0], slow(SIGNALS[2])])
@@ -91,7 +94,7 @@ def test_in_a_run_of_several(number, tmp_path):
     until(lambda: list(tmp_path.glob("out/*/seed-0/checkpoints/[0-9]*")), process)
     code, seconds, err = asked(process, number)
     assert code == 75
-    assert seconds < 10
+    assert seconds < SOON
     assert f"{number.name} at update" in err
     assert len(list(tmp_path.glob("out/*/seed-0/run.json"))) == 1
 
@@ -104,7 +107,7 @@ def test_between_two_runs_of_several(tmp_path):
     until(lambda: (tmp_path / "out" / "growing" / "seed-1" / "run.json").exists(), process)
     code, seconds, err = asked(process, signal.SIGTERM)
     assert code == 75, err
-    assert seconds < 10
+    assert seconds < SOON
     assert len(list(tmp_path.glob("out/growing/seed-*"))) < 30
 
 
@@ -122,7 +125,7 @@ def test_a_terminal_that_closes_does_not_end_a_run_that_ignores_it(tmp_path):
     until(lambda: (tmp_path / "run" / "checkpoints").exists(), process)
     os.close(parent)
     process.send_signal(signal.SIGHUP)
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=600) == 0
     assert (tmp_path / "run" / "checkpoints" / "90000").exists()
 
 
@@ -148,11 +151,11 @@ def test_of_what_is_prepared(number, tmp_path):
     command = ("prepare", "pets", "--from", tmp_path / "pets", "--data-dir", data)
     process = start(*command)
     until(lambda: list(data.rglob("source.json")), process)
-    time.sleep(random.uniform(0, 2))
+    time.sleep(random.Random(number).uniform(0, 2))
     code, seconds, err = asked(process, number)
-    assert code in (0, 75, -signal.SIGKILL), err
-    assert seconds < 10
-    for complete in (code == 0, True):
+    assert code in (0, 75, 130, -signal.SIGKILL), err
+    assert seconds < SOON
+    for complete in (not list(data.rglob("*.incomplete")), True):
         code, out, err = end(start(*command))
         assert code == 0, err
         assert ("complete in" in out) == complete
@@ -165,7 +168,7 @@ def test_of_what_is_prepared(number, tmp_path):
     [(0, "train"), (1, "train"), (2, "train"), (0, "compare"), (1, "compare"), (0, "sweep")],
 )
 def test_at_random_moments(verb, seed, tmp_path):
-    """75 or 130 within 10 s, and the same command goes on."""
+    """75 or 130 soon, and the same command goes on."""
     draw = random.Random(f"{verb} {seed}")
     out = tmp_path / "out"
     command = {
@@ -179,7 +182,7 @@ def test_at_random_moments(verb, seed, tmp_path):
     if process.poll() is None:
         code, seconds, err = asked(process, draw.choice(SIGNALS))
         assert code in (0, 75, 130), err
-        assert seconds < 10
+        assert seconds < SOON
         assert code != 75 or list(tmp_path.glob("out/**/checkpoints/[0-9]*"))
     else:
         process.communicate()

@@ -8,9 +8,9 @@ import os
 import re
 import shutil
 import signal
-import threading
 import time
 from contextlib import contextmanager
+from functools import partial
 
 import jax
 import pytest
@@ -139,11 +139,13 @@ def test_the_lock_of_another_machine_is_waited_for(tmp_path, monkeypatch, capsys
             fit(GROWING, tmp_path, devices=ONE)
         assert "up to 0.3 s for the lock of process 17 on another" in capsys.readouterr().err
         monkeypatch.setattr(lock_module, "LEASE_SECONDS", 60)
-        threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        on_waiting = [partial(os.kill, os.getpid(), signal.SIGTERM)]
+        monkeypatch.setattr(lock_module.agree, "say", lambda _: on_waiting.pop()())
         with pytest.raises(Interrupted, match=r"SIGTERM while waiting .* same command to start"):
             fit(GROWING, tmp_path, devices=ONE)
-        threading.Timer(0.5, fcntl.flock, (lock, fcntl.LOCK_UN)).start()
+        on_waiting = [partial(fcntl.flock, lock, fcntl.LOCK_UN)]
         fit(GROWING, tmp_path, devices=ONE)
+        assert not on_waiting  # it waited
 
 
 @pytest.mark.slow
@@ -151,6 +153,7 @@ def test_a_second_command_names_the_process_that_trains_and_a_killed_one_holds_n
     command = ("train", TINY, "growing", "--run-dir", tmp_path / "run", "--plan.num-epochs", 4000)
     first = start(*command)
     while not (tmp_path / "run" / "metrics.jsonl").exists():
+        assert first.poll() is None, first.communicate()
         time.sleep(0.05)
     code, _, err = end(start(*command))
     assert (code, f"is in use by process {first.pid} on" in err) == (2, True), err

@@ -28,6 +28,7 @@ from jbatch.run.reopen import load_experiment_file
 from jbatch.run.start import open_run
 from jbatch.step import aot, autotune, held, programs
 from jbatch.step.autotune import fastest, largest
+from small_runs import when_awaited
 
 GROWING = load_experiment_file(TINY).variant("growing")
 ONE = jax.devices()[:1]
@@ -374,20 +375,14 @@ def test_the_search_keeps_to_its_seconds(monkeypatch):
 
 
 def test_a_phase_that_must_wait_for_its_program_says_so(tmp_path, monkeypatch, capsys):
-    make, trained = aot._program, []
+    make, awaited = aot._program, when_awaited(monkeypatch, 120)
 
     def slow(setup, passes):
         if passes.layouts[0].size == 120:
-            while len(trained) < 2:  # epochs of the first phase
-                time.sleep(0.01)
-            time.sleep(1)
+            awaited.wait()
+            time.sleep(0.1)  # a wait of less than 0.05 s is not told
         return make(setup, passes)
 
-    def noted(line):
-        trained.extend([line] * (line["kind"] == "train"))
-
-    fit(GROWING, tmp_path / "one", devices=ONE, progress=Lines())
-    assert "begins after" not in capsys.readouterr().err
     monkeypatch.setattr(aot, "_program", slow)
-    fit(GROWING, tmp_path / "other", devices=ONE, progress=Lines(), on=[noted])
-    assert re.search(r"waited \d\.\d s to compile batch size 120", capsys.readouterr().err)
+    fit(GROWING, tmp_path / "run", devices=ONE, progress=Lines())
+    assert re.search(r"waited \d+\.\d s to compile batch size 120", capsys.readouterr().err)
