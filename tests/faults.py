@@ -73,6 +73,7 @@ def wait_and_uncramp(checkpoints):
 
 
 def be_late(mesh):
+    set_limit(agree, "EXCHANGE_SECONDS", float(os.environ["PATIENCE"]))
     time.sleep(float(os.environ["SECONDS"]) * second())
     return mesh
 
@@ -110,12 +111,11 @@ match os.environ.get("FAULT"):
         at("save begins", fill, first)
         at("save begins", empty, last)
     case "no room for one host's files":  # the first's, in one save
-        set_limit(checkpoint, "SAVE_SECONDS", 3)
+        set_limit(checkpoint, "SAVE_SECONDS", 20)
         at("save begins", cramp, 2)
         at("save under way", wait_and_uncramp, 2)
     case "late":  # so many SECONDS, and waited for with so much PATIENCE
         set_limit(agree, "SECONDS_BETWEEN_WORDS", 1)
-        set_limit(agree, "EXCHANGE_SECONDS", float(os.environ["PATIENCE"]))
         at("mesh", be_late, 1)
     case "files that do not appear":
         set_limit(files, "SECONDS_TO_APPEAR", 2)

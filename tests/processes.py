@@ -1,5 +1,6 @@
 """Processes that others started, and whether they are gone."""
 
+import re
 import subprocess
 import time
 from pathlib import Path
@@ -18,9 +19,9 @@ def python_children(pid: int) -> set[int]:
 
 
 def shared_memory(pid: int) -> set[Path]:
-    """Files of Python's shared memory that a process has open."""
+    """Files of shared memory that a process has open and that have a name."""
     maps = Path(f"/proc/{pid}/maps").read_text().splitlines()
-    return {Path(line.split()[-1]) for line in maps if "/dev/shm/psm_" in line}
+    return {Path(line.split()[-1]) for line in maps if re.search(r"/dev/shm/\S+$", line)}
 
 
 def alive(pid: int) -> bool:
@@ -31,9 +32,9 @@ def alive(pid: int) -> bool:
         return False
 
 
-def left_over(pids: set[int], seconds: float) -> set[int]:
-    """Those that still run after so long."""
-    until = time.monotonic() + seconds
+def left_over(pids: set[int]) -> set[int]:
+    """Those that still run after so long as watchdogs and stops take on a busy machine."""
+    until = time.monotonic() + 60
     while any(map(alive, pids)) and time.monotonic() < until:
         time.sleep(0.1)
     return {pid for pid in pids if alive(pid)}

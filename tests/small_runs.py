@@ -58,6 +58,13 @@ def run_updates(setup, *, batch_size, passes=1, updates=20, seed=3, learning_rat
     return state, losses
 
 
+def all_compiled() -> None:
+    """Wait for what runs that have ended left behind: a compilation cannot be stopped."""
+    for thread in threading.enumerate():
+        if thread.name.startswith(aot.THREADS):
+            thread.join()
+
+
 def when_awaited(monkeypatch, batch_size) -> threading.Event:
     """An event that is set once a run waits for the program of a batch size."""
     ready, awaited = aot.Ahead.ready, threading.Event()

@@ -18,6 +18,7 @@ from jbatch.errors import Mistake
 from jbatch.run.check import check, warnings
 from jbatch.run.checkpoint import parameters_digest
 from jbatch.step import programs
+from small_runs import all_compiled
 from trained_runs import ONE, TUNED
 
 NAMES = ("momentum", "b2", "eps", "weight_decay")
@@ -69,6 +70,7 @@ def test_every_update_is_told_its_row(tmp_path):
 
 
 def misses():
+    all_compiled()
     return programs.compiled.cache_info().misses
 
 

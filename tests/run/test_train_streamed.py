@@ -9,7 +9,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from commands import newest, run, start
+from commands import end, newest, run, start
 from jbatch.errors import Mistake
 from jbatch.run.checkpoint import parameters_digest
 from jbatch.run.loop import fit, run_until
@@ -155,32 +155,36 @@ def training(folder, directory, *options):
     return process, python_children(process.pid)
 
 
+def left_in_memory(shared):
+    """Those that are still there after so long as Python's own watcher of them takes."""
+    until = time.monotonic() + 60
+    while any(path.exists() for path in shared) and time.monotonic() < until:
+        time.sleep(0.1)
+    return {path for path in shared if path.exists()}
+
+
 @pytest.mark.slow
 def test_a_killed_trainer_leaves_no_worker(folder, tmp_path):
     process, workers = training(folder, tmp_path / "run", *LONG, *SELDOM)
     assert len(workers) >= 4  # two that train and two that evaluate
-    shared = shared_memory(process.pid)
+    shared = {path for path in shared_memory(process.pid) if path.name.startswith("psm_")}
     assert len(shared) == 2
     process.kill()
     process.communicate()
-    assert left_over(workers, 5) == set()
-    assert not any(path.exists() for path in shared)
+    assert left_over(workers) == set()
+    assert left_in_memory(shared) == set()
 
 
 @pytest.mark.slow
 def test_nothing_is_left_where_all_processes_are_killed_at_once(folder, tmp_path):
     """As a batch system does: neither memory nor semaphores, whatever library made them."""
-    memory = Path("/dev/shm")
-    before = set(memory.iterdir())
     process, workers = training(folder, tmp_path / "run", *LONG, *SELDOM)
-    assert len(set(memory.iterdir()) - before) > 4
+    shared = set().union(*map(shared_memory, {process.pid, *workers}))
+    assert len(shared) > 4
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
-    assert left_over(workers, 5) == set()
-    until = time.monotonic() + 10
-    while set(memory.iterdir()) - before and time.monotonic() < until:
-        time.sleep(0.1)
-    assert set(memory.iterdir()) - before == set()
+    assert left_over(workers) == set()
+    assert left_in_memory(shared) == set()
 
 
 @pytest.mark.slow
@@ -190,12 +194,12 @@ def test_a_worker_that_dies_ends_the_run_with_a_message(folder, tmp_path, which)
     process, workers = training(folder, tmp_path / "run", *LONG, "--eval-every", 5)
     os.kill(which(workers), signal.SIGKILL)
     begun = time.monotonic()
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 2, err
+    code, _, err = end(process)
+    assert code == 2, err
     assert "a data worker died (" in err
     assert "Traceback" not in err
-    assert time.monotonic() - begun < 10
-    assert left_over(workers, 5) == set()
+    assert time.monotonic() - begun < 60  # a second or two on an idle machine
+    assert left_over(workers) == set()
 
 
 @pytest.mark.slow
@@ -204,11 +208,11 @@ def test_a_signal_to_all_saves_and_leaves_no_worker(folder, undisturbed, tmp_pat
     """As Ctrl-C in a terminal and a scheduler's stop send it: to the whole process group."""
     process, workers = training(folder, tmp_path / "run", *LONG, *SELDOM)
     os.killpg(process.pid, number)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 75, err
+    code, _, err = end(process)
+    assert code == 75, err
     assert "Traceback" not in err
     assert f"{number.name} at update" in err
-    assert left_over(workers, 5) == set()
+    assert left_over(workers) == set()
     assert newest(tmp_path / "run")[0] > 0
 
 

@@ -108,7 +108,7 @@ def test_a_tracker_that_fails_is_left_out_with_one_warning(tmp_path, fails, erro
 
 
 def test_a_run_goes_on_without_trackers_that_fail_and_hang(tmp_path, trained, monkeypatch, capsys):
-    monkeypatch.setattr(sender, "SECONDS_TO_END", 0.3)
+    monkeypatch.setattr(sender, "SECONDS_TO_END", 2)
     hangs, fails = Hangs(), Kept("line")
     jb.fit(SHORT, tmp_path / "run", devices=ONE, log=[hangs, fails])
     said = capsys.readouterr().err
@@ -121,7 +121,7 @@ def test_a_run_goes_on_without_trackers_that_fail_and_hang(tmp_path, trained, mo
     again = Sender("Hangs", hangs, of_nothing(tmp_path), warned.append)
     again.line({})
     again.close("finished")
-    assert time.monotonic() - begun < 0.3
+    assert time.monotonic() - begun < 2
     assert "left out" in warned[0]
     hangs.released.set()
 
@@ -133,7 +133,7 @@ def test_a_tracker_that_is_too_slow_is_left_out_and_lines_do_not_wait(tmp_path, 
     for update in range(100):
         one.line({"update": update})
     one.close("finished")
-    assert time.monotonic() - begun < 5  # far less than the 60 s that it hangs
+    assert time.monotonic() - begun < 30  # far less than the 60 s that it hangs
     assert len(warned) == 1
     assert "is too slow: 5 lines wait" in warned[0]
     hangs.released.set()
