@@ -86,7 +86,8 @@ def test_of_a_cluster_that_has_not_begun(tmp_path):
     assert seconds < SOON
 
 
-@pytest.mark.parametrize("number", [SIGNALS[0], slow(SIGNALS[2])])
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [SIGNALS[0], SIGNALS[2]])
 def test_in_a_run_of_several(number, tmp_path):
     """The run that is under way is saved, and no other begins."""
     command = ("compare", TINY, "--out", tmp_path / "out", "--seeds", 0, *LONG)

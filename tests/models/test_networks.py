@@ -143,7 +143,7 @@ SMALL = [
 CHECKED = [
     (replace(SMALL[0][0], norm=GhostBatchNorm(4)), SMALL[0][1]),
     *[slow(replace(model, norm=GhostBatchNorm(4)), shape) for model, shape in SMALL[1:]],
-    (ViT(4, 16, 2, 2, 0.1, 0.3), (8, 12, 2)),
+    slow(ViT(4, 16, 2, 2, 0.1, 0.3), (8, 12, 2)),
     slow(ConvNeXt((1, 2), (8, 12), 2, 0.5, 0.3), (9, 8, 3)),
     (MLP((16, 16), WeightNorm()), (6, 6, 2)),
     # Batch norm of the four values that are left of a ghost batch at its last layers bends the

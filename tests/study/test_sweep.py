@@ -72,6 +72,7 @@ def test_what_a_sweep_cannot_do_is_refused_before_it_begins(arguments, message, 
 GRID = ("--grid", "plan.momentum=0.9", "optimizer.weight-decay=0,1e30")
 
 
+@pytest.mark.slow
 def test_a_sweep_trains_its_grid_once_and_goes_on_where_one_diverges(tmp_path, jbatch):
     command = ("sweep", TINY, "decaying", *GRID, "--seeds", 0, "--out", tmp_path)
     code, out, err = jbatch(*command)
