@@ -173,7 +173,8 @@ def _cells(row: dict) -> tuple[str, ...]:
 def _figure(rows: list[dict]) -> tuple[str, Figure]:
     names = list(dict.fromkeys(row["network"] for row in rows))
     figure = Figure(figsize=(3 * len(names), 3.2), layout="constrained")
-    for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
+    every = figure.subplots(1, len(names), squeeze=False)[0]
+    for axes, name in zip(every, names, strict=True):
         for label, style in zip(("microbatching", "MultiSteps"), STYLES, strict=False):
             mine = [row for row in rows if row["network"] == name and row["loop"] == label]
             sizes = [row["batch_size"] for row in mine]
@@ -184,7 +185,7 @@ def _figure(rows: list[dict]) -> tuple[str, Figure]:
         axes.set_xscale("log")
         axes.set_title(name)
         axes.set_xlabel("batch size")
-    axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    every[-1].legend(loc="upper left", bbox_to_anchor=(1, 1))
     return "Speed of jbatch over optax's ways to accumulate.", figure
 
 

@@ -3,10 +3,10 @@
 The gradient by a kernel is a product across rows. XLA's CPU compiler transposes its first operand,
 and computes what makes that operand once more as it does so. JAX puts the gradient of the output
 first: for the wide layer of a GPT, this took longer than all products. Here, the array of fewer
-columns comes first where there are more than two axes.
+columns comes first where there are more than two axes. Of two, as in an MLP, XLA's own is faster.
 
 The kernel of a head has few columns. XLA's product for it is 5 to 11 times slower than that of its
-transpose, which the barrier keeps XLA from turning round (10 classes, jax 0.10.1).
+transpose, which the barrier keeps XLA from turning round (measured with 10 classes, jax 0.10.1).
 """
 
 import math
@@ -18,7 +18,7 @@ from jax import lax
 
 from jbatch.models.bilinear import Maps, primitives
 
-NARROW = 32  # columns
+HEAD = 32  # columns, at most
 
 
 def dot_general(
@@ -41,13 +41,15 @@ def dot_general(
     last = ((x.ndim - 1,), (0,))
     plain = tuple(map(tuple, contracted)) == last and not any(map(tuple, batched))
     given = [value for value in (precision, *options.values()) if value is not None]
-    if not plain or given or kernel.ndim != 2 or x.dtype != kernel.dtype or x.ndim < 2:
+    if not plain or given or kernel.ndim != 2 or x.dtype != kernel.dtype or x.ndim < 1:
         return lax.dot_general(x, kernel, dimension_numbers, precision, **options)
     return product(x, kernel)
 
 
 def product(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Return x · kernel, (…, C), (C, K) → (…, K), of one dtype; at least two axes each."""
+    """Return x · kernel, (…, C), (C, K) → (…, K), of one dtype."""
+    if x.ndim == 1:  # an example, as a network sees it that is mapped over examples
+        return product(x[None], kernel)[0]
     told = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]  # set at run time
     found: jax.Array = PRODUCTS[0].bind(x, kernel, precision=told)
     return found
@@ -75,7 +77,7 @@ def _by_kernel(x: jax.Array, g: jax.Array) -> jax.Array:
 def _by_kernel_on_cpu(x: jax.Array, g: jax.Array) -> jax.Array:
     rows = math.prod(x.shape[:-1])
     seen, sent = x.reshape(rows, x.shape[-1]), g.reshape(rows, g.shape[-1])
-    if sent.shape[1] <= min(NARROW, seen.shape[1]):
+    if sent.shape[1] <= min(HEAD, seen.shape[1]):
         transposed: jax.Array = lax.optimization_barrier(sent.T @ seen)
         return transposed.T
     return across(seen, sent) if x.ndim > 2 else _by_kernel(x, g)

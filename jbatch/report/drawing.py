@@ -70,7 +70,6 @@ def drawn(draw: Callable[[Axes], None]) -> Figure:
     figure = Figure(figsize=SIZE, layout="constrained")
     axes = figure.subplots()
     draw(axes)
-    _with_plain_numbers(axes)
     handles, names = axes.get_legend_handles_labels()
     if names:
         columns = 2 if max(map(len, names)) <= SHORT else 1
@@ -84,10 +83,13 @@ def drawn(draw: Callable[[Axes], None]) -> Figure:
 def _with_plain_numbers(axes: Axes) -> None:
     """Give logarithmic axes enough ticks, and numbers where matplotlib writes mathematics."""
     for axis in (axes.xaxis, axes.yaxis):
-        if isinstance(axis.get_major_formatter(), LogFormatterSciNotation):
-            low, high = axis.get_view_interval()
-            steps = next(steps for most, steps in TICKS if high / low < most)
-            axis.set_major_locator(LogLocator(subs=steps))
+        mathematics = isinstance(axis.get_major_formatter(), LogFormatterSciNotation)
+        if axis.get_scale() == "log" and mathematics:
+            ticks, base = axis.get_major_locator(), axis.get_transform().base  # type: ignore[attr-defined]
+            if isinstance(ticks, LogLocator) and base == 10:  # neither 1, 2, 4 … nor chosen ones
+                low, high = axis.get_view_interval()
+                steps = next(steps for most, steps in TICKS if high / low < most)
+                axis.set_major_locator(LogLocator(subs=steps))
             axis.set_major_formatter("{x:g}")
             axis.set_minor_formatter(NullFormatter())
 

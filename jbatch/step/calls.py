@@ -1,9 +1,9 @@
 """Choose how many updates one compiled call takes, if the dataset is in device memory.
 
 A loop on the device saves host overhead per update. On CPUs, XLA compiles gradients of stock
-convolutions inside a loop to naive code, many times slower; those of `jbatch.conv` are as fast
-there. The default cannot tell one from the other, so networks with convolutions have no loop. On
-GPUs the host drives such loops anyway. For a long run on a CPU, both ways are timed.
+convolutions inside a loop to naive code, many times slower; those of `jbatch.conv` without options
+are as fast there. The default does not look which a network has, so those with convolutions have no
+loop. On GPUs the host drives such loops anyway. For a long run on a CPU, both ways are timed.
 """
 
 import time

@@ -17,7 +17,8 @@ from jbatch.devices import meshes, spmd
 from jbatch.devices.memory import Memory
 from jbatch.devices.parts import WHOLE, OptimizerState
 from jbatch.devices.spmd import Executable, Mapped, Whole
-from jbatch.plan.layout import AXIS, Layout
+from jbatch.devices.sums import whole_sum
+from jbatch.plan.layout import Layout
 from jbatch.plan.passes import Accumulate, Apply, Call, Halves, Pass, Passes, Update
 from jbatch.step import pure, sharded
 from jbatch.step.pure import State, Sums
@@ -172,7 +173,7 @@ def _evaluate(setup: Setup, params: Tree, stats: Tree, *inputs: Any) -> tuple[Sc
     batch, exists = setup.inputs.evaluation_batch(setup.evaluation_size, *inputs)
     scores = setup.task.evaluate(params, stats, batch, exists)
     mine = scores, exists.astype(jnp.float32).sum()
-    summed: tuple[ScoreSums, jax.Array] = jax.lax.psum(mine, AXIS)
+    summed: tuple[ScoreSums, jax.Array] = whole_sum(mine)
     return summed
 
 

@@ -219,7 +219,7 @@ def apply(
 
 
 def added_up(sums: Sums, in_parts: bool = False) -> Sums:
-    """Return the sums over all devices, in one all-reduce.
+    """Return the sums over all devices, in one all-reduce (on CPUs, see `whole_sum`).
 
     With `in_parts`, a device gets its parts of the gradients alone, by reduce-scatters.
     """

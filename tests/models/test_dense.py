@@ -56,6 +56,10 @@ def test_mapped_examples_are_one_product():
     by_kernel = [each for each in equations if each.primitive is dense.PRODUCTS[2]]
     assert [each.invars[0].aval.shape for each in by_kernel] == [X.shape]
     assert_same(gradient(jbatch.dot_general)(KERNEL), gradient(jax.lax.dot_general)(KERNEL))
+    # And where a network sees an example as its features alone.
+    each = jax.vmap(lambda x: jbatch.dot_general(x, KERNEL, (((0,), (0,)), ((), ()))))
+    assert "dense" in str(jax.make_jaxpr(each)(rows[0, 0]))
+    assert_same(each(rows[0, 0]), rows[0, 0] @ KERNEL)
     kernels = jnp.stack([KERNEL, 2 * KERNEL])  # mapped kernels are left to JAX
     found = jax.vmap(lambda kernel: jbatch.dot_general(X, kernel, LAST))(kernels)
     assert_same(found, jnp.stack([X @ KERNEL, X @ (2 * KERNEL)]))
@@ -66,7 +70,6 @@ def test_other_products_are_jaxs_own():
         (X, KERNEL.T, (((1,), (1,)), ((), ())), {}),
         (X, KERNEL, LAST, {"preferred_element_type": jnp.bfloat16}),
         (X, KERNEL, LAST, {"precision": "highest"}),
-        (X[0], KERNEL, (((0,), (0,)), ((), ())), {}),
     ):
         arguments = (x, kernel, numbers)
         written = jax.make_jaxpr(lambda *a, n=numbers, o=options: jbatch.dot_general(*a, n, **o))

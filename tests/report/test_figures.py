@@ -105,7 +105,7 @@ def test_a_logarithmic_axis_has_plain_numbers():
 
     with looking():
         figure = drawn(draw)
-        figure.draw_without_rendering()
+    saved(figure, "svg")
     for axis in (figure.axes[0].xaxis, figure.axes[0].yaxis):
         texts = [label.get_text() for label in axis.get_ticklabels()]
         assert {"1", "100"} <= set(texts)
@@ -140,3 +140,17 @@ def test_a_figure_drawn_elsewhere_has_plain_numbers():
     figure = Figure(layout="constrained")
     figure.subplots().loglog([1, 1000], [1e-3, 10])
     assert b"mathdefault" not in saved(figure, "svg")
+
+
+def test_logarithmic_axes_keep_what_was_chosen_for_them():
+    figure = Figure(layout="constrained")
+    axes = figure.subplots()
+    axes.plot([1, 2, 4, 8], [32, 128, 640, 640])
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axes.set_yticks([32, 128, 640])
+    svg = saved(figure, "svg").decode()
+    assert [number for number in ("1", "2", "4", "8") if f">{number}</text>" not in svg] == []
+    assert ">1.5<" not in svg
+    assert [number for number in ("32", "128", "640") if f">{number}</text>" not in svg] == []
+    assert "mathdefault" not in svg

@@ -17,7 +17,7 @@ def input_gradient(g: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.A
     before = [
         size - 1 - first for size, (first, _) in zip(geometry.size, geometry.padding, strict=True)
     ]
-    padding = _padding(geometry.image, _between(geometry), geometry.size, before)
+    padding = _padding(geometry.image, _dilated(geometry), geometry.size, before)
     return lax.conv_general_dilated(
         g, turned, (1, 1), padding, lhs_dilation=geometry.stride, dimension_numbers=NHWC
     )
@@ -25,9 +25,9 @@ def input_gradient(g: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.A
 
 def kernel_gradient(x: jax.Array, g: jax.Array, geometry: Geometry) -> jax.Array:
     """(N, H, W, C), (N, H', W', K) → (kh, kw, C, K)."""
-    # Over each channel as an image of its own, whose channels are the examples.
+    # Each channel is an image of its own, whose channels are the examples.
     before = [first for first, _ in geometry.padding]
-    padding = _padding(geometry.size, geometry.image, _between(geometry), before)
+    padding = _padding(geometry.size, geometry.image, _dilated(geometry), before)
     found: jax.Array = lax.conv_general_dilated(
         x.transpose(3, 1, 2, 0),
         g.transpose(1, 2, 0, 3),
@@ -39,7 +39,7 @@ def kernel_gradient(x: jax.Array, g: jax.Array, geometry: Geometry) -> jax.Array
     return found.transpose(1, 2, 0, 3)
 
 
-def _between(geometry: Geometry) -> Pair:
+def _dilated(geometry: Geometry) -> Pair:
     """Return the size of the output with zeros between its pixels, as many as the stride skips."""
     rows, columns = (
         (length - 1) * stride + 1

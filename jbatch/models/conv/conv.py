@@ -1,10 +1,12 @@
 """The convolution of jbatch's networks, and of yours."""
 
+from numbers import Integral
 from typing import Any
 
 import jax
 from jax import lax
 
+from jbatch.errors import Mistake
 from jbatch.models.conv.geometry import NHWC, Geometry
 from jbatch.models.conv.primitives import convolution
 
@@ -46,13 +48,16 @@ def conv(
     Returns:
         (N, H', W', K), or (H', W', K), in the dtype of `x`.
 
+    Raises:
+        Mistake: if stride or padding is none of these.
+
     Examples:
         >>> image, kernel = np.ones((8, 8, 3), np.float32), np.ones((3, 3, 3, 16), np.float32)
         >>> jbatch.conv(image, kernel, stride=2).shape
         (4, 4, 16)
     """
     numbers = options.pop("dimension_numbers", None) or NHWC
-    strides = (stride, stride) if isinstance(stride, int) else tuple(stride)
+    strides = (int(stride),) * 2 if isinstance(stride, Integral) else tuple(stride)
     if x.ndim == 3 and kernel.ndim == 4:
         one: jax.Array = conv(x[None], kernel, strides, padding, **options)[0]
         return one
@@ -60,12 +65,20 @@ def conv(
         return lax.conv_general_dilated(
             x, kernel, strides, padding, dimension_numbers=numbers, **options
         )
+    if len(strides) != 2 or min(strides) < 1:
+        raise Mistake(f"stride is {strides}: give a number from 1 on, or one for rows and columns")
     (_, *image, _), (*size, _, _) = x.shape, kernel.shape
     if isinstance(padding, str):
         padding = lax.padtype_to_pads(image, size, strides, padding)
+    try:
+        (top, bottom), (left, right) = padding
+    except (TypeError, ValueError):
+        raise Mistake(
+            f"padding is {padding}: give 'SAME', 'VALID', or ((before, after), (before, after)) of "
+            "rows and columns"
+        ) from None
     told = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]  # set at run time
     (height, width), (rows, columns) = image, size
-    (top, bottom), (left, right) = padding
     edges = (top, bottom), (left, right)
     geometry = Geometry((height, width), (rows, columns), strides, edges, told)
     found: jax.Array = convolution.bind(x, kernel, geometry=geometry)

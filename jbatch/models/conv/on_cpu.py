@@ -5,6 +5,7 @@ docs/convolutions.md. Where nothing here is faster, XLA's own convolution stays.
 """
 
 import math
+from types import ModuleType
 
 import jax
 import jax.numpy as jnp
@@ -44,9 +45,8 @@ def input_gradient(g: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.A
             padding = (2 - top, 2 - bottom), (2 - left, 2 - right)
             turned = kernel[::-1, ::-1].transpose(0, 1, 3, 2)
             return winograd.convolved(g, turned, padding, _examples(g))
-        by_xla = canonical if min(geometry.output) > 0 else stock
-        found: jax.Array = by_xla.input_gradient(g, kernel, geometry)
-        return found
+        by_input: jax.Array = _by_xla(geometry).input_gradient(g, kernel, geometry)
+        return by_input
 
 
 def kernel_gradient(x: jax.Array, g: jax.Array, geometry: Geometry) -> jax.Array:
@@ -60,9 +60,12 @@ def kernel_gradient(x: jax.Array, g: jax.Array, geometry: Geometry) -> jax.Array
             return products.pointwise_kernel_gradient(x, g, geometry)
         if _products(g, x.shape[3], geometry) and _small(larger):
             return products.kernel_gradient(x, g, geometry, examples)
-        by_xla = canonical if min(geometry.output) > 0 else stock
-        found: jax.Array = by_xla.kernel_gradient(x, g, geometry)
-        return found
+        by_kernel: jax.Array = _by_xla(geometry).kernel_gradient(x, g, geometry)
+        return by_kernel
+
+
+def _by_xla(geometry: Geometry) -> ModuleType:
+    return canonical if min(geometry.output) > 0 else stock
 
 
 def _few(kernel: jax.Array) -> bool:
