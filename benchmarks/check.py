@@ -31,7 +31,7 @@ BASELINES = Path(__file__).with_name("baselines.json")
 MEASURED = {  # the benchmarks that give ratios, about half an hour on two cores
     "updates_per_second": ("--networks", "mlp", "cnn", "--sizes", "32", "128", "640"),
     "peers": ("--networks", "mlp", "cnn", "wrn-16-4"),
-    "accumulation": (),
+    "accumulation": ("--times", "2", "16"),
     "micro_batch": (),
     "phase_change": (),
     "cold_start": ("--networks", "digits", "cnn"),
