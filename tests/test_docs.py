@@ -123,7 +123,7 @@ def test_updates_in_the_results_are_those_of_the_plans():
         for line in README.read_text().splitlines()
         if line[0:1] == "|" and "±" in line
     ]
-    assert len(rows) == 14
+    assert len(rows) == 16
     for row in rows:
         assert f"\n{row[2]} updates; with the batch kept" in plans, row
 
