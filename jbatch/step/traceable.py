@@ -102,7 +102,9 @@ def _told(what: str, given: str = "") -> Iterator[None]:
     """Turn an error of a person's code into a Mistake: its line, and what it was given."""
     try:
         yield
-    except Mistake:
+    except Mistake as mistake:
+        if where := _line(mistake):  # of one of our functions that the person's code calls
+            raise Mistake(f"{what}{where}: {mistake}") from mistake
         raise
     except Exception as error:
         text = f"{type(error).__name__}: {said(error)}"

@@ -20,6 +20,7 @@ from jbatch import (
     Regress,
     Scores,
     Task,
+    conv,
     fit,
 )
 
@@ -148,6 +149,10 @@ CASES = {
     "whole parameters": (
         lambda: experiment(Functions(lambda *_: {"n": jnp.zeros(2, int)}, lambda *_: 0.0)),
         r"the parameter \['n'\] is int32, which has no gradient",
+    ),
+    "a wrong argument of a function of ours": (
+        lambda: experiment(Functions(lambda *_: {"w": X[0]}, lambda *_: conv(X, X, 0))),
+        r"the task \(.*test_faults_of_tasks.py, line \d+\): stride is 0: give a whole number",
     ),
     "no parameters": (
         lambda: experiment(Functions(lambda *_: {}, lambda *_: 0.0)),

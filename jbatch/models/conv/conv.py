@@ -1,12 +1,13 @@
 """The convolution of jbatch's networks, and of yours."""
 
-from numbers import Integral
+import operator
+from collections.abc import Iterable
 from typing import Any
 
 import jax
 from jax import lax
 
-from jbatch.errors import Mistake
+from jbatch.errors import Mistake, shown, whole, wholes
 from jbatch.models.conv.geometry import NHWC, Geometry
 from jbatch.models.conv.primitives import convolution
 
@@ -19,6 +20,7 @@ PLAIN = {  # options of lax.conv_general_dilated, as they are when nobody gave t
     "preferred_element_type": (None,),
     "out_sharding": (None,),
 }
+NAMED = "SAME", "SAME_LOWER", "VALID"
 
 
 def conv(
@@ -42,7 +44,8 @@ def conv(
         x: (N, H, W, C), or one image (H, W, C).
         kernel: (kh, kw, C, K), of the dtype of `x`.
         stride: in pixels, one number or one of rows and one of columns.
-        padding: "SAME", "VALID", or ((before, after), (before, after)) of rows and columns.
+        padding: "SAME", "SAME_LOWER", "VALID", or pixels as ((before, after), (before, after)) of
+            rows and columns.
         options: of `lax.conv_general_dilated`. `dimension_numbers` are NHWC and HWIO if not given.
 
     Returns:
@@ -57,7 +60,8 @@ def conv(
         (4, 4, 16)
     """
     numbers = options.pop("dimension_numbers", None) or NHWC
-    strides = (int(stride),) * 2 if isinstance(stride, Integral) else tuple(stride)
+    several = isinstance(stride, Iterable)
+    strides = tuple(wholes("stride", stride)) if several else (whole("stride", stride),) * 2
     if x.ndim == 3 and kernel.ndim == 4:
         one: jax.Array = conv(x[None], kernel, strides, padding, **options)[0]
         return one
@@ -65,17 +69,17 @@ def conv(
         return lax.conv_general_dilated(
             x, kernel, strides, padding, dimension_numbers=numbers, **options
         )
-    if len(strides) != 2 or min(strides) < 1:
-        raise Mistake(f"stride is {strides}: give a number from 1 on, or one for rows and columns")
+    if len(strides) != 2:
+        raise Mistake(f"stride is {strides}: give one number, or one for rows and one for columns")
     (_, *image, _), (*size, _, _) = x.shape, kernel.shape
-    if isinstance(padding, str):
-        padding = lax.padtype_to_pads(image, size, strides, padding)
+    named = isinstance(padding, str) and padding in NAMED
+    pads = lax.padtype_to_pads(image, size, strides, padding) if named else padding
     try:
-        (top, bottom), (left, right) = padding
+        (top, bottom), (left, right) = (map(operator.index, edges) for edges in pads)
     except (TypeError, ValueError):
         raise Mistake(
-            f"padding is {padding}: give 'SAME', 'VALID', or ((before, after), (before, after)) of "
-            "rows and columns"
+            f"padding is {shown(padding)}: give one of {', '.join(NAMED)}, or pixels as ((before, "
+            "after), (before, after)) of rows and columns"
         ) from None
     told = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]  # set at run time
     (height, width), (rows, columns) = image, size
