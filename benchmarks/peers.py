@@ -224,14 +224,10 @@ def _figure(rows: list[dict]) -> tuple[str, Figure]:
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     axes = figure.subplots()
     width = 0.8 / len(labels)
-    speeds = {(row["network"], row["batch_size"], row["loop"]): row for row in rows}
+    ratios = {(row["network"], row["batch_size"], row["loop"]): row["ratio"] for row in rows}
     for number, (label, style) in enumerate(zip(labels, STYLES, strict=False)):
         heights = [
-            speeds[*case, label]["examples_per_second"]
-            / speeds[*case, "jbatch"]["examples_per_second"]
-            if (*case, label) in speeds
-            else 0
-            for case in cases
+            1 / ratios[*case, label].median if (*case, label) in ratios else 0 for case in cases
         ]
         places = [place + (number - len(labels) / 2 + 0.5) * width for place in range(len(cases))]
         axes.bar(places, heights, width * 0.9, label=label, color=style["color"])

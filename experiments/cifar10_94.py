@@ -25,7 +25,7 @@ Found:    Three seeds: `decaying` 93.99%; `hybrid` 94.05%, 0.06 points above it 
           claimed, so 94% takes 357 updates; `increasing` 0.11 below (−0.45 to +0.22) and
           `increased-momentum` 0.32 below (−0.68 to +0.04), undecided. `published` and the controls
           were not run. See docs/results.md.
-Cost:     0.36 PFLOP per run without evaluations, which are three of 60,000 images.
+Cost:     0.36 PFLOP per run without evaluations, which are four of 60,000 images.
 Command:  jbatch prepare cifar10 --from cifar-10-python.tar.gz
           jbatch compare experiments/cifar10_94.py decaying hybrid increasing increased-momentum
 """

@@ -16,11 +16,14 @@ def runs_below(folder: Path) -> list[Path]:
 
 
 def any_below(folder: Path) -> list[Path]:
-    """Return the run directories at and below a folder, sorted, also behind links, each once."""
-    found, seen = [], set()
+    """Return the run directories at and below a folder, sorted, also behind links, each once.
+
+    A link to a folder around it leads nowhere.
+    """
+    found, seen = [], set(map(str, Path(os.path.realpath(folder)).parents))
     for path, folders, files in os.walk(folder, followlinks=True):
         if (itself := os.path.realpath(path)) in seen:
-            folders.clear()  # a link to what was looked through, perhaps to a folder around it
+            folders.clear()
             continue
         seen.add(itself)
         folders.sort()

@@ -19,6 +19,8 @@ def test_runs_are_found_at_and_below_and_behind_links_once(tmp_path):
     (runs / "linked").symlink_to(far)
     (runs / "again").symlink_to(far / "seed2")
     (runs / "a" / "around").symlink_to(runs)
+    (runs / "a" / "further").symlink_to(tmp_path)
+    run_in(tmp_path / "beside")
     (runs / "lost").symlink_to(tmp_path / "nowhere")
     assert any_below(runs) == sorted([*found, runs / "again"])
     assert runs_below(runs / "linked") == [runs / "linked" / "seed2"]
