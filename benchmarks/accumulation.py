@@ -130,7 +130,7 @@ def compiled_by_growth(name: str, times: tuple[int, ...]) -> list[int]:
         jax.monitoring.register_event_duration_secs_listener(listen)
         for phase, program in zip(opened.plan.phases, made, strict=True):
             known, before = len(seen), len(events)
-            seen |= {id(call) for call in (*program.calls, program.apply)}
+            seen |= {id(call) for call in (*program.calls.values(), program.apply)}
             for update in range(UPDATES):
                 at = opened.plan.at(phase.first_update + update)
                 opened.state = opened.driver.update(opened.state, [at])

@@ -69,7 +69,7 @@ class Loops:
             nonlocal state, sums
             for _ in range(count):
                 for accumulate, arguments in zip(accumulates, next(updates), strict=True):
-                    sums, gathered = accumulate(state, sums, *arguments)
+                    sums, gathered = accumulate(state, sums, np.int32(1), *arguments)
                     in_flight.add(gathered)
                 state, sums, loss = apply(state, sums, self._how)
                 in_flight.add(loss)

@@ -110,7 +110,7 @@ def _loop(setup: Setup, passes: Passes, data, size: int) -> Loop:
                 state, loss = calls[0](state, told(setup, [once]), *inputs[0])
             else:
                 for accumulate, given in zip(calls[:-1], inputs, strict=True):
-                    sums, _ = accumulate(state, sums, *given)
+                    sums, _ = accumulate(state, sums, np.int32(1), *given)
                 state, sums, loss = calls[-1](state, sums, once)
             loss.block_until_ready()
 

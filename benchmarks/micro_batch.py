@@ -1,9 +1,10 @@
 """Compare what jbatch chooses on a CPU with the best of an exhaustive search.
 
 jbatch times a few passes by turns, and keeps its choice for the machine and the setup. Here every
-micro-batch that divides the batch into whole ghost batches takes turns, and so do 1 to 32 updates
-in a call. The ratio is the choice's speed over that of the fastest: its medians over the same
-windows. Seconds are of jbatch's own timing, and with the compilations that it needs.
+micro-batch that divides the batch into whole ghost batches takes turns. So do 1 to 32 updates in a
+call, of which jbatch takes as many as its rule says. The ratio is the choice's speed over that of
+the fastest: its medians over the same windows. Seconds are of jbatch's own timing, and with the
+compilations that it needs.
 
     python -m benchmarks.micro_batch --json micro_batch.json
 """
@@ -26,8 +27,8 @@ from jbatch.plan.layout import Layout
 from jbatch.plan.passes import Update, cut
 from jbatch.report.drawing import STYLES
 from jbatch.run.build import make_setup
-from jbatch.step import autotune, calls
-from jbatch.step.programs import Setup
+from jbatch.step import autotune, calls, programs
+from jbatch.step.programs import Setup, how, told
 
 CASES = {"mlp": (1_024, 8_192), "cnn": (640, 3_200), "wrn-16-4": (640,)}
 PER_CALL = {"mlp": (32, 128), "cnn": (32, 128), "wrn-16-4": ()}
@@ -76,8 +77,8 @@ def micro_batch(name: str, size: int, windows: int) -> dict:
     timed = []
     timer = autotune._timer
 
-    def noted(setup: Setup, layout: Layout) -> Callable[[], float]:
-        seconds = timer(setup, layout)
+    def noted(*of) -> Callable[[], float]:
+        seconds = timer(*of)
 
         def again() -> float:
             begun = time.perf_counter()
@@ -99,7 +100,7 @@ def micro_batch(name: str, size: int, windows: int) -> dict:
         for layout in cut([size], 1, group, limit)[size].layouts[:1]
     }
     found = {of: [] for of in layouts}
-    timers = {of: timer(setup, layout) for of, layout in layouts.items()}
+    timers = {of: timer(setup, layout, size // layout.size) for of, layout in layouts.items()}
     _take_turns(timers, found, windows)
     return _row("micro-batch", chosen or size, found, sum(timed), spent)
 
@@ -107,21 +108,38 @@ def micro_batch(name: str, size: int, windows: int) -> dict:
 def per_call(name: str, size: int, windows: int) -> dict:
     """Return one row: the updates in a call."""
     setup = _setup(name, size)
-    call = Update(Layout(size, 1, min(setup.task.group or 1, size)))
-    begun = time.perf_counter()
-    chosen = calls.faster(setup, call)
-    spent = time.perf_counter() - begun
+    layout = Layout(size, 1, min(setup.task.group or 1, size))
     found = {count: [] for count in FOR_CALLS}
-    timers = {count: calls.timer(setup, call, count, max(FOR_CALLS)) for count in FOR_CALLS}
-    _take_turns(timers, found, windows)
-    return _row("updates per call", chosen, found, None, spent)
+    _take_turns({count: _updates(setup, layout, count) for count in FOR_CALLS}, found, windows)
+    return _row("updates per call", calls.in_call(setup, layout).most, found)
+
+
+def _updates(setup: Setup, layout: Layout, in_call: int) -> Callable[[], float]:
+    """Return a function that takes updates of zeros, some in a call; it returns the seconds of one.
+
+    Whatever the plan's values are, an update takes as long.
+    """
+    setup = replace(setup, updates_per_call=in_call)
+    update, inputs = programs.compiled(setup, Update(layout)), autotune.zeros(setup, layout)
+    state = programs.initializer(setup)(np.uint32(0))
+    hows = told(setup, [how(0.0, layout.groups, layout.size)] * in_call)
+
+    def seconds() -> float:
+        nonlocal state
+        begun = time.perf_counter()
+        for _ in range(max(FOR_CALLS) // in_call):
+            state, _ = update(state, hows, *inputs)
+        jax.block_until_ready(state)
+        return (time.perf_counter() - begun) / max(FOR_CALLS)
+
+    return seconds
 
 
 def _setup(name: str, size: int) -> Setup:
     workload = WORKLOADS[name]
     experiment = experiment_of(workload, data_of(workload), size)
     setup, _ = make_setup(experiment, experiment.make_plan(), jax.devices()[:1])
-    return replace(setup, updates_per_call=1)
+    return setup
 
 
 def _take_turns(
@@ -134,7 +152,9 @@ def _take_turns(
                 found[of].append(seconds)
 
 
-def _row(what: str, chosen: int, found: dict, timing: float | None, seconds: float) -> dict:
+def _row(
+    what: str, chosen: int, found: dict, timing: float | None = None, seconds: float | None = None
+) -> dict:
     """Return the values of a row; `found` has seconds by candidate and window."""
     spent = {str(of): np.array(values) for of, values in found.items()}
     best = min(spent, key=lambda of: np.median(spent[of]))
@@ -166,7 +186,7 @@ def _cells(row: dict) -> tuple[str, ...]:
         f"{row['best']:,}",
         *row["ratio"].cells(3),
         "" if row["timing"] is None else f"{row['timing']:.1f}",
-        f"{row['seconds']:.1f}",
+        "" if row["seconds"] is None else f"{row['seconds']:.1f}",
     )
 
 

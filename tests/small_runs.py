@@ -52,7 +52,7 @@ def run_updates(setup, *, batch_size, passes=1, updates=20, seed=3, learning_rat
             apply = programs.compiled(setup, Apply())
             for part in range(passes):
                 arguments = feed.arguments(position + part * layout.size, layout)
-                sums, _ = accumulate(state, sums, *arguments)
+                sums, _ = accumulate(state, sums, np.int32(1), *arguments)
             state, sums, loss = apply(state, sums, once)
         losses.append(float(loss))
     return state, losses

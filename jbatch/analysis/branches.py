@@ -31,7 +31,7 @@ def trainer_of(run: Opened, plans: Sequence[Sequence[Plan]], seed: int) -> "Trai
     # One update per call: a part of a window may be one.
     learner = run.setup.learner._replace(noise_of=run.plan.num_examples or ENDLESS)
     setup = replace(run.setup, learner=learner, updates_per_call=1)
-    limits = Limits(run.experiment.micro_batch, run.experiment.device_memory, updates_per_call=1)
+    limits = Limits(run.experiment.micro_batch, run.experiment.device_memory)
     limit = chosen(setup, sorted(batch_sizes), limits).limit
     passes = cut(batch_sizes, setup.devices, setup.task.group, limit)
     return Trainer(run, setup, passes, seed)

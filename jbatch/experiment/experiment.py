@@ -214,10 +214,10 @@ class Experiment:
     """Maximum examples per device in one forward and backward pass. None: jbatch picks it, the
     largest that fits in device memory or, on CPUs, the fastest in a short benchmark."""
     updates_per_call: int | None = None
-    """Maximum updates per compiled call. Larger values cut host overhead. Used only when the
-    dataset is in device memory and the batch needs no accumulation. None: 16 on TPUs, 16 on CPUs
-    for networks without convolutions, 1 otherwise; a run of over 10,000 updates on a CPU times
-    both."""
+    """Maximum updates per compiled call, or passes of an update that accumulates. Larger values cut
+    host overhead. Used only when the dataset is in device memory; on CPUs, long ones come in calls
+    of fewer, so that a run stops soon. None: 1 on GPUs, and on CPUs for networks with convolutions
+    of XLA's own; else 16."""
     device_memory: float | None = field(default=None, compare=False)  # it depends on the machine
     """GiB of memory that training may use on each device. None: as much as the device reports."""
     mapping: Mapping = "shard_map"

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import groupby
 
 from jbatch.errors import Mistake
 from jbatch.plan.layout import Layout, group_size
@@ -68,6 +69,18 @@ class Passes:
         for call in self.calls:
             yield position, call.layout
             position += call.layout.size
+
+    def in_calls(self, position: int, most: int) -> Iterator[tuple[int, Layout, int]]:
+        """Yield (position, layout, count) of each call of an update that starts at `position`.
+
+        A call takes `count` equal passes that follow one another, at most `most`.
+        """
+        for layout, equal in groupby(self.layouts):
+            left = len(list(equal))
+            while left:
+                count = min(left, most)
+                yield position, layout, count
+                position, left = position + count * layout.size, left - count
 
     @property
     def whole(self) -> bool:

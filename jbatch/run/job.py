@@ -43,7 +43,6 @@ class Limits:
 
     micro_batch: int | None
     device_memory: float | None  # GiB
-    updates_per_call: int | None
 
 
 @dataclass(frozen=True)
@@ -185,9 +184,7 @@ def _resolved(experiment: Experiment, devices: Sequence[jax.Device], origin: Ori
         data=data,
         validation=validation,
         seed=experiment.seed,
-        limits=Limits(
-            experiment.micro_batch, experiment.device_memory, experiment.updates_per_call
-        ),
+        limits=Limits(experiment.micro_batch, experiment.device_memory),
         moments=moments,
         identity=identity,
         measure_distance=experiment.measure_distance,

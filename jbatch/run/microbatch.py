@@ -1,12 +1,10 @@
-"""Choose how a run's updates are split at its first start, and keep it on the same devices.
+"""Choose the micro-batch at a run's first start, and keep it on the same devices.
 
-The micro-batch changes the order of sums, so another one changes the last bits of the parameters.
-Another number of updates in a call is another program, which may round otherwise.
+It changes the order of sums, so another one changes the last bits of the parameters.
 """
 
 import json
-from collections.abc import Collection, Mapping
-from dataclasses import astuple, replace
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,17 +20,14 @@ from jbatch.json_lines import read_json
 from jbatch.plan.passes import Passes, cut
 from jbatch.run.job import SHOWN, Job, Limits
 from jbatch.step import programs
-from jbatch.step.autotune import Choice, choose, kept_here
-from jbatch.step.calls import faster, worth_timing
+from jbatch.step.autotune import Choice, choose
 from jbatch.step.programs import Setup
 
 FILE = "micro_batch.json"
 
 
-def cut_into_passes(directory: Path, job: Job) -> tuple[Job, dict[int, Passes], str]:
-    """Return the job with its updates per call, each batch size's passes, and the reason for them.
-
-    The reason is of the micro-batch, and empty unless it is new.
+def cut_into_passes(directory: Path, job: Job) -> tuple[dict[int, Passes], str]:
+    """Return each batch size's passes, and the reason for them, which is empty unless it is new.
 
     The result is the same in all processes, and is saved in the run directory.
 
@@ -48,33 +43,20 @@ def cut_into_passes(directory: Path, job: Job) -> tuple[Job, dict[int, Passes], 
     if jax.process_count() > 1:
         compiled = agree.together("programs", lambda: programs.digest(job.setup, passes))
         agree.check_same({"the compiled program": compiled[:SHOWN]})
-    several = _updates_per_call(before, job, passes)
-    kept = {"limit": choice.limit, "updates_per_call": several, "where": _where(job)}
+    kept = {"limit": choice.limit, "where": _where(job)}
 
     def keep() -> None:
         if agree.first():
             write_whole(directory / FILE, json.dumps(kept) + "\n")
 
     agree.together("what is kept", keep)
-    return replace(job, setup=replace(job.setup, updates_per_call=several)), passes, choice.why
+    return passes, choice.why
 
 
 def kept_limit(directory: Path) -> int | None:
     """Return the micro-batch of a run; None if it has no limit."""
     kept = _read(directory)
     return None if kept is None else kept["limit"]
-
-
-def _updates_per_call(before: dict[str, Any] | None, job: Job, passes: Mapping[int, Passes]) -> int:
-    """Return the run's updates per call: given, or as before, or timed, or the setup's."""
-    setup, call = job.setup, worth_timing(job.setup, job.plan, passes)
-    if job.limits.updates_per_call is not None or call is None:
-        return setup.updates_per_call
-    if before is not None:  # an older jbatch kept none: it followed the setup's rule
-        return before.get("updates_per_call") or setup.updates_per_call
-    kind, asked = Annotated[int, Meta(ge=1)], astuple(call.layout)
-    here = setup.at(call.layout.size)
-    return kept_here("updates_per_call", here, asked, kind, lambda: faster(here, call))
 
 
 def _choice(kept: dict[str, Any] | None, job: Job) -> Choice:
@@ -128,7 +110,6 @@ class Kept(Struct):
 
     limit: Annotated[int, Meta(ge=1)] | None
     where: dict[str, Any]
-    updates_per_call: Annotated[int, Meta(ge=1)] | None = None
 
 
 def _read(directory: Path) -> dict[str, Any] | None:

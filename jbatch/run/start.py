@@ -63,7 +63,7 @@ def open_run(
         claimed = stack.enter_context(
             claim(directory, job, stop, accept_plan_change=accept_plan_change)
         )
-        job, passes, why = cut_into_passes(directory, job)
+        passes, why = cut_into_passes(directory, job)
 
         # 3. Restore, while the phases that are left compile: finished ones need no program.
         new = (text for text in job.warnings if text not in warned)

@@ -11,8 +11,10 @@ import numpy as np
 
 from jbatch.devices import meshes
 from jbatch.devices.spmd import Executable
+from jbatch.plan.layout import Layout
 from jbatch.plan.passes import Apply, Passes
 from jbatch.step import programs
+from jbatch.step.calls import InCall, in_call
 from jbatch.step.programs import Evaluate, Setup
 
 THREADS = "compile"  # prefix of the threads' names
@@ -30,7 +32,8 @@ class Program(NamedTuple):
     """The compiled functions of a batch size."""
 
     passes: Passes
-    calls: tuple[Executable, ...]  # of each pass
+    in_call: InCall
+    calls: Mapping[Layout, Executable]  # of each pass
     apply: Executable | None  # None where the only pass is the whole update
     halves: Executable | None = None  # None where no update needs it for its noise to be measured
 
@@ -105,13 +108,14 @@ class Ahead:
 
 
 def _program(setup: Setup, passes: Passes) -> Program:
-    calls = tuple(programs.compiled(setup, call) for call in passes.calls)
+    most = in_call(setup, max(passes.layouts, key=lambda layout: layout.size))
+    calls = {call.layout: programs.compiled(setup, call) for call in passes.calls}
     if passes.whole:
         halves = None if setup.learner.noise_of is None else passes.halves
         cut = None if halves is None else programs.compiled(setup, halves)
-        return Program(passes, calls, None, cut)
+        return Program(passes, most, calls, None, cut)
     programs.zero_sums(setup)  # compiled here too: the first accumulated update needs it
-    return Program(passes, calls, programs.compiled(setup, Apply()))
+    return Program(passes, most, calls, programs.compiled(setup, Apply()))
 
 
 def _program_run_once(setup: Setup, passes: Passes) -> Program:
@@ -122,7 +126,8 @@ def _program_run_once(setup: Setup, passes: Passes) -> Program:
     Zeros may give NaN, which JAX must not take for a run's.
     """
     program = _program(setup, passes)
-    made = [each for each in (*program.calls, program.apply, program.halves) if each is not None]
+    calls = *program.calls.values(), program.apply, program.halves
+    made = [each for each in calls if each is not None]
     alone = setup.devices == 1 and setup.mesh.devices.flat[0].platform == "cpu"
     checked = any(getattr(jax.config, name) for name in ("jax_debug_nans", "jax_debug_infs"))
     if not alone or checked or any(each.memory.total > MOST_RUN for each in made):
@@ -138,12 +143,12 @@ def _program_run_once(setup: Setup, passes: Passes) -> Program:
     ones = (1.0,) * len(setup.learner.held)
     sums = None if program.apply is None else programs.zero_sums(setup)()
     row = programs.how(0.0, passes.layouts[0].groups, passes.layouts[0].size, *ones)
-    for layout, call in dict(zip(passes.layouts, program.calls, strict=True)).items():
+    for layout, call in program.calls.items():
         inputs = zeros(setup.inputs.shapes(layout))
         if sums is None:
             call(zeros(state), programs.told(setup, [row]), *inputs)
         else:
-            sums, _ = call(zeros(state), sums, *inputs)
+            sums, _ = call(zeros(state), sums, np.int32(1), *inputs)
     if program.apply is not None:
         jax.block_until_ready(program.apply(zeros(state), sums, row))
     return program

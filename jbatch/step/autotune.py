@@ -26,6 +26,7 @@ from jbatch.machine import processor
 from jbatch.plan.layout import Layout, group_size
 from jbatch.plan.passes import Accumulate, Pass, Passes, cut
 from jbatch.step import flops, held, programs
+from jbatch.step.calls import in_call
 from jbatch.step.programs import Setup
 from jbatch.text import byte_size
 from jbatch.upstream_words import OUT_OF_MEMORY
@@ -110,7 +111,8 @@ def choose(
         asked = tuple(sorted(batch_sizes)), ghost_batch, limit
         kind = tuple[Annotated[int, Meta(ge=1)] | None, str]
         here = setup.at(max(batch_sizes))
-        fast, speeds = kept_here("micro_batch", here, asked, kind, lambda: fastest(here, *asked))
+        known = *asked, setup.updates_per_call
+        fast, speeds = kept_here("micro_batch", here, known, kind, lambda: fastest(here, *asked))
         if fast is not None:
             limit, why = fast, f"the fastest of {speeds}"
     return Choice(limit, f"micro-batch {limit:,}, {why}" if why else "")
@@ -166,7 +168,7 @@ def fastest(
     """
     size, devices = max(batch_sizes), setup.devices
     most = size // devices if limit is None else limit
-    if most <= UNSPLIT * FEWEST or most <= UNSPLIT * (timed := _least_timed(setup, size)):
+    if most <= UNSPLIT * FEWEST or most <= UNSPLIT * (timed := _least_timed(setup)):
         return None, ""
     timers: dict[int, Callable[[], float]] = {}
     seconds: dict[int, list[float]] = {}  # of an example
@@ -195,7 +197,7 @@ def fastest(
             continue
         if len(seconds) > 1 and spent + 2 * layout.size * min(seconds[best]) > SECONDS:
             break
-        timers[examples] = _timer(setup, layout)
+        timers[examples] = _timer(setup, layout, size // layout.size)
         seconds[examples] = [first_look(examples)]
         now = first_look(best) if best else math.inf
         slower = slower + 1 if seconds[examples][0] > SLOWER * now else 0
@@ -221,11 +223,10 @@ def fastest(
     return best, f"{shown} examples/s"
 
 
-def _least_timed(setup: Setup, size: int) -> int:
+def _least_timed(setup: Setup) -> int:
     """Return the examples of the smallest pass worth timing: few of a text, more of images."""
-    group = min(setup.task.group or 1, size)
-    work = flops.of_pass(setup.learner, Layout(group, 1, group)) / group
-    return min(LEAST_TIMED, max(FEWEST, math.ceil(WORK / max(work, 1.0))))
+    work = max(flops.of_example(setup.learner), 1.0)
+    return min(LEAST_TIMED, max(FEWEST, math.ceil(WORK / work)))
 
 
 def _doubled(least: int, most: int) -> Iterator[int]:
@@ -235,20 +236,31 @@ def _doubled(least: int, most: int) -> Iterator[int]:
     yield most
 
 
-def _timer(setup: Setup, layout: Layout) -> Callable[[], float]:
-    """Return a function that runs a pass on zeros and returns its seconds per example."""
+def _timer(setup: Setup, layout: Layout, passes: int) -> Callable[[], float]:
+    """Return a function that runs passes on zeros and returns their seconds per example.
+
+    A call takes as many as in a run whose updates have `passes` of them, if they are short; a whole
+    update stands for several.
+    """
+    most = in_call(setup, layout).most
+    most = most if passes == 1 else min(most, passes)
+    count = 1
     accumulate = programs.compiled(setup, Accumulate(layout))
     state = programs.initializer(setup)(np.uint32(0))
     inputs, sums = zeros(setup, layout), programs.zero_sums(setup)()
 
     def seconds() -> float:
-        nonlocal sums
-        begun, count, spent = time.perf_counter(), 0, 0.0
-        while spent < SECONDS_OF_TURN:
-            sums, loss = accumulate(state, sums, *inputs)
+        nonlocal sums, count
+        begun = since = time.perf_counter()
+        taken = 0
+        while True:
+            sums, loss = accumulate(state, sums, np.int32(count), *inputs)
             loss.block_until_ready()
-            count, spent = count + 1, time.perf_counter() - begun
-        return spent / (count * layout.size)
+            taken, now = taken + count, time.perf_counter()
+            if now - begun >= SECONDS_OF_TURN:
+                return (now - since) / (taken * layout.size)
+            if count < most:
+                count, since, taken = min(2 * count, most), now, 0
 
     return seconds
 

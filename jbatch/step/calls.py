@@ -1,32 +1,31 @@
-"""Choose how many updates one compiled call takes, if the dataset is in device memory.
+"""Choose how many updates of one pass, or passes of an update, one compiled call takes.
 
-A loop on the device saves host overhead per update. On CPUs, XLA compiles gradients of stock
-convolutions inside a loop to naive code, many times slower; those of `jbatch.conv` without options
-are as fast there. The default does not look which a network has, so those with convolutions have no
-loop. On GPUs the host drives such loops anyway. For a long run on a CPU, both ways are timed.
+A loop on the device saves the host's part of each, and it needs the dataset in device memory. On
+CPUs, a call also allocates memory once for all of them. But XLA compiles gradients of stock
+convolutions inside a loop to naive code there, many times slower; those of `jbatch.conv` without
+options are as fast as elsewhere. On GPUs the host drives such loops anyway.
 """
 
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import replace
-
-import jax
-import numpy as np
+from typing import NamedTuple
 
 from jbatch.data.inputs import Inputs, WholeEpoch
 from jbatch.errors import Mistake
-from jbatch.plan.passes import Passes, Update
-from jbatch.plan.plan import Plan
-from jbatch.step import programs, pure
-from jbatch.step.autotune import zeros
-from jbatch.step.programs import Setup, how, told
+from jbatch.plan.layout import Layout
+from jbatch.step import flops
+from jbatch.step.programs import Setup
 from jbatch.task.base import Learner
 
 MOST = 16  # more gain little, and delay the answer to a stop request
-LEAST_TIMED = 10_000  # updates; with fewer, timing both ways costs more than the better one saves
-LONG = 0.01  # seconds of an update, of which the host's part is below 1%
-WORTH = 1.02  # a loop must be this many times as fast
-TURNS, SECONDS = 7, 1.0  # of all timing
+# FLOPs of a call on a device of a CPU, a second or less: a stop request waits for two calls. A call
+# of two updates is always worth it: they wait in a queue anyway.
+WORK, LEAST = 1e11, 2
+
+
+class InCall(NamedTuple):
+    """What one call takes."""
+
+    most: int  # updates of one pass, or passes of an update
+    long: bool  # whether so many take long enough for two calls in flight to be enough
 
 
 def updates_per_call(given: int | None, learner: Learner, inputs: Inputs, platform: str) -> int:
@@ -40,65 +39,17 @@ def updates_per_call(given: int | None, learner: Learner, inputs: Inputs, platfo
         return given
     if not isinstance(inputs, WholeEpoch):
         return 1
-    suits = platform == "tpu" or (platform == "cpu" and not convolutional(learner))
+    suits = platform == "tpu" or (platform == "cpu" and not flops.stock_convolutions(learner))
     return MOST if suits else 1
 
 
-def convolutional(learner: Learner) -> bool:
-    """Return whether a network has convolutions, whose kernels have four axes."""
-    return any(leaf.ndim == 4 for leaf in jax.tree.leaves(pure.state_shapes(learner).params))
+def in_call(setup: Setup, layout: Layout) -> InCall:
+    """Return what one call takes of passes of a layout.
 
-
-def worth_timing(setup: Setup, plan: Plan, passes: Mapping[int, Passes]) -> Update | None:
-    """Return the call of the smallest batch of one pass; None if timing it is of no use.
-
-    Several processes would have to agree on a measurement.
+    It follows from the setup alone, so that all processes of a run make the same calls.
     """
-    whole = [phase for phase in plan.phases if passes[phase.batch_size].whole]
-    updates = sum(phase.updates for phase in whole)
-    on_cpu = setup.mesh.devices.flat[0].platform == "cpu" and jax.process_count() == 1
-    if not on_cpu or updates < LEAST_TIMED or not isinstance(setup.inputs, WholeEpoch):
-        return None
-    call = passes[min(phase.batch_size for phase in whole)].calls[0]
-    assert isinstance(call, Update)
-    return call
-
-
-def faster(setup: Setup, call: Update) -> int:
-    """Return whether 1 or `MOST` updates in a call are faster here, timed in turns."""
-    alone = timer(setup, call, 1)
-    if min(alone(), alone()) > LONG:
-        return 1
-    looped, begun = timer(setup, call, MOST), time.perf_counter()
-    looped()  # its first call also pays for fresh memory
-    turns: list[float] = []
-    while len(turns) < TURNS and (not turns or time.perf_counter() - begun < SECONDS):
-        turns.append(alone() / looped())
-    return MOST if np.median(turns) > WORTH else 1
-
-
-def timer(setup: Setup, call: Update, in_call: int, updates: int = MOST) -> Callable[[], float]:
-    """Return a function that takes updates of zeros and returns the seconds of one.
-
-    Args:
-        setup: of the run.
-        call: an update of one pass.
-        in_call: updates in a call.
-        updates: that it takes, a multiple of `in_call`.
-    """
-    setup = replace(setup, updates_per_call=in_call)
-    update, inputs = programs.compiled(setup, call), zeros(setup, call.layout)
-    state = programs.initializer(setup)(np.uint32(0))
-    # Whatever the plan's values are, an update takes as long.
-    row = how(0.0, call.layout.groups, call.layout.size, *(1.0 for _ in setup.learner.held))
-    hows = told(setup, [row] * in_call)
-
-    def seconds() -> float:
-        nonlocal state
-        begun = time.perf_counter()
-        for _ in range(updates // in_call):
-            state, _ = update(state, hows, *inputs)
-        jax.block_until_ready(state)
-        return (time.perf_counter() - begun) / updates
-
-    return seconds
+    if setup.mesh.devices.flat[0].platform != "cpu":
+        return InCall(setup.updates_per_call, long=False)
+    work = max(flops.of_example(setup.learner) * layout.per_device, 1.0)
+    most = min(setup.updates_per_call, max(int(WORK // work), LEAST))
+    return InCall(most, long=2 * most * work > WORK)

@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 
-from jbatch.plan.layout import Layout, why_not
+from jbatch.plan.layout import why_not
 from jbatch.step import flops
-from jbatch.step.calls import convolutional
 from jbatch.task.base import Learner
 
 # FLOPs of a device's share of an update, from which it saves more time than devices take to meet,
@@ -16,10 +15,10 @@ LEAST = 0.15e9
 
 def worthwhile(learner: Learner, batch_sizes: Sequence[int], cores: int) -> int:
     """Return the number of devices, at most `cores`, that can share all batch sizes and pay."""
-    if cores == 1 or not convolutional(learner):
+    if cores == 1 or not flops.convolutions(learner):
         return 1
     group, smallest = learner.task.group, min(batch_sizes)
-    work = flops.of_pass(learner, Layout(smallest, 1, min(group or 1, smallest)))
+    work = flops.of_example(learner) * smallest
     counts = range(min(cores, int(work // LEAST)), 1, -1)
     fitting = (
         count

@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 import jax
+import numpy as np
 
 from jbatch.data.inputs import Feed
 from jbatch.plan.plan import Row
@@ -23,7 +24,7 @@ class InFlight:
         self._waiting = 0
         self._calls: deque[tuple[jax.Array, int]] = deque()
 
-    def add(self, result: jax.Array, passes: int = 1) -> None:
+    def add(self, result: jax.Array, passes: int = 1, *, long: bool = False) -> None:
         """Add a call, then wait until at most `most` passes are in flight.
 
         The last two calls may always be in flight, however many passes they have.
@@ -31,10 +32,11 @@ class InFlight:
         Args:
             result: a result of the call, which no later call may donate.
             passes: the call's number of passes.
+            long: whether no more than these two may be: a stop request waits for them.
         """
         self._calls.append((result, passes))
         self._waiting += passes
-        while self._waiting > self._most and len(self._calls) > 2:
+        while len(self._calls) > 2 and (long or self._waiting > self._most):
             result, passes = self._calls.popleft()
             self._waiting -= passes
             result.block_until_ready()
@@ -46,7 +48,7 @@ def measures(update: int) -> bool:
 
 
 class Driver:
-    """Takes updates, up to the program's limit in each call."""
+    """Takes updates, in each call as many of them, or of their passes, as the program may."""
 
     def __init__(
         self, setup: Setup, ahead: Ahead, feed: Feed, cut: Callable[[int], bool] = measures
@@ -65,7 +67,8 @@ class Driver:
 
     def most(self, batch_size: int) -> int:
         """Return the largest number of updates that one call takes at a batch size."""
-        return 1 if self._ahead.program(batch_size).apply else self._setup.updates_per_call
+        program = self._ahead.program(batch_size)
+        return 1 if program.apply else program.in_call.most
 
     def update(self, state: State, rows: Sequence[Row]) -> State:
         """Take the updates in `rows`, and return the new state; `state` is donated.
@@ -76,17 +79,16 @@ class Driver:
         row = rows[0]
         if self._program is None or row.batch_size != self._batch_size:
             self._batch_size, self._program = row.batch_size, self._ahead.program(row.batch_size)
-        passes, calls, apply, halves = self._program
+        passes, (most, long), calls, apply, halves = self._program
         groups = row.batch_size // passes.calls[0].layout.group
         held = self._setup.learner.held
         hows = [
             how(each.learning_rate, groups, row.batch_size, *(getattr(each, name) for name in held))
             for each in rows
         ]
-        placed = zip(passes.placed(row.position), calls, strict=True)
         if apply is None:
-            [((position, layout), update)] = placed
-            arguments = self._feed.arguments(position, layout)
+            [(layout, update)] = calls.items()
+            arguments = self._feed.arguments(row.position, layout)
             if halves is not None and self._cut(row.update):
                 update = halves
             state, loss = update(state, told(self._setup, hows), *arguments)
@@ -94,10 +96,11 @@ class Driver:
             if self._sums is None:
                 # As compiled ahead, for images of this phase.
                 self._sums = programs.zero_sums(self._setup.at(row.batch_size))()
-            for (position, layout), accumulate in placed:
+            for position, layout, count in passes.in_calls(row.position, most):
                 source = self._feed.arguments(position, layout)
-                self._sums, gathered = accumulate(state, self._sums, *source)
-                self._in_flight.add(gathered)
+                add, several = calls[layout], np.int32(count)
+                self._sums, gathered = add(state, self._sums, several, *source)
+                self._in_flight.add(gathered, count, long=long)
             state, self._sums, loss = apply(state, self._sums, hows[0])
-        self._in_flight.add(loss, len(rows))
+        self._in_flight.add(loss, len(rows), long=long)
         return state

@@ -5,7 +5,8 @@ counts what a method such as Winograd's computes, and not what the network asks 
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Any
 
 import jax
@@ -19,10 +20,43 @@ from jbatch.step import pure
 from jbatch.task.base import Learner
 
 CONVOLUTIONS = (primitives.convolution, primitives.input_gradient, primitives.kernel_gradient)
+STOCK = "conv_general_dilated"
+MOST_KEPT = 16  # traces
+
+
+def of_example(learner: Learner) -> float:
+    """Return the FLOPs of an example in a training pass."""
+    return of_pass(learner, _group(learner)) / _group(learner).size
 
 
 def of_pass(learner: Learner, layout: Layout) -> int:
     """Return the FLOPs of a device's forward and backward pass in products and convolutions."""
+    return _counted(_traced(learner, layout))
+
+
+def convolutions(learner: Learner) -> bool:
+    """Return whether a network has convolutions: jbatch's, or XLA's own."""
+    return any(
+        equation.primitive in CONVOLUTIONS or equation.primitive.name == STOCK
+        for equation in _all(_traced(learner, _group(learner)))
+    )
+
+
+def stock_convolutions(learner: Learner) -> bool:
+    """Return whether a network has convolutions of XLA's own."""
+    traced = _traced(learner, _group(learner))
+    return any(equation.primitive.name == STOCK for equation in _all(traced))
+
+
+def _group(learner: Learner) -> Layout:
+    """Return the layout of a ghost batch on one device, or of one example."""
+    group = learner.task.group or 1
+    return Layout(group, 1, group)
+
+
+@lru_cache(MOST_KEPT)
+def _traced(learner: Learner, layout: Layout) -> Jaxpr:
+    """Return the operations of a device's forward and backward pass."""
 
     def gathered(state: pure.State) -> Any:
         keys = jax.random.split(jax.random.key(0, impl="threefry2x32"), layout.per_device)
@@ -31,8 +65,17 @@ def of_pass(learner: Learner, layout: Layout) -> int:
 
     axes = [(AXIS, layout.devices)]
     with jax.enable_x64(False):
-        traced = jax.make_jaxpr(gathered, axis_env=axes)(pure.state_shapes(learner))
-    return _counted(traced.jaxpr)
+        closed = jax.make_jaxpr(gathered, axis_env=axes)(pure.state_shapes(learner))
+    traced: Jaxpr = closed.jaxpr
+    return traced
+
+
+def _all(jaxpr: Jaxpr) -> Iterator[JaxprEqn]:
+    """Yield the operations of a program, and of those that it calls."""
+    for equation in jaxpr.eqns:
+        yield equation
+        for called in _inner(equation.params.values()):
+            yield from _all(called)
 
 
 def _counted(jaxpr: Jaxpr) -> int:
@@ -56,7 +99,7 @@ def _of(equation: JaxprEqn) -> int:
         (_, contracted), _ = equation.params["dimension_numbers"]
         shape = arrays[1].aval.shape
         return int(2 * arrays[2].aval.size * math.prod(shape[axis] for axis in contracted))
-    if equation.primitive.name == "conv_general_dilated":
+    if equation.primitive.name == STOCK:
         kernel, outputs = arrays[1].aval, equation.params["dimension_numbers"].rhs_spec[0]
         terms = kernel.size // kernel.shape[outputs]
         zeros_between = math.prod(equation.params["lhs_dilation"])

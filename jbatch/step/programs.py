@@ -38,7 +38,7 @@ class Setup:
     inputs: Inputs
     mesh: Mesh  # an AbstractMesh on paper, see `paper_setup`
     mapping: spmd.Mapping
-    updates_per_call: int = 1  # maximum, for updates of one pass
+    updates_per_call: int = 1  # maximum of updates of one pass, or of passes of an update
     optimizer_state: OptimizerState = "replicated"
 
     @property
@@ -152,12 +152,32 @@ def _halves(
 
 
 def _accumulate(
-    setup: Setup, layout: Layout, state: State, sums: Sums, *inputs: Any
+    setup: Setup, layout: Layout, state: State, sums: Sums, count: jax.Array, *inputs: Any
 ) -> tuple[Sums, jax.Array]:
+    """Add `count` passes that follow one another; one where a call takes one update."""
+    add = partial(_add_passes, setup, layout)
     if setup.sharded:
-        return sharded.accumulate(setup, layout, state, sums, *inputs)
-    batch = setup.inputs.batch(layout, *inputs)
-    sums = pure.accumulate(setup.learner, layout, state, sums, batch)
+        return sharded.accumulate(setup, add, state, sums, count, *inputs)
+    return add(state, sums, count, *inputs)
+
+
+def _add_passes(
+    setup: Setup, layout: Layout, state: State, sums: Sums, count: jax.Array, *inputs: Any
+) -> tuple[Sums, jax.Array]:
+    """Do so on one device; one program serves any number of passes, see `_updates`."""
+    source = setup.inputs
+
+    def one(sums: Sums, arguments: Sequence[Any]) -> Sums:
+        batch = source.batch(layout, *arguments)
+        return pure.accumulate(setup.learner, layout, state, sums, batch)
+
+    if setup.updates_per_call == 1:
+        sums = one(sums, inputs)
+    else:
+        assert isinstance(source, WholeEpoch)
+        sums = jax.lax.fori_loop(
+            0, count, lambda number, sums: one(sums, source.later(number, layout, *inputs)), sums
+        )
     return sums, sums.scores["loss"][0]
 
 
@@ -244,7 +264,8 @@ def compiled(setup: Setup, call: Call | Evaluate) -> Executable:
 
     Update: (state, told, *inputs) → (state, the last loss); updates of one pass each, see `told`.
     Halves: the same, of one update.
-    Accumulate: (state, sums, *inputs) → (sums, loss of each device).
+    Accumulate: (state, sums, count, *inputs) → (sums, loss of each device); `count` (int32) passes
+    that follow one another, at most `updates_per_call`.
     Apply: (state, sums, how) → (state, sums over no example, loss).
     Evaluate: (params, stats, *inputs) → (scores, number of examples).
     """
@@ -326,11 +347,12 @@ def _mapped(setup: Setup, call: Call | Evaluate) -> Mapped | Whole:
                 donate=(0,),
             )
         case Accumulate(layout):
+            count = jax.ShapeDtypeStruct((), np.int32)
             return mapped(
                 partial(_accumulate, setup, layout),
                 setup.mesh,
-                arguments=(state, _sums(setup), *inputs.shapes(layout)),
-                per_device=(at, True, *inputs.per_device),
+                arguments=(state, _sums(setup), count, *inputs.shapes(layout)),
+                per_device=(at, True, False, *inputs.per_device),
                 per_device_out=(True, True),
                 donate=(1,),
             )

@@ -10,6 +10,7 @@ optimizer that needs more than single numbers (a layer's norm, the norm of all g
 matrix) is right without code of its own.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -53,18 +54,17 @@ def update(
 
 
 def accumulate(
-    setup: "Setup", layout: Layout, state: State, sums: Sums, *inputs: Any
+    setup: "Setup",
+    add: Callable[..., tuple[Sums, jax.Array]],
+    state: State,
+    sums: Sums,
+    count: jax.Array,
+    *inputs: Any,
 ) -> tuple[Sums, jax.Array]:
-    """Add a pass to each device's sums."""
-
-    def added(seen: State, sums: Sums, *inputs: Any) -> tuple[Sums, jax.Array]:
-        batch = setup.inputs.batch(layout, *inputs)
-        sums = pure.accumulate(setup.learner, layout, seen, sums, batch)
-        return sums, sums.scores["loss"][0]
-
-    per_device = (False, True, *setup.inputs.per_device)
-    add = on_each(added, setup.mesh, per_device, (True, True))
-    sums, loss = add(_seen(state), sums, *inputs)
+    """Add `count` passes to each device's sums, as `add` does on one."""
+    per_device = (False, True, False, *setup.inputs.per_device)
+    everywhere = on_each(add, setup.mesh, per_device, (True, True))
+    sums, loss = everywhere(_seen(state), sums, count, *inputs)
     return sums, loss
 
 

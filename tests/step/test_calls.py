@@ -1,24 +1,27 @@
 """Several updates in one call."""
 
 import dataclasses
-import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
 import pytest
+from flax import nnx
 
+from jbatch.data.resident import ResidentFeed
 from jbatch.data.stream.feed import StreamedInputs
 from jbatch.errors import Mistake
 from jbatch.models import MLP, GhostBatchNorm, SmallCNN
 from jbatch.optim import SGD
 from jbatch.plan.layout import Layout
-from jbatch.plan.passes import Update, cut
-from jbatch.run import microbatch
+from jbatch.plan.passes import Update
+from jbatch.run.loop import run_until
 from jbatch.run.reopen import load_experiment_file
 from jbatch.run.start import open_run
-from jbatch.step import calls, programs
-from jbatch.step.calls import MOST, faster, updates_per_call, worth_timing
+from jbatch.step import calls, flops, programs
+from jbatch.step.calls import MOST, updates_per_call
+from jbatch.step.driver import InFlight
 from jbatch.step.programs import how, told
 from small_runs import DATA, learner_of, setup_of
 
@@ -55,11 +58,28 @@ def test_a_call_of_several_is_so_many_calls(devices, mapping):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
 
 
+class Stock(nnx.Module):
+    """A network with a convolution of XLA's own."""
+
+    def __init__(self, rngs):
+        self.conv = nnx.Conv(1, 4, (3, 3), rngs=rngs)
+        self.head = nnx.Linear(4, 10, rngs=rngs)
+
+    def __call__(self, image):
+        return self.head(self.conv(image).mean((0, 1)))
+
+
 def test_what_suits_devices_and_network():
-    convolutional = learner_of(SmallCNN((4, 8)), SGD())
+    convolutional, stock = learner_of(SmallCNN((4, 8)), SGD()), learner_of(Stock, SGD())
+    assert [flops.convolutions(each) for each in (TASK, convolutional, stock)] == [
+        False,
+        True,
+        True,
+    ]
     assert updates_per_call(None, TASK, RESIDENT, "cpu") == MOST
-    assert updates_per_call(None, convolutional, RESIDENT, "cpu") == 1
-    assert updates_per_call(None, convolutional, RESIDENT, "tpu") == MOST
+    assert updates_per_call(None, convolutional, RESIDENT, "cpu") == MOST
+    assert updates_per_call(None, stock, RESIDENT, "cpu") == 1
+    assert updates_per_call(None, stock, RESIDENT, "tpu") == MOST
     assert updates_per_call(None, TASK, RESIDENT, "gpu") == 1
     assert updates_per_call(None, TASK, STREAMED, "tpu") == 1
     assert updates_per_call(3, convolutional, RESIDENT, "gpu") == 3
@@ -90,71 +110,55 @@ def test_calls_end_at_epochs_phases_logs_saves_and_evaluations(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("alone", "looped", "expected"),
-    [(1e-3, 0.9e-3, MOST), (1e-3, 0.99e-3, 1), (1e-3, 2e-3, 1), (0.02, 1e-3, 1)],
+    ("examples", "expected"),
+    [(3, (MOST, False)), (10, (10, True)), (25, (4, True)), (400, (2, True))],
 )
-def test_the_faster_of_both_is_taken(monkeypatch, alone, looped, expected):
-    """A long update is not worth a second compilation."""
-    made = []
-
-    def timer(_setup, _call, in_call):
-        made.append(in_call)
-        return lambda: alone if in_call == 1 else looped
-
-    monkeypatch.setattr(calls, "timer", timer)
-    assert faster(setup_of(TASK), Update(Layout(40, 1, 20))) == expected
-    assert made == ([1] if alone > calls.LONG else [1, MOST])
-
-
-def test_a_loop_of_updates_is_really_timed(monkeypatch):
-    """Really, by the programs that a run calls; which way is faster is the machine's affair."""
-    compiled, called = programs.compiled, []
-
-    def noted(setup, call):
-        update = compiled(setup, call)
-
-        def noting(*arguments):
-            called.append(setup.updates_per_call)
-            return update(*arguments)
-
-        return noting
-
-    monkeypatch.setattr(programs, "compiled", noted)
-    monkeypatch.setattr(calls, "LONG", np.inf)  # however busy the machine is
-    assert faster(setup_of(TASK), Update(Layout(20, 1, 20))) in (1, MOST)
-    # Twice alone, and one loop for its memory; then in turns.
-    turn = [1] * MOST + [MOST]
-    assert called[: 2 * MOST + 1 + len(turn)] == [1] * (2 * MOST) + [MOST] + turn
-    assert (len(called) - 2 * MOST - 1) % len(turn) == 0
-
-
-def test_what_is_timed_once_is_kept_with_the_run(monkeypatch, tmp_path):
-    plan = GROWING.make_plan()
+def test_long_updates_come_in_calls_of_few(monkeypatch, examples, expected):
+    """So that a stop request waits for little: here of 100 examples, or two updates."""
     setup = dataclasses.replace(setup_of(TASK), updates_per_call=MOST)
-    whole, parts = (cut([40, 120], 1, 40, limit) for limit in (None, 40))
-    assert worth_timing(setup, plan, whole) is None  # 98 updates
-    monkeypatch.setattr(calls, "LEAST_TIMED", 75)
-    assert worth_timing(setup, plan, whole) == Update(Layout(40, 1, 40))
-    assert worth_timing(setup, plan, parts) is None  # 74 of one pass
-    streamed = dataclasses.replace(setup, inputs=STREAMED)
-    assert worth_timing(streamed, plan, whole) is None
+    monkeypatch.setattr(calls, "WORK", 100 * flops.of_example(TASK))
+    assert calls.in_call(setup, Layout(examples, 1, 1)) == expected
 
-    asked = []
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(microbatch, "faster", lambda *of: asked.append(of) or 3)
 
-    def of_run(directory, **changes):
-        experiment = dataclasses.replace(GROWING, **changes)
-        with open_run(experiment, tmp_path / directory, devices=ONE) as run:
-            assert run.driver.most(40) == run.job.setup.updates_per_call
-            return run.job.setup.updates_per_call
+def test_no_more_than_two_long_calls_are_in_flight():
+    waited = []
 
-    assert of_run("one") == of_run("one") == of_run("other") == 3
-    assert len(asked) == 1
-    assert json.loads((tmp_path / "one" / microbatch.FILE).read_text())["updates_per_call"] == 3
-    assert of_run("given", updates_per_call=5) == 5
-    file = tmp_path / "one" / microbatch.FILE  # as an older jbatch left it, which timed nothing
-    kept = json.loads(file.read_text())
-    del kept["updates_per_call"]
-    file.write_text(json.dumps(kept))
-    assert of_run("one") == MOST
+    def call(number):
+        return SimpleNamespace(block_until_ready=lambda: waited.append(number))
+
+    in_flight = InFlight(16)
+    for number in range(8):
+        in_flight.add(call(number), 2)
+    assert waited == []
+    in_flight.add(call(8), 2)  # 18 passes
+    assert waited == [0]
+    in_flight.add(call(9), 2, long=True)
+    assert waited == list(range(8))
+
+
+@pytest.mark.parametrize("devices", [1, 8])
+def test_passes_of_an_update_come_in_calls(monkeypatch, tmp_path, devices):
+    """Five passes of 40 in two calls; one pass a call gives the same update to rounding."""
+    sizes = {"batch_size": 200, "batch_sizes": (200,), "max_batch_size": 200}
+    asked, plan = [], dataclasses.replace(GROWING.plan, num_epochs=1, **sizes)
+    feed = ResidentFeed.arguments
+    monkeypatch.setattr(
+        ResidentFeed, "arguments", lambda self, *of: asked.append(of[0]) or feed(self, *of)
+    )
+
+    def updated(name, in_call):
+        experiment = dataclasses.replace(
+            GROWING, plan=plan, micro_batch=40 // devices, updates_per_call=in_call
+        )
+        asked.clear()
+        with open_run(experiment, tmp_path / name, devices=jax.devices()[:devices]) as run:
+            run_until(run, 2)
+            return run.state
+
+    together = updated("together", 3)
+    assert asked == [0, 120, 200, 320]
+    apart = updated("apart", 1)
+    assert asked == [40 * number for number in range(10)]
+    # The same sums in another program, as above.
+    for one, other in zip(*map(jax.tree.leaves, (together, apart)), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
