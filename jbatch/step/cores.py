@@ -7,10 +7,10 @@ from jbatch.step import flops
 from jbatch.task.base import Learner
 
 # FLOPs of a device's share of an update, from which it saves more time than devices take to meet,
-# on a virtual machine whose cores sleep while they wait: with 1.4 times as many, two devices are
-# 1.06 times as fast as one (more than two were not measured). Without convolutions, one device uses
-# all cores as well.
-LEAST = 0.15e9
+# on a virtual machine whose cores sleep while they wait: with so many, two devices are 1.1 times as
+# fast as one, and with half of them 0.85 times (more than two were not measured). Without
+# convolutions, one device uses all cores as well.
+LEAST = 0.1e9
 
 
 def worthwhile(learner: Learner, batch_sizes: Sequence[int], cores: int) -> int:
