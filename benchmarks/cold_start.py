@@ -2,7 +2,7 @@
 
 Each start is a process of its own, `jbatch train FILE VARIANT` as a person types it. It is stopped
 by SIGTERM as soon as it has logged an update, saves and ends; the same command then resumes it. The
-caches of compiled programs and of choices (micro-batch, updates per call) are in a folder of this
+caches of compiled programs and of choices (the micro-batch) are in a folder of this
 benchmark: empty at first, then warm for another run of the same experiment. The resumed run is
 measured with the warm cache and after the cache was removed. A process that only imports the
 libraries takes turns with them: a ratio is its seconds over a start's.

@@ -109,9 +109,10 @@ def per_call(name: str, size: int, windows: int) -> dict:
     """Return one row: the updates in a call."""
     setup = _setup(name, size)
     layout = Layout(size, 1, min(setup.task.group or 1, size))
-    found = {count: [] for count in FOR_CALLS}
-    _take_turns({count: _updates(setup, layout, count) for count in FOR_CALLS}, found, windows)
-    return _row("updates per call", calls.in_call(setup, layout).most, found)
+    chosen = calls.in_call(setup, layout).most
+    found = {count: [] for count in sorted({*FOR_CALLS, chosen})}
+    _take_turns({count: _updates(setup, layout, count) for count in found}, found, windows)
+    return _row("updates per call", chosen, found)
 
 
 def _updates(setup: Setup, layout: Layout, in_call: int) -> Callable[[], float]:
@@ -123,14 +124,15 @@ def _updates(setup: Setup, layout: Layout, in_call: int) -> Callable[[], float]:
     update, inputs = programs.compiled(setup, Update(layout)), autotune.zeros(setup, layout)
     state = programs.initializer(setup)(np.uint32(0))
     hows = told(setup, [how(0.0, layout.groups, layout.size)] * in_call)
+    count = -(-max(FOR_CALLS) // in_call)
 
     def seconds() -> float:
         nonlocal state
         begun = time.perf_counter()
-        for _ in range(max(FOR_CALLS) // in_call):
+        for _ in range(count):
             state, _ = update(state, hows, *inputs)
         jax.block_until_ready(state)
-        return (time.perf_counter() - begun) / max(FOR_CALLS)
+        return (time.perf_counter() - begun) / (count * in_call)
 
     return seconds
 

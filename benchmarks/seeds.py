@@ -3,8 +3,8 @@
 python -m benchmarks.seeds --json seeds.json
 
 It compares the whole update under `jax.vmap` over seeds, on one device, with as many updates of one
-seed each. The two take turns. As in training, networks without convolutions take their updates in a
-compiled loop, and others one call at a time.
+seed each. The two take turns. Here, networks without convolutions take 16 updates in a compiled
+loop, and others one call at a time.
 """
 
 from collections.abc import Callable
@@ -34,7 +34,7 @@ NETWORKS = {  # small enough for several to fit in a device's memory
         (32, 128),
     ),
 }
-IN_A_LOOP = 16  # updates per call, as in training
+IN_A_LOOP = 16  # updates per call
 
 
 @dataclass(frozen=True)

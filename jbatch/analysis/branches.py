@@ -28,9 +28,8 @@ from jbatch.task.base import SIMPLE
 def trainer_of(run: Opened, plans: Sequence[Sequence[Plan]], seed: int) -> "Trainer":
     """Return the trainer of these branches, which measures their noise."""
     batch_sizes = {plan.at(0).batch_size for branches in plans for plan in branches}
-    # One update per call: a part of a window may be one.
     learner = run.setup.learner._replace(noise_of=run.plan.num_examples or ENDLESS)
-    setup = replace(run.setup, learner=learner, updates_per_call=1)
+    setup = replace(run.setup, learner=learner)
     limits = Limits(run.experiment.micro_batch, run.experiment.device_memory)
     limit = chosen(setup, sorted(batch_sizes), limits).limit
     passes = cut(batch_sizes, setup.devices, setup.task.group, limit)

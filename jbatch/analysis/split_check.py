@@ -65,7 +65,7 @@ def check_experiment(experiment: Experiment, devices: Sequence[jax.Device]) -> I
     Raises:
         Mistake: if the experiment cannot be trained at all.
     """
-    experiment = counted(replace(experiment, updates_per_call=1, micro_batch=None))
+    experiment = counted(replace(experiment, micro_batch=None))
     plan = _first_of(experiment.make_plan())
     check(experiment, plan, 1)
     setup, data = make_setup(experiment, plan, devices[:1])

@@ -214,10 +214,10 @@ class Experiment:
     """Maximum examples per device in one forward and backward pass. None: jbatch picks it, the
     largest that fits in device memory or, on CPUs, the fastest in a short benchmark."""
     updates_per_call: int | None = None
-    """Maximum updates per compiled call, or passes of an update that accumulates. Larger values cut
-    host overhead. Used only when the dataset is in device memory; on CPUs, long ones come in calls
-    of fewer, so that a run stops soon. None: 1 on GPUs, and on CPUs for networks with convolutions
-    of XLA's own; else 16."""
+    """Most updates in one compiled call, or most passes of an update that accumulates. Larger
+    values cut host overhead. The dataset must be in device memory. On CPUs a call takes fewer if
+    they are long, so that a run stops soon. None: 16 on TPUs, and on CPUs for networks without
+    convolutions of XLA's own; else 1."""
     device_memory: float | None = field(default=None, compare=False)  # it depends on the machine
     """GiB of memory that training may use on each device. None: as much as the device reports."""
     mapping: Mapping = "shard_map"

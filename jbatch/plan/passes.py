@@ -66,9 +66,8 @@ class Passes:
 
     def placed(self, position: int) -> Iterator[tuple[int, Layout]]:
         """Yield (position, layout) of each pass of an update that starts at `position`."""
-        for call in self.calls:
-            yield position, call.layout
-            position += call.layout.size
+        for start, layout, _ in self.in_calls(position, most=1):
+            yield start, layout
 
     def in_calls(self, position: int, most: int) -> Iterator[tuple[int, Layout, int]]:
         """Yield (position, layout, count) of each call of an update that starts at `position`.

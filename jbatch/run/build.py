@@ -62,7 +62,10 @@ def make_setup(
         mesh=meshes.make_mesh(devices),
         mapping=experiment.mapping,
         updates_per_call=updates_per_call(
-            experiment.updates_per_call, learner, data.inputs, devices[0].platform
+            experiment.updates_per_call,
+            _learners(learner, plan),
+            data.inputs,
+            devices[0].platform,
         ),
         optimizer_state=experiment.optimizer_state,
     )
@@ -89,6 +92,12 @@ def _learner(experiment: Experiment, task: Task, about: About, plan: Plan) -> Le
                 raise Mistake(f"in updates of {size:,} examples, {error}") from error
     _check_metric(experiment, learner)
     return learner
+
+
+def _learners(learner: Learner, plan: Plan) -> list[Learner]:
+    """Return what the updates of each phase do, each once."""
+    tasks = dict.fromkeys(map(learner.task.at, plan.sizes))
+    return [learner._replace(task=task) for task in tasks]
 
 
 def _check_metric(experiment: Experiment, learner: Learner) -> None:
@@ -169,7 +178,8 @@ def paper_setup(experiment: Experiment, plan: Plan, devices: int | Sequence[jax.
             *(learner, inputs, on_paper_alone, "shard_map"),  # type: ignore[arg-type]  # for `in_memory`
             optimizer_state=experiment.optimizer_state,
         )
-    most = updates_per_call(experiment.updates_per_call, learner, inputs, devices[0].platform)
+    learners = _learners(learner, plan)
+    most = updates_per_call(experiment.updates_per_call, learners, inputs, devices[0].platform)
     mesh = meshes.make_mesh(devices)
     return Setup(learner, inputs, mesh, "shard_map", most, experiment.optimizer_state)
 

@@ -214,7 +214,7 @@ def run_until(run: Run, last: int | None = None) -> None:
         rows = run.next_rows(end())
         if run.profile is not None:
             _profile(run, run.profile, phase)
-        # 4. Update: one call, of one or more updates. The guard forbids hidden transfers.
+        # 4. Update: one or more of one pass, or one of several. The guard forbids hidden transfers.
         named = {"phase": phase, "batch_size": row.batch_size, "updates": len(rows)}
         with (
             jax.profiler.StepTraceAnnotation("update", step_num=update, **named),

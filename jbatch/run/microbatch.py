@@ -94,7 +94,7 @@ def chosen(setup: Setup, batch_sizes: Collection[int], limits: Limits) -> Choice
 
 
 def _where(job: Job) -> dict[str, Any]:
-    """Return everything that the choice may depend on."""
+    """Return what the choice may depend on, of what may change between two starts of a run."""
     here = environment()
     return {
         **{name: here[name] for name in ("devices", "cores", "jax")},

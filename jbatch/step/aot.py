@@ -108,14 +108,14 @@ class Ahead:
 
 
 def _program(setup: Setup, passes: Passes) -> Program:
-    most = in_call(setup, max(passes.layouts, key=lambda layout: layout.size))
+    taken = in_call(setup, max(passes.layouts, key=lambda layout: layout.size))
     calls = {call.layout: programs.compiled(setup, call) for call in passes.calls}
     if passes.whole:
         halves = None if setup.learner.noise_of is None else passes.halves
         cut = None if halves is None else programs.compiled(setup, halves)
-        return Program(passes, most, calls, None, cut)
+        return Program(passes, taken, calls, None, cut)
     programs.zero_sums(setup)  # compiled here too: the first accumulated update needs it
-    return Program(passes, most, calls, programs.compiled(setup, Apply()))
+    return Program(passes, taken, calls, programs.compiled(setup, Apply()))
 
 
 def _program_run_once(setup: Setup, passes: Passes) -> Program:

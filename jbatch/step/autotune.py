@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -44,7 +44,7 @@ TURNS = 9
 SECONDS_OF_TURN, SECONDS = 0.04, 3.0  # unless a pass takes longer; of all timing
 ONCE = 0.3  # seconds of a pass that is steady enough to be looked at once
 
-Kept = TypeVar("Kept")
+Kept = tuple[Annotated[int, Meta(ge=1)] | None, str]  # the fastest micro-batch, and its text
 
 # Bytes that a device needs for a pass. Infinity if the compiler refuses it, as TPU's does.
 Needs = Callable[[Pass], float]
@@ -109,49 +109,46 @@ def choose(
     # Several processes would have to agree on a measurement.
     if setup.mesh.devices.flat[0].platform == "cpu" and jax.process_count() == 1:
         asked = tuple(sorted(batch_sizes)), ghost_batch, limit
-        kind = tuple[Annotated[int, Meta(ge=1)] | None, str]
         here = setup.at(max(batch_sizes))
-        known = *asked, setup.updates_per_call
-        fast, speeds = kept_here("micro_batch", here, known, kind, lambda: fastest(here, *asked))
+        fast, speeds = _kept_here(here, asked, lambda: fastest(here, *asked))
         if fast is not None:
             limit, why = fast, f"the fastest of {speeds}"
     return Choice(limit, f"micro-batch {limit:,}, {why}" if why else "")
 
 
-def kept_here(
-    what: str, setup: Setup, asked: tuple[Any, ...], kind: Any, make: Callable[[], Kept]
-) -> Kept:
+def _kept_here(
+    setup: Setup, asked: tuple[Any, ...], make: Callable[[], tuple[int | None, str]]
+) -> tuple[int | None, str]:
     """Return the first choice made on this machine for this setup, from a cache file.
 
     A choice changes the order of sums, and so the last bits of a run. The same command should give
     the same bits again, also on a busy machine.
 
     Args:
-        what: is chosen; a folder of the cache.
         setup: of the run.
         asked: what else the choice depends on.
-        kind: of the choice, to check the file against.
         make: chooses.
     """
     here = [environment(), os.uname().nodename, processor(), programs.identity(setup)]
-    asked = (setup.devices, setup.mapping, *asked)
+    asked = (setup.devices, setup.mapping, setup.updates_per_call, *asked)
     key = hashlib.sha256(json.dumps([*here, *asked]).encode()).hexdigest()[:32]
-    path = cache_folder(what) / f"{key}.json"
-    found: Kept | None = _read(path, kind)
+    path = cache_folder("micro_batch") / f"{key}.json"
+    found = _read(path)
     if found is None:
         found = make()
         with suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
-            found = _read(path, kind) or found  # another run may have been faster
+            found = _read(path) or found  # another run may have been faster
             write_whole(path, json.dumps(found))
     return found
 
 
-def _read(path: Path, kind: Any) -> Any:
+def _read(path: Path) -> tuple[int | None, str] | None:
     try:
-        return read_json(path, kind)
+        kept: tuple[int | None, str] = read_json(path, Kept)
     except Mistake:  # missing or damaged
         return None
+    return kept
 
 
 def fastest(
@@ -161,10 +158,10 @@ def fastest(
 
     On CPUs, small micro-batches are faster for convolutions and slower for other layers, and memory
     is no limit. This times passes of the largest batch, each twice as large as the one before,
-    until they get slower. Each is compared with the fastest so far in the same moment, so that
-    other work on the machine affects both. Then it times the promising ones in turns, compares
-    medians, and takes the smallest of equally fast ones. All timing takes at most `SECONDS`, or two
-    passes of each of two sizes. Compiling the passes comes on top.
+    in calls as in a run, until they get slower. Each is compared with the fastest so far in the
+    same moment, so that other work on the machine affects both. Then it times the promising ones in
+    turns, compares medians, and takes the smallest of equally fast ones. All timing takes at most
+    `SECONDS`, or two passes of each of two sizes. Compiling the passes comes on top.
     """
     size, devices = max(batch_sizes), setup.devices
     most = size // devices if limit is None else limit
@@ -239,28 +236,34 @@ def _doubled(least: int, most: int) -> Iterator[int]:
 def _timer(setup: Setup, layout: Layout, passes: int) -> Callable[[], float]:
     """Return a function that runs passes on zeros and returns their seconds per example.
 
-    A call takes as many as in a run whose updates have `passes` of them, if they are short; a whole
-    update stands for several.
+    A call takes as many as in a run whose updates have `passes` of them, but for no longer than a
+    turn. If the pass is a whole update, it takes as many as it would take updates.
     """
     most = in_call(setup, layout).most
     most = most if passes == 1 else min(most, passes)
-    count = 1
     accumulate = programs.compiled(setup, Accumulate(layout))
     state = programs.initializer(setup)(np.uint32(0))
     inputs, sums = zeros(setup, layout), programs.zero_sums(setup)()
+    count = 0  # not known yet
+
+    def call(count: int) -> float:
+        nonlocal sums
+        begun = time.perf_counter()
+        sums, loss = accumulate(state, sums, np.int32(count), *inputs)
+        loss.block_until_ready()
+        return time.perf_counter() - begun
 
     def seconds() -> float:
-        nonlocal sums, count
-        begun = since = time.perf_counter()
-        taken = 0
-        while True:
-            sums, loss = accumulate(state, sums, np.int32(count), *inputs)
-            loss.block_until_ready()
-            taken, now = taken + count, time.perf_counter()
-            if now - begun >= SECONDS_OF_TURN:
-                return (now - since) / (taken * layout.size)
-            if count < most:
-                count, since, taken = min(2 * count, most), now, 0
+        nonlocal count
+        if not count:
+            if (first := call(1)) > ONCE:
+                count = 1
+                return first / layout.size
+            count = max(1, min(int(SECONDS_OF_TURN / call(1)), most))
+        spent, taken = 0.0, 0
+        while spent < SECONDS_OF_TURN:
+            spent, taken = spent + call(count), taken + count
+        return spent / (taken * layout.size)
 
     return seconds
 

@@ -6,6 +6,7 @@ convolutions inside a loop to naive code there, many times slower; those of `jba
 options are as fast as elsewhere. On GPUs the host drives such loops anyway.
 """
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from jbatch.data.inputs import Inputs, WholeEpoch
@@ -16,20 +17,25 @@ from jbatch.step.programs import Setup
 from jbatch.task.base import Learner
 
 MOST = 16  # more gain little, and delay the answer to a stop request
-# FLOPs of a call on a device of a CPU, a second or less: a stop request waits for two calls. A call
-# of two updates is always worth it: they wait in a queue anyway.
-WORK, LEAST = 1e11, 2
+# FLOPs of a device of a CPU, for which a stop request waits: 2 s of a server's core in products.
+WORK = 3.2e11
 
 
 class InCall(NamedTuple):
     """What one call takes."""
 
     most: int  # updates of one pass, or passes of an update
-    long: bool  # whether so many take long enough for two calls in flight to be enough
+    long: bool  # whether `MOST` such calls would be more than `WORK`
 
 
-def updates_per_call(given: int | None, learner: Learner, inputs: Inputs, platform: str) -> int:
-    """Return `given`, or choose for devices and network; raise Mistake if `given` is impossible."""
+def updates_per_call(
+    given: int | None, learners: Iterable[Learner], inputs: Inputs, platform: str
+) -> int:
+    """Return `given`, or choose for devices and networks, of a run's phases.
+
+    Raises:
+        Mistake: if `given` is impossible.
+    """
     if given is not None:
         if given > 1 and not isinstance(inputs, WholeEpoch):
             raise Mistake(
@@ -39,8 +45,9 @@ def updates_per_call(given: int | None, learner: Learner, inputs: Inputs, platfo
         return given
     if not isinstance(inputs, WholeEpoch):
         return 1
-    suits = platform == "tpu" or (platform == "cpu" and not flops.stock_convolutions(learner))
-    return MOST if suits else 1
+    if platform == "cpu":
+        return 1 if any(map(flops.stock_convolutions, learners)) else MOST
+    return MOST if platform == "tpu" else 1
 
 
 def in_call(setup: Setup, layout: Layout) -> InCall:
@@ -51,5 +58,5 @@ def in_call(setup: Setup, layout: Layout) -> InCall:
     if setup.mesh.devices.flat[0].platform != "cpu":
         return InCall(setup.updates_per_call, long=False)
     work = max(flops.of_example(setup.learner) * layout.per_device, 1.0)
-    most = min(setup.updates_per_call, max(int(WORK // work), LEAST))
-    return InCall(most, long=2 * most * work > WORK)
+    most = min(setup.updates_per_call, max(int(WORK // work), 1))
+    return InCall(most, long=MOST * most * work > WORK)

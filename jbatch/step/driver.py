@@ -27,16 +27,17 @@ class InFlight:
     def add(self, result: jax.Array, passes: int = 1, *, long: bool = False) -> None:
         """Add a call, then wait until at most `most` passes are in flight.
 
-        The last two calls may always be in flight, however many passes they have.
+        The last two calls may always be in flight, however many passes they have; of long calls,
+        the last one alone.
 
         Args:
             result: a result of the call, which no later call may donate.
             passes: the call's number of passes.
-            long: whether no more than these two may be: a stop request waits for them.
+            long: whether it takes long enough to hide what the host does before the next one.
         """
         self._calls.append((result, passes))
         self._waiting += passes
-        while len(self._calls) > 2 and (long or self._waiting > self._most):
+        while len(self._calls) > (1 if long else 2) and (long or self._waiting > self._most):
             result, passes = self._calls.popleft()
             self._waiting -= passes
             result.block_until_ready()

@@ -7,7 +7,7 @@ counts what a method such as Winograd's computes, and not what the network asks 
 import math
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
@@ -21,42 +21,47 @@ from jbatch.task.base import Learner
 
 CONVOLUTIONS = (primitives.convolution, primitives.input_gradient, primitives.kernel_gradient)
 STOCK = "conv_general_dilated"
-MOST_KEPT = 16  # traces
+MOST_KEPT = 64
 
 
 def of_example(learner: Learner) -> float:
     """Return the FLOPs of an example in a training pass."""
-    return of_pass(learner, _group(learner)) / _group(learner).size
+    layout = _one_group(learner)
+    return of_pass(learner, layout) / layout.size
 
 
 def of_pass(learner: Learner, layout: Layout) -> int:
     """Return the FLOPs of a device's forward and backward pass in products and convolutions."""
-    return _counted(_traced(learner, layout))
+    return _of(learner, layout).flops
 
 
 def convolutions(learner: Learner) -> bool:
-    """Return whether a network has convolutions: jbatch's, or XLA's own."""
-    return any(
-        equation.primitive in CONVOLUTIONS or equation.primitive.name == STOCK
-        for equation in _all(_traced(learner, _group(learner)))
-    )
+    """Return whether a training pass has convolutions: jbatch's, or XLA's own."""
+    known = {STOCK, *(primitive.name for primitive in CONVOLUTIONS)}
+    return not known.isdisjoint(_of(learner, _one_group(learner)).names)
 
 
 def stock_convolutions(learner: Learner) -> bool:
-    """Return whether a network has convolutions of XLA's own."""
-    traced = _traced(learner, _group(learner))
-    return any(equation.primitive.name == STOCK for equation in _all(traced))
+    """Return whether a training pass has convolutions of XLA's own, anywhere."""
+    return STOCK in _of(learner, _one_group(learner)).names
 
 
-def _group(learner: Learner) -> Layout:
+def _one_group(learner: Learner) -> Layout:
     """Return the layout of a ghost batch on one device, or of one example."""
     group = learner.task.group or 1
     return Layout(group, 1, group)
 
 
+class Operations(NamedTuple):
+    """What is known of a device's forward and backward pass."""
+
+    flops: int
+    names: frozenset[str]  # of its operations
+
+
 @lru_cache(MOST_KEPT)
-def _traced(learner: Learner, layout: Layout) -> Jaxpr:
-    """Return the operations of a device's forward and backward pass."""
+def _of(learner: Learner, layout: Layout) -> Operations:
+    """Trace a pass: it takes as long as the network's own code."""
 
     def gathered(state: pure.State) -> Any:
         keys = jax.random.split(jax.random.key(0, impl="threefry2x32"), layout.per_device)
@@ -65,9 +70,9 @@ def _traced(learner: Learner, layout: Layout) -> Jaxpr:
 
     axes = [(AXIS, layout.devices)]
     with jax.enable_x64(False):
-        closed = jax.make_jaxpr(gathered, axis_env=axes)(pure.state_shapes(learner))
-    traced: Jaxpr = closed.jaxpr
-    return traced
+        traced = jax.make_jaxpr(gathered, axis_env=axes)(pure.state_shapes(learner)).jaxpr
+    names = frozenset(equation.primitive.name for equation in _all(traced))
+    return Operations(_counted(traced), names)
 
 
 def _all(jaxpr: Jaxpr) -> Iterator[JaxprEqn]:
@@ -79,10 +84,10 @@ def _all(jaxpr: Jaxpr) -> Iterator[JaxprEqn]:
 
 
 def _counted(jaxpr: Jaxpr) -> int:
-    return sum(_of(equation) for equation in jaxpr.eqns)
+    return sum(map(_flops, jaxpr.eqns))
 
 
-def _of(equation: JaxprEqn) -> int:
+def _flops(equation: JaxprEqn) -> int:
     arrays: list[Any] = [*equation.invars, *equation.outvars]
     if equation.primitive in dense.PRODUCTS:
         sizes = math.prod(array.aval.size for array in arrays)  # of (R, C), (C, K) and (R, K)

@@ -154,7 +154,7 @@ def _halves(
 def _accumulate(
     setup: Setup, layout: Layout, state: State, sums: Sums, count: jax.Array, *inputs: Any
 ) -> tuple[Sums, jax.Array]:
-    """Add `count` passes that follow one another; one where a call takes one update."""
+    """Add `count` passes that follow one another; `count` is 1 if `updates_per_call` is."""
     add = partial(_add_passes, setup, layout)
     if setup.sharded:
         return sharded.accumulate(setup, add, state, sums, count, *inputs)
@@ -164,7 +164,7 @@ def _accumulate(
 def _add_passes(
     setup: Setup, layout: Layout, state: State, sums: Sums, count: jax.Array, *inputs: Any
 ) -> tuple[Sums, jax.Array]:
-    """Do so on one device; one program serves any number of passes, see `_updates`."""
+    """Add passes on one device; one program serves any number of them, see `_updates`."""
     source = setup.inputs
 
     def one(sums: Sums, arguments: Sequence[Any]) -> Sums:

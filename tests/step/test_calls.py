@@ -1,4 +1,4 @@
-"""Several updates in one call."""
+"""Several updates, or passes, in one call."""
 
 import dataclasses
 from pathlib import Path
@@ -15,7 +15,7 @@ from jbatch.errors import Mistake
 from jbatch.models import MLP, GhostBatchNorm, SmallCNN
 from jbatch.optim import SGD
 from jbatch.plan.layout import Layout
-from jbatch.plan.passes import Update
+from jbatch.plan.passes import Accumulate, Passes, Update
 from jbatch.run.loop import run_until
 from jbatch.run.reopen import load_experiment_file
 from jbatch.run.start import open_run
@@ -76,20 +76,20 @@ def test_what_suits_devices_and_network():
         True,
         True,
     ]
-    assert updates_per_call(None, TASK, RESIDENT, "cpu") == MOST
-    assert updates_per_call(None, convolutional, RESIDENT, "cpu") == MOST
-    assert updates_per_call(None, stock, RESIDENT, "cpu") == 1
-    assert updates_per_call(None, stock, RESIDENT, "tpu") == MOST
-    assert updates_per_call(None, TASK, RESIDENT, "gpu") == 1
-    assert updates_per_call(None, TASK, STREAMED, "tpu") == 1
-    assert updates_per_call(3, convolutional, RESIDENT, "gpu") == 3
-    assert updates_per_call(1, TASK, STREAMED, "cpu") == 1
+    assert updates_per_call(None, [TASK], RESIDENT, "cpu") == MOST
+    assert updates_per_call(None, [convolutional], RESIDENT, "cpu") == MOST
+    assert updates_per_call(None, [TASK, stock], RESIDENT, "cpu") == 1
+    assert updates_per_call(None, [TASK, stock], RESIDENT, "tpu") == MOST
+    assert updates_per_call(None, [TASK], RESIDENT, "gpu") == 1
+    assert updates_per_call(None, [TASK], STREAMED, "tpu") == 1
+    assert updates_per_call(3, [convolutional], RESIDENT, "gpu") == 3
+    assert updates_per_call(1, [TASK], STREAMED, "cpu") == 1
     with pytest.raises(Mistake, match=r"updates_per_call is 3, .* leave it out, or give 1"):
-        updates_per_call(3, TASK, STREAMED, "cpu")
+        updates_per_call(3, [TASK], STREAMED, "cpu")
 
 
 def test_calls_end_at_epochs_phases_logs_saves_and_evaluations(tmp_path):
-    """Epochs of 37 updates, then of 12 in two passes each, which are called one by one."""
+    """Epochs of 37 updates, then of 12 in two passes each, which are taken one at a time."""
     growing = dataclasses.replace(GROWING, log_every=0.3, eval_every=0.7, micro_batch=60)
     with open_run(growing, tmp_path / "run", devices=ONE) as run:
         called = []
@@ -111,16 +111,22 @@ def test_calls_end_at_epochs_phases_logs_saves_and_evaluations(tmp_path):
 
 @pytest.mark.parametrize(
     ("examples", "expected"),
-    [(3, (MOST, False)), (10, (10, True)), (25, (4, True)), (400, (2, True))],
+    [
+        (30, (MOST, False)),
+        (300, (MOST, True)),
+        (700, (14, True)),
+        (5000, (2, True)),
+        (9999, (1, True)),
+    ],
 )
 def test_long_updates_come_in_calls_of_few(monkeypatch, examples, expected):
-    """So that a stop request waits for little: here of 100 examples, or two updates."""
+    """So that a stop request waits for little: here of 10,000 examples."""
     setup = dataclasses.replace(setup_of(TASK), updates_per_call=MOST)
-    monkeypatch.setattr(calls, "WORK", 100 * flops.of_example(TASK))
+    monkeypatch.setattr(calls, "WORK", 1e4 * flops.of_example(TASK))
     assert calls.in_call(setup, Layout(examples, 1, 1)) == expected
 
 
-def test_no_more_than_two_long_calls_are_in_flight():
+def test_no_long_call_is_in_flight_but_the_last():
     waited = []
 
     def call(number):
@@ -133,11 +139,23 @@ def test_no_more_than_two_long_calls_are_in_flight():
     in_flight.add(call(8), 2)  # 18 passes
     assert waited == [0]
     in_flight.add(call(9), 2, long=True)
-    assert waited == list(range(8))
+    assert waited == list(range(9))
 
 
-@pytest.mark.parametrize("devices", [1, 8])
-def test_passes_of_an_update_come_in_calls(monkeypatch, tmp_path, devices):
+def test_equal_passes_that_follow_one_another_come_in_calls():
+    large, small = Layout(40, 1, 20), Layout(20, 1, 20)
+    passes = Passes(tuple(map(Accumulate, (large, large, large, small))))
+    alone = [(7, large), (47, large), (87, large), (127, small)]
+    assert list(passes.placed(7)) == alone
+    assert list(passes.in_calls(7, 2)) == [(7, large, 2), (87, large, 1), (127, small, 1)]
+    assert list(passes.in_calls(7, MOST)) == [(7, large, 3), (127, small, 1)]
+
+
+@pytest.mark.parametrize(
+    ("devices", "changes"),
+    [(1, {}), (8, {}), (8, {"mapping": "pmap"}), (8, {"optimizer_state": "sharded"})],
+)
+def test_passes_of_an_update_come_in_calls(monkeypatch, tmp_path, devices, changes):
     """Five passes of 40 in two calls; one pass a call gives the same update to rounding."""
     sizes = {"batch_size": 200, "batch_sizes": (200,), "max_batch_size": 200}
     asked, plan = [], dataclasses.replace(GROWING.plan, num_epochs=1, **sizes)
@@ -148,7 +166,7 @@ def test_passes_of_an_update_come_in_calls(monkeypatch, tmp_path, devices):
 
     def updated(name, in_call):
         experiment = dataclasses.replace(
-            GROWING, plan=plan, micro_batch=40 // devices, updates_per_call=in_call
+            GROWING, plan=plan, micro_batch=40 // devices, updates_per_call=in_call, **changes
         )
         asked.clear()
         with open_run(experiment, tmp_path / name, devices=jax.devices()[:devices]) as run:
