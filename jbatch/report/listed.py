@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from jbatch.report.runs import Record
+from jbatch.run.directory import saved_examples
 from jbatch.run.goodput import goodput
 from jbatch.run.metrics import scores_of, scores_text
 from jbatch.text import text_table
@@ -28,11 +29,19 @@ def values(record: Record) -> dict[str, Any]:
         "variant": record.variant,
         "seed": record.seed,
         "state": state(record),
-        "updates": record.lines[-1]["update"] if record.lines else 0,
+        "updates": updates(record),
         "planned": record.plan.num_updates,
         "scores": scores_of(record.final) if record.evaluations else {},
         "goodput": goodput(record.account) if record.account else None,
     }
+
+
+def updates(record: Record) -> int:
+    """Return the updates that a run has logged, and those after them up to its last checkpoint."""
+    logged = record.lines[-1] if record.lines else {"update": 0, "examples": 0}
+    saved = max(saved_examples(record.directory), default=0)
+    later = record.plan.update_at(saved) - record.plan.update_at(logged["examples"])
+    return int(logged["update"]) + max(later, 0)
 
 
 def _row(record: Record, within: Path) -> tuple[str, ...]:

@@ -119,24 +119,27 @@ def _program(setup: Setup, passes: Passes) -> Program:
 
 
 def _program_run_once(setup: Setup, passes: Passes) -> Program:
-    """Return a program that has run on zeros, if that takes little memory on one CPU device.
+    """Return a program that has run on zeros, if that takes little memory on the devices of a CPU.
 
     A function's first run takes up to 35 ms longer there, which a phase's first update would wait
-    for. With several devices, programs of two threads could wait for each other's collectives.
-    Zeros may give NaN, which JAX must not take for a run's.
+    for. Of several devices, only passes without collectives run: those of two threads could wait
+    for each other. Zeros may give NaN, which JAX must not take for a run's.
     """
     program = _program(setup, passes)
-    calls = *program.calls.values(), program.apply, program.halves
-    made = [each for each in calls if each is not None]
-    alone = setup.devices == 1 and setup.mesh.devices.flat[0].platform == "cpu"
+    alone = setup.devices == 1
+    apart = not (passes.whole or setup.sharded) and all(each.span == 1 for each in program.calls)
+    ends = (program.apply, program.halves) if alone else ()
+    made = [each for each in (*program.calls.values(), *ends) if each is not None]
+    here = setup.mesh.devices.flat[0].platform == "cpu" and jax.process_count() == 1
     checked = any(getattr(jax.config, name) for name in ("jax_debug_nans", "jax_debug_infs"))
-    if not alone or checked or any(each.memory.total > MOST_RUN for each in made):
+    large = any(each.memory.total > MOST_RUN for each in made)
+    if not here or checked or large or not (alone or apart):
         return program
-    replicated = meshes.replicated(setup.mesh)
 
-    def zeros(shapes: Any) -> Any:
+    def zeros(shapes: Any, differs: bool = False) -> Any:
+        at = (meshes.split if differs else meshes.replicated)(setup.mesh)
         return jax.tree.map(
-            lambda leaf: jax.device_put(np.zeros(leaf.shape, leaf.dtype), replicated), shapes
+            lambda leaf: jax.device_put(np.zeros(leaf.shape, leaf.dtype), at), shapes
         )
 
     state = programs.state_on_devices(setup)
@@ -144,11 +147,12 @@ def _program_run_once(setup: Setup, passes: Passes) -> Program:
     sums = None if program.apply is None else programs.zero_sums(setup)()
     row = programs.how(0.0, passes.layouts[0].groups, passes.layouts[0].size, *ones)
     for layout, call in program.calls.items():
-        inputs = zeros(setup.inputs.shapes(layout))
+        inputs = map(zeros, setup.inputs.shapes(layout), setup.inputs.per_device)
         if sums is None:
             call(zeros(state), programs.told(setup, [row]), *inputs)
         else:
             sums, _ = call(zeros(state), sums, np.int32(1), *inputs)
-    if program.apply is not None:
-        jax.block_until_ready(program.apply(zeros(state), sums, row))
+    if alone and program.apply is not None:
+        _, sums, _ = program.apply(zeros(state), sums, row)
+    jax.block_until_ready(sums)
     return program

@@ -4,6 +4,7 @@ import json
 import shutil
 
 import jbatch as jb
+from jbatch.run.directory import saved_examples
 from jbatch.run.metrics import read_metrics
 from trained_runs import ONE, TUNED
 
@@ -13,6 +14,8 @@ def test_runs_are_listed_with_state_updates_scores_and_goodput(trained, tmp_path
         directory = shutil.copytree(trained, tmp_path / name)
         lines = (directory / "metrics.jsonl").read_text().splitlines(keepends=True)
         (directory / "metrics.jsonl").write_text("".join(lines[:kept]))
+        if kept is not None:
+            shutil.rmtree(directory / "checkpoints")
     diverged = shutil.copytree(tmp_path / "a" / "half", tmp_path / "c")
     with (diverged / "metrics.jsonl").open("a") as file:
         last = read_metrics(diverged / "metrics.jsonl")[-1]
@@ -32,6 +35,16 @@ def test_runs_are_listed_with_state_updates_scores_and_goodput(trained, tmp_path
     [found] = json.loads(out)
     assert (found["state"], found["seed"], found["variant"]) == ("finished", 0, "growing")
     assert 0 < found["scores"]["accuracy"] <= 1
+
+
+def test_updates_after_the_last_line_count_up_to_the_last_checkpoint(trained, tmp_path, jbatch):
+    """As after a stop in the middle of an epoch."""
+    directory = shutil.copytree(trained, tmp_path / "run")
+    file = directory / "metrics.jsonl"
+    file.write_text("".join(file.read_text().splitlines(keepends=True)[:3]))  # of the first epoch
+    shutil.rmtree(directory / "checkpoints" / str(max(saved_examples(directory))))
+    row = jbatch("runs", tmp_path)[1].splitlines()[2]
+    assert row.split()[:4] == ["run", "unfinished", "86", "98"]
 
 
 def test_a_run_under_way_trains_now(tmp_path, jbatch):
