@@ -119,27 +119,24 @@ def _program(setup: Setup, passes: Passes) -> Program:
 
 
 def _program_run_once(setup: Setup, passes: Passes) -> Program:
-    """Return a program that has run on zeros, if that takes little memory on the devices of a CPU.
+    """Return a program that has run on zeros, if that takes little memory on one CPU device.
 
     A function's first run takes up to 35 ms longer there, which a phase's first update would wait
-    for. Of several devices, only passes without collectives run: those of two threads could wait
-    for each other. Zeros may give NaN, which JAX must not take for a run's.
+    for. With several devices, programs of two threads could wait for each other's collectives.
+    Zeros may give NaN, which JAX must not take for a run's.
     """
     program = _program(setup, passes)
-    alone = setup.devices == 1
-    apart = not (passes.whole or setup.sharded) and all(each.span == 1 for each in program.calls)
-    ends = (program.apply, program.halves) if alone else ()
-    made = [each for each in (*program.calls.values(), *ends) if each is not None]
-    here = setup.mesh.devices.flat[0].platform == "cpu" and jax.process_count() == 1
+    calls = *program.calls.values(), program.apply, program.halves
+    made = [each for each in calls if each is not None]
+    alone = setup.devices == 1 and setup.mesh.devices.flat[0].platform == "cpu"
     checked = any(getattr(jax.config, name) for name in ("jax_debug_nans", "jax_debug_infs"))
-    large = any(each.memory.total > MOST_RUN for each in made)
-    if not here or checked or large or not (alone or apart):
+    if not alone or checked or any(each.memory.total > MOST_RUN for each in made):
         return program
+    replicated = meshes.replicated(setup.mesh)
 
-    def zeros(shapes: Any, differs: bool = False) -> Any:
-        at = (meshes.split if differs else meshes.replicated)(setup.mesh)
+    def zeros(shapes: Any) -> Any:
         return jax.tree.map(
-            lambda leaf: jax.device_put(np.zeros(leaf.shape, leaf.dtype), at), shapes
+            lambda leaf: jax.device_put(np.zeros(leaf.shape, leaf.dtype), replicated), shapes
         )
 
     state = programs.state_on_devices(setup)
@@ -147,12 +144,11 @@ def _program_run_once(setup: Setup, passes: Passes) -> Program:
     sums = None if program.apply is None else programs.zero_sums(setup)()
     row = programs.how(0.0, passes.layouts[0].groups, passes.layouts[0].size, *ones)
     for layout, call in program.calls.items():
-        inputs = map(zeros, setup.inputs.shapes(layout), setup.inputs.per_device)
+        inputs = zeros(setup.inputs.shapes(layout))
         if sums is None:
             call(zeros(state), programs.told(setup, [row]), *inputs)
         else:
             sums, _ = call(zeros(state), sums, np.int32(1), *inputs)
-    if alone and program.apply is not None:
-        _, sums, _ = program.apply(zeros(state), sums, row)
-    jax.block_until_ready(sums)
+    if program.apply is not None:
+        jax.block_until_ready(program.apply(zeros(state), sums, row))
     return program
