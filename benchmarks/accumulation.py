@@ -5,7 +5,7 @@ They take turns, each in a process of its own, and each is written as its users 
 process keeps freed memory and has huge pages, as it has in training. An example of the GPT is a
 window.
 
-    jbatch          its own loop; one program for a micro-batch and one for the end of an update
+    jbatch          its own loop; one program for micro-batches and one for the end of an update
     microbatching   one jitted step per batch size, with a loop over micro-batches inside
     MultiSteps      a jitted step per micro-batch, in the loop of flax's examples
 

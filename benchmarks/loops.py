@@ -31,7 +31,7 @@ class Loops:
     def __init__(self, run: Run):
         self._run, self._size = run, run.plan.at(0).batch_size
         self._program = run.ahead.program(self._size)
-        # The same with one update per call.
+        # The same with one update, or pass, per call.
         self._setup = dataclasses.replace(run.job.setup, updates_per_call=1)
         self._passes = self._program.passes.calls
         self.layouts = self._program.passes.layouts
@@ -44,7 +44,7 @@ class Loops:
 
     @cached_property
     def bare(self) -> Loop:
-        """Run the same compiled functions in a plain loop, one update per call, state donated."""
+        """Run the same compiled functions in a plain loop, a call for each update or pass."""
         feed, calls = self._run.feed, self._calls()
         starts = range(0, self._run.plan.num_examples - self._size + 1, self._size)
         updates = cycle([self._arguments(feed, start) for start in starts[:256]])

@@ -5,7 +5,8 @@ Both are the small CNN with batch norm over 128 examples, on random 28×28 image
     own     flax.nnx layers for one image, which name `jbatch.conv`, mapped over the examples
     jbatch  SmallCNN, which takes whole batches, with the written-out gradient of its norms
 
-The two loops take turns in one process, on one device; a ratio is the median of the turns' ratios.
+The two loops take turns in one process, on one device, with a call for each update; a ratio is the
+median of the turns' ratios.
 
     python -m benchmarks.open_task --json open_task.json
 """

@@ -4,7 +4,7 @@ Three loops over the same network, batch size and data take turns in one process
 
     trainer    jbatch's loop: plan look-up, order of each epoch, logging, checkpoints, signals
     bare       the same compiled functions, with their indexing and augmentation, called in a plain
-               loop: one update per call, donated state and nothing else
+               loop: a call for each update or pass, donated state and nothing else
     prebuilt   the update on prepared float32 batches; the difference to `bare` is the input's cost
 
 Speeds are medians over windows of about half a second. A ratio is the median of the windows'

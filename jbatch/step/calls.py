@@ -17,7 +17,8 @@ from jbatch.step.programs import Setup
 from jbatch.task.base import Learner
 
 MOST = 16  # more gain little, and delay the answer to a stop request
-# FLOPs of a device of a CPU, for which a stop request waits: 2 s of a server's core in products.
+# FLOPs of a call on a device of a CPU: 2 s of a server's core in products. A stop request waits for
+# two such calls.
 WORK = 3.2e11
 
 
