@@ -26,8 +26,8 @@ from jbatch.report.drawing import STYLES
 from jbatch.run.build import paper_setup
 from jbatch.run.reopen import load_experiment_file
 from jbatch.step import flops, programs
-from jbatch.step.autotune import zeros
 from jbatch.step.programs import how, told
+from jbatch.step.timing import zeros
 from jbatch.task.classify import Dtype
 from jbatch.text import byte_size
 

@@ -27,7 +27,7 @@ from jbatch.plan.layout import Layout
 from jbatch.plan.passes import Update, cut
 from jbatch.report.drawing import STYLES
 from jbatch.run.build import make_setup
-from jbatch.step import autotune, calls, programs
+from jbatch.step import calls, programs, timing
 from jbatch.step.programs import Setup, how, told
 
 CASES = {"mlp": (1_024, 8_192), "cnn": (640, 3_200), "wrn-16-4": (640,)}
@@ -75,7 +75,7 @@ def micro_batch(name: str, size: int, windows: int) -> dict:
     setup = _setup(name, size)
     group = setup.task.group
     timed = []
-    timer = autotune._timer
+    timer = timing.timer
 
     def noted(*of) -> Callable[[], float]:
         seconds = timer(*of)
@@ -89,8 +89,8 @@ def micro_batch(name: str, size: int, windows: int) -> dict:
         return again
 
     begun = time.perf_counter()
-    with patch.object(autotune, "_timer", noted):
-        chosen, _ = autotune.fastest(setup, (size,), group, None)
+    with patch.object(timing, "timer", noted):
+        chosen, _ = timing.fastest(setup, (size,), group, None)
     spent = time.perf_counter() - begun
     limits = (limit for limit in range(LEAST, size + 1) if size % limit == 0)
     layouts = {
@@ -121,7 +121,7 @@ def _updates(setup: Setup, layout: Layout, in_call: int) -> Callable[[], float]:
     Whatever the plan's values are, an update takes as long.
     """
     setup = replace(setup, updates_per_call=in_call)
-    update, inputs = programs.compiled(setup, Update(layout)), autotune.zeros(setup, layout)
+    update, inputs = programs.compiled(setup, Update(layout)), timing.zeros(setup, layout)
     state = programs.initializer(setup)(np.uint32(0))
     hows = told(setup, [how(0.0, layout.groups, layout.size)] * in_call)
     count = -(-max(FOR_CALLS) // in_call)

@@ -1,1 +1,1 @@
-"""Estimate the cost of a plan on a TPU pod, without the pod."""
+"""Estimate the cost of a plan on TPUs or GPUs that are not here."""

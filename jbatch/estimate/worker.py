@@ -34,7 +34,7 @@ from jbatch.run.build import counted, paper_setup
 from jbatch.run.check import task_and_data
 from jbatch.run.reopen import load_experiment_file
 from jbatch.step import flops, held, programs
-from jbatch.step.autotune import check_fits, largest, unlimited_if_refused
+from jbatch.step.fits import check_fits, largest, unlimited_if_refused
 from jbatch.step.programs import Setup
 from jbatch.text import byte_size
 

@@ -51,13 +51,12 @@ def ghost_norm(
     return _forward(layout, eps, pool, x, scale, bias, shift)[0]
 
 
-def in_two_passes(layout: Layout, groups: jax.Array, shift: jax.Array) -> Two:
+def in_two_passes(layout: Layout, groups: jax.Array) -> Two:
     """Compute mean and variance of groups (G, g/s, ..., C) float32, each (G, 1, ..., C).
 
     Devices that share a group take both passes over their own parts, and meet once: the variance of
     the whole is the mean of the parts' variances and the variance of their means.
     """
-    del shift
     count = groups[0].size // groups.shape[-1]
     mean = _sums(groups) / count
     var = _sums(jnp.square(groups - mean)) / count
@@ -91,7 +90,10 @@ def _forward(
 ) -> tuple[Three, Kept]:
     groups = _groups(x, layout)
     mean, var = jax.lax.platform_dependent(
-        groups, shift, cpu=partial(in_two_passes, layout), default=partial(in_one_pass, layout)
+        groups,
+        shift,
+        cpu=lambda groups, _: in_two_passes(layout, groups),
+        default=partial(in_one_pass, layout),
     )
     inverse = jax.lax.rsqrt(var + eps)
     chosen = _chosen(pool, scale, x)

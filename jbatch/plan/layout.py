@@ -97,6 +97,12 @@ def nearest_batch_sizes(
     return tuple(near for near in found if near is not None)
 
 
+def one_group(group: int | None) -> Layout:
+    """Return the layout of one ghost batch on one device; of one example, without batch norm."""
+    size = group or 1
+    return Layout(size, 1, size)
+
+
 def group_size(batch_size: int, ghost_batch: int | None) -> int:
     """Return how many examples share statistics in an update; 1 without batch norm."""
     return 1 if ghost_batch is None else min(ghost_batch, batch_size)

@@ -167,6 +167,17 @@ def cut(
     return made
 
 
+def smallest_pass(size: int, devices: int, ghost_batch: int | None) -> int:
+    """Return the examples per device of the smallest pass of an update of `size`."""
+    whole = cut([size], devices, ghost_batch, None)[size].layouts[0]
+    group = whole.group
+    return next(
+        count // devices
+        for count in range(devices, size + 1, devices)
+        if count % group == 0 and size % count == 0
+    )
+
+
 def _composed(size: int, grid: list[int]) -> Iterator[int]:
     for part in reversed(grid):
         count, size = divmod(size, part)

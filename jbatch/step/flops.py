@@ -15,7 +15,7 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 from jbatch.data.batch import Batch
 from jbatch.models import dense
 from jbatch.models.conv import primitives
-from jbatch.plan.layout import AXIS, Layout
+from jbatch.plan.layout import AXIS, Layout, one_group
 from jbatch.step import pure
 from jbatch.task.base import Learner
 
@@ -26,7 +26,7 @@ MOST_KEPT = 64
 
 def of_example(learner: Learner) -> float:
     """Return the FLOPs of an example in a training pass."""
-    layout = _one_group(learner)
+    layout = one_group(learner.task.group)
     return of_pass(learner, layout) / layout.size
 
 
@@ -38,18 +38,16 @@ def of_pass(learner: Learner, layout: Layout) -> int:
 def convolutions(learner: Learner) -> bool:
     """Return whether a training pass has convolutions: jbatch's, or XLA's own."""
     known = {STOCK, *(primitive.name for primitive in CONVOLUTIONS)}
-    return not known.isdisjoint(_of(learner, _one_group(learner)).names)
+    return not known.isdisjoint(_names(learner))
 
 
 def stock_convolutions(learner: Learner) -> bool:
     """Return whether a training pass has convolutions of XLA's own, anywhere."""
-    return STOCK in _of(learner, _one_group(learner)).names
+    return STOCK in _names(learner)
 
 
-def _one_group(learner: Learner) -> Layout:
-    """Return the layout of a ghost batch on one device, or of one example."""
-    group = learner.task.group or 1
-    return Layout(group, 1, group)
+def _names(learner: Learner) -> frozenset[str]:
+    return _of(learner, one_group(learner.task.group)).names
 
 
 class Operations(NamedTuple):

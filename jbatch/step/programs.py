@@ -18,7 +18,7 @@ from jbatch.devices.memory import Memory
 from jbatch.devices.parts import WHOLE, OptimizerState
 from jbatch.devices.spmd import Executable, Mapped, Whole
 from jbatch.devices.sums import whole_sum
-from jbatch.plan.layout import Layout
+from jbatch.plan.layout import Layout, one_group
 from jbatch.plan.passes import Accumulate, Apply, Call, Halves, Pass, Passes, Update
 from jbatch.step import pure, sharded
 from jbatch.step.pure import State, Sums
@@ -318,8 +318,7 @@ def identity(setup: Setup) -> str:
     """
     alone = meshes.make_mesh(setup.mesh.local_devices[:1])
     one = replace(setup, mesh=alone, mapping="shard_map", updates_per_call=1)
-    size = setup.task.group or 1
-    text = lowered(one, Update(Layout(size, 1, size))).as_text()
+    text = lowered(one, Update(one_group(setup.task.group))).as_text()
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -21,7 +21,7 @@ from jbatch.devices.parts import part_of_sum
 from jbatch.devices.sums import whole_sum
 from jbatch.optimizer import transformation
 from jbatch.parameters import begins, named
-from jbatch.plan.layout import AXIS, Layout
+from jbatch.plan.layout import AXIS, Layout, one_group
 from jbatch.step import noise
 from jbatch.step.noise import Noise
 from jbatch.task.base import Learner, ScoreSums, Tree
@@ -154,7 +154,7 @@ def no_sums(learner: Learner, state: State) -> Sums:
 def _scores(learner: Learner) -> ScoreSums:
     """Return the shapes of the scores of a training pass."""
     task = learner.task
-    layout = Layout(task.group or 1, 1, task.group or 1)
+    layout = one_group(task.group)
 
     def scored(seed: jax.Array) -> ScoreSums:
         keys = jax.random.split(jax.random.key(seed, impl="threefry2x32"), layout.size)

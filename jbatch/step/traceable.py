@@ -14,7 +14,7 @@ import optax
 import jbatch
 from jbatch.data.batch import Batch
 from jbatch.errors import Mistake, said
-from jbatch.plan.layout import Layout
+from jbatch.plan.layout import one_group
 from jbatch.step import pure
 from jbatch.step.pure import State
 from jbatch.task.base import Learner
@@ -67,10 +67,9 @@ def check_learner(learner: Learner) -> None:
 
 def _whole(learner: Learner, state: State) -> Any:
     """Take the gradient of a group's loss, and score an evaluation."""
-    group = learner.task.group or 1
-    layout = Layout(group, 1, group)
-    keys = jax.random.split(jax.random.key(0, impl="threefry2x32"), group)
-    sums = pure.gather(learner, layout, state, Batch(learner.example.zeros(group), keys))
+    layout = one_group(learner.task.group)
+    keys = jax.random.split(jax.random.key(0, impl="threefry2x32"), layout.size)
+    sums = pure.gather(learner, layout, state, Batch(learner.example.zeros(layout.size), keys))
     params, stats = pure.evaluated(learner, state)[""]
     size = learner.task.evaluation_group
     batch = Batch(learner.example.zeros(size), None)

@@ -115,8 +115,11 @@ def test_statistics_of_one_pass_are_those_of_two(off):
     shift = (X64.mean((0, 1, 2)) - off * spread).astype(np.float32)
     exact = X64.reshape(3, 80, 8)
     one, two = (
-        [np.asarray(each).reshape(3, 8) for each in jax.jit(partial(of, layout))(groups, shift)]
-        for of in (in_one_pass, in_two_passes)
+        [np.asarray(each).reshape(3, 8) for each in statistics]
+        for statistics in (
+            jax.jit(partial(in_one_pass, layout))(groups, shift),
+            jax.jit(partial(in_two_passes, layout))(groups),
+        )
     )
     # Sums of 80 float32 terms, in any order: relative to (x − s)², up to 16 units of 2⁻²⁴, of
     # which the variance is one part in 1 + off². Group means lie within a standard deviation of the

@@ -26,8 +26,9 @@ from jbatch.run.loop import fit, run_until
 from jbatch.run.progress import Lines
 from jbatch.run.reopen import load_experiment_file
 from jbatch.run.start import open_run
-from jbatch.step import aot, autotune, held, programs
-from jbatch.step.autotune import fastest, largest
+from jbatch.step import aot, autotune, held, programs, timing
+from jbatch.step.fits import check_fits, largest
+from jbatch.step.timing import fastest
 from small_runs import when_awaited
 
 GROWING = load_experiment_file(TINY).variant("growing")
@@ -119,7 +120,7 @@ def test_of_equal_passes_the_kind_that_needs_more_counts():
 
     assert largest({256, 512}, 1, None, 767, needs) < 256
     with pytest.raises(Mistake, match=r"micro_batch is 256: 256 examples .* 768 B"):
-        autotune.check_fits(256, cut({256, 512}, 1, None, 256), 767, needs)
+        check_fits(256, cut({256, 512}, 1, None, 256), 767, needs)
 
 
 def test_what_a_compiler_refuses_does_not_fit():
@@ -165,7 +166,7 @@ def test_a_flat_top_is_not_the_end(monkeypatch):
     setup, _ = make_setup(GROWING, GROWING.plan.plan(), ONE)
     speeds = {32: 100, 64: 99, 128: 98, 256: 60, 512: 30, 1024: 29}
     monkeypatch.setattr(
-        autotune, "_timer", lambda _, layout, __: lambda: 1e-6 / speeds[layout.per_device]
+        timing, "timer", lambda _, layout, __: lambda: 1e-6 / speeds[layout.per_device]
     )
     assert fastest(setup, (1024,), None, None)[0] == 32
 
@@ -213,7 +214,7 @@ def test_a_stated_memory_is_kept_to_by_the_compiled_program(tmp_path, capsys):
 def test_the_fastest_is_taken_where_it_is_worth_it(monkeypatch, speed, expected):
     setup, _ = make_setup(GROWING, GROWING.plan.plan(), ONE)
     monkeypatch.setattr(
-        autotune, "_timer", lambda _, layout, __: lambda: 1e-6 * 2.0 ** -speed(layout.per_device)
+        timing, "timer", lambda _, layout, __: lambda: 1e-6 * 2.0 ** -speed(layout.per_device)
     )
     ghost = None if expected == 128 else 40
     assert fastest(setup, (40, 2560 if ghost is None else 2400), ghost, None)[0] == expected
@@ -223,13 +224,13 @@ def test_the_fastest_is_taken_where_it_is_worth_it(monkeypatch, speed, expected)
 def test_passes_of_few_large_examples_are_worth_timing(monkeypatch, work, expected):
     """A window of a text costs a hundred times what a small image does."""
     setup, _ = make_setup(GROWING, GROWING.plan.plan(), ONE)
-    monkeypatch.setattr(autotune.flops, "of_pass", lambda _, layout: work * layout.per_device)
-    assert autotune._least_timed(setup) == expected
+    monkeypatch.setattr(timing.flops, "of_pass", lambda _, layout: work * layout.per_device)
+    assert timing._least_timed(setup) == expected
 
 
 def test_a_group_that_is_the_whole_batch_needs_no_timing(monkeypatch):
     setup, _ = make_setup(GROWING, GROWING.plan.plan(), ONE)
-    monkeypatch.delattr(autotune, "_timer")
+    monkeypatch.delattr(timing, "timer")
     assert fastest(setup, (480,), 480, None) == (None, "")
 
 
@@ -246,8 +247,8 @@ def test_what_a_machine_does_meanwhile_meets_all_alike(monkeypatch):
 
             return seconds
 
-        monkeypatch.setattr(autotune, "_timer", timer)
-        monkeypatch.setattr(autotune, "HOPELESS", 4)  # of four times as slow
+        monkeypatch.setattr(timing, "timer", timer)
+        monkeypatch.setattr(timing, "HOPELESS", 4)  # of four times as slow
         assert fastest(setup, (40, 2560), None, None)[0] == 128
 
 
@@ -261,7 +262,7 @@ def test_a_machine_that_turns_slow_after_the_first_look_is_no_fault(monkeypatch)
             (1e-6 if next(calls) < 20 else 9e-6) * 2.0 ** abs(math.log2(layout.per_device / 64))
         )
 
-    monkeypatch.setattr(autotune, "_timer", timer)
+    monkeypatch.setattr(timing, "timer", timer)
     assert fastest(setup, (40, 2560), None, None)[0] == 64
 
 
@@ -287,16 +288,16 @@ def test_a_choice_is_kept_for_the_machine_and_the_setup(monkeypatch, tmp_path):
 @pytest.mark.slow
 def test_passes_are_timed_as_they_are(monkeypatch, tmp_path):
     """Really, on one pass of each size; a perceptron of 32 units is not worth cutting."""
-    monkeypatch.setattr(autotune, "SECONDS_OF_TURN", 0.01)
+    monkeypatch.setattr(timing, "SECONDS_OF_TURN", 0.01)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    timed, timer = {}, autotune._timer
+    timed, timer = {}, timing.timer
 
     def noted(setup, layout, passes):
         seconds = timer(setup, layout, passes)
         timed[layout.per_device] = seconds()
         return seconds
 
-    monkeypatch.setattr(autotune, "_timer", noted)
+    monkeypatch.setattr(timing, "timer", noted)
     plan = dataclasses.replace(
         GROWING.plan, batch_size=160, batch_sizes=(160, 480), max_batch_size=480
     )
@@ -305,7 +306,7 @@ def test_passes_are_timed_as_they_are(monkeypatch, tmp_path):
         limit = json.loads((tmp_path / "run" / microbatch.FILE).read_text())["limit"]
     assert list(timed)[:3] == [40, 80, 160]
     assert min(timed.values()) > 0
-    monkeypatch.setattr(autotune, "_timer", pytest.fail)  # what was chosen is kept
+    monkeypatch.setattr(timing, "timer", pytest.fail)  # what was chosen is kept
     with open_run(larger, tmp_path / "run", devices=ONE) as run:
         passes = [layout.per_device for layout in run.ahead.program(480).passes.layouts]
     assert sum(passes) == 480
@@ -329,7 +330,7 @@ def test_the_current_phase_compiles_beside_the_evaluation(monkeypatch):
         order.append(size)
         if size == 40:
             begun.wait()
-        return aot.Program(passes, (), None)
+        return aot.Program(passes, in_call=None, calls={}, apply=None)
 
     monkeypatch.setattr(aot, "_program", program)
     monkeypatch.setattr(programs, "compiled", lambda *_: begun.wait())
@@ -337,38 +338,38 @@ def test_the_current_phase_compiles_beside_the_evaluation(monkeypatch):
     passes = cut([40, 80, 120], 1, 40, None)
     with closing(aot.Ahead(setup, {size: passes[size] for size in (40, 80, 120)})) as ahead:
         assert ahead.ready(None, 60)
-        assert ahead.ready(120, 60)
-    assert sorted(order[:1]) == [40]
-    assert order[1:] == [80, 120]
+        assert [ahead.program(size).passes for size in (40, 80, 120)] == list(passes.values())
+    assert order == [40, 80, 120]
 
 
 @pytest.mark.parametrize("mapping", ["shard_map", "pmap"])
-@pytest.mark.parametrize("limit", [None, 40])
-def test_what_a_later_phase_runs_has_run_before(monkeypatch, limit, mapping):
+@pytest.mark.parametrize(("limit", "measured"), [(None, False), (None, True), (40, False)])
+def test_what_a_later_phase_runs_has_run_before(monkeypatch, limit, measured, mapping):
     """On zeros, so that its first update is like the others; the current phase begins at once."""
     called, call = [], Executable.__call__
     monkeypatch.setattr(Executable, "__call__", lambda *a: called.append(a[0]) or call(*a))
-    experiment = dataclasses.replace(GROWING, mapping=mapping)
+    experiment = dataclasses.replace(GROWING, mapping=mapping, measure_noise=measured)
     setup, _ = make_setup(experiment, GROWING.plan.plan(), ONE)
     with closing(aot.Ahead(setup, cut([40, 120], 1, 40, limit), ())) as ahead:
         assert ahead.ready(120, 60)
         program = ahead.program(120)
-        made = [*map(id, program.calls.values()), *[id(program.apply)][: limit is not None]]
-        assert list(map(id, called)) == made
-        assert id(next(iter(ahead.program(40).calls.values()))) not in made
+        made = [*program.calls.values()]
+        made += [program.halves] * measured + [program.apply] * (limit is not None)
+        assert list(map(id, called)) == list(map(id, made))
+        assert next(iter(ahead.program(40).calls.values())) not in made
 
 
 def test_the_search_keeps_to_its_seconds(monkeypatch):
     """Of passes that take long, few are looked at, and two at least."""
     clock = itertools.count()
     counted = SimpleNamespace(perf_counter=lambda: float(next(clock)))
-    monkeypatch.setattr(autotune, "time", counted)
+    monkeypatch.setattr(timing, "time", counted)
     looked = []
 
     def timer(_, layout, __):
         return lambda: looked.append(layout.per_device) or 0.02  # of an example: 0.64 s of 32
 
-    monkeypatch.setattr(autotune, "_timer", timer)
+    monkeypatch.setattr(timing, "timer", timer)
     setup, _ = make_setup(GROWING, GROWING.plan.plan(), ONE)
     assert fastest(setup, (40, 2560), None, None)[0] == 32
     assert looked == [32, 64, 32]

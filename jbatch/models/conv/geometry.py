@@ -16,6 +16,11 @@ class Geometry(NamedTuple):
     precision: str | None  # of products, as jax.default_matmul_precision was
 
     @property
+    def edges(self) -> tuple[int, ...]:
+        """The padding of all four sides."""
+        return sum(self.padding, ())
+
+    @property
     def output(self) -> Pair:
         """H', W'."""
         rows, columns = (

@@ -5,7 +5,6 @@ docs/convolutions.md. Where nothing here is faster, XLA's own convolution stays.
 """
 
 import math
-from types import ModuleType
 
 import jax
 import jax.numpy as jnp
@@ -26,9 +25,7 @@ MANY = 4096  # output pixels of a batch, below which XLA's own gradients are as 
 
 def convolved(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
     """(N, H, W, C), (kh, kw, C, K) → (N, H', W', K)."""
-    edges = sum(geometry.padding, ())
-    there = min(geometry.output) > 0  # not where the kernel is larger than the image
-    if _few(kernel) and x.dtype in NARROWER and min(edges) >= 0 and there:
+    if _few(kernel) and x.dtype in NARROWER and min(geometry.edges) >= 0 and _any(geometry):
         return taps.convolved(x, kernel, geometry)
     if not (_winograd(x, geometry) and min(kernel.shape[2:]) >= WIDE):
         return stock.convolved(x, kernel, geometry)
@@ -45,8 +42,9 @@ def input_gradient(g: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.A
             padding = (2 - top, 2 - bottom), (2 - left, 2 - right)
             turned = kernel[::-1, ::-1].transpose(0, 1, 3, 2)
             return winograd.convolved(g, turned, padding, _examples(g))
-        by_input: jax.Array = _by_xla(geometry).input_gradient(g, kernel, geometry)
-        return by_input
+        if _any(geometry):
+            return canonical.input_gradient(g, kernel, geometry)
+        return stock.input_gradient(g, kernel, geometry)
 
 
 def kernel_gradient(x: jax.Array, g: jax.Array, geometry: Geometry) -> jax.Array:
@@ -60,12 +58,14 @@ def kernel_gradient(x: jax.Array, g: jax.Array, geometry: Geometry) -> jax.Array
             return products.pointwise_kernel_gradient(x, g, geometry)
         if _products(g, x.shape[3], geometry) and _small(larger):
             return products.kernel_gradient(x, g, geometry, examples)
-        by_kernel: jax.Array = _by_xla(geometry).kernel_gradient(x, g, geometry)
-        return by_kernel
+        if _any(geometry):
+            return canonical.kernel_gradient(x, g, geometry)
+        return stock.kernel_gradient(x, g, geometry)
 
 
-def _by_xla(geometry: Geometry) -> ModuleType:
-    return canonical if min(geometry.output) > 0 else stock
+def _any(geometry: Geometry) -> bool:
+    """Return whether the output has pixels: not where the kernel is larger than the image."""
+    return min(geometry.output) > 0
 
 
 def _few(kernel: jax.Array) -> bool:
@@ -76,11 +76,10 @@ def _few(kernel: jax.Array) -> bool:
 
 def _winograd(larger: jax.Array, geometry: Geometry) -> bool:
     """Return whether Winograd's method computes it; `larger` is what chunks are cut from."""
-    edges = [edge for both in geometry.padding for edge in both]
     return (
         geometry.size == (3, 3)
         and geometry.stride == (1, 1)
-        and all(0 <= edge <= 2 for edge in edges)
+        and all(0 <= edge <= 2 for edge in geometry.edges)
         and _small(larger)
     )
 
@@ -88,7 +87,7 @@ def _winograd(larger: jax.Array, geometry: Geometry) -> bool:
 def _products(g: jax.Array, fan_in: int, geometry: Geometry) -> bool:
     """Return whether plain products compute a gradient faster than XLA's own."""
     rows, columns = geometry.output
-    edges = [edge for both in geometry.padding for edge in both]
+    edges = geometry.edges
     return (
         max(geometry.size) <= 3
         and (max(edges) == 0 if geometry.size == (1, 1) else min(edges) >= 0)
