@@ -1,9 +1,7 @@
 """Run the whole suite, as `jbatch bench` does: one process for each benchmark, one page."""
 
 import json
-import subprocess
 import sys
-import time
 from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +11,7 @@ from typing import Literal
 import tyro
 
 from benchmarks import summary
+from benchmarks.outcome import ran
 from jbatch.errors import Mistake
 from jbatch.files import write_whole
 from jbatch.report.page import template
@@ -60,20 +59,11 @@ def main(options: Options) -> int:
         options.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise Mistake(f"--out {options.out} cannot be made: {error.strerror}") from error
-    failed = []
-    for name in options.names:
-        print(f"benchmarks.{name}", flush=True)
-        command = (
-            sys.executable,
-            "-m",
-            f"benchmarks.{name}",
-            "--json",
-            options.out / f"{name}.json",
-        )
-        quick, begun = ("--quick",) if options.quick else (), time.perf_counter()
-        if subprocess.run([*map(str, command), *quick], check=False).returncode:
-            failed.append(name)
-        print(f"benchmarks.{name}: {time.perf_counter() - begun:.0f} s", flush=True)
+    failed = [
+        name
+        for name in options.names
+        if not ran(name, to=options.out / f"{name}.json", quick=options.quick)
+    ]
     print(write_page(options.out, [name for name in options.names if name not in failed], failed))
     return 1 if failed else 0
 

@@ -12,17 +12,16 @@ machine.
 
 import json
 import statistics
-import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
 import tyro
 
-from benchmarks.outcome import Ratio, mistakes_said, program
+from benchmarks.outcome import Ratio, mistakes_said, program, ran
 from jbatch.errors import Mistake
 from jbatch.files import write_whole
 from jbatch.text import text_table
@@ -96,25 +95,25 @@ def changes(before: Mapping[str, Ratio], now: Mapping[str, Ratio]) -> list[Chang
 
 def main(options: Options) -> int:
     """Compare with the baseline or write it; return the exit code."""
-    runs = RUNS if options.write else 1
-    found = [_read(path) for path in options.measured]
-    found = found or [each for _ in range(runs) for each in measured()]
+    baseline = None if options.write else _read(options.baselines)
+    found = []
+    for each in _results(options):
+        devices = each["environment"].get("devices")
+        if baseline is not None and (old := baseline["environment"].get("devices")) != devices:
+            raise Mistake(
+                f"the baseline is of {old}, and this is {devices}: make one here, by --write "
+                "--baselines FILE"
+            )
+        found.append(each)
     now = merged(each["ratios"] for each in found)
     if not now:
         names = ", ".join(MEASURED)
         raise Mistake(f"none of these files has a ratio: give those of {names}")
-    if options.write:
+    if baseline is None:
         values = {"environment": found[0]["environment"], "ratios": now}
         write_whole(options.baselines, json.dumps(values, indent=2) + "\n")
         print(f"{len(now)} ratios are in {options.baselines}")
         return 0
-    baseline = _read(options.baselines)
-    devices = [each["environment"].get("devices") for each in (baseline, found[0])]
-    if devices[0] != devices[1]:
-        raise Mistake(
-            f"the baseline is of {devices[0]}, and this is {devices[1]}: make one here, by --write "
-            "--baselines FILE"
-        )
     before = baseline["ratios"]
     compared = changes(before, now)
     if not compared:
@@ -146,11 +145,21 @@ def main(options: Options) -> int:
     return 1 if fell else 0
 
 
+def _results(options: Options) -> Iterator[dict]:
+    """Yield what each benchmark has found: earlier, or now, one after another."""
+    yield from map(_read, options.measured)
+    if not options.measured:
+        for _ in range(RUNS if options.write else 1):
+            yield from measured()
+
+
 def _read(path: Path) -> dict:
     try:
         found = json.loads(path.read_text())
         ratios = {name: Ratio(*map(float, of)) for name, of in found.get("ratios", {}).items()}
         known = dict(found["environment"])
+        if str(known.get("devices")).endswith("cpu"):
+            known["devices"] = "cpu"  # cores, of which each benchmark makes devices or not
     except OSError as error:
         raise Mistake(f"{path} cannot be read: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -160,17 +169,14 @@ def _read(path: Path) -> dict:
     return {"environment": known, "ratios": ratios}
 
 
-def measured() -> list[dict]:
-    """Run the benchmarks of `MEASURED` and return their results."""
-    found = []
+def measured() -> Iterator[dict]:
+    """Run the benchmarks of `MEASURED` and yield their results."""
     with tempfile.TemporaryDirectory() as folder:
         for name, arguments in MEASURED.items():
             path = Path(folder) / f"{name}.json"
-            command = (sys.executable, "-m", f"benchmarks.{name}", *arguments, "--json", str(path))
-            if subprocess.run(command, check=False).returncode:
+            if not ran(name, *arguments, to=path):
                 raise Mistake(f"benchmarks.{name} has failed, as it says above")
-            found.append(_read(path))
-    return found
+            yield _read(path)
 
 
 if __name__ == "__main__":

@@ -69,7 +69,7 @@ def main(options: Options) -> Outcome:
         rows.append({"network": name} | {case: [turn[case] for turn in turns] for case in CASES})
         print(f"{name}: done", flush=True)
     ratios = {
-        f"imports/{case}, {row['network']}": _ratio(row["imports"], row[case])
+        f"imports/{case}, {row['network']}": Ratio.of(np.divide(row["imports"], row[case]))
         for row in rows
         for case in CASES
         if case != "imports"
@@ -83,11 +83,6 @@ def main(options: Options) -> Outcome:
         {"rows": rows, "seeds": [0], "ratios": ratios},
         figure=lambda: _figure(rows),
     )
-
-
-def _ratio(imports: list[float], start: list[float]) -> Ratio:
-    found = np.quantile(np.array(imports) / np.array(start), (0.5, 0.25, 0.75))
-    return Ratio(*map(float, found))
 
 
 def starts(file: Path, variant: str, *flags: str) -> dict[str, float]:

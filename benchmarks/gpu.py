@@ -1,4 +1,4 @@
-"""Measure a GPU in under ten minutes: first that it computes what it should, then how fast.
+"""Measure a GPU, for about ten minutes: first that it computes what it should, then how fast.
 
 Each part is another benchmark in a process of its own, which writes its results into the folder as
 it ends. The same command goes on with the parts that are missing there. On CPUs it measures the
@@ -9,14 +9,13 @@ small CNN, to be tried.
 
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
 
 from benchmarks.__main__ import write_page
-from benchmarks.outcome import mistakes_said
+from benchmarks.outcome import mistakes_said, ran
 from jbatch.errors import Mistake
 
 Part = tuple[str, ...]  # a benchmark and its options
@@ -63,13 +62,8 @@ def main(options: Options) -> int:
         if path.exists():
             print(f"{name}: measured before, in {path}", flush=True)
             continue
-        print(f"{name}: python -m benchmarks.{benchmark} {' '.join(rest)}", flush=True)
-        begun = time.perf_counter()
-        quick = ("--quick",) if options.quick else ()
-        command = (sys.executable, "-m", f"benchmarks.{benchmark}", *rest, "--json", str(path))
-        if subprocess.run([*command, *quick], check=False).returncode:
+        if not ran(benchmark, *rest, to=path, quick=options.quick):
             failed.append(name)
-        print(f"{name}: {time.perf_counter() - begun:.0f} s", flush=True)
     print(write_page(options.out, [name for name in parts if name not in failed], failed))
     return 1 if failed else 0
 

@@ -4,7 +4,9 @@ import json
 import platform
 import shlex
 import signal
+import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -13,6 +15,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import matplotlib
+import numpy as np
+import numpy.typing as npt
 import tyro
 from matplotlib.figure import Figure
 
@@ -58,9 +62,25 @@ class Ratio(NamedTuple):
     low: float  # quartiles
     high: float
 
+    @classmethod
+    def of(cls, windows: npt.ArrayLike) -> "Ratio":
+        """Return the median of the windows' ratios, and their quartiles."""
+        return cls(*map(float, np.quantile(np.asarray(windows), (0.5, 0.25, 0.75))))
+
     def cells(self, digits: int) -> tuple[str, str]:
         """Format the median and the quartiles for a table."""
         return f"{self.median:.{digits}f}", f"{self.low:.{digits}f}–{self.high:.{digits}f}"
+
+
+def ran(name: str, *options: str, to: Path, quick: bool = False) -> bool:
+    """Run another benchmark in a process of its own; return whether it has written its results."""
+    command = [f"benchmarks.{name}", *options, *["--quick"] * quick]
+    print(f"python -m {shlex.join(command)}", flush=True)
+    begun = time.perf_counter()
+    command = [sys.executable, "-m", *command, "--json", str(to)]
+    failed = subprocess.run(command, check=False).returncode
+    print(f"benchmarks.{name}: {time.perf_counter() - begun:.0f} s", flush=True)
+    return not failed
 
 
 def run(main: Callable[..., Outcome], kind: type[Common], about: str) -> None:

@@ -65,8 +65,7 @@ def main(options: Options) -> Outcome:
         for found in zip(*turns, strict=True):  # of one change
             values = {key: [each[key] for each in found] for key in TIMED}
             row = {"network": name, "batch": found[0]["batch"], **values}
-            ratios = np.array(values["after"]) / np.array(values["first"])
-            row["ratio"] = Ratio(*(float(q) for q in np.quantile(ratios, (0.5, 0.25, 0.75))))
+            row["ratio"] = Ratio.of(np.divide(values["after"], values["first"]))
             rows.append(row)
         print(f"{name}: done", flush=True)
     ratios = {

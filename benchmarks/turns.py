@@ -43,7 +43,7 @@ def take_turns(loops: Mapping[str, Loop], windows: int, seconds: float) -> dict[
 
 def ratio(spent: Mapping[str, np.ndarray], fast: str, slow: str) -> Ratio:
     """Return how many times as fast one loop was as another."""
-    return Ratio(*(float(q) for q in np.quantile(spent[slow] / spent[fast], (0.5, 0.25, 0.75))))
+    return Ratio.of(spent[slow] / spent[fast])
 
 
 def calibrated(loop: Loop, seconds: float) -> int:

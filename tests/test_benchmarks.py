@@ -131,12 +131,35 @@ def test_a_baseline_is_of_several_runs(tmp_path):
     ],
 )
 def test_check_refuses_what_it_cannot_compare(tmp_path, text, said):
-    path = tmp_path / "found.json"
+    path, baselines = tmp_path / "found.json", tmp_path / "baselines.json"
     path.write_text(text)
-    for write in (False, True):
-        with pytest.raises(Mistake, match=said):
-            check.main(check.Options((path,), tmp_path / "baselines.json", write=write))
-    assert not (tmp_path / "baselines.json").exists()
+    with pytest.raises(Mistake, match=said):
+        check.main(check.Options((path,), baselines, write=True))
+    assert not baselines.exists()
+    baselines.write_text('{"environment": {}, "ratios": {"a": [1, 1, 1]}}')
+    with pytest.raises(Mistake, match=said):
+        check.main(check.Options((path,), baselines))
+
+
+def test_check_measures_nothing_that_it_cannot_compare(tmp_path, monkeypatch):
+    """A benchmark on a CPU may make a device of each core; other devices are other machines."""
+    baselines, ratios = tmp_path / "baselines.json", {"a": [1, 1, 1]}
+
+    def found(devices):
+        return {"environment": {"devices": devices}, "ratios": ratios}
+
+    paths = [tmp_path / f"{number}.json" for number in range(3)]
+    for path, devices in zip(paths, ("1 × cpu", "2 × cpu", "8 × H100"), strict=True):
+        path.write_text(json.dumps(found(devices)))
+    monkeypatch.setattr(check, "measured", pytest.fail)
+    with pytest.raises(Mistake, match=r"baselines\.json cannot be read"):
+        check.main(check.Options(baselines=baselines))
+    check.main(check.Options((paths[0],), baselines, write=True))
+    assert check.main(check.Options((paths[1],), baselines)) == 0
+    measured = map(check._read, (paths[2], tmp_path / "not reached"))
+    monkeypatch.setattr(check, "measured", lambda: measured)
+    with pytest.raises(Mistake, match="the baseline is of cpu, and this is 8 × H100: make one"):
+        check.main(check.Options(baselines=baselines))
 
 
 def test_the_committed_baselines_can_be_read():

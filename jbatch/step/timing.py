@@ -16,8 +16,8 @@ from jbatch.step import flops, programs
 from jbatch.step.calls import in_call
 from jbatch.step.programs import Setup
 
-FEWEST, LEAST_TIMED = 8, 32  # examples per device, between which it is those of `WORK`
-WORK = 2e9  # FLOPs of a pass that keeps a core busy
+FEWEST, LEAST_TIMED = 8, 32  # examples per device, between which it is those of `BUSY`
+BUSY = 2e9  # FLOPs of a pass that keeps a core busy
 UNSPLIT = 4  # times as many are not split
 WORTH = 1.03  # a larger micro-batch must be this many times as fast
 SLOWER = 1.1  # two candidates in a row that are this many times slower end the search
@@ -99,7 +99,7 @@ def fastest(
 def _least_timed(setup: Setup) -> int:
     """Return the examples of the smallest pass worth timing: few of a text, more of images."""
     work = max(flops.of_example(setup.learner), 1.0)
-    return min(LEAST_TIMED, max(FEWEST, math.ceil(WORK / work)))
+    return min(LEAST_TIMED, max(FEWEST, math.ceil(BUSY / work)))
 
 
 def _doubled(least: int, most: int) -> Iterator[int]:
