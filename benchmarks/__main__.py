@@ -11,7 +11,7 @@ from typing import Literal
 import tyro
 
 from benchmarks import summary
-from benchmarks.outcome import ran
+from benchmarks.outcome import run_other
 from jbatch.errors import Mistake
 from jbatch.files import write_whole
 from jbatch.report.page import template
@@ -62,7 +62,7 @@ def main(options: Options) -> int:
     failed = [
         name
         for name in options.names
-        if not ran(name, to=options.out / f"{name}.json", quick=options.quick)
+        if not run_other(name, to=options.out / f"{name}.json", quick=options.quick)
     ]
     print(write_page(options.out, [name for name in options.names if name not in failed], failed))
     return 1 if failed else 0

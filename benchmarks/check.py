@@ -21,7 +21,7 @@ from typing import Annotated, NamedTuple
 
 import tyro
 
-from benchmarks.outcome import Ratio, mistakes_said, program, ran
+from benchmarks.outcome import Ratio, mistakes_said, program, run_other
 from jbatch.errors import Mistake
 from jbatch.files import write_whole
 from jbatch.text import text_table
@@ -98,19 +98,21 @@ def main(options: Options) -> int:
     baseline = None if options.write else _read(options.baselines)
     found = []
     for each in _results(options):
-        devices = each["environment"].get("devices")
-        if baseline is not None and (old := baseline["environment"].get("devices")) != devices:
-            raise Mistake(
-                f"the baseline is of {old}, and this is {devices}: make one here, by --write "
-                "--baselines FILE"
-            )
         found.append(each)
+        of, this = _devices(baseline or found[0]), _devices(each)
+        if of != this:
+            what = "the first result" if baseline is None else "the baseline"
+            raise Mistake(
+                f"{what} is of {of}, and this is {this}: make a baseline of {this} alone, by "
+                "--write --baselines FILE"
+            )
     now = merged(each["ratios"] for each in found)
     if not now:
         names = ", ".join(MEASURED)
         raise Mistake(f"none of these files has a ratio: give those of {names}")
     if baseline is None:
-        values = {"environment": found[0]["environment"], "ratios": now}
+        environment = found[0]["environment"] | {"devices": _devices(found[0])}
+        values = {"environment": environment, "ratios": now}
         write_whole(options.baselines, json.dumps(values, indent=2) + "\n")
         print(f"{len(now)} ratios are in {options.baselines}")
         return 0
@@ -136,7 +138,7 @@ def main(options: Options) -> int:
     other = [
         f"{name} was {baseline['environment'][name]} and is {value}"
         for name, value in found[0]["environment"].items()
-        if baseline["environment"].get(name) not in (None, value)
+        if name != "devices" and baseline["environment"].get(name) not in (None, value)
     ]
     if other:
         print(f"\nthe baseline was made elsewhere: {', '.join(other)}")
@@ -153,13 +155,17 @@ def _results(options: Options) -> Iterator[dict]:
             yield from measured()
 
 
+def _devices(found: Mapping) -> str:
+    """Return the devices of a result; of CPUs not how many, which is each benchmark's choice."""
+    devices = str(found["environment"].get("devices"))
+    return "cpu" if devices.endswith("cpu") else devices
+
+
 def _read(path: Path) -> dict:
     try:
         found = json.loads(path.read_text())
         ratios = {name: Ratio(*map(float, of)) for name, of in found.get("ratios", {}).items()}
         known = dict(found["environment"])
-        if str(known.get("devices")).endswith("cpu"):
-            known["devices"] = "cpu"  # cores, of which each benchmark makes devices or not
     except OSError as error:
         raise Mistake(f"{path} cannot be read: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -174,7 +180,7 @@ def measured() -> Iterator[dict]:
     with tempfile.TemporaryDirectory() as folder:
         for name, arguments in MEASURED.items():
             path = Path(folder) / f"{name}.json"
-            if not ran(name, *arguments, to=path):
+            if not run_other(name, *arguments, to=path):
                 raise Mistake(f"benchmarks.{name} has failed, as it says above")
             yield _read(path)
 

@@ -1,4 +1,4 @@
-"""Measure a GPU, for about ten minutes: first that it computes what it should, then how fast.
+"""Measure a GPU: first that it computes what it should, then how fast.
 
 Each part is another benchmark in a process of its own, which writes its results into the folder as
 it ends. The same command goes on with the parts that are missing there. On CPUs it measures the
@@ -15,7 +15,7 @@ from pathlib import Path
 import tyro
 
 from benchmarks.__main__ import write_page
-from benchmarks.outcome import mistakes_said, ran
+from benchmarks.outcome import mistakes_said, run_other
 from jbatch.errors import Mistake
 
 Part = tuple[str, ...]  # a benchmark and its options
@@ -62,7 +62,8 @@ def main(options: Options) -> int:
         if path.exists():
             print(f"{name}: measured before, in {path}", flush=True)
             continue
-        if not ran(benchmark, *rest, to=path, quick=options.quick):
+        print(f"{name}:", flush=True)
+        if not run_other(benchmark, *rest, to=path, quick=options.quick):
             failed.append(name)
     print(write_page(options.out, [name for name in parts if name not in failed], failed))
     return 1 if failed else 0

@@ -155,7 +155,7 @@ def _take_turns(
 
 
 def _row(
-    what: str, chosen: int, found: dict, timing: float | None = None, seconds: float | None = None
+    what: str, chosen: int, found: dict, timed: float | None = None, seconds: float | None = None
 ) -> dict:
     """Return the values of a row; `found` has seconds by candidate and window."""
     spent = {str(of): np.array(values) for of, values in found.items()}
@@ -167,7 +167,7 @@ def _row(
         "chosen": chosen,
         "best": int(best),
         "ratio": known,
-        "timing": timing,
+        "timing": timed,
         "seconds": seconds,
         "found": medians,
     }

@@ -1,4 +1,4 @@
-"""Print a benchmark's results, and write them with all that is needed to repeat them."""
+"""Run a benchmark, print its results, and write them with all that is needed to repeat them."""
 
 import json
 import platform
@@ -65,14 +65,14 @@ class Ratio(NamedTuple):
     @classmethod
     def of(cls, windows: npt.ArrayLike) -> "Ratio":
         """Return the median of the windows' ratios, and their quartiles."""
-        return cls(*map(float, np.quantile(np.asarray(windows), (0.5, 0.25, 0.75))))
+        return cls(*map(float, np.quantile(windows, (0.5, 0.25, 0.75))))
 
     def cells(self, digits: int) -> tuple[str, str]:
         """Format the median and the quartiles for a table."""
         return f"{self.median:.{digits}f}", f"{self.low:.{digits}f}–{self.high:.{digits}f}"
 
 
-def ran(name: str, *options: str, to: Path, quick: bool = False) -> bool:
+def run_other(name: str, *options: str, to: Path, quick: bool = False) -> bool:
     """Run another benchmark in a process of its own; return whether it has written its results."""
     command = [f"benchmarks.{name}", *options, *["--quick"] * quick]
     print(f"python -m {shlex.join(command)}", flush=True)

@@ -156,9 +156,11 @@ def test_check_measures_nothing_that_it_cannot_compare(tmp_path, monkeypatch):
         check.main(check.Options(baselines=baselines))
     check.main(check.Options((paths[0],), baselines, write=True))
     assert check.main(check.Options((paths[1],), baselines)) == 0
+    with pytest.raises(Mistake, match="the first result is of cpu, and this is 8 × H100"):
+        check.main(check.Options(tuple(paths), baselines, write=True))
     measured = map(check._read, (paths[2], tmp_path / "not reached"))
     monkeypatch.setattr(check, "measured", lambda: measured)
-    with pytest.raises(Mistake, match="the baseline is of cpu, and this is 8 × H100: make one"):
+    with pytest.raises(Mistake, match="the baseline is of cpu, and this is 8 × H100: make a base"):
         check.main(check.Options(baselines=baselines))
 
 
@@ -289,6 +291,23 @@ def test_a_quick_suite_is_what_tells_of_the_machine():
     assert suite.Options().names == suite.SUITE
     assert suite.Options(quick=True).names == suite.OF_THE_MACHINE
     assert suite.Options(quick=True, only=("seeds",)).names == ("seeds",)
+
+
+def test_benchmarks_of_a_suite_run_apart(tmp_path, monkeypatch, capsys):
+    commands = []
+
+    def run(command, *, check):
+        commands.append(command)
+        return subprocess.CompletedProcess(command, len(commands) - 1)  # the second fails
+
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(suite, "write_page", lambda *_: "a page")
+    assert suite.main(suite.Options(tmp_path, only=("peers", "seeds"), quick=True)) == 1
+    assert commands == [
+        [sys.executable, "-m", f"benchmarks.{name}", "--quick", "--json", f"{tmp_path}/{name}.json"]
+        for name in ("peers", "seeds")
+    ]
+    assert "python -m benchmarks.peers --quick\nbenchmarks.peers: 0 s\n" in capsys.readouterr().out
 
 
 def test_all_benchmarks_are_tested():

@@ -167,10 +167,9 @@ def cut(
     return made
 
 
-def smallest_pass(size: int, devices: int, ghost_batch: int | None) -> int:
+def fewest_per_device(size: int, devices: int, ghost_batch: int | None) -> int:
     """Return the examples per device of the smallest pass of an update of `size`."""
-    whole = cut([size], devices, ghost_batch, None)[size].layouts[0]
-    group = whole.group
+    group = group_size(size, ghost_batch)
     return next(
         count // devices
         for count in range(devices, size + 1, devices)

@@ -146,12 +146,12 @@ def _program_run_once(setup: Setup, passes: Passes) -> Program:
     for layout, call in program.calls.items():
         inputs = zeros(setup.inputs.shapes(layout))
         if sums is None:
-            call(zeros(state), programs.told(setup, [row]), *inputs)
+            jax.block_until_ready(call(zeros(state), programs.told(setup, [row]), *inputs))
         else:
             sums, _ = call(zeros(state), sums, np.int32(1), *inputs)
     if program.halves is not None:
         inputs = zeros(setup.inputs.shapes(passes.layouts[0]))
-        program.halves(zeros(state), programs.told(setup, [row]), *inputs)
+        jax.block_until_ready(program.halves(zeros(state), programs.told(setup, [row]), *inputs))
     if program.apply is not None:
         jax.block_until_ready(program.apply(zeros(state), sums, row))
     return program

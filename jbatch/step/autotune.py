@@ -68,7 +68,7 @@ def choose(
         return of(programs.memory_soon, call)
 
     def needs(call: Pass) -> float:
-        # A run compiles a pass this small next anyway.
+        # If a pass this small fits, a run compiles it next.
         next_anyway = call.layout.per_device <= min(batch_sizes) // setup.devices
         if not next_anyway and available is not None and ROOM * (soon := probe(call)) <= available:
             return soon

@@ -8,7 +8,7 @@ import jax
 
 from jbatch.errors import Mistake
 from jbatch.plan.layout import Layout, group_size
-from jbatch.plan.passes import Accumulate, Pass, Passes, cut, smallest_pass
+from jbatch.plan.passes import Accumulate, Pass, Passes, cut, fewest_per_device
 from jbatch.text import byte_size
 from jbatch.upstream_words import OUT_OF_MEMORY
 
@@ -49,7 +49,7 @@ def largest(
         Mistake: if not even the smallest pass fits.
     """
     share = max(batch_sizes) // devices
-    unit = max(smallest_pass(size, devices, ghost_batch) for size in batch_sizes)
+    unit = max(fewest_per_device(size, devices, ghost_batch) for size in batch_sizes)
     group = group_size(max(batch_sizes), ghost_batch)
     whole = math.lcm(unit, group)  # so that a probe on one device stands for many
     small = whole * -(-LEAST_PROBED // whole)

@@ -11,12 +11,12 @@ import numpy as np
 
 from jbatch.devices import meshes
 from jbatch.plan.layout import Layout
-from jbatch.plan.passes import Accumulate, cut, smallest_pass
+from jbatch.plan.passes import Accumulate, cut, fewest_per_device
 from jbatch.step import flops, programs
 from jbatch.step.calls import in_call
 from jbatch.step.programs import Setup
 
-FEWEST, LEAST_TIMED = 8, 32  # examples per device, between which it is those of `BUSY`
+FEWEST, LEAST_TIMED = 8, 32  # bounds of the examples per device that take `BUSY`, the least timed
 BUSY = 2e9  # FLOPs of a pass that keeps a core busy
 UNSPLIT = 4  # times as many are not split
 WORTH = 1.03  # a larger micro-batch must be this many times as fast
@@ -43,57 +43,80 @@ def fastest(
     most = size // devices if limit is None else limit
     if most <= UNSPLIT * FEWEST or most <= UNSPLIT * (timed := _least_timed(setup)):
         return None, ""
-    timers: dict[int, Callable[[], float]] = {}
-    seconds: dict[int, list[float]] = {}  # of an example
-    spent = 0.0
-
-    def look(examples: int) -> float:
-        nonlocal spent
-        begun = time.perf_counter()
-        found = timers[examples]()
-        spent += time.perf_counter() - begun
-        return found
-
-    def first_look(examples: int) -> float:
-        found = look(examples)
-        # Its first pass also pays for fresh memory, which matters where it is short.
-        return found if found * examples * devices > ONCE else min(found, look(examples))
-
-    least = max(timed, max(smallest_pass(size, devices, ghost_batch) for size in batch_sizes))
+    least = max(timed, *(fewest_per_device(each, devices, ghost_batch) for each in batch_sizes))
     if least >= most:  # a group's examples stay together
         return None, ""
-    best, slower = 0, 0
+    looks = _Looks(devices)
     for candidate in _doubled(least, most):
         layout = cut([size], devices, ghost_batch, candidate)[size].layouts[0]
-        examples = layout.per_device
-        if examples in seconds:
+        if layout.per_device in looks.seconds:
             continue
-        if len(seconds) > 1 and spent + 2 * layout.size * min(seconds[best]) > SECONDS:
+        if looks.would_take_too_long(layout.size):
             break
-        timers[examples] = timer(setup, layout, size // layout.size)
-        seconds[examples] = [first_look(examples)]
-        now = first_look(best) if best else math.inf
-        slower = slower + 1 if seconds[examples][0] > SLOWER * now else 0
-        best = examples if seconds[examples][0] < now else best
-        if slower == 2:
+        looks.add(layout.per_device, timer(setup, layout, size // layout.size))
+        if looks.slower == 2:
             break
-    shortest = min(map(min, seconds.values()))
-    hopeful = [each for each in seconds if min(seconds[each]) <= HOPELESS * shortest]
-    turn = sum(min(seconds[each]) * each * devices for each in hopeful)
-    for _ in range(TURNS if len(hopeful) > 1 else 0):
-        if spent + turn > SECONDS:
-            break
-        turn = -spent
-        for each in hopeful:
-            seconds[each].append(look(each))
-        turn += spent
-    speeds = {each: 1 / float(np.median(seconds[each])) for each in seconds}
+    hopeful = looks.take_turns()
+    speeds = {each: 1 / float(np.median(found)) for each, found in looks.seconds.items()}
     highest = max(speeds[each] for each in hopeful)
     best = min(each for each in hopeful if WORTH * speeds[each] >= highest)
     if best == most:
         return None, ""
     shown = ", ".join(f"{examples:,} ({speed:,.0f})" for examples, speed in speeds.items())
     return best, f"{shown} examples/s"
+
+
+class _Looks:
+    """Candidates, each timed beside the fastest so far, and the time spent on them."""
+
+    def __init__(self, devices: int):
+        self.seconds: dict[int, list[float]] = {}  # of an example, by a pass's examples per device
+        self.slower = 0  # passes in a row that were slower than the fastest so far
+        self._best = 0
+        self._spent = 0.0
+        self._devices = devices
+        self._timers: dict[int, Callable[[], float]] = {}
+
+    def would_take_too_long(self, size: int) -> bool:
+        """Return whether two passes of `size` take longer than is left, once two are timed."""
+        if len(self.seconds) < 2:
+            return False
+        return self._spent + 2 * size * min(self.seconds[self._best]) > SECONDS
+
+    def add(self, examples: int, timed: Callable[[], float]) -> None:
+        """Time a pass, and right after it the fastest one so far."""
+        self._timers[examples] = timed
+        found = self._first_look(examples)
+        now = self._first_look(self._best) if self._best else math.inf
+        self.seconds[examples] = [found]
+        self.slower = self.slower + 1 if found > SLOWER * now else 0
+        self._best = examples if found < now else self._best
+
+    def take_turns(self) -> list[int]:
+        """Time those that may be the fastest, in turns; return them."""
+        shortest = min(map(min, self.seconds.values()))
+        hopeful = [each for each, of in self.seconds.items() if min(of) <= HOPELESS * shortest]
+        turn = sum(min(self.seconds[each]) * each * self._devices for each in hopeful)
+        for _ in range(TURNS if len(hopeful) > 1 else 0):
+            if self._spent + turn > SECONDS:
+                break
+            before = self._spent
+            for each in hopeful:
+                self.seconds[each].append(self._look(each))
+            turn = self._spent - before
+        return hopeful
+
+    def _first_look(self, examples: int) -> float:
+        found = self._look(examples)
+        # Its first pass also pays for fresh memory, which matters where it is short.
+        once = found * examples * self._devices > ONCE
+        return found if once else min(found, self._look(examples))
+
+    def _look(self, examples: int) -> float:
+        begun = time.perf_counter()
+        found = self._timers[examples]()
+        self._spent += time.perf_counter() - begun
+        return found
 
 
 def _least_timed(setup: Setup) -> int:

@@ -36,6 +36,7 @@ from jbatch.models import (
     resnet50,
 )
 from jbatch.models.build import build
+from jbatch.models.conv import on_cpu
 from jbatch.models.norm import Pass
 from jbatch.models.resnet50 import BottleneckBlock
 from jbatch.optim import SGD
@@ -172,6 +173,37 @@ def test_gradients_by_finite_differences(model, shape):
     # rounded by 2e-6, which is 1e-4 of the 0.02 that it changes by.
     h = 0.01 / length
     assert (loss_at(h) - loss_at(-h)) / (2 * h) == pytest.approx(length, rel=5e-3)
+
+
+def test_a_network_is_as_exact_as_by_xlas_convolutions(monkeypatch):
+    """Its gradient differs as if its parameters had been rounded a few times more."""
+    model, shape = WideResNet(10, 4, norm=GhostBatchNorm(4)), (8, 8, 3)
+    learner, batch = learner_of(model, shape), batch_of(shape)
+    state = initial(learner)
+
+    def gathered():
+        """Compiled by the rules of this moment."""
+        function = jax.jit(partial(pure.gather, learner, Layout(8, 1, 4)))
+        lowered = function.lower(state, batch)
+        count = lowered.as_text().count("stablehlo.convolution")
+        return count, lowered.compile(QUICKLY)
+
+    few, own = gathered()
+    for threshold, value in {"WIDE": 2**20, "NARROW": 2**20, "TAPS": 0}.items():
+        monkeypatch.setattr(on_cpu, threshold, value)
+    many, by_xla = gathered()
+    assert few < many - 20
+
+    def apart(one, other):
+        return float(optax.tree.norm(optax.tree.sub(one.gradients, other.gradients)))
+
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(  # a unit or two in the last place of each, up or down
+        lambda leaf: leaf * (1 + rng.choice([-1, 1], leaf.shape) * np.float32(2**-23)), state.params
+    )
+    expected = by_xla(state, batch)
+    rounded = apart(by_xla(state._replace(params=params), batch), expected)
+    assert 0 < apart(own(state, batch), expected) < 4 * rounded
 
 
 @pytest.mark.parametrize("norm", NORMS, ids=repr)

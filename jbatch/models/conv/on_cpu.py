@@ -25,7 +25,7 @@ MANY = 4096  # output pixels of a batch, below which XLA's own gradients are as 
 
 def convolved(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
     """(N, H, W, C), (kh, kw, C, K) → (N, H', W', K)."""
-    if _few(kernel) and x.dtype in NARROWER and min(geometry.edges) >= 0 and _any(geometry):
+    if _few(kernel) and x.dtype in NARROWER and min(geometry.edges) >= 0 and _has_pixels(geometry):
         return taps.convolved(x, kernel, geometry)
     if not (_winograd(x, geometry) and min(kernel.shape[2:]) >= WIDE):
         return stock.convolved(x, kernel, geometry)
@@ -42,7 +42,7 @@ def input_gradient(g: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.A
             padding = (2 - top, 2 - bottom), (2 - left, 2 - right)
             turned = kernel[::-1, ::-1].transpose(0, 1, 3, 2)
             return winograd.convolved(g, turned, padding, _examples(g))
-        if _any(geometry):
+        if _has_pixels(geometry):
             return canonical.input_gradient(g, kernel, geometry)
         return stock.input_gradient(g, kernel, geometry)
 
@@ -58,12 +58,12 @@ def kernel_gradient(x: jax.Array, g: jax.Array, geometry: Geometry) -> jax.Array
             return products.pointwise_kernel_gradient(x, g, geometry)
         if _products(g, x.shape[3], geometry) and _small(larger):
             return products.kernel_gradient(x, g, geometry, examples)
-        if _any(geometry):
+        if _has_pixels(geometry):
             return canonical.kernel_gradient(x, g, geometry)
         return stock.kernel_gradient(x, g, geometry)
 
 
-def _any(geometry: Geometry) -> bool:
+def _has_pixels(geometry: Geometry) -> bool:
     """Return whether the output has pixels: not where the kernel is larger than the image."""
     return min(geometry.output) > 0
 
