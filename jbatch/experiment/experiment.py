@@ -185,7 +185,7 @@ class Coupling:
 
 @dataclass(frozen=True)
 class Experiment:
-    """One training run. The command line can override every field except the schedule.
+    """One training run. The command line can override each number, text and choice in it.
 
     Examples:
         >>> plan = jbatch.Coupling(lambda epoch: 0.1 / (1 + epoch), num_epochs=12, batch_size=32)

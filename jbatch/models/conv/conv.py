@@ -32,8 +32,8 @@ def conv(
 ) -> jax.Array:
     """Convolve images, as `lax.conv_general_dilated` does but faster on CPUs.
 
-    On CPUs, Winograd's method and plain products compute the shapes for which they are faster.
-    Results agree to the rounding of their dtype. On other platforms, and for `options` other than
+    On CPUs, Winograd's method, plain products, and for few input channels a loop over the terms
+    compute the shapes for which they are faster. Results agree to the rounding of their dtype. On other platforms, and for `options` other than
     the defaults, it is `lax.conv_general_dilated`. The platform is that of the compiled program.
 
     A `jax.shard_map` around it needs `check_vma=False`, as jbatch's own has.
