@@ -75,6 +75,12 @@ def standard_promotion():
 
 
 @pytest.fixture
+def undrawn(monkeypatch):
+    """Reports without figures, which take a second: for tests of what else a report says."""
+    monkeypatch.setattr("jbatch.report.figures.figures", lambda *_: [])
+
+
+@pytest.fixture
 def jbatch(capsys):
     """Run a command: (exit code, stdout, stderr)."""
 

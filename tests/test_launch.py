@@ -70,21 +70,27 @@ def test_jobs_are_started_again_after_75_and_not_after_2():
     assert recovery == {"max_restarts_on_errors": 0, "recover_on_exit_codes": [75]}
 
 
-def test_again_starts_again_as_long_as_it_is_asked_to(tmp_path):
+@pytest.fixture
+def at_once(tmp_path):
+    """An environment where `sleep` takes no time."""
+    (tmp_path / "sleep").write_text("#!/bin/sh\n")
+    (tmp_path / "sleep").chmod(0o755)
+    return {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+
+
+def test_again_starts_again_as_long_as_it_is_asked_to(tmp_path, at_once):
     script = (
         f'echo x >> {tmp_path}/starts; [ "$(wc -l < {tmp_path}/starts)" -lt 3 ] && exit 75; exit 3'
     )
-    done = subprocess.run([LAUNCH / "again.sh", "sh", "-c", script], capture_output=True)
+    command = [LAUNCH / "again.sh", "sh", "-c", script]
+    done = subprocess.run(command, env=at_once, capture_output=True)
     assert done.returncode == 3
     assert (tmp_path / "starts").read_text() == "x\nx\nx\n"
 
 
-def test_again_gives_up_what_gets_nowhere(tmp_path):
-    (tmp_path / "sleep").write_text("#!/bin/sh\n")
-    (tmp_path / "sleep").chmod(0o755)
-    path = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+def test_again_gives_up_what_gets_nowhere(tmp_path, at_once):
     command = [LAUNCH / "again.sh", "sh", "-c", f"echo x >> {tmp_path}/starts; exit 75"]
-    done = subprocess.run(command, env=path, capture_output=True, text=True)
+    done = subprocess.run(command, env=at_once, capture_output=True, text=True)
     assert done.returncode == 1
     assert "75 within 400 s five times in a row" in done.stderr
     assert (tmp_path / "starts").read_text() == 5 * "x\n"

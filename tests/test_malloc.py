@@ -147,10 +147,12 @@ def test_what_trains_begins_again(arguments, again):
         "import sys, jbatch.cli as cli\n"
         f"sys.argv[1:] = {arguments}\n"
         "cli.restart_with_huge_pages = lambda name: print('again', name, flush=True)\n"
+        "cli.main = lambda: print('main', flush=True) or 0\n"
         "cli.command_line()"
     )
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert found.stdout.startswith("again jbatch\n") == again, found.stderr
+    assert found.returncode == 0, found.stderr
+    assert found.stdout == "again jbatch\n" * again + "main\n"
 
 
 def test_the_child_of_a_clusters_process_begins_again(monkeypatch):

@@ -73,6 +73,7 @@ def test_eval_prints_json(trained, jbatch):
     assert re.fullmatch("[0-9a-f]{64}", values["parameters_digest"])
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_compare_trains_what_is_missing_and_reports(tmp_path, jbatch):
     out_dir = tmp_path / "out"
     code, out, err = jbatch("compare", TINY, "--out", out_dir)

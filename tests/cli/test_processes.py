@@ -68,6 +68,7 @@ def test_training_goes_on_when_nobody_reads_its_messages(tmp_path):
     assert json.loads(lines[-1])["update"] == 98
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_what_cannot_be_written_is_one_message(trained, tmp_path, jbatch):
     run = shutil.copytree(trained, tmp_path / "run")
     (run / "report.html").mkdir()

@@ -51,6 +51,7 @@ def test_cost_is_shown_at_a_price(trained, tmp_path, jbatch):
     assert "run.json does not say on how many devices the run began" in err
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_runs_of_older_versions_still_report(trained, tmp_path, jbatch):
     """Their run.json does not say how many parameters they have."""
     directory = shutil.copytree(trained, tmp_path / "run")
@@ -63,6 +64,7 @@ def test_runs_of_older_versions_still_report(trained, tmp_path, jbatch):
     assert "<dt>network" in page
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_no_verdict_without_the_stated_baseline(tmp_path, jbatch):
     code, out, _ = jbatch("compare", TINY, "growing", "--seeds", 0, "--out", tmp_path / "out")
     assert code == 0
@@ -102,6 +104,7 @@ def test_report_of_several_experiments_is_refused(trained, tmp_path, jbatch, cha
     assert f"{one} cannot share a report with newer runs here" in err
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_report_runs_no_code(trained, tmp_path, jbatch):
     directory = shutil.copytree(trained, tmp_path / "run")
     (directory / "experiment.py").write_text("raise SystemError")
@@ -154,6 +157,7 @@ def test_report_refuses_two_networks_of_one_name(trained, tmp_path, jbatch):
     )
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_report_takes_the_newest_text_of_one_experiment(trained, tmp_path, jbatch):
     found = ("An experiment small enough for a test", "What was found")
     with_another_file(trained, tmp_path, found, ("margin=5", "margin=6"))

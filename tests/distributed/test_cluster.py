@@ -314,16 +314,20 @@ def test_a_fault_of_the_program_does_not_ask_to_be_started_again(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (
-            ("--coordinator", "a:1"),
-            "several processes: give --distributed too",
-        ),
+        (("--coordinator", "a:1"), "several processes: give --distributed too"),
         (("--distributed", "--process-id", 0), "--process-id: give --coordinator --num-processes"),
-        (("--distributed",), "cannot join a cluster"),
     ],
 )
-def test_what_is_missing_to_find_the_others_is_said(tmp_path, options, message):
-    code, _, err = end(start("train", TINY, "growing", "--run-dir", tmp_path / "run", *options))
+def test_what_is_missing_to_find_the_others_is_said(tmp_path, jbatch, options, message):
+    code, _, err = jbatch("train", TINY, "growing", "--run-dir", tmp_path / "run", *options)
     assert code == 2
     assert message in " ".join(err.replace("│", " ").split())
+    assert not (tmp_path / "run").exists()
+
+
+def test_no_cluster_to_join_is_said(tmp_path):
+    command = ("train", TINY, "growing", "--run-dir", tmp_path / "run", "--distributed")
+    code, _, err = end(start(*command))
+    assert code == 2
+    assert "cannot join a cluster" in err
     assert not (tmp_path / "run").exists()

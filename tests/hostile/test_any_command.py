@@ -118,7 +118,7 @@ def test_a_stream_that_a_file_has_closed(monkeypatch):
     tell("nobody hears it")
 
 
-@settings(max_examples=80, suppress_health_check=CHECKS)
+@settings(max_examples=40, suppress_health_check=CHECKS)
 @given(lines)
 def test_any_command_line(capsys, monkeypatch, tmp_path, arguments):
     monkeypatch.chdir(tmp_path)

@@ -30,6 +30,7 @@ def test_one_message(source, message, tmp_path, jbatch):
     ],
     ids=["a byte order mark", "CRLF", "a declared encoding"],
 )
+@pytest.mark.usefixtures("undrawn")
 def test_any_python_file_loads_trains_and_is_read_again(source, tmp_path, jbatch):
     (tmp_path / "it.py").write_bytes(source)
     run = tmp_path / "run"
@@ -41,6 +42,7 @@ def test_any_python_file_loads_trains_and_is_read_again(source, tmp_path, jbatch
         assert code == 0, err
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_what_lies_beside_a_file_is_found_then_and_later(tmp_path, jbatch):
     (tmp_path / "beside_it.py").write_text("WIDTH = 8\n")
     (tmp_path / "width.txt").write_text("8")

@@ -9,6 +9,7 @@ import pytest
 
 from hostile.cases import ANYTHING, METRICS, METRICS_LINES, TINY
 from jbatch.printable import printable
+from jbatch.run.goodput import read_account
 from marks import slow
 from photographs import write_folder
 
@@ -82,13 +83,19 @@ def test_what_is_no_ordinary_file(name, kind, trained, tmp_path, jbatch):
     assert name in said or "holds no run" in said
 
 
-@pytest.mark.parametrize("content", [b'{"limit": -1, "where": {}}', *map(slow, ANYTHING.values())])
+@pytest.mark.parametrize("content", [None, *map(slow, ANYTHING.values())])
+@pytest.mark.usefixtures("undrawn")
 def test_what_is_no_loss_is_made_again(content, trained, tmp_path, jbatch):
+    """Or of another kind: a micro-batch of no examples, on the same devices."""
     directory = shutil.copytree(trained[0], tmp_path / "run")
+    kept = json.loads((directory / "micro_batch.json").read_text())
+    content = content or json.dumps(kept | {"limit": -1}).encode()
     for name in ("goodput.jsonl", "micro_batch.json"):
         (directory / name).write_bytes(content)
     short = trained[1]
     assert jbatch("train", TINY, "growing", "--run-dir", directory, *short)[0] == 0
+    assert json.loads((directory / "micro_batch.json").read_text()) == kept
+    assert sum(read_account(directory / "goodput.jsonl").values()) > 0
     assert jbatch("report", directory)[0] == 0
 
 
@@ -107,6 +114,7 @@ def test_fields_that_are_not_known_are_said_once(trained, tmp_path, jbatch):
     assert err.count("\n") == 1
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_what_files_say_is_shown_and_commands_nothing(trained, tmp_path, jbatch):
     directory = shutil.copytree(trained[0], tmp_path / "run")
     run = json.loads((directory / "run.json").read_text())
@@ -127,6 +135,7 @@ def test_what_files_say_is_shown_and_commands_nothing(trained, tmp_path, jbatch)
     assert "<b>" not in page
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_bad_run_is_left_out_of_a_report_and_named(trained, tmp_path, jbatch):
     shutil.copytree(trained[0], tmp_path / "runs" / "good")
     bad = shutil.copytree(trained[0], tmp_path / "runs" / "bad")

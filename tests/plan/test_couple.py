@@ -14,6 +14,8 @@ from jbatch.plan import schedule as schedules
 from jbatch.plan.measure import make_measure
 from jbatch.plan.walk import LONG
 
+CONSTANT = optax.constant_schedule(0.1)  # made once: it compiles once
+
 # ---- properties -----------------------------------------------------------------------------
 
 peaks = st.floats(1e-3, 10)
@@ -196,7 +198,7 @@ def test_an_adapted_regime_keeps_every_update(base, size, boundaries, scaling):
 @given(st.integers(1, 60), st.integers(1, 60), st.integers(60, 5000), st.integers(1, 9))
 def test_an_adapted_regime_keeps_updates_where_epochs_have_remainders(base, size, n, num_epochs):
     plan = jbatch.couple(
-        optax.constant_schedule(0.1),
+        CONSTANT,
         num_examples=n,
         num_epochs=num_epochs,
         batch_size=size,
@@ -248,16 +250,11 @@ def test_rate_over_batch_power_is_the_schedules(arguments):
 
 
 @given(couplings())
-def test_batch_never_shrinks_nor_passes_the_maximum(arguments):
+def test_batches_never_shrink_nor_overlap_and_skip_only_the_remainder(arguments):
     plan = jbatch.couple(**arguments)
     assert np.all(np.diff(plan.batch_sizes) >= 0)
     assert plan.batch_sizes[0] >= arguments["batch_size"]
     assert plan.batch_sizes[-1] <= (arguments.get("max_batch_size") or arguments["num_examples"])
-
-
-@given(couplings())
-def test_positions_never_overlap_and_skip_only_the_remainder(arguments):
-    plan = jbatch.couple(**arguments)
     n = plan.num_examples
     ends = plan.positions + plan.batch_sizes
     gaps = np.append(plan.positions[1:], max(plan.end, plan.num_epochs * n)) - ends

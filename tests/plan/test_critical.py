@@ -13,6 +13,8 @@ from jbatch.errors import Mistake
 from jbatch.plan.branch import Window, forgets, make_branch, make_window
 from jbatch.plan.critical import Branch, Place, critical, make_ramp, ramp_text, uncertainty
 
+CONSTANT = optax.constant_schedule(0.1)  # made once: it compiles once
+
 DECAY = optax.piecewise_constant_schedule(0.1, {4: 0.5, 8: 0.5})
 RUN = {"num_examples": 1000, "num_epochs": 12, "batch_size": 16}
 
@@ -75,7 +77,7 @@ def test_the_rate_follows_the_batch_as_in_the_plan(scaling):
 )
 def test_all_branches_see_the_same_examples_in_each_part(count, batch_size, multiples, share):
     plan = jbatch.couple(
-        lambda _: 0.1, num_examples=count, num_epochs=4, batch_size=min(batch_size, count)
+        CONSTANT, num_examples=count, num_epochs=4, batch_size=min(batch_size, count)
     )
     multiples = sorted({1, *multiples})
     position = plan.position(int(share * plan.num_updates))

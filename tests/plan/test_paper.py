@@ -1,5 +1,6 @@
 """The paper's numbers: updates, batches and rates of its schedules."""
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -106,12 +107,16 @@ PAPER = [
 ]
 
 
+@cache
+def loaded(file):
+    return load_experiment_file(EXPERIMENTS / f"{file}.py")
+
+
 @pytest.mark.parametrize(
     ("file", "variant", "steps", "expected"), PAPER, ids=[f"{p[0]}-{p[1]}" for p in PAPER]
 )
 def test_counts_batches_and_rates_of_the_paper(file, variant, steps, expected):
-    experiment = load_experiment_file(EXPERIMENTS / f"{file}.py").variant(variant)
-    plan = experiment.plan.plan()
+    plan = loaded(file).variant(variant).plan.plan()
     updates, intervals = expected
     assert plan.num_updates == updates
     for epoch, (batch_size, learning_rate) in zip(steps, intervals, strict=True):

@@ -14,10 +14,13 @@ from jbatch.experiment.experiment import Coupling
 from jbatch.plan.plan import exactly
 from jbatch.plan.table import plan_json, plan_text
 
+# Made once: each schedule compiles once.
+HALVED, CONSTANT = optax.exponential_decay(0.1, 1, 0.5), optax.constant_schedule(0.1)
+
 
 def plan_of(batch_sizes, num_examples=1000, momentum=0.9):
     return jbatch.couple(
-        optax.exponential_decay(0.1, 1, 0.5),
+        HALVED,
         num_examples=num_examples,
         num_epochs=6,
         batch_size=batch_sizes[0],
@@ -185,17 +188,20 @@ def test_a_schedule_over_updates_as_it_is_is_found():
         assert warning.endswith('give unit="updates" and length=2700 in place of num_epochs')
 
 
+OVER_EPOCHS = (  # of a run of 90 epochs, also where it is cut short
+    optax.warmup_cosine_decay_schedule(0.0, 0.1, 5, 90),
+    optax.piecewise_constant_schedule(0.1, {30: 0.1, 60: 0.1}),
+    optax.exponential_decay(0.1, 1, 0.99),
+    optax.exponential_decay(0.1, 1, 0.94, staircase=True),
+    CONSTANT,
+    optax.linear_schedule(0.1, 0.0, 90),
+)
+
+
 @pytest.mark.parametrize("num_epochs", [0.3, 1, 5, 90])
 def test_a_schedule_over_epochs_is_not_taken_for_one_over_updates(num_epochs):
     values = {"num_examples": 9_000, "num_epochs": num_epochs, "batch_size": 30}
-    for schedule in (  # of a run of 90 epochs, also where it is cut short
-        optax.warmup_cosine_decay_schedule(0.0, 0.1, 5, 90),
-        optax.piecewise_constant_schedule(0.1, {30: 0.1, 60: 0.1}),
-        optax.exponential_decay(0.1, 1, 0.99),
-        optax.exponential_decay(0.1, 1, 0.94, staircase=True),
-        optax.constant_schedule(0.1),
-        optax.linear_schedule(0.1, 0.0, 90),
-    ):
+    for schedule in OVER_EPOCHS:
         said = " ".join(jbatch.couple(schedule, **values).warnings)
         assert "count updates" not in said
         assert "staircase" not in said
@@ -266,10 +272,7 @@ def test_crossings_are_what_whole_numbers_say(num_examples, batch_size, num_epoc
     batch_size = max(min(batch_size, num_examples), num_examples // 500 or 1)
     assume(num_epochs * num_examples >= batch_size)
     plan = jbatch.couple(
-        optax.constant_schedule(0.1),
-        num_examples=num_examples,
-        num_epochs=num_epochs,
-        batch_size=batch_size,
+        CONSTANT, num_examples=num_examples, num_epochs=num_epochs, batch_size=batch_size
     )
     step = exactly(every) * num_examples
     assert abs(float(step / num_examples) / every - 1) < 1e-3 or every < 1e-3

@@ -3,7 +3,7 @@
 import pytest
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def first(tmp_path_factory):
     """(finished run, its directory as text)."""
     # pytest imports this file before it calls `pytest_configure`, after which JAX may start.
@@ -14,7 +14,7 @@ def first(tmp_path_factory):
     return jb.fit(FIRST, directory, devices=ONE), directory
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def model(first):
     import jbatch as jb
 

@@ -38,6 +38,7 @@ def foreign(mine, tmp_path, monkeypatch):
     return directory, trace
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_code_from_elsewhere_does_not_run_unless_it_is_trusted(foreign, capsys):
     directory, trace = foreign
     assert main(["report", str(directory)]) == 0  # it needs no code
@@ -211,6 +212,7 @@ def test_comparing_runs_the_given_file_alone(foreign, capsys):
     assert not trace.exists()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_what_a_run_says_of_itself_is_text_in_the_report(mine, tmp_path, capsys):
     directory = shutil.copytree(mine, tmp_path / "run")
     path = directory / "run.json"

@@ -19,7 +19,7 @@ from commands import TINY
 from jbatch.devices.spmd import Executable
 from jbatch.errors import Mistake
 from jbatch.plan.layout import Layout
-from jbatch.plan.passes import Accumulate, Update, cut
+from jbatch.plan.passes import Accumulate, Update, cut, fewest_per_device
 from jbatch.run import microbatch
 from jbatch.run.build import make_setup
 from jbatch.run.loop import fit, run_until
@@ -132,6 +132,7 @@ def test_what_a_compiler_refuses_does_not_fit():
         largest({8192}, 1, 128, 10**6, needs)
 
 
+@settings(max_examples=30)
 @given(
     st.integers(1, 400),
     st.floats(1.1, 2),
@@ -151,6 +152,7 @@ def test_what_was_tested_is_what_the_limit_cuts(first, growth, count, ghost, ava
     try:
         limit = largest(sizes, 1, ghost, available, needs)
     except Mistake:
+        assert 100 * max(fewest_per_device(size, 1, ghost) for size in sizes) > available
         return
     if limit is None and 2 * 100 * sizes[-1] <= available:
         return  # believed

@@ -33,8 +33,9 @@ def conv(
     """Convolve images, as `lax.conv_general_dilated` does but faster on CPUs.
 
     On CPUs, Winograd's method, plain products, and for few input channels a loop over the terms
-    compute the shapes for which they are faster. Results agree to the rounding of their dtype. On other platforms, and for `options` other than
-    the defaults, it is `lax.conv_general_dilated`. The platform is that of the compiled program.
+    compute the shapes for which they are faster. Results agree to the rounding of their dtype. On
+    other platforms, and for `options` other than the defaults, it is `lax.conv_general_dilated`.
+    The platform is that of the compiled program.
 
     A `jax.shard_map` around it needs `check_vma=False`, as jbatch's own has.
 
