@@ -175,18 +175,20 @@ def _count(examples: Example, learner: Learner) -> int:
         jax.tree_util.keystr(path): leaf
         for path, leaf in jax.tree_util.tree_flatten_with_path(learner.example.tree)[0]
     }
+    want = ", ".join(f"{key} (N, {str(leaf.shape)[1:-1]})" for key, leaf in known.items())
     lengths = set()
     for path, value in paths:
         name, shape = jax.tree_util.keystr(path), np.shape(value)
         if name in known and shape[1:] == known[name].shape and shape:
             lengths.add(shape[0])
             continue
-        want = ", ".join(f"{key} (N, {str(leaf.shape)[1:-1]})" for key, leaf in known.items())
         raise Mistake(
             f"predict was given {name or 'an array'} of shape {shape}: give examples like the "
             f"training set's, with a leading axis over examples: {want}"
         )
-    if len(lengths) != 1:
+    if not lengths:
+        raise Mistake(f"predict was given no array: give examples like the training set's: {want}")
+    if len(lengths) > 1:
         raise Mistake(
             f"predict was given arrays of {len(lengths)} different lengths: give examples like the "
             "training set's, each array with the same leading axis over examples"

@@ -80,8 +80,13 @@ def alone(tmp_path_factory):
 
 def test_two_processes_are_the_same_run_as_one(tmp_path):
     """Ghost batches of 40 over both."""
-    both = trained(tmp_path / "both", 2, *SHORT, devices=2)
-    assert_same_run(both, trained(tmp_path / "alone", 1, *SHORT, devices=2))
+    both, one = tmp_path / "both", tmp_path / "one"
+    trained(both, 2, *SHORT, devices=2)
+    (one / "trace").mkdir(parents=True)
+    command = ("train", TRACED, "growing", "--run-dir", one / "run", *SHORT)
+    code, _, err = end(start(*command, devices=2, TRACE=str(one / "trace")))
+    assert code == 0, err
+    assert_same_run(both, one)
     assert sum(map(len, examples(both).values())) == 74 * 40 + 12 * 120
 
 

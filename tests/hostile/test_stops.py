@@ -146,13 +146,13 @@ def test_of_what_is_prepared(number, tmp_path):
     for folder in classes:
         folder.mkdir(parents=True)
         Image.new("RGB", (8, 8)).save(folder / "0.jpg")
-        for index in range(1, 5000):
+        for index in range(1, 2000):
             os.link(folder / "0.jpg", folder / f"{index}.jpg")
     data = tmp_path / "data"
     command = ("prepare", "pets", "--from", tmp_path / "pets", "--data-dir", data)
     process = start(*command)
     until(lambda: list(data.rglob("source.json")), process)
-    time.sleep(random.Random(number).uniform(0, 2))
+    time.sleep(random.Random(number).uniform(0, 0.8))
     code, seconds, err = asked(process, number)
     assert code in (0, 75, 130, -signal.SIGKILL), err
     assert seconds < SOON

@@ -309,16 +309,16 @@ def test_an_evaluation_that_is_missing_is_made_again(tmp_path):
 
 def test_what_cannot_be_trained_writes_nothing(tmp_path):
     wrong = {
-        "num_examples": dataclasses.replace(
+        "set plan.num_examples to 1500": dataclasses.replace(
             GROWING, plan=dataclasses.replace(GROWING.plan, num_examples=1400)
         ),
-        "devices": dataclasses.replace(
+        "does not divide over 8 devices": dataclasses.replace(
             GROWING,
             plan=dataclasses.replace(GROWING.plan, batch_size=42, batch_sizes=(42, 126)),
         ),
-        "micro_batch": dataclasses.replace(GROWING, micro_batch=1),
+        "micro_batch 1 is under": dataclasses.replace(GROWING, micro_batch=1),
     }
-    for experiment in wrong.values():
-        with pytest.raises(Mistake):
+    for said, experiment in wrong.items():
+        with pytest.raises(Mistake, match=said):
             fit(experiment, tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -116,17 +116,20 @@ def test_no_examples_have_no_predictions(model):
 
 
 @pytest.mark.parametrize(
-    "examples",
+    ("examples", "said"),
     [
-        {},
-        DIGITS.test["image"],
-        {"image": DIGITS.test["image"][0]},
-        {"image": DIGITS.test["image"][:3], "label": DIGITS.test["label"][:2]},
+        ({}, "predict was given no array: give examples"),
+        (DIGITS.test["image"], "predict was given an array of shape"),
+        ({"image": DIGITS.test["image"][0]}, r"predict was given \['image'\] of shape \(8, 8"),
+        (
+            {"image": DIGITS.test["image"][:3], "label": DIGITS.test["label"][:2]},
+            "predict was given arrays of 2 different lengths",
+        ),
     ],
     ids=["nothing", "no names", "no axis over examples", "other lengths"],
 )
-def test_examples_unlike_those_of_training_are_one_mistake(model, examples):
-    with pytest.raises(Mistake):
+def test_examples_unlike_those_of_training_are_one_mistake(model, examples, said):
+    with pytest.raises(Mistake, match=said):
         model.predict(examples)
 
 
