@@ -181,6 +181,10 @@ def test_the_committed_baselines_can_be_read():
     found = json.loads(check.BASELINES.read_text())
     assert len(found["ratios"]) > 10
     assert all(len(ratio) == 3 and min(ratio) > 0 for ratio in found["ratios"].values())
+    of_each = ("trainer/bare", "jbatch/torch", "accumulating/microbatching", "chosen/best")
+    of_each += ("update/first", "imports/first", "jbatch/tf.data")
+    assert len(of_each) == len(check.MEASURED)
+    assert all(any(name.startswith(start) for name in found["ratios"]) for start in of_each)
 
 
 @pytest.mark.parametrize(("name", "size", "micro_batch"), [slow("mlp", 64, None), ("mlp", 64, 16)])
