@@ -176,7 +176,7 @@ def test_gradients_by_finite_differences(model, shape):
 
 
 def test_a_network_is_as_exact_as_by_xlas_convolutions(monkeypatch):
-    """Its gradient differs as if its parameters had been rounded a few times more."""
+    """Its gradient differs as if its parameters had been rounded a few times more, or less."""
     model, shape = WideResNet(10, 4, norm=GhostBatchNorm(4)), (8, 8, 3)
     learner, batch = learner_of(model, shape), batch_of(shape)
     state = initial(learner)
@@ -192,7 +192,7 @@ def test_a_network_is_as_exact_as_by_xlas_convolutions(monkeypatch):
     for threshold, value in {"WIDE": 2**20, "NARROW": 2**20, "TAPS": 0}.items():
         monkeypatch.setattr(on_cpu, threshold, value)
     many, by_xla = gathered()
-    assert few < many - 20
+    assert few < many
 
     def apart(one, other):
         return float(optax.tree.norm(optax.tree.sub(one.gradients, other.gradients)))
@@ -203,7 +203,14 @@ def test_a_network_is_as_exact_as_by_xlas_convolutions(monkeypatch):
     )
     expected = by_xla(state, batch)
     rounded = apart(by_xla(state._replace(params=params), batch), expected)
-    assert 0 < apart(own(state, batch), expected) < 4 * rounded
+    print(
+        few,
+        many,
+        apart(own(state, batch), expected),
+        rounded,
+        float(optax.tree.norm(expected.gradients)),
+    )
+    assert 0 < apart(own(state, batch), expected) < 2 * rounded
 
 
 @pytest.mark.parametrize("norm", NORMS, ids=repr)
