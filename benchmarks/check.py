@@ -44,9 +44,8 @@ LEAST = 0.05  # smallest fall that is named, however steady both were
 class Options:
     """Check whether anything has become slower than the committed baselines."""
 
-    measured: Annotated[tuple[Path, ...], tyro.conf.arg(name="from")] = ()
-    """JSON files of earlier benchmark runs; several of one benchmark count as its runs. None: run
-    the benchmarks now."""
+    measured: Annotated[tuple[Path, ...] | None, tyro.conf.arg(name="from")] = None
+    """JSON files of earlier runs; several of one benchmark are its runs. None: measure now."""
     baselines: Path = BASELINES
     """Baseline file to compare with."""
     write: bool = False
@@ -95,7 +94,9 @@ def changes(before: Mapping[str, Ratio], now: Mapping[str, Ratio]) -> list[Chang
 
 def main(options: Options) -> int:
     """Compare with the baseline or write it; return the exit code."""
-    baseline = None if options.write else _read(options.baselines)
+    baseline = None
+    if not options.write:
+        baseline = _read(options.baselines, "no baseline: write one with --write")
     found = []
     for each in _results(options):
         found.append(each)
@@ -142,15 +143,17 @@ def main(options: Options) -> int:
     ]
     if other:
         print(f"\nthe baseline was made elsewhere: {', '.join(other)}")
-    verdict = f"{len(fell)} of {len(compared)} fell by more than their noise"
-    print("\n" + (f"{verdict}: {'; '.join(fell)}" if fell else f"none of {len(compared)} fell"))
+    verdict = f"{len(fell) or 'none'} of {len(compared)} fell by more than their noise"
+    print("\n" + (f"{verdict}: {'; '.join(fell)}" if fell else verdict))
     return 1 if fell else 0
 
 
 def _results(options: Options) -> Iterator[dict]:
     """Yield what each benchmark has found: earlier, or now, one after another."""
-    yield from map(_read, options.measured)
-    if not options.measured:
+    if options.measured == ():
+        raise Mistake("--from has no value: give JSON files, or leave it out to measure now")
+    yield from map(_read, options.measured or ())
+    if options.measured is None:
         for _ in range(RUNS if options.write else 1):
             yield from measured()
 
@@ -161,7 +164,7 @@ def _devices(found: Mapping) -> str:
     return "cpu" if devices.endswith("cpu") else devices
 
 
-def _read(path: Path) -> dict:
+def _read(path: Path, unlike: str = "no file that a benchmark has written: give another") -> dict:
     try:
         found = json.loads(path.read_text())
         ratios = {name: Ratio(*map(float, of)) for name, of in found.get("ratios", {}).items()}
@@ -169,7 +172,7 @@ def _read(path: Path) -> dict:
     except OSError as error:
         raise Mistake(f"{path} cannot be read: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise Mistake(f"{path} is no file that a benchmark has written") from error
+        raise Mistake(f"{path} is {unlike}") from error
     if found.get("quick"):
         raise Mistake(f"{path} is of a --quick run, which says nothing of speed: run it without")
     return {"environment": known, "ratios": ratios}

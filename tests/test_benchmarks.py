@@ -164,7 +164,14 @@ def test_check_measures_nothing_that_it_cannot_compare(tmp_path, monkeypatch):
     paths = [tmp_path / f"{number}.json" for number in range(3)]
     for path, devices in zip(paths, ("1 × cpu", "2 × cpu", "8 × H100"), strict=True):
         path.write_text(json.dumps(found(devices)))
+    broken = tmp_path / "broken" / "0.json"
+    broken.parent.mkdir()
+    broken.write_text("{}")
     monkeypatch.setattr(check, "measured", pytest.fail)
+    with pytest.raises(Mistake, match="--from has no value: give JSON files"):
+        check.main(check.Options((), write=True))
+    with pytest.raises(Mistake, match=r"0\.json is no baseline: write one"):
+        check.main(check.Options(baselines=broken))
     with pytest.raises(Mistake, match=r"baselines\.json cannot be read"):
         check.main(check.Options(baselines=baselines))
     check.main(check.Options((paths[0],), baselines, write=True))

@@ -25,9 +25,9 @@ KINDS = {  # tyro's names of kinds → words
     "FLOAT": "a number",
     "STR": "text",
     "PATH": "a path",
-    "[INT [INT ...]]": "whole numbers",
-    "[FLOAT [FLOAT ...]]": "numbers",
-    "[STR [STR ...]]": "texts",
+    "[INT [INT ...]]": "whole numbers with spaces between them",
+    "[FLOAT [FLOAT ...]]": "numbers with spaces between them",
+    "[STR [STR ...]]": "texts with spaces between them",
     "[FLOAT INT [FLOAT INT ...]]": "pairs of a number and a whole number",
 }
 

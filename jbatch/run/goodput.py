@@ -78,10 +78,11 @@ def goodput(seconds: Mapping[str, float]) -> float:
 
 def account_text(seconds: Mapping[str, float]) -> str:
     """Return the account as one line: training, the rest by size, then the time away."""
-    first = {"training": 0, AWAY: 2}
-    parts = sorted(seconds.items(), key=lambda part: (first.get(part[0], 1), -part[1]))
-    named = ", ".join(f"{what} {spent:,.1f} s" for what, spent in parts if spent >= 0.05)
-    return f"goodput {goodput(seconds):.1%} of {_up(seconds):,.1f} s: {named}"
+    parts = sorted(seconds.items(), key=lambda part: (part[0] != "training", -part[1]))
+    named = {what: f"{what} {each:,.1f} s" for what, each in parts if each >= 0.05}
+    away = f"; {named.pop(AWAY)}" if AWAY in named else ""
+    spent = ", ".join(named.values())
+    return f"goodput {goodput(seconds):.1%} of {_up(seconds):,.1f} s: {spent}{away}"
 
 
 def read_account(path: Path) -> dict[str, float]:

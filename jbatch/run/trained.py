@@ -175,7 +175,9 @@ def _count(examples: Example, learner: Learner) -> int:
         jax.tree_util.keystr(path): leaf
         for path, leaf in jax.tree_util.tree_flatten_with_path(learner.example.tree)[0]
     }
-    want = ", ".join(f"{key} (N, {str(leaf.shape)[1:-1]})" for key, leaf in known.items())
+    want = ", ".join(
+        f"{key} ({', '.join(map(str, ('N', *leaf.shape)))})" for key, leaf in known.items()
+    )
     lengths = set()
     for path, value in paths:
         name, shape = jax.tree_util.keystr(path), np.shape(value)

@@ -158,7 +158,7 @@ def test_a_run_that_diverges_has_no_critical_batch(tmp_path, jbatch):
         (("RUN", "--at", "nan"), "at is nan: give shares of the run"),
         (("RUN", "--at", "0.5", "0.5"), "at has 0.5 0.5: give each once"),
         (("RUN", "--multiples", "0", "2"), "multiples is 0: give a whole number of at least 1"),
-        (("RUN", "--multiples", "1.5"), "--multiples is 1.5: give whole numbers"),
+        (("RUN", "--multiples", "1.5"), "--multiples is 1.5: give whole numbers with spaces"),
         (("RUN", "--multiples", "1"), "multiples has none over 1"),
         (("RUN", "--at", "0.5", "--multiples", "1001"), "multiples has 1,001: at 4,000 examples"),
         (("RUN", "--window", "0"), "window is 0.0: give a length in plan.unit over 0"),

@@ -91,7 +91,7 @@ def test_a_run_accounts_for_all_its_time(tmp_path):
 def test_the_account_in_a_line():
     seconds = {"compilation": 2.0, "training": 7.0, AWAY: 90.0, LOST: 0.01, "saving": 0.99}
     assert account_text(seconds) == (
-        "goodput 70.0% of 10.0 s: training 7.0 s, compilation 2.0 s, saving 1.0 s, away 90.0 s"
+        "goodput 70.0% of 10.0 s: training 7.0 s, compilation 2.0 s, saving 1.0 s; away 90.0 s"
     )
 
 

@@ -19,6 +19,7 @@ from jbatch import (
     Network,
     Regress,
     Scores,
+    SmallCNN,
     Task,
     conv,
     fit,
@@ -108,6 +109,10 @@ CASES = {
     "a module that is built": (
         lambda: experiment(Network(linear(nnx.Rngs(0)), loss)),
         r"the network is a Linear that is already built: give what builds it",
+    ),
+    "a class of jbatch's networks": (
+        lambda: experiment(Classify(SmallCNN)),
+        r"model is the class SmallCNN itself: give a value of it, such as SmallCNN\(\)",
     ),
     "a network that needs more than rngs": (
         lambda: experiment(Network(nnx.Linear, loss)),
