@@ -11,6 +11,7 @@ from jbatch.text import significant
 FEWER = 0.05  # share of updates saved that a reader would expect to see in the time
 FASTER = 0.95  # of the baseline's time; what is above is no faster, as far as one can tell
 FULL = 1.1  # larger batches reach at most this many times the examples/s of a full device
+SHORT = 1.0  # seconds; of less, starts and other work on the machine are most
 WAITED = 0.1  # share of the time waiting for input that explains a slow run
 
 
@@ -75,6 +76,8 @@ def _why(mine: Sequence[Record], base: Sequence[Record]) -> str:
     devices = [str(runs[0].environment.get("devices")) for runs in (mine, base)]
     if devices[0] != devices[1]:
         return f"they ran on other devices ({devices[0]} and {devices[1]})"
+    if max(run.training_seconds for run in (*mine, *base)) < SHORT:
+        return "under a second is too short to tell why"
     waited = float(np.mean([run.input_wait for run in mine]))
     if waited >= WAITED:
         return f"it waited for input {waited:.0%} of the time"

@@ -98,5 +98,10 @@ def test_what_was_faster_needs_no_sentence():
 def test_other_reasons_come_first():
     [of_input] = said({10: 1000.0, 100: 1020.0}, waited=0.25)
     assert of_input.endswith("it waited for input 25% of the time.")
+    [short] = said({10: 1e5, 100: 1.02e5}, waited=0.25)
+    assert short.endswith(
+        "but was not faster (0.0198 s and 0.02 s of training): under a second "
+        "is too short to tell why."
+    )
     [other] = said({10: 1000.0, 100: 1020.0}, devices="2 × cpu")
     assert other.endswith("they ran on other devices (2 × cpu and 1 × cpu).")
