@@ -84,6 +84,7 @@ def unmakeable(what):
     yield
 
 
+@pytest.mark.slow
 def test_a_loop_that_cannot_be_made_says_so_at_once():
     with pytest.raises(Failed, match="ValueError: no compiler"), apart(unmakeable, "no compiler"):
         raise AssertionError("it was made")

@@ -298,6 +298,7 @@ def test_a_fault_of_one_record_is_one_message_that_names_it(tmp_path, name, at):
     assert (tmp_path / "run").exists() == (at == FOUND_IN_TRAINING)
 
 
+@pytest.mark.slow
 def test_so_it_is_with_workers(tmp_path):
     changed, message = FAULTS["an exception"]
     mine = source(with_one(FOUND_IN_TRAINING, **changed), load=fails, workers=1)

@@ -74,6 +74,7 @@ def test_in_the_first_seconds(verb, tmp_path):
         assert seconds < SOON
 
 
+@pytest.mark.slow
 def test_of_a_cluster_that_has_not_begun(tmp_path):
     place = ("--coordinator", "localhost:1", "--num-processes", 2, "--process-id", 1)
     command = ("train", TINY, "growing", "--run-dir", tmp_path / "run", "--distributed", *place)

@@ -158,6 +158,7 @@ def test_a_stream_is_one_epoch_as_long_as_the_run(arguments):
     np.testing.assert_array_equal(stream.learning_rates, epoch.learning_rates)
 
 
+@settings(max_examples=25)
 @given(couplings(), st.floats(0.1, 10))
 def test_a_base_batch_size_scales_every_rate_and_nothing_else(arguments, ratio):
     base = max(1, round(ratio * arguments["batch_size"]))
@@ -168,6 +169,7 @@ def test_a_base_batch_size_scales_every_rate_and_nothing_else(arguments, ratio):
     np.testing.assert_allclose(based.learning_rates, plan.learning_rates * factor, rtol=2**-22)
 
 
+@settings(max_examples=25)
 @given(
     st.integers(1, 60),
     st.integers(1, 60),

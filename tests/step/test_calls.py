@@ -23,6 +23,7 @@ from jbatch.step import calls, flops, programs
 from jbatch.step.calls import MOST, updates_per_call
 from jbatch.step.driver import InFlight
 from jbatch.step.programs import how, told
+from marks import slow
 from small_runs import DATA, learner_of, setup_of
 
 TASK = learner_of(MLP((16,), GhostBatchNorm(20)), SGD(weight_decay=1e-3))
@@ -153,7 +154,7 @@ def test_equal_passes_that_follow_one_another_come_in_calls():
 
 @pytest.mark.parametrize(
     ("devices", "changes"),
-    [(1, {}), (8, {}), (8, {"mapping": "pmap"}), (8, {"optimizer_state": "sharded"})],
+    [(1, {}), slow(8, {}), (8, {"mapping": "pmap"}), (8, {"optimizer_state": "sharded"})],
 )
 def test_passes_of_an_update_come_in_calls(monkeypatch, tmp_path, devices, changes):
     """Five passes of 40 in two calls; one pass a call gives the same update to rounding."""
