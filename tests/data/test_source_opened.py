@@ -154,10 +154,8 @@ def test_the_run_says_what_its_digest_covers(tmp_path):
 
 
 @pytest.mark.parametrize(("seconds", "workers"), [(0, 0), (0.02, usable_cores())])
-def test_workers_start_for_records_that_take_long_to_load(monkeypatch, seconds, workers):
+def test_workers_start_for_records_that_take_long_to_load(seconds, workers):
     """By default; a hundred records of 20 ms take two seconds."""
-    if not seconds:  # on a busy machine too
-        monkeypatch.setattr("jbatch.data.stream.source.QUICK", 60.0)
 
     def slowly(record, rng):
         if rng is not None:  # as training loads them

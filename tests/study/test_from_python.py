@@ -74,13 +74,13 @@ def test_a_sweep_gives_the_warnings_of_a_plan_once(tmp_path, capsys):
 
 
 def test_a_sweep_is_every_combination(tmp_path):
-    grid = {"plan.rate": [0.5], "optimizer.weight_decay": [0.0, 0.01]}
+    grid = {"plan.rate": [0.5, 1], "optimizer.weight_decay": [0.0, 0.01]}
     runs = jbatch.sweep(BASE, grid, tmp_path / "rates", seeds=[3])
     names = [run.variant for run in runs]
     assert names[0] == "rates, plan.rate 0.5, optimizer.weight-decay 0.0"
-    assert len(names) == 2
+    assert len(names) == 4
     last = runs[-1].described
-    assert (last["plan"]["rate"], last["optimizer"]["weight_decay"], last["seed"]) == (0.5, 0.01, 3)
+    assert (last["plan"]["rate"], last["optimizer"]["weight_decay"], last["seed"]) == (1, 0.01, 3)
     assert "against_test_error" in {path.stem for path in (tmp_path / "rates").glob("*.png")}
 
 
