@@ -64,9 +64,6 @@ class Classify(Task):
         make_plain(self)
         share("label_smoothing", self.label_smoothing)
         _check_sides(self.sides)
-        if isinstance(self.model, type) and issubclass(self.model, Model):
-            name = self.model.__name__
-            raise Mistake(f"model is the class {name} itself: give a value of it, such as {name}()")
         if isinstance(self.model, Model):
             if self.ghost_batch is not None:
                 raise Mistake(

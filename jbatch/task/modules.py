@@ -59,6 +59,9 @@ def module_of(given: Any) -> Module:
             f"the network is a {name} that is already built: give what builds it, such as {name} "
             f"or lambda rngs: {name}(…, rngs=rngs). jbatch builds it with the run's seed"
         )
+    if isinstance(given, type) and given.__module__.startswith("jbatch.models."):
+        name = given.__name__
+        raise Mistake(f"the network is the class {name} itself: give a value of it, {name}(…)")
     if not callable(given):
         raise Mistake(
             f"the network is {shown(given)}: give a flax linen module, or a function of rngs that "

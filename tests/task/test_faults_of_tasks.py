@@ -10,11 +10,13 @@ import pytest
 from flax import linen, nnx
 
 from jbatch import (
+    GPT,
     Arrays,
     Classify,
     Coupling,
     Experiment,
     Functions,
+    LanguageModel,
     Mistake,
     Network,
     Regress,
@@ -112,7 +114,11 @@ CASES = {
     ),
     "a class of jbatch's networks": (
         lambda: experiment(Classify(SmallCNN)),
-        r"model is the class SmallCNN itself: give a value of it, such as SmallCNN\(\)",
+        r"the network is the class SmallCNN itself: give a value of it, SmallCNN\(…\)",
+    ),
+    "a class of jbatch's language models": (
+        lambda: experiment(LanguageModel(GPT)),
+        r"the network is the class GPT itself: give a value of it, GPT\(…\)",
     ),
     "a network that needs more than rngs": (
         lambda: experiment(Network(nnx.Linear, loss)),
