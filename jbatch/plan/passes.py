@@ -168,13 +168,8 @@ def cut(
 
 
 def fewest_per_device(size: int, devices: int, ghost_batch: int | None) -> int:
-    """Return the examples per device of the smallest pass of an update of `size`."""
-    group = group_size(size, ghost_batch)
-    return next(
-        count // devices
-        for count in range(devices, size + 1, devices)
-        if count % group == 0 and size % count == 0
-    )
+    """Return the examples per device of the smallest pass: of whole groups, the same on each."""
+    return math.lcm(group_size(size, ghost_batch), devices) // devices
 
 
 def _composed(size: int, grid: list[int]) -> Iterator[int]:
@@ -185,8 +180,7 @@ def _composed(size: int, grid: list[int]) -> Iterator[int]:
 
 def _largest_part(size: int, devices: int, ghost_batch: int | None, limit: int | None) -> int:
     """Find the largest pass within the limit that divides `size`."""
-    # A pass holds whole groups and an equal share for each device.
-    unit = math.lcm(group_size(size, ghost_batch), devices)
+    unit = devices * fewest_per_device(size, devices, ghost_batch)
     most = size if limit is None else min(size, limit * devices)
     counts = range(most // unit, 0, -1)
     part = next((unit * count for count in counts if size % (unit * count) == 0), None)

@@ -98,18 +98,10 @@ def check_fits(
 
 def _most_needed(passes: dict[int, Passes], needs: Needs) -> tuple[int, float]:
     """Return (examples per device, bytes) of the largest pass; of two kinds, the larger bytes."""
-    examples = _examples_at_once(passes)
-    largest = {
-        call
-        for of_batch in passes.values()
-        for call in of_batch.calls
-        if call.layout.per_device == examples
-    }
+    calls = [call for of_batch in passes.values() for call in of_batch.calls]
+    examples = max(call.layout.per_device for call in calls)
+    largest = {call for call in calls if call.layout.per_device == examples}
     return examples, max(map(needs, largest))
-
-
-def _examples_at_once(passes: dict[int, Passes]) -> int:
-    return max(call.layout.per_device for of_batch in passes.values() for call in of_batch.calls)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from jbatch.step import flops, programs
 from jbatch.step.calls import in_call
 from jbatch.step.programs import Setup
 
-FEWEST, LEAST_TIMED = 8, 32  # bounds of the examples per device that take `BUSY`, the least timed
+FEWEST, LEAST_TIMED = 8, 32  # the smallest pass timed: examples that take `BUSY`, within these
 BUSY = 2e9  # FLOPs of a pass that keeps a core busy
 UNSPLIT = 4  # times as many are not split
 WORTH = 1.03  # a larger micro-batch must be this many times as fast
